@@ -1,0 +1,17 @@
+from . import datasets as datasets
+from .comparison import Comparison as Comparison, compare as compare
+from .em import EMFit as EMFit, EMStatus as EMStatus, fit_em as fit_em
+from .errors import (
+    ArgumentError as ArgumentError,
+    BayesGMMError as BayesGMMError,
+    DataError as DataError,
+    FitError as FitError,
+    FitWarning as FitWarning,
+    OutputError as OutputError,
+)
+from .mixture import Mixture as Mixture
+from .numpyro_model import model as model
+from .plots import plot_ellipses as plot_ellipses
+from .posterior import Posterior as Posterior, fit_nuts as fit_nuts
+from .prior import Prior as Prior
+from .table import Table as Table, as_table as as_table, read_table as read_table

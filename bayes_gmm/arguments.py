@@ -1,0 +1,67 @@
+"""Checks of the arguments that several public functions share."""
+
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError, DataError
+from .table import Table
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """`value` as an int of at least 1; booleans and floats are refused."""
+    try:
+        number = None if isinstance(value, bool | np.bool_) else index(value)
+    except TypeError:
+        number = None
+    if number is None or number < 1:
+        raise ArgumentError(
+            f"{name} is {value!r}.", "an integer of at least 1", f"Set {name} to 1 or more, without a decimal point."
+        )
+    return number
+
+
+def seed_integer(value: Any) -> int:
+    """`value` as an int of at least 0: what random number generators are seeded with."""
+    try:
+        number = -1 if isinstance(value, bool | np.bool_) else index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**32:
+        raise ArgumentError(
+            f"seed is {value!r}.", "an integer from 0 to 2**32 - 1", "The same seed gives the same answer again."
+        )
+    return number
+
+
+def component_count(n_components: Any, table: Table) -> int:
+    """Number of components, checked against the number of rows."""
+    count = positive_integer("n_components", n_components)
+    if count > table.n_points:
+        raise DataError(
+            f"The table has {table.n_points} rows for {count} components.",
+            "at least one row for each component",
+            "Lower n_components, or collect more rows.",
+        )
+    return count
+
+
+def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
+    """Weight of each row (N,), all ones by default."""
+    if sample_weight is None:
+        return np.ones(table.n_points)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (table.n_points,):
+        raise ArgumentError(
+            f"sample_weight has shape {weights.shape}.",
+            f"one weight for each of the {table.n_points} rows",
+            "Give a vector as long as the table.",
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise ArgumentError(
+            "sample_weight holds negative numbers, NaN or infinity, or is zero everywhere.",
+            "finite weights of at least 0, not all of them 0",
+            "A weight of 0 leaves a row out; a weight of 2 counts it twice.",
+        )
+    return weights

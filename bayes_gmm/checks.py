@@ -1,0 +1,190 @@
+"""What a table must be before a Gaussian mixture can be fitted to it, one function per demand."""
+
+from __future__ import annotations
+
+import reprlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayes_gmm.errors import ArgumentError, DataError
+
+LARGEST = 1e150  # the square is finite in float64, and so is a sum of many such squares
+SPREAD_TOLERANCE = 1e-12
+RANK_TOLERANCE = 1e-10
+
+TABLE = "a table of numbers, N rows (points) by D columns (features)"
+MISSING = {"", "na", "n/a", "nan", "nat", "none", "null", "<na>"}
+REFUSED_KINDS = {
+    "b": ("true and false", "Drop the column, for two values are not Gaussian."),
+    "c": ("complex numbers", "Give the real and the imaginary parts as two columns."),
+    "M": ("dates", "Convert them to numbers, for example to days since the first one."),
+    "m": ("time differences", "Divide them by a unit, for example np.timedelta64(1, 's')."),
+}
+ANY_OTHER_KIND = ("no plain numbers", "Convert them with .astype(float).")
+
+
+def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    """Refuse values (N, D) that no Gaussian mixture can be fitted to.
+
+    Raises:
+        DataError: the first demand that is not met.
+
+    Example:
+        >>> check_values(np.array([[1.0], [2.0]]), ["length"])
+    """
+    check_shape(values, columns)
+    check_names(columns)
+    for check in (_check_finite, _check_size, _check_rows, _check_constant, _check_spread):
+        check(values, columns)
+    _check_rank(values, columns)
+
+
+def check_shape(values: NDArray[Any], columns: Sequence[str]) -> None:
+    """Refuse what is not (N, D) with N, D > 0 and D column names."""
+    if values.ndim != 2:
+        found = f"Found an array of {values.ndim} axes, shape {values.shape}."
+        raise DataError(found, TABLE, "Reshape it to two axes, for example x.reshape(len(x), -1).")
+    if 0 in values.shape:
+        what = "columns" if values.shape[1] == 0 else "rows"
+        found = f"Found a table without {what}, shape {values.shape}."
+        raise DataError(found, TABLE, "Check the file, or the filter that left nothing.")
+    if len(columns) != values.shape[1]:
+        found = f"Found {len(columns)} column names for {values.shape[1]} columns."
+        raise DataError(found, "one name a column", "Name every column once.")
+
+
+def check_names(columns: Iterable[object]) -> None:
+    """Refuse two columns of one name."""
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        found = f"Found more than one column named {twice[0]!r}."
+        raise DataError(found, "column names that differ", "Rename or drop one of them.")
+
+
+def check_kinds(columns: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
+    """Refuse columns whose type is not that of real numbers."""
+    for name, column in zip(names, columns, strict=True):
+        if column.dtype.kind in "OSUT":
+            _check_cells(name, column.tolist())
+    for name, column in zip(names, columns, strict=True):
+        if column.dtype.kind not in "iuf":
+            what, remedy = REFUSED_KINDS.get(column.dtype.kind, ANY_OTHER_KIND)
+            found = f"Column {name!r} holds {what} (dtype {column.dtype}), such as {column[0]}."
+            raise DataError(found, "integers or floating-point numbers", remedy)
+
+
+def _check_cells(name: str, cells: Sequence[object]) -> None:
+    for row, cell in enumerate(cells):
+        if not is_number(cell):
+            remedy = "Keep the numeric columns only, or encode this one as numbers."
+            raise bad_cell(name, cell, f"in row {row}", remedy)
+
+
+def is_number(cell: Any) -> bool:
+    """Whether a cell reads as a real number (NaN and infinity do)."""
+    try:
+        float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def bad_cell(column: str, cell: object, where: str, remedy: str) -> DataError:
+    """The error for a cell that is missing or is no number; `remedy` is for the latter."""
+    what = "not a finite number"
+    if str(cell).strip().lower() in MISSING:
+        what, remedy = "a missing value", "Drop or impute the rows with missing values."
+    found = f"Column {column!r} holds {reprlib.repr(cell)} {where}, which is {what}."
+    return DataError(found, "a finite number in every cell", remedy)
+
+
+def positions(wanted: str | Sequence[str], available: Sequence[str]) -> list[int]:
+    """Where the wanted names are among those available."""
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    unknown = [name for name in wanted if name not in available]
+    if unknown or not wanted:
+        found = (
+            f"Found no column {', '.join(map(repr, unknown))}." if unknown else "Found no names."
+        )
+        expected = f"one or more of {', '.join(map(repr, available))}"
+        raise ArgumentError(found, expected, "Choose among these columns.")
+    return [available.index(name) for name in wanted]
+
+
+def _check_finite(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = map(int, np.argwhere(bad)[0])
+        cell, n_rows = values[row, column], bad.any(axis=1).sum()
+        found = (
+            f"Column {columns[column]!r} holds {cell} in row {row};"
+            f" NaN or infinite cells: {bad.sum()}, in {n_rows} of {len(values)} rows."
+        )
+        remedy = "Drop or impute those rows; x[np.isfinite(x).all(axis=1)] drops them."
+        raise DataError(found, "a finite number in every cell", remedy)
+
+
+def _largest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(values.max(axis=0), -values.min(axis=0))
+
+
+def _check_size(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    for name, size in zip(columns, _largest(values), strict=True):
+        if size > LARGEST or 0 < size < 1 / LARGEST:
+            found = f"Column {name!r} has values of size {size:g}, whose squares leave float64."
+            expected = f"values of size {1 / LARGEST:g} to {LARGEST:g}"
+            raise DataError(found, expected, "Express the column in another unit.")
+
+
+def _check_rows(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    n_points, n_features = values.shape
+    if n_points <= n_features:
+        found = f"Found {n_points} rows of {n_features} columns."
+        remedy = "Give more rows or fewer columns; points are rows (transpose with x.T if not)."
+        raise DataError(found, f"at least D + 1 = {n_features + 1} rows", remedy)
+
+
+def _check_constant(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    constant = np.flatnonzero(np.ptp(values, axis=0) == 0).tolist()
+    if constant:
+        first, *others = (columns[i] for i in constant)
+        found = f"Column {first!r} is constant, every value is {values[0, constant[0]]:g}."
+        if others:
+            found += f" So are {reprlib.repr(others)}."
+        remedy = "Drop the column." if not others else "Drop these columns."
+        raise DataError(found, "columns whose values vary", remedy)
+
+
+def _check_spread(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    spread, size = np.ptp(values, axis=0), _largest(values)
+    swamped = np.flatnonzero(spread < np.maximum(SPREAD_TOLERANCE * size, 1 / LARGEST))
+    if swamped.size:
+        i = swamped[0]
+        found = f"Column {columns[i]!r} varies by only {spread[i]:g} around {values[0, i]:g}."
+        expected = f"a spread above {SPREAD_TOLERANCE:g} of the values' size"
+        remedy = "Subtract the offset where the column is made, before float64 rounds it away."
+        raise DataError(found, expected, remedy)
+
+
+def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    centred = values - values.mean(axis=0)
+    centred -= centred.mean(axis=0)  # the mean of a large offset is itself rounded
+    products = centred.T @ centred
+    lengths = np.sqrt(np.diag(products))
+    # Nearly always enough, at a fraction of QR's cost, which alone resolves small singular values.
+    if np.linalg.eigvalsh(products / np.outer(lengths, lengths))[0] > 1e-8:
+        return
+    triangle = np.linalg.qr(centred / lengths, mode="r")
+    sizes = np.linalg.svd(triangle, compute_uv=False)
+    rank = int((sizes > RANK_TOLERANCE * sizes[0]).sum())
+    if rank < len(columns):
+        culprit = columns[int(np.abs(np.diag(triangle)).argmin())]
+        found = (
+            f"The columns have rank {rank} of {len(columns)}:"
+            f" {culprit!r} is a linear combination of the others."
+        )
+        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}.")

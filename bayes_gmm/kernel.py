@@ -1,0 +1,123 @@
+r"""The one kernel from which EM and NUTS are both built.
+
+A Gaussian's log density is linear in phi(x) = [1, x, vech(x x')], so with natural parameters eta
+
+.. math:: \ell(\eta) = \sum_n w_n \log \sum_k \exp(\eta_k^\top \phi(x_n)), \qquad
+          \frac{\partial \ell}{\partial \eta_k} = \sum_n w_n r_{nk} \phi(x_n).
+
+The gradient *is* the E-step (Fisher's identity, in the unnormalised form: the normaliser sits in the
+coefficient of the feature 1). One pass over the data yields both; EM follows it by an M-step, NUTS
+differentiates it. Expanding the square cancels, with a relative error near eps (|x| / sd)^2, so the points are
+always in unit coordinates (`scaling`), and components narrower than a floor are not trusted (`em`).
+
+References
+----------
+Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; Fisher's identity: Cappe, Moulines and
+Ryden (2005), Inference in Hidden Markov Models, doi 10.1007/0-387-28982-8, section 10.1.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from .compiled import padded_length
+from .linalg import LOG_2PI, invert_tril, log_diagonal, unvech, vech
+from .mixture import Mixture
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Blocks:
+    """Weighted points in unit coordinates, in blocks of points that fit the processor's cache.
+
+    Attributes
+    ----------
+    points : (M, D, B)
+        M blocks of B points; a feature of a block is contiguous. Padding repeats zeros.
+    weights : (M, B)
+        Weight of each point; zero for padding.
+    """
+
+    points: Any
+    weights: Any
+
+
+def blocks(z: np.ndarray, sample_weight: np.ndarray, n_components: int) -> Blocks:
+    """Cut points (N, D) and their weights (N,) into blocks."""
+    size = min(_block_size(z.shape[1], n_components), padded_length(len(z)))
+    count = -(-len(z) // size)
+    padding = count * size - len(z)
+    points = np.pad(z, ((0, padding), (0, 0))).reshape(count, size, z.shape[1])
+    weights = np.pad(sample_weight, (0, padding)).reshape(count, size)
+    return Blocks(points=np.ascontiguousarray(points.transpose(0, 2, 1)), weights=weights)
+
+
+def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
+    """Sufficient statistics phi(x) = [1, x, vech(x x')] of each point; F = 1 + D + D (D + 1) / 2."""
+    rows, columns = np.tril_indices(points.shape[0])
+    return jnp.concatenate([jnp.ones_like(points[:1]), points, points[rows] * points[columns]])
+
+
+def natural(mixture: Mixture) -> Float[Array, "K F"]:
+    r"""Natural parameters: eta_k with \(\eta_k^\top \phi(x) = \log \pi_k + \log N(x | \mu_k, \Sigma_k)\)."""
+    whitening = invert_tril(mixture.scale_tril)
+    precision = whitening.mT @ whitening
+    linear = (precision @ mixture.means[..., None])[..., 0]
+    normaliser = log_diagonal(whitening) - 0.5 * mixture.n_features * LOG_2PI
+    constant = mixture.log_weights + normaliser - 0.5 * (linear * mixture.means).sum(-1)
+    # An off-diagonal element of the precision appears twice in x' P x.
+    multiplicity = vech(np.eye(mixture.n_features) - 2.0) / 2
+    return jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity], -1)
+
+
+def expected_statistics(
+    eta: Float[Array, "K F"], data: Blocks
+) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
+    """Marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass."""
+
+    def add_block(total: Any, block: Blocks) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, _block_statistics(eta, block.points, block.weights)), None
+
+    zero = jnp.zeros((), eta.dtype), jnp.zeros_like(eta)
+    return lax.scan(add_block, zero, data)[0]
+
+
+@jax.custom_jvp
+def log_likelihood(eta: Float[Array, "K F"], data: Blocks) -> Float[Array, ""]:
+    """Marginal log-likelihood sum_n w_n log p(x_n), whose gradient in eta costs no second pass."""
+    return expected_statistics(eta, data)[0]
+
+
+@log_likelihood.defjvp
+def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    value, statistics = expected_statistics(*primals)
+    return value, (statistics * tangents[0]).sum()
+
+
+def moments(statistics: Float[Array, "K F"], n_features: int) -> tuple[Array, Array, Array]:
+    """Weighted counts (K,), means (K, D) and covariances (K, D, D) of statistics: the M-step's raw material."""
+    counts, sums, squares = jnp.split(statistics, [1, 1 + n_features], axis=-1)
+    means = sums / counts
+    covariances = unvech(squares / counts, n_features) - means[..., :, None] * means[..., None, :]
+    return counts[..., 0], means, covariances
+
+
+def _block_statistics(eta: Array, points: Array, weights: Array) -> tuple[Array, Array]:
+    phi = features(points)
+    logits = eta @ phi
+    top = logits.max(0)
+    joint = jnp.exp(logits - top)
+    density = joint.sum(0)
+    value = (weights * (top + jnp.log(density))).sum()
+    return value, (joint * (weights / density)) @ phi.T
+
+
+def _block_size(n_features: int, n_components: int) -> int:
+    """Points per block: the features and logits of one block should stay in the second-level cache."""
+    n_statistics = 1 + n_features + n_features * (n_features + 1) // 2
+    return int(np.clip(2 ** int(np.log2(2**19 / (n_statistics + n_components))), 1024, 4096))

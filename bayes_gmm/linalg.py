@@ -1,0 +1,32 @@
+"""Small linear algebra of triangular factors: L lower triangular, Sigma = L L'."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+def invert_tril(factor: Float[Array, "*batch D D"]) -> Float[Array, "*batch D D"]:
+    """Inverse of a lower triangular matrix: W with W L = I, so that W' W is the precision."""
+    return solve_triangular(factor, jnp.broadcast_to(jnp.eye(factor.shape[-1]), factor.shape), lower=True)
+
+
+def log_diagonal(factor: Float[Array, "*batch D D"]) -> Float[Array, "*batch"]:
+    """Sum of the logarithms of the diagonal: half the log determinant of L L'."""
+    return jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
+
+
+def vech(matrix: Float[Array, "*batch D D"]) -> Float[Array, "*batch V"]:
+    """Lower triangle of a symmetric matrix, row by row; V = D (D + 1) / 2."""
+    rows, columns = np.tril_indices(matrix.shape[-1])
+    return matrix[..., rows, columns]
+
+
+def unvech(vector: Float[Array, "*batch V"], n_features: int) -> Float[Array, "*batch D D"]:
+    """Symmetric matrix from its lower triangle: the inverse of `vech`."""
+    rows, columns = np.tril_indices(n_features)
+    position = np.zeros((n_features, n_features), int)
+    position[rows, columns] = position[columns, rows] = np.arange(len(rows))
+    return vector[..., position]

@@ -1,0 +1,261 @@
+"""The mixture of Gaussians: one class for a start, the maximum-likelihood fit and a whole posterior.
+
+Notation: N points, D features, K components; leading axes (restarts, or chain and draw) are allowed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import softmax
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from .compiled import in_float64, padded_length
+from .errors import ArgumentError
+from .linalg import LOG_2PI, log_diagonal
+
+_POINTS_AT_ONCE = 4096
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mixture:
+    r"""Mixture of K Gaussians in D dimensions, possibly a batch of them.
+
+    .. math:: p(x) = \sum_k \pi_k \, N(x \mid \mu_k, L_k L_k^\top)
+
+    Attributes
+    ----------
+    log_weights : (..., K)
+        Logarithms of the weights; they sum to one on the natural scale.
+    means : (..., K, D)
+        Component means, in the units of the data.
+    scale_tril : (..., K, D, D)
+        Lower triangular Cholesky factors of the covariances.
+
+    Examples
+    --------
+    >>> mixture = Mixture.from_moments([0.5, 0.5], [[-2.0], [2.0]], [[[1.0]], [[1.0]]])
+    >>> mixture.responsibilities([[0.0]])
+    array([[0.5, 0.5]])
+    """
+
+    # Not validated here: JAX rebuilds the class with tracers and placeholders at every transformation.
+    log_weights: Any
+    means: Any
+    scale_tril: Any
+
+    @classmethod
+    def from_moments(cls, weights: Any, means: Any, covariances: Any) -> "Mixture":
+        """Build a mixture from weights (..., K), means (..., K, D) and covariances (..., K, D, D).
+
+        Raises
+        ------
+        ArgumentError
+            When the shapes disagree, the weights are negative or do not sum to one, anything is not
+            finite, or a covariance is not symmetric positive definite.
+        """
+        weights, means, covariances = (np.asarray(a, dtype=np.float64) for a in (weights, means, covariances))
+        _check_shapes(weights, means, covariances)
+        _check_finite(weights, means, covariances)
+        _check_weights(weights)
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(weights)
+        return cls(log_weights=log_weights, means=means, scale_tril=_cholesky(covariances))
+
+    @property
+    def n_components(self) -> int:
+        """K, the number of Gaussians."""
+        return int(self.means.shape[-2])
+
+    @property
+    def n_features(self) -> int:
+        """D, the number of columns of the data."""
+        return int(self.means.shape[-1])
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: (K - 1) + K D + K D (D + 1) / 2."""
+        K, D = self.n_components, self.n_features
+        return (K - 1) + K * D + K * D * (D + 1) // 2
+
+    @property
+    def weights(self) -> Any:
+        """Weights (..., K)."""
+        return _namespace(self).exp(self.log_weights)
+
+    @property
+    def covariances(self) -> Any:
+        """Covariances (..., K, D, D), in squared units of the data."""
+        return self.scale_tril @ self.scale_tril.mT
+
+    @property
+    def scales(self) -> Any:
+        """Standard deviations (..., K, D), in the units of the data."""
+        return _namespace(self).sqrt((self.scale_tril**2).sum(-1))
+
+    @property
+    def correlations(self) -> Any:
+        """Correlation matrices (..., K, D, D)."""
+        factor = self.scale_tril / self.scales[..., None]
+        return factor @ factor.mT
+
+    @property
+    def mean(self) -> Any:
+        r"""Mean of the whole mixture, \(\sum_k \pi_k \mu_k\), (..., D)."""
+        return (self.weights[..., None] * self.means).sum(-2)
+
+    @property
+    def covariance(self) -> Any:
+        """Covariance of the whole mixture: mean of the covariances plus covariance of the means, (..., D, D)."""
+        offsets = self.means - self.mean[..., None, :]
+        within_and_between = self.covariances + offsets[..., :, None] * offsets[..., None, :]
+        return (self.weights[..., None, None] * within_and_between).sum(-3)
+
+    def log_joint(self, x: Any) -> np.ndarray:
+        r"""Log joint density of point and label, \(\log \pi_k + \log N(x_n | \mu_k, \Sigma_k)\), (..., N, K)."""
+        return _at_points(log_joint, self, x)
+
+    def log_prob(self, x: Any) -> np.ndarray:
+        r"""Log density of each point with its label summed out, \(\log p(x_n)\), (..., N)."""
+        return _at_points(log_prob, self, x)
+
+    def responsibilities(self, x: Any) -> np.ndarray:
+        r"""Soft assignments \(p(z_n = k | x_n)\), (..., N, K); each row sums to one."""
+        return _at_points(responsibilities, self, x)
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Most probable component of each point, (..., N)."""
+        return self.log_joint(x).argmax(-1)
+
+    def sample(self, n_points: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw points (..., n_points, D) and their components (..., n_points)."""
+        rng = np.random.default_rng(seed)
+        batch = self.log_weights.shape[:-1]
+        cumulative = np.cumsum(self.weights, -1)
+        uniform = rng.random((*batch, n_points, 1)) * cumulative[..., None, -1:]
+        labels = (uniform > cumulative[..., None, :]).sum(-1)
+        means = np.take_along_axis(self.means, labels[..., None], -2)
+        factors = np.take_along_axis(self.scale_tril, labels[..., None, None], -3)
+        noise = rng.standard_normal(means.shape)
+        return means + (factors @ noise[..., None])[..., 0], labels
+
+    def marginal(self, features: Sequence[int]) -> "Mixture":
+        """Mixture of the chosen features alone: their means and blocks of the covariances."""
+        chosen = list(features)
+        covariances = self.covariances[..., chosen, :][..., chosen]
+        return Mixture(
+            log_weights=self.log_weights,
+            means=self.means[..., chosen],
+            scale_tril=np.linalg.cholesky(covariances),
+        )
+
+    def permute(self, permutations: Any) -> "Mixture":
+        """Reorder the components: component k of the result is component `permutations[..., k]`."""
+        order = np.broadcast_to(permutations, self.log_weights.shape)
+        return Mixture(
+            log_weights=np.take_along_axis(self.log_weights, order, -1),
+            means=np.take_along_axis(self.means, order[..., None], -2),
+            scale_tril=np.take_along_axis(self.scale_tril, order[..., None, None], -3),
+        )
+
+    def __repr__(self) -> str:
+        batch = tuple(np.shape(self.log_weights)[:-1])
+        batched = f", batch {batch}" if batch else ""
+        return f"Mixture({self.n_components} components, {self.n_features} features{batched})"
+
+
+def log_joint(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
+    """Log joint density of one point and each label, in the centred form that never cancels."""
+    offsets = (point - mixture.means)[..., None]
+    whitened = solve_triangular(mixture.scale_tril, offsets, lower=True)[..., 0]
+    normaliser = log_diagonal(mixture.scale_tril) + 0.5 * point.shape[0] * LOG_2PI
+    return mixture.log_weights - normaliser - 0.5 * (whitened**2).sum(-1)
+
+
+def log_prob(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, ""]:
+    """Log density of one point with its label summed out."""
+    return logsumexp(log_joint(mixture, point))
+
+
+def responsibilities(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
+    """Posterior probabilities of one point's labels, given the parameters."""
+    return softmax(log_joint(mixture, point))
+
+
+@in_float64
+def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
+    """Evaluate a function of one mixture and one point for all mixtures of a batch at all points."""
+    points = np.asarray(x, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != mixture.n_features:
+        raise ArgumentError(
+            f"The points have shape {points.shape}.",
+            f"rows of {mixture.n_features} features, shape (N, {mixture.n_features})",
+            "Rows are points, also for one feature: x[:, None] turns a vector into a column.",
+        )
+    batch = mixture.log_weights.shape[:-1]
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), mixture)
+    padding = ((0, padded_length(len(points)) - len(points)), (0, 0))
+    values = np.asarray(_map_points(function, flat, np.pad(points, padding, mode="edge")))[:, : len(points)]
+    return values.reshape(*batch, *values.shape[1:])
+
+
+@partial(jax.jit, static_argnums=0)
+def _map_points(function: Callable[..., Any], mixtures: Mixture, points: Array) -> Array:
+    def at_all(mixture: Mixture) -> Array:
+        return jax.lax.map(partial(function, mixture), points, batch_size=min(_POINTS_AT_ONCE, len(points)))
+
+    return jax.lax.map(at_all, mixtures)
+
+
+def _namespace(mixture: Mixture) -> Any:
+    return jnp if isinstance(mixture.log_weights, jax.Array) else np
+
+
+def _check_shapes(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> None:
+    shapes = weights.shape, means.shape, covariances.shape
+    agree = means.ndim >= 2 and shapes == (means.shape[:-1], means.shape, (*means.shape, means.shape[-1]))
+    if not agree:
+        raise ArgumentError(
+            f"Weights, means and covariances have shapes {shapes[0]}, {shapes[1]} and {shapes[2]}.",
+            "(..., K), (..., K, D) and (..., K, D, D)",
+            "Give one weight, one mean and one covariance matrix for each component.",
+        )
+
+
+def _check_finite(*arrays: np.ndarray) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ArgumentError(
+            "The weights, means or covariances hold NaN or infinity.",
+            "finite numbers",
+            "Look at where they come from: a collapsed fit, or missing data.",
+        )
+
+
+def _check_weights(weights: np.ndarray) -> None:
+    if not (np.all(weights >= 0) and np.allclose(weights.sum(-1), 1, rtol=0, atol=1e-8)):
+        raise ArgumentError(
+            f"The weights are {weights.tolist()}, with sum {weights.sum(-1).tolist()}.",
+            "non-negative numbers that sum to one",
+            "Divide them by their sum.",
+        )
+
+
+def _cholesky(covariances: np.ndarray) -> np.ndarray:
+    symmetric = np.allclose(covariances, covariances.mT, rtol=1e-8, atol=0)
+    try:
+        if not symmetric:
+            raise np.linalg.LinAlgError("not symmetric")
+        return np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError as error:
+        raise ArgumentError(
+            f"A covariance cannot be factorised ({error}).",
+            "finite, symmetric, positive definite matrices",
+            "Check the units and that no component sits on a single point or a line.",
+        ) from None

@@ -1,0 +1,101 @@
+r"""The NumPyro model, with the labels z summed out, and the same density through the kernel.
+
+.. math:: p(x_n \mid \pi, \mu, \Sigma) = \sum_k \pi_k \, N(x_n \mid \mu_k, \Sigma_k)
+"""
+
+from typing import Any
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from . import kernel
+from .errors import ArgumentError
+from .kernel import Blocks
+from .prior import Prior, Sites, assemble, constrain, free
+from .scaling import Scaling
+
+
+def model(
+    x: Any = None,
+    n_components: int | None = None,
+    *,
+    prior: Prior | None = None,
+    n_points: int | None = None,
+) -> None:
+    """Gaussian mixture as a plain NumPyro model: sites weights, means, variances (or scales), correlation_tril, x.
+
+    Parameters
+    ----------
+    x : (N, D)
+        Data; None to draw `n_points` from the model.
+    n_components
+        Number of Gaussians.
+    prior
+        Prior in data units; what it leaves out is filled from x.
+    n_points
+        Number of points to draw when x is None.
+
+    Raises
+    ------
+    ArgumentError
+        When x is None and the prior leaves something out or `n_points` or `n_components` is missing.
+
+    Examples
+    --------
+    >>> import jax, numpyro, bayes_gmm as bg
+    >>> from numpyro.infer import MCMC, NUTS
+    >>> x = bg.datasets.load("faithful").values
+    >>> mcmc = MCMC(NUTS(bg.model), num_warmup=500, num_samples=500, progress_bar=False)
+    >>> mcmc.run(jax.random.key(0), x, 2)  # doctest: +SKIP
+    """
+    prior = prior or Prior()
+    if x is not None:
+        x = np.asarray(x) if not hasattr(x, "aval") else x
+        n_points = x.shape[0]
+    if n_components is None or n_points is None:
+        raise ArgumentError(
+            f"The model has n_components={n_components}, n_points={n_points} and x={x}.",
+            "n_components, and x or n_points",
+            "Call model(x, n_components), or model(None, n_components, prior=prior, n_points=100) to simulate.",
+        )
+    complete = prior if x is None else prior.for_data(x, n_components)
+    sites = complete.sites(n_components, _n_features(complete) if x is None else x.shape[1])
+    mixture = assemble(_sample(sites, n_components))
+    components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
+    with numpyro.plate("point", n_points):
+        numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x)
+
+
+def potential(
+    coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling
+) -> Float[Array, ""]:
+    """Minus the log posterior density of `model`, through the kernel; differentiates in one pass."""
+    values, log_prior = constrain(sites, coordinates)
+    eta = kernel.natural(scaling.to_unit(assemble(values)))
+    log_likelihood = kernel.log_likelihood(eta, data) - data.weights.sum() * scaling.log_volume
+    return -(log_prior + log_likelihood)
+
+
+def _sample(sites: Sites, n_components: int) -> dict[str, Any]:
+    values = {name: site for name, site in sites.items() if name not in free(sites)}
+    for name in [name for name in sites if name not in values]:
+        if name == "weights":
+            values[name] = numpyro.sample(name, sites[name])
+        else:
+            with numpyro.plate("component", n_components):
+                values[name] = numpyro.sample(name, sites[name])
+    return values
+
+
+def _n_features(prior: Prior) -> int:
+    means = prior.means
+    shape = means.shape() if isinstance(means, dist.Distribution) else np.shape(means)
+    if not shape:
+        raise ArgumentError(
+            "The prior of the means is the same for every feature, and there are no data.",
+            "a prior of the means with one entry for each feature",
+            "Call prior.for_data(x, n_components), or give the means' prior the shape (K, D).",
+        )
+    return int(shape[-1])

@@ -1,0 +1,75 @@
+"""Unit coordinates: the affine map in which the data have mean zero and covariance one.
+
+The map is triangular, z = A^{-1} (x - c) with A lower triangular, so a component's Cholesky factor stays
+one on both sides and nothing has to be factorised again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Float
+
+from .linalg import log_diagonal
+from .mixture import Mixture
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scaling:
+    """Map between data units and unit coordinates, x = center + factor z.
+
+    Attributes
+    ----------
+    center : (D,)
+        Mean of the data.
+    factor : (D, D)
+        Lower triangular; the Cholesky factor of the data's covariance.
+    """
+
+    center: Any
+    factor: Any
+
+    @classmethod
+    def whitening(cls, x: np.ndarray, sample_weight: np.ndarray) -> "Scaling":
+        """Map under which the weighted data have mean zero and the identity as covariance.
+
+        A fit of full covariances in these coordinates is equivariant under every affine map of the data.
+        """
+        center = np.average(x, axis=0, weights=sample_weight)
+        # QR of the data rather than Cholesky of their covariance: half the digits would be lost.
+        rows = (x - center) * np.sqrt(sample_weight / sample_weight.sum())[:, None]
+        factor = np.linalg.qr(rows, mode="r").T
+        return cls(center=center, factor=factor * np.sign(np.diag(factor)))
+
+    @property
+    def log_volume(self) -> Any:
+        """Logarithm of the volume in data units of one unit cube: log density in z minus that in x."""
+        return log_diagonal(self.factor)
+
+    def points_to_unit(self, x: np.ndarray) -> np.ndarray:
+        """Points (N, D) from data units to unit coordinates."""
+        return scipy.linalg.solve_triangular(self.factor, (x - self.center).T, lower=True).T
+
+    def to_unit(self, mixture: Mixture) -> Mixture:
+        """Mixture from data units to unit coordinates."""
+        return Mixture(
+            log_weights=mixture.log_weights,
+            means=_solve(self.factor, (mixture.means - self.center).mT).mT,
+            scale_tril=_solve(self.factor, mixture.scale_tril),
+        )
+
+    def to_data(self, mixture: Mixture) -> Mixture:
+        """Mixture from unit coordinates to data units."""
+        return Mixture(
+            log_weights=mixture.log_weights,
+            means=self.center + mixture.means @ self.factor.T,
+            scale_tril=self.factor @ mixture.scale_tril,
+        )
+
+
+def _solve(factor: Float[Array, "D D"], columns: Any) -> Any:
+    inverse = jax.scipy.linalg.solve_triangular(factor, np.eye(factor.shape[0]), lower=True)
+    return inverse @ columns
