@@ -1,6 +1,7 @@
 from . import datasets as datasets
 from .comparison import Comparison as Comparison, compare as compare
-from .em import EMFit as EMFit, EMStatus as EMStatus, fit_em as fit_em
+from .em import fit_em as fit_em
+from .em_fit import EMFit as EMFit, EMStatus as EMStatus
 from .errors import (
     ArgumentError as ArgumentError,
     BayesGMMError as BayesGMMError,

@@ -17,7 +17,9 @@ def positive_integer(name: str, value: Any) -> int:
         number = None
     if number is None or number < 1:
         raise ArgumentError(
-            f"{name} is {value!r}.", "an integer of at least 1", f"Set {name} to 1 or more, without a decimal point."
+            f"{name} is {value!r}.",
+            "an integer of at least 1",
+            f"Set {name} to 1 or more, without a decimal point.",
         )
     return number
 
@@ -30,7 +32,9 @@ def seed_integer(value: Any) -> int:
         number = -1
     if not 0 <= number < 2**32:
         raise ArgumentError(
-            f"seed is {value!r}.", "an integer from 0 to 2**32 - 1", "The same seed gives the same answer again."
+            f"seed is {value!r}.",
+            "an integer from 0 to 2**32 - 1",
+            "The same seed gives the same answer again.",
         )
     return number
 

@@ -30,11 +30,14 @@ ANY_OTHER_KIND = ("no plain numbers", "Convert them with .astype(float).")
 def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     """Refuse values (N, D) that no Gaussian mixture can be fitted to.
 
-    Raises:
-        DataError: the first demand that is not met.
+    Raises
+    ------
+    DataError
+        The first demand that is not met.
 
-    Example:
-        >>> check_values(np.array([[1.0], [2.0]]), ["length"])
+    Examples
+    --------
+    >>> check_values(np.array([[1.0], [2.0]]), ["length"])
     """
     check_shape(values, columns)
     check_names(columns)
@@ -107,9 +110,7 @@ def positions(wanted: str | Sequence[str], available: Sequence[str]) -> list[int
     wanted = [wanted] if isinstance(wanted, str) else list(wanted)
     unknown = [name for name in wanted if name not in available]
     if unknown or not wanted:
-        found = (
-            f"Found no column {', '.join(map(repr, unknown))}." if unknown else "Found no names."
-        )
+        found = f"Found no column {', '.join(map(repr, unknown))}." if unknown else "Found no names."
         expected = f"one or more of {', '.join(map(repr, available))}"
         raise ArgumentError(found, expected, "Choose among these columns.")
     return [available.index(name) for name in wanted]

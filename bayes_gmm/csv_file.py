@@ -19,16 +19,20 @@ def read_columns(
 ) -> tuple[list[str], list[NDArray[np.float64]]]:
     """The names of the wanted columns (default all) and for each its N numbers.
 
-    Raises:
-        DataError: the file cannot be read, or a wanted cell is no finite number.
-        ArgumentError: the file has no column of a wanted name.
+    Raises
+    ------
+    DataError
+        The file cannot be read, or a wanted cell is no finite number.
+    ArgumentError
+        The file has no column of a wanted name.
 
-    Example:
-        >>> from bayes_gmm import csv_file
-        >>> folder = Path(csv_file.__file__).parent / "data"
-        >>> names, (waiting,) = read_columns(folder / "faithful.csv", "waiting")
-        >>> names, waiting.shape
-        (['waiting'], (272,))
+    Examples
+    --------
+    >>> from bayes_gmm import csv_file
+    >>> folder = Path(csv_file.__file__).parent / "data"
+    >>> names, (waiting,) = read_columns(folder / "faithful.csv", "waiting")
+    >>> names, waiting.shape
+    (['waiting'], (272,))
     """
     names, lines, rows = _parse(path, _read_text(path))
     check_names(names)
@@ -107,9 +111,7 @@ def _is_header(row: Sequence[str]) -> bool:
     return any(not is_number(cell) and cell.strip().lower() not in MISSING for cell in row)
 
 
-def _as_numbers(
-    path: Path, name: str, lines: Sequence[int], cells: Sequence[str]
-) -> NDArray[np.float64]:
+def _as_numbers(path: Path, name: str, lines: Sequence[int], cells: Sequence[str]) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(cells, dtype=np.float64)
     except ValueError:
@@ -118,7 +120,7 @@ def _as_numbers(
     if bad.size:
         remedy = (
             "Choose the numeric columns with columns= (--columns);"
-            " commas, semicolons or tabs part cells, and decimals take a point."
+            " separate cells by comma, semicolon or tab, and write decimals with a point."
         )
         raise bad_cell(name, cells[bad[0]], f"on line {lines[bad[0]]} of {path}", remedy)
     return numbers

@@ -71,9 +71,10 @@ _ABOUT = {
 def names() -> tuple[str, ...]:
     """The names that `load` knows.
 
-    Example:
-        >>> names()
-        ('faithful', 'iris', 'galaxies')
+    Examples
+    --------
+    >>> names()
+    ('faithful', 'iris', 'galaxies')
     """
     return tuple(_ABOUT)
 
@@ -83,12 +84,15 @@ def load(name: str) -> Table:
 
     The table carries `units`, `source`, `caveats` and, for iris, the species as `labels`.
 
-    Raises:
-        ArgumentError: no data set has this name.
+    Raises
+    ------
+    ArgumentError
+        No data set has this name.
 
-    Example:
-        >>> load("faithful").values.shape
-        (272, 2)
+    Examples
+    --------
+    >>> load("faithful").values.shape
+    (272, 2)
     """
     if name not in names():
         known = "one of " + ", ".join(map(repr, names()))
@@ -102,6 +106,6 @@ def load(name: str) -> Table:
     return Table(values, name=name, labels=labels, **about._asdict())
 
 
-def _advice(name: object) -> str:
-    close = difflib.get_close_matches(str(name).lower(), names(), n=1)
+def _advice(name: str) -> str:
+    close = difflib.get_close_matches(name.lower(), names(), n=1)
     return f"Did you mean {close[0]!r}?" if close else "For a file of your own use read_table."

@@ -151,7 +151,9 @@ def _frozen_chains(log_posterior: np.ndarray) -> Found:
     if not frozen.size:
         return []
     which = ", ".join(map(str, frozen))
-    return [(VerdictStatus.BAD, f"Chain {which} never moved. Start again with another seed or a longer warm-up.")]
+    return [
+        (VerdictStatus.BAD, f"Chain {which} never moved. Start again with another seed or a longer warm-up.")
+    ]
 
 
 def _disagreement(max_rhat: dict[str, float]) -> Found:
@@ -211,5 +213,12 @@ def _ambiguous(relabelling: Relabelling) -> Found:
     rate = float(relabelling.ambiguous[worst])
     if rate <= LARGEST_AMBIGUITY:
         return []
-    text = f"In {rate:.0%} of the draws component {worst} holds less than half of the points it has in the fit."
-    return [(VerdictStatus.DOUBTFUL, text + " Its own numbers mean little; the density and the other components do.")]
+    text = (
+        f"In {rate:.0%} of the draws component {worst} holds less than half of the points it has in the fit."
+    )
+    return [
+        (
+            VerdictStatus.DOUBTFUL,
+            text + " Its own numbers mean little; the density and the other components do.",
+        )
+    ]

@@ -15,12 +15,13 @@ from .kernel import Blocks
 from .mixture import Mixture
 from .scaling import Scaling
 
+REPORTED = ("weights", "means", "scales", "correlations", "covariances")
+"""Properties of a mixture that have standard errors."""
+
 _DIRECTIONS_AT_ONCE = 64
 
 
-def hessian(
-    function: Callable[[Array], Array], at: Float[Array, " P"]
-) -> Float[Array, "P P"]:
+def hessian(function: Callable[[Array], Array], at: Float[Array, " P"]) -> Float[Array, "P P"]:
     """Matrix of second derivatives, a bounded number of directions at a time."""
     gradient = jax.grad(function)
     along = lambda direction: jax.jvp(gradient, (at,), (direction,))[1]  # noqa: E731
@@ -60,7 +61,9 @@ def standard_errors(mixture: Mixture, data: Blocks, scaling: Scaling) -> dict[st
             "Use fewer components, let the fit converge, or look at the posterior instead.",
         )
     root = vectors / np.sqrt(eigenvalues)
-    return {name: np.sqrt(((np.asarray(jacobian) @ root) ** 2).sum(-1)) for name, jacobian in jacobians.items()}
+    return {
+        name: np.sqrt(((np.asarray(jacobian) @ root) ** 2).sum(-1)) for name, jacobian in jacobians.items()
+    }
 
 
 @jax.jit
@@ -73,8 +76,7 @@ def _information(mixture: Mixture, data: Blocks, scaling: Scaling) -> tuple[Arra
 
 
 def _reported(mixture: Mixture) -> dict[str, Array]:
-    names = ("weights", "means", "scales", "correlations", "covariances")
-    return {name: getattr(mixture, name) for name in names}
+    return {name: getattr(mixture, name) for name in REPORTED}
 
 
 def _coordinates(mixture: Mixture) -> Float[Array, " P"]:

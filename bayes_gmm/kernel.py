@@ -17,7 +17,7 @@ Ryden (2005), Inference in Hidden Markov Models, doi 10.1007/0-387-28982-8, sect
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from jaxtyping import Array, Float
 from .compiled import padded_length
 from .linalg import LOG_2PI, invert_tril, log_diagonal, unvech, vech
 from .mixture import Mixture
+from .scaling import Scaling
 
 
 @jax.tree_util.register_dataclass
@@ -57,6 +58,22 @@ def blocks(z: np.ndarray, sample_weight: np.ndarray, n_components: int) -> Block
     return Blocks(points=np.ascontiguousarray(points.transpose(0, 2, 1)), weights=weights)
 
 
+class UnitData(NamedTuple):
+    """Weighted data in unit coordinates: as rows (N, D), the map to them, and the blocks for the kernel."""
+
+    points: np.ndarray
+    sample_weight: np.ndarray
+    scaling: Scaling
+    blocks: Blocks
+
+    @classmethod
+    def of(cls, x: np.ndarray, sample_weight: np.ndarray, n_components: int) -> "UnitData":
+        """Whiten points (N, D) with weights (N,) and cut them into blocks for K components."""
+        scaling = Scaling.whitening(x, sample_weight)
+        points = scaling.points_to_unit(x)
+        return cls(points, sample_weight, scaling, blocks(points, sample_weight, n_components))
+
+
 def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
     """Sufficient statistics phi(x) = [1, x, vech(x x')] of each point; F = 1 + D + D (D + 1) / 2."""
     rows, columns = np.tril_indices(points.shape[0])
@@ -72,7 +89,7 @@ def natural(mixture: Mixture) -> Float[Array, "K F"]:
     constant = mixture.log_weights + normaliser - 0.5 * (linear * mixture.means).sum(-1)
     # An off-diagonal element of the precision appears twice in x' P x.
     multiplicity = vech(np.eye(mixture.n_features) - 2.0) / 2
-    return jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity], -1)
+    return jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
 
 
 def expected_statistics(
@@ -111,10 +128,10 @@ def _block_statistics(eta: Array, points: Array, weights: Array) -> tuple[Array,
     phi = features(points)
     logits = eta @ phi
     top = logits.max(0)
-    joint = jnp.exp(logits - top)
+    joint = jnp.exp(logits - top[None])
     density = joint.sum(0)
     value = (weights * (top + jnp.log(density))).sum()
-    return value, (joint * (weights / density)) @ phi.T
+    return value, (joint * (weights / density)[None]) @ phi.T
 
 
 def _block_size(n_features: int, n_components: int) -> int:

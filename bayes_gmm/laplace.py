@@ -82,8 +82,8 @@ def _newton(coordinates: Array, count: Array, *, target: Target) -> _Newton:
     curvature = hessian(target.potential, coordinates)
     # A unit diagonal makes the eigenvalues comparable: the coordinates have the units of the data.
     scale = 1 / jnp.sqrt(jnp.abs(jnp.diagonal(curvature)))
-    eigenvalues, vectors = jnp.linalg.eigh(curvature * scale[:, None] * scale)
-    factor = scale[:, None] * vectors / jnp.sqrt(jnp.maximum(jnp.abs(eigenvalues), 1e-10))
+    eigenvalues, vectors = jnp.linalg.eigh(curvature * scale[:, None] * scale[None])
+    factor = scale[:, None] * vectors / jnp.sqrt(jnp.maximum(jnp.abs(eigenvalues), 1e-10))[None]
     slopes = factor.T @ gradient
     return _Newton(coordinates, -factor @ slopes, factor, 0.5 * slopes @ slopes, eigenvalues[0], count)
 
@@ -91,6 +91,6 @@ def _newton(coordinates: Array, count: Array, *, target: Target) -> _Newton:
 def _line_search(state: _Newton, target: Target) -> Array:
     """Best of a full step, its halves down to a thousandth, and staying."""
     fractions = jnp.append(0.5 ** jnp.arange(11.0), 0.0)
-    candidates = state.coordinates + fractions[:, None] * state.step
+    candidates = state.coordinates[None] + fractions[:, None] * state.step[None]
     values = jax.lax.map(target.potential, candidates)
     return candidates[jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))]

@@ -13,12 +13,12 @@ def invert_tril(factor: Float[Array, "*batch D D"]) -> Float[Array, "*batch D D"
     return solve_triangular(factor, jnp.broadcast_to(jnp.eye(factor.shape[-1]), factor.shape), lower=True)
 
 
-def log_diagonal(factor: Float[Array, "*batch D D"]) -> Float[Array, "*batch"]:
+def log_diagonal(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array, "*batch"]:
     """Sum of the logarithms of the diagonal: half the log determinant of L L'."""
     return jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
 
 
-def vech(matrix: Float[Array, "*batch D D"]) -> Float[Array, "*batch V"]:
+def vech(matrix: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array | np.ndarray, "*batch V"]:
     """Lower triangle of a symmetric matrix, row by row; V = D (D + 1) / 2."""
     rows, columns = np.tril_indices(matrix.shape[-1])
     return matrix[..., rows, columns]

@@ -173,7 +173,7 @@ class Mixture:
 
 def log_joint(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
     """Log joint density of one point and each label, in the centred form that never cancels."""
-    offsets = (point - mixture.means)[..., None]
+    offsets = (point[None] - mixture.means)[..., None]
     whitened = solve_triangular(mixture.scale_tril, offsets, lower=True)[..., 0]
     normaliser = log_diagonal(mixture.scale_tril) + 0.5 * point.shape[0] * LOG_2PI
     return mixture.log_weights - normaliser - 0.5 * (whitened**2).sum(-1)

@@ -65,7 +65,9 @@ def model(
     mixture = assemble(_sample(sites, n_components))
     components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
     with numpyro.plate("point", n_points):
-        numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x)
+        numpyro.sample(
+            "x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x
+        )
 
 
 def potential(

@@ -11,17 +11,18 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array
 
-from . import kernel, nuts
+from . import nuts
 from .arguments import component_count, positive_integer, seed_integer
 from .compiled import in_float64, padded_length
 from .diagnostics import Verdict, judge
-from .em import EMFit, fit_em
+from .em import fit_em
+from .em_fit import EMFit
 from .errors import OutputError
+from .kernel import UnitData
 from .laplace import Laplace, Target, laplace
 from .mixture import Mixture, responsibilities
 from .prior import Prior, as_arrays, assemble, constrain, disassemble, free, unconstrain
 from .relabel import Relabelling, relabel
-from .scaling import Scaling
 from .table import Table, as_table
 from .tree import posterior_tree
 
@@ -146,7 +147,11 @@ def fit_nuts(
     K = component_count(n_components, table)
     num_warmup, num_samples, num_chains = (
         positive_integer(name, value)
-        for name, value in (("num_warmup", num_warmup), ("num_samples", num_samples), ("num_chains", num_chains))
+        for name, value in (
+            ("num_warmup", num_warmup),
+            ("num_samples", num_samples),
+            ("num_chains", num_chains),
+        )
     )
     mle = start or fit_em(table, K, seed=seed_integer(seed))
     complete = (prior or Prior()).for_data(table.values, K)
@@ -179,11 +184,9 @@ def fit_nuts(
 
 @in_float64
 def _target_and_mode(table: Table, mixture: Mixture, prior: Prior) -> tuple[Target, Laplace]:
-    scaling = Scaling.whitening(table.values, np.ones(table.n_points))
-    points = scaling.points_to_unit(table.values)
-    data = kernel.blocks(points, np.ones(table.n_points), mixture.n_components)
+    unit = UnitData.of(table.values, np.ones(table.n_points), mixture.n_components)
     sites = as_arrays(prior.sites(mixture.n_components, mixture.n_features))
-    target = Target(sites, data, scaling)
+    target = Target(sites, unit.blocks, unit.scaling)
     return target, laplace(_start(mixture, target), target)
 
 
@@ -204,7 +207,13 @@ def _plan(around: Laplace, num_warmup: int) -> tuple[nuts.Plan, tuple[str, ...]]
 
 @in_float64
 def _draw(
-    target: Target, around: Laplace, plan: nuts.Plan, num_samples: int, num_chains: int, seed: int, progress: bool
+    target: Target,
+    around: Laplace,
+    plan: nuts.Plan,
+    num_samples: int,
+    num_chains: int,
+    seed: int,
+    progress: bool,
 ) -> tuple[nuts.Chains, Mixture, dict[str, np.ndarray]]:
     chains = nuts.sample(
         target,

@@ -22,7 +22,7 @@ class Prior:
     r"""Prior of a Gaussian mixture, in data units.
 
     .. math:: \pi \sim \mathrm{Dirichlet}(1, \dots, 1), \quad \mu_{kd} \sim N(m_d, (2 s_d)^2), \quad
-              \sigma_{kd}^2 \sim \mathrm{InverseGamma}(2, s_d^2 K^{-2/D}), \quad R_k \sim \mathrm{LKJ}(2)
+              \sigma_{kd}^2 \sim \mathrm{InverseGamma}(2, \tfrac12 s_d^2 K^{-2/D}), \quad R_k \sim \mathrm{LKJ}(2)
 
     are the defaults, with the data's means m and standard deviations s. Inverse-gamma variances rule out the
     spike that a prior with mass at zero grows on tied data. A distribution replaces a default; a number or an array
@@ -77,7 +77,7 @@ class Prior:
             "correlations": dist.LKJCholesky(D, 2.0) if D > 1 else 0.0,
         }
         if self.scales is None:
-            shrinkage = n_components ** (-2 / D)
+            shrinkage = 0.5 * n_components ** (-2 / D)
             defaults["variances"] = dist.InverseGamma(2 * ones, shrinkage * spread**2 * ones)
         missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return replace(self, **missing)

@@ -57,7 +57,7 @@ class Scaling:
         """Mixture from data units to unit coordinates."""
         return Mixture(
             log_weights=mixture.log_weights,
-            means=_solve(self.factor, (mixture.means - self.center).mT).mT,
+            means=_solve(self.factor, (mixture.means - self._center_of(mixture)).mT).mT,
             scale_tril=_solve(self.factor, mixture.scale_tril),
         )
 
@@ -65,11 +65,14 @@ class Scaling:
         """Mixture from unit coordinates to data units."""
         return Mixture(
             log_weights=mixture.log_weights,
-            means=self.center + mixture.means @ self.factor.T,
+            means=self._center_of(mixture) + mixture.means @ self.factor.T,
             scale_tril=self.factor @ mixture.scale_tril,
         )
 
+    def _center_of(self, mixture: Mixture) -> Any:
+        return self.center.reshape((1,) * (mixture.means.ndim - 1) + (-1,))
 
-def _solve(factor: Float[Array, "D D"], columns: Any) -> Any:
+
+def _solve(factor: Float[Array | np.ndarray, "D D"], columns: Any) -> Any:
     inverse = jax.scipy.linalg.solve_triangular(factor, np.eye(factor.shape[0]), lower=True)
     return inverse @ columns

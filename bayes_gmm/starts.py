@@ -32,7 +32,11 @@ def random_starts(
     probabilities = sample_weight / sample_weight.sum()
     positive = np.count_nonzero(probabilities)
     size = min(_POINTS_FOR_SEEDING, positive)
-    chosen = rng.choice(len(z), size=size, replace=False, p=probabilities) if size < positive else probabilities > 0
+    chosen = (
+        rng.choice(len(z), size=size, replace=False, p=probabilities)
+        if size < positive
+        else probabilities > 0
+    )
     weights = np.ones(size) if size < positive else sample_weight[chosen]
     padding = (0, _POINTS_FOR_SEEDING - size)
     points = np.pad(z[chosen], (padding, (0, 0)))
@@ -63,7 +67,7 @@ def _grow(key: Array, points: Float[Array, "N D"], weights: Float[Array, " N"], 
     centers = _plus_plus(key, points, weights, n_components)
     nearest = _squared_distances(points, centers).argmin(1)
     one_hot = jax.nn.one_hot(nearest, n_components, dtype=points.dtype).T
-    return _mixture(one_hot * weights, points, pooled=points.shape[1] + 2.0)
+    return _mixture(one_hot * weights[None], points, pooled=points.shape[1] + 2.0)
 
 
 def _plus_plus(
@@ -73,13 +77,13 @@ def _plus_plus(
 
     def choose(distances: Array, key: Array) -> tuple[Array, Array]:
         center = points[jax.random.categorical(key, jnp.log(weights * distances))]
-        return jnp.minimum(distances, ((points - center) ** 2).sum(1)), center
+        return jnp.minimum(distances, ((points - center[None]) ** 2).sum(1)), center
 
     return jax.lax.scan(choose, jnp.ones_like(weights), jax.random.split(key, n_components))[1]
 
 
 def _squared_distances(points: Float[Array, "N D"], centers: Float[Array, "K D"]) -> Float[Array, "N K"]:
-    return ((points[:, None] - centers) ** 2).sum(2)
+    return ((points[:, None] - centers[None]) ** 2).sum(2)
 
 
 def _mixture(shares: Any, points: Any, *, pooled: float) -> Mixture:
@@ -89,7 +93,7 @@ def _mixture(shares: Any, points: Any, *, pooled: float) -> Mixture:
     counts, means, covariances = moments(shares @ phi, points.shape[1])
     scatter = counts[:, None, None] * covariances
     within = scatter.sum(0) / counts.sum()
-    shrunk = (scatter + pooled * within) / (counts + pooled)[:, None, None]
+    shrunk = (scatter + pooled * within[None]) / (counts + pooled)[:, None, None]
     return Mixture(
         log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(shrunk)
     )

@@ -24,14 +24,18 @@ class Table:
     `units` has one entry a column, `labels` the known class of each row; either may be None.
     NumPy functions take a Table as they take its values. `as_table` makes one from anything.
 
-    Raises:
-        DataError: no Gaussian mixture can be fitted to the values.
-        ArgumentError: there is not one unit a column, or not one label a row.
+    Raises
+    ------
+    DataError
+        No Gaussian mixture can be fitted to the values.
+    ArgumentError
+        There is not one unit a column, or not one label a row.
 
-    Example:
-        >>> table = Table(np.array([[1.8, 54], [3.6, 79], [3.3, 74]]), ("eruptions", "waiting"))
-        >>> table.n_points, table.n_features
-        (3, 2)
+    Examples
+    --------
+    >>> table = Table(np.array([[1.8, 54], [3.6, 79], [3.3, 74]]), ("eruptions", "waiting"))
+    >>> table.n_points, table.n_features
+    (3, 2)
     """
 
     values: NDArray[np.float64]
@@ -43,8 +47,7 @@ class Table:
     labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        with np.errstate(over="ignore"):  # what only a wider float can hold becomes inf: refused
-            values = np.array(self.values, dtype=np.float64, order="C")
+        values = np.array(self.values, dtype=np.float64, order="C")
         check_values(values, self.columns)
         _check_length("units", self.units, len(self.columns))
         _check_length("labels", self.labels, len(values))
@@ -70,13 +73,16 @@ class Table:
     def select(self, columns: str | Sequence[str]) -> Table:
         """The table of the named columns only, in the order asked for.
 
-        Raises:
-            ArgumentError: the table has no column of that name.
+        Raises
+        ------
+        ArgumentError
+            The table has no column of that name.
 
-        Example:
-            >>> table = Table(np.array([[1.8, 54], [3.6, 79], [3.3, 74]]), ("eruptions", "waiting"))
-            >>> table.select("waiting").columns
-            ('waiting',)
+        Examples
+        --------
+        >>> table = Table(np.array([[1.8, 54], [3.6, 79], [3.3, 74]]), ("eruptions", "waiting"))
+        >>> table.select("waiting").columns
+        ('waiting',)
         """
         chosen = positions(columns, self.columns)
         names = tuple(self.columns[i] for i in chosen)
@@ -101,13 +107,16 @@ def as_table(x: Any) -> Table:
     `x` is a Table (returned as it is), an array (NumPy, JAX, xarray), a list of rows, or a frame
     (pandas, polars, pyarrow). Columns without names are called x1 to xD.
 
-    Raises:
-        DataError: `x` is not a table of numbers, or no mixture can be fitted to it (missing
-            values, constant or linearly dependent columns, fewer than D + 1 rows).
+    Raises
+    ------
+    DataError
+        `x` is not a table of numbers, or no mixture can be fitted to it (missing
+        values, constant or linearly dependent columns, fewer than D + 1 rows).
 
-    Example:
-        >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
-        ('x1', 'x2')
+    Examples
+    --------
+    >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
+    ('x1', 'x2')
     """
     if isinstance(x, Table):
         return x
@@ -121,21 +130,25 @@ def as_table(x: Any) -> Table:
 
 
 def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None = None) -> Table:
-    """The numbers of a CSV file, with or without a header, as a `Table` named after the file.
+    r"""The numbers of a CSV file, with or without a header, as a `Table` named after the file.
 
     Cells are separated by commas, semicolons or tabs. `columns` names those to keep.
 
-    Raises:
-        DataError: the file cannot be read, or what it holds is no table that can be fitted.
-        ArgumentError: the file has no column of a name in `columns`.
+    Raises
+    ------
+    DataError
+        The file cannot be read, or what it holds is no table that can be fitted.
+    ArgumentError
+        The file has no column of a name in `columns`.
 
-    Example:
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder) / "geysers.csv"
-        ...     _ = path.write_text("place,minutes\\nnorth,3.6\\nnorth,1.8\\nsouth,3.3\\n")
-        ...     read_table(path, columns="minutes").n_points
-        3
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "geysers.csv"
+    ...     _ = path.write_text("place,minutes\nnorth,3.6\nnorth,1.8\nsouth,3.3\n")
+    ...     read_table(path, columns="minutes").n_points
+    3
     """
     path = Path(path)
     return _from_columns(*read_columns(path, columns), name=path.stem, source=str(path))
@@ -151,7 +164,7 @@ def _from_columns(keys: Iterable[object], columns: Sequence[NDArray[Any]], **abo
     names = tuple(map(str, keys))
     check_shape(np.empty((len(columns[0]) if columns else 0, len(columns))), names)
     check_kinds(columns, names)
-    return Table(np.stack(columns, axis=1), names, **about)
+    return Table(_as_float64(np.stack(columns, axis=1)), names, **about)
 
 
 def _from_array(x: Any) -> Table:
@@ -162,7 +175,12 @@ def _from_array(x: Any) -> Table:
         names = (x.name,) if isinstance(getattr(x, "name", None), str) else names
     check_shape(array, names)
     check_kinds(list(array.T), names)
-    return Table(array, names)
+    return Table(_as_float64(array), names)
+
+
+def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # what only a wider float can hold becomes inf, and is refused
+        return np.asarray(array, dtype=np.float64)
 
 
 def _as_array(x: Any) -> NDArray[Any]:

@@ -41,6 +41,7 @@ READABLE = {
     "no last newline": "a,b\n1.5,2\n3,5\n8,13",
     "blank lines": "\n\na,b\n1.5,2\n  \n3,5\n\n8,13\n\n",
     "blanks about cells": "a, b\n 1.5, 2\n3 ,5\n8,\t13\n",
+    "quotes after blanks": 'a, "b"\n1.5, "2"\n3, "5"\n8, 13\n',
     "exponents and signs": "a,b\n15e-1,+2\n.3E1,5.\n8,13\n",
 }
 
@@ -58,6 +59,11 @@ def test_chosen_columns_are_kept_in_the_order_asked_for(tmp_path):
     assert table.columns == ("b, long", "a")
     np.testing.assert_array_equal(table.values, np.array(TWO)[:, ::-1])
     assert read_table(path, columns="a").n_features == 1
+
+
+def test_a_name_that_two_columns_share_cannot_be_chosen(tmp_path):
+    with pytest.raises(DataError, match="more than one column named 'a'"):
+        read_table(written(tmp_path, "a,a,b\n1,2,0\n2,5,1\n4,1,0\n"), columns=["a", "b"])
 
 
 def test_a_column_without_a_name_gets_one(tmp_path):
@@ -81,8 +87,9 @@ BAD_FILES = [
     BadFile("ragged", "a,b\n1,2\n3\n", r"line 1 has 2 cells, line 3 has 1", r"delimiter"),
     BadFile("ragged after blanks", "a,b\n\n1,2,3\n", r"line 1 has 2 .* line 3 has 3", r"one cell"),
     BadFile("text", "a,b\n1,2\n3,oak\n", r"'b' holds 'oak' on line 3 of .*csv", r"--columns"),
-    BadFile("spaces", "1 2\n3 4\n5 7\n", r"'3 4' on line 2", r"commas, semicolons or tabs"),
+    BadFile("spaces", "1 2\n3 4\n5 7\n", r"'3 4' on line 2", r"comma, semicolon or tab"),
     BadFile("decimal commas", "a;b\n1,5;2\n", r"'a' holds '1,5' on line 2", r"decimals.* point"),
+    BadFile("decimal commas alone", "3,6;79\n1,8;54\n", r"'3,6' holds '1,8' on line 2", r"point"),
     BadFile("empty cell", "a,b\n1,2\n,3\n", r"'a' holds '' on line 3.* missing", r"impute"),
     BadFile("NA", "a,b\n1,NA\n", r"'b' holds 'NA' on line 2.* missing", r"impute"),
     BadFile("NA at first", "1,NA\n1,2\n", r"'x2' holds 'NA' on line 1.* missing", r"impute"),

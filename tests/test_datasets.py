@@ -58,9 +58,7 @@ def test_galaxies_are_those_of_the_reference_and_not_of_mass():
 
 def test_iris_is_fishers_copy_with_its_species():
     table = datasets.load("iris")
-    np.testing.assert_array_equal(
-        table.values[[34, 37]], [[4.9, 3.1, 1.5, 0.2], [4.9, 3.6, 1.4, 0.1]]
-    )
+    np.testing.assert_array_equal(table.values[[34, 37]], [[4.9, 3.1, 1.5, 0.2], [4.9, 3.6, 1.4, 0.1]])
     np.testing.assert_array_equal(table.values[101], table.values[142])
     assert len(np.unique(table.values, axis=0)) == 149
     assert table.labels == ("setosa",) * 50 + ("versicolor",) * 50 + ("virginica",) * 50
@@ -89,7 +87,6 @@ def test_ties_of_faithful_are_as_its_caveats_say():
         ("Iris", "Did you mean 'iris'?"),
         ("galaxy", "Did you mean 'galaxies'?"),
         ("mine.csv", "read_table"),
-        (3, "read_table"),
     ],
 )
 def test_unknown_names_are_answered_with_the_known_ones(name, remedy):

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import hypothesis.extra.numpy as hypothesis_numpy
@@ -15,8 +16,7 @@ from hypothesis import strategies as st
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.table import Table, as_table
 
-RNG = np.random.default_rng(20240229)
-GOOD = RNG.normal(size=(20, 3))
+GOOD = np.random.default_rng(20240229).normal(size=(20, 3))
 A, B, C = GOOD.T
 
 
@@ -44,6 +44,11 @@ def masked():
     return np.ma.masked_array(GOOD, mask=np.arange(60).reshape(20, 3) % 25 == 7)
 
 
+def far_off_sum():
+    x, y = 10**12 + np.random.default_rng(7).integers(0, 9, size=(2, 100_000))
+    return columns(x, y, x + y)
+
+
 class Bad(NamedTuple):
     name: str
     make: Callable[[], object]
@@ -56,6 +61,7 @@ BAD = [
     Bad("scalar", lambda: 3.5, r"one float, 3\.5", r"shape \(N, D\)"),
     Bad("string", lambda: "data.csv", r"one str, 'data\.csv'", r"read_table"),
     Bad("dict", lambda: {"a": [1, 2]}, r"one dict, \{'a'", r"frame"),
+    Bad("lazy frame", lambda: SimpleNamespace(columns=["a"]), r"one SimpleNamespace", r"frame"),
     Bad("generator", lambda: (i for i in range(3)), r"one generator", r"shape \(N, D\)"),
     Bad("three axes", lambda: np.zeros((5, 2, 2)), r"3 axes, shape \(5, 2, 2\)", r"[Rr]eshape"),
     Bad("nothing", lambda: [], r"without rows", r"filter"),
@@ -114,13 +120,13 @@ BAD = [
     Bad("dependent", lambda: columns(A, B, A - 2 * B, C), r"rank 3 of 4: 'x3' is a", r"'x3'"),
     Bad("twins", lambda: columns(A, B, 1e6 + 3 * A), r"rank 2 of 3: 'x3' is a lin", r"'x3'"),
     Bad("nearly twins", lambda: columns(A, A + 1e-12 * B), r"rank 1 of 2: 'x2' is", r"Drop 'x2'"),
+    Bad("dependent, far off", far_off_sum, r"rank 2 of 3: 'x\d' is a", r"Drop 'x\d'"),
     Bad("wide", lambda: GOOD[:3], r"3 rows of 3 columns", r"transpose"),
     Bad("one row", lambda: [[1.0]], r"1 rows of 1 columns", r"more rows"),
     Bad("vast", lambda: 1e200 * GOOD, r"'x1' has values of size \d.*e\+2", r"another unit"),
+    Bad("vast below", lambda: spoiled(-1e200), r"'x2' has values of size 1e\+200", r"another unit"),
     Bad("minute", lambda: 1e-200 * GOOD, r"'x1' has values of size \d.*e-2", r"another unit"),
-    Bad(
-        "swamped", lambda: columns(A, 1e14 + B), r"'x2' varies by only .* around 1e\+14", r"offset"
-    ),
+    Bad("swamped", lambda: columns(A, 1e14 + B), r"'x2' varies by only .* around 1e\+14", r"offset"),
 ]
 
 
@@ -208,11 +214,7 @@ sizes = st.floats(-1e6, 1e6).map(lambda number: round(number, 3))
 
 
 @settings(deadline=None, max_examples=100, derandomize=True)
-@given(
-    hypothesis_numpy.arrays(
-        np.float64, st.tuples(st.integers(4, 12), st.integers(1, 3)), elements=sizes
-    )
-)
+@given(hypothesis_numpy.arrays(np.float64, st.tuples(st.integers(4, 12), st.integers(1, 3)), elements=sizes))
 def test_any_table_of_full_rank_comes_through_unchanged(values):
     deviations = values.std(axis=0)
     assume((deviations > 1e-3).all())
@@ -270,6 +272,8 @@ def test_units_and_labels_must_fit(extra):
 
 
 def test_one_name_a_column():
+    with pytest.raises(DataError, match="more than one column named 'a'"):
+        Table(GOOD, ("a", "b", "a"))
     with pytest.raises(DataError, match="2 column names for 3 columns"):
         Table(GOOD, ("a", "b"))
 

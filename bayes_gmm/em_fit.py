@@ -1,0 +1,159 @@
+"""What a run of EM leaves behind: the mixture, how it ended, criteria and standard errors."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .errors import FitError
+from .information import REPORTED, standard_errors
+from .kernel import UnitData
+from .mixture import Mixture
+from .table import Table
+
+
+class EMStatus(IntEnum):
+    """How a run of EM ended; `advice` says what to do about it."""
+
+    CONVERGED = 0
+    MAX_STEPS = 1
+    COLLAPSED = 2
+    NONFINITE = 3
+
+    @property
+    def advice(self) -> str:
+        """What it means and what to do."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    EMStatus.CONVERGED: "The log-likelihood has no more than tol left to gain here.",
+    EMStatus.MAX_STEPS: "The log-likelihood was still rising: raise max_steps, or tol if you need less.",
+    EMStatus.COLLAPSED: (
+        "A component shrank onto a few points or a line, where the likelihood has no upper bound: "
+        "use fewer components, look for repeated rows, or take the posterior, whose prior rules this out."
+    ),
+    EMStatus.NONFINITE: "The log-likelihood became NaN or infinite: look for extreme values in the data.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EMFit:
+    """Maximum-likelihood fit of a Gaussian mixture.
+
+    Attributes
+    ----------
+    mixture
+        The best mixture found, components ordered by the mean of the first feature.
+    log_likelihood
+        Log-likelihood at `mixture`, from the centred form.
+    status
+        How the best run ended.
+    n_steps
+        EM steps of the best run.
+    path
+        Log-likelihood before each step of the best run and after the last, (n_steps + 1,).
+    start_log_likelihoods, start_statuses
+        Where each start (R,) ended, and how.
+    kernel_error
+        Absolute difference between the fast and the centred log-likelihood at `mixture`.
+    table
+        The data.
+    sample_weight
+        Weight of each row (N,).
+    """
+
+    mixture: Mixture
+    log_likelihood: float
+    status: EMStatus
+    n_steps: int
+    path: np.ndarray
+    start_log_likelihoods: np.ndarray
+    start_statuses: np.ndarray
+    kernel_error: float
+    table: Table = field(repr=False)
+    sample_weight: np.ndarray = field(repr=False)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters."""
+        return self.mixture.n_parameters
+
+    def aic(self) -> float:
+        """Akaike's criterion, -2 log L + 2 p; lower is better (Akaike 1974, doi 10.1109/TAC.1974.1100705)."""
+        return -2 * self.log_likelihood + 2 * self.n_parameters
+
+    def bic(self) -> float:
+        """Schwarz's criterion, -2 log L + p log N; lower is better (Schwarz 1978, doi 10.1214/aos/1176344136)."""
+        return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.sample_weight.sum()))
+
+    def icl(self) -> float:
+        """BIC plus twice the entropy of the labels (Biernacki, Celeux and Govaert 2000, doi 10.1109/34.865189)."""
+        return self.bic() + 2 * float(self.sample_weight @ _entropy(self.responsibilities()))
+
+    def responsibilities(self) -> np.ndarray:
+        """Soft assignments of the fitted points, (N, K)."""
+        return self.mixture.responsibilities(self.table.values)
+
+    @cached_property
+    def standard_errors(self) -> dict[str, np.ndarray]:
+        """Standard errors of weights, means, scales, correlations and covariances (`information`)."""
+        unit = UnitData.of(self.table.values, self.sample_weight, self.mixture.n_components)
+        return standard_errors(self.mixture, unit.blocks, unit.scaling)
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the data as plain lists and numbers, ready for JSON; no standard errors where there are none."""
+        mixture, table = self.mixture, self.table
+        return {
+            "columns": list(table.columns),
+            "n_points": table.n_points,
+            **{name: getattr(mixture, name).tolist() for name in REPORTED},
+            "standard_errors": {name: values.tolist() for name, values in self._errors_or_nothing().items()},
+            "log_likelihood": self.log_likelihood,
+            "status": self.status.name,
+            "n_steps": self.n_steps,
+            "n_parameters": self.n_parameters,
+            "aic": self.aic(),
+            "bic": self.bic(),
+            "icl": self.icl(),
+            "start_log_likelihoods": self.start_log_likelihoods.tolist(),
+            "start_statuses": [EMStatus(int(status)).name for status in self.start_statuses],
+        }
+
+    def _errors_or_nothing(self) -> dict[str, np.ndarray]:
+        try:
+            return self.standard_errors
+        except FitError:
+            return {}
+
+    def check(self) -> "EMFit":
+        """Return this fit, or raise `FitError` when it collapsed or is not finite."""
+        if self.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE):
+            raise FitError(
+                f"All {len(self.start_statuses)} starts of EM ended {self.status.name}.",
+                "at least one start that reaches a maximum of the likelihood",
+                self.status.advice,
+            )
+        return self
+
+    def __repr__(self) -> str:
+        return (
+            f"EMFit: {self.mixture.n_components} components, {self.table.n_points} points, "
+            f"{self.table.n_features} features\n"
+            f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
+            f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
+        )
+
+
+def _entropy(responsibilities: np.ndarray) -> np.ndarray:
+    positive = np.where(responsibilities > 0, responsibilities, 1.0)
+    return -(positive * np.log(positive)).sum(1)
+
+
+def _describe_starts(fit: EMFit) -> str:
+    values, total = fit.start_log_likelihoods, len(fit.start_log_likelihoods)
+    at_best = int((values >= fit.log_likelihood - 1e-4).sum())
+    failed = int((fit.start_statuses >= EMStatus.COLLAPSED).sum())
+    return f"{at_best} of {total} starts reached it" + (f"; {failed} collapsed or failed" if failed else "")
