@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .checks import check_values
 from .errors import ArgumentError, DataError
 from .table import Table
 
@@ -68,4 +69,9 @@ def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
             "finite weights of at least 0, not all of them 0",
             "A weight of 0 leaves a row out; a weight of 2 counts it twice.",
         )
+    try:
+        check_values(table.values[weights > 0], table.columns)
+    except DataError as error:
+        found = f"Among the rows of positive sample_weight: {error.found}"
+        raise DataError(found, error.expected, error.remedy) from None
     return weights

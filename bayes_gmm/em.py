@@ -24,7 +24,7 @@ from .table import Table, as_table
 SMALLEST_SCALE = 1e-4
 """Narrowest component that is believed, relative to the spread of the data."""
 
-_POINTS_AT_ONCE = 2**17
+_POINTS_AT_ONCE = 2**14
 
 
 def fit_em(
@@ -91,7 +91,7 @@ def fit_em(
     table = as_table(x)
     K = component_count(n_components, table)
     weights = point_weights(sample_weight, table)
-    unit = UnitData.of(table.values, weights, K)
+    unit = UnitData.of(table.values, weights)
     starts = _starting_mixtures(start, unit, K, positive_integer("n_starts", n_starts), seed_integer(seed))
     runs = _run_all(starts, unit, tol, positive_integer("max_steps", max_steps))
     fit = _report_best(runs, unit, table, weights)
@@ -152,7 +152,7 @@ def _run_batches(
     starts: Mixture, data: Blocks, tol: Array | float, max_steps: Array | int, path_length: int, at_once: int
 ) -> _Run:
     run = partial(_run, data=data, tol=tol, max_steps=max_steps, path_length=path_length)
-    return jax.lax.map(run, starts, batch_size=at_once)
+    return jax.lax.map(run, starts, batch_size=at_once if at_once > 1 else None)
 
 
 def _run(start: Mixture, data: Blocks, tol: Array, max_steps: Array, path_length: int) -> _Run:

@@ -100,7 +100,7 @@ class EMFit:
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances (`information`)."""
-        unit = UnitData.of(self.table.values, self.sample_weight, self.mixture.n_components)
+        unit = UnitData.of(self.table.values, self.sample_weight)
         return standard_errors(self.mixture, unit.blocks, unit.scaling)
 
     def record(self) -> dict[str, Any]:
@@ -154,6 +154,6 @@ def _entropy(responsibilities: np.ndarray) -> np.ndarray:
 
 def _describe_starts(fit: EMFit) -> str:
     values, total = fit.start_log_likelihoods, len(fit.start_log_likelihoods)
-    at_best = int((values >= fit.log_likelihood - 1e-4).sum())
-    failed = int((fit.start_statuses >= EMStatus.COLLAPSED).sum())
+    broken = fit.start_statuses >= EMStatus.COLLAPSED
+    at_best, failed = int((~broken & (values >= fit.log_likelihood - 1e-4)).sum()), int(broken.sum())
     return f"{at_best} of {total} starts reached it" + (f"; {failed} collapsed or failed" if failed else "")

@@ -248,9 +248,11 @@ def _check_weights(weights: np.ndarray) -> None:
 
 
 def _cholesky(covariances: np.ndarray) -> np.ndarray:
-    symmetric = np.allclose(covariances, covariances.mT, rtol=1e-8, atol=0)
+    # Rounding is judged in units of the standard deviations: next to zero it is all that is there.
+    scales = np.sqrt(np.abs(np.diagonal(covariances, axis1=-2, axis2=-1)))
+    rounding = 1e-8 * scales[..., :, None] * scales[..., None, :]
     try:
-        if not symmetric:
+        if not (np.abs(covariances - covariances.mT) <= rounding).all():
             raise np.linalg.LinAlgError("not symmetric")
         return np.linalg.cholesky(covariances)
     except np.linalg.LinAlgError as error:

@@ -61,7 +61,7 @@ def model(
             "Call model(x, n_components), or model(None, n_components, prior=prior, n_points=100) to simulate.",
         )
     complete = prior if x is None else prior.for_data(x, n_components)
-    sites = complete.sites(n_components, _n_features(complete) if x is None else x.shape[1])
+    sites = complete.sites(n_components, complete.n_features if x is None else x.shape[1])
     mixture = assemble(_sample(sites, n_components))
     components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
     with numpyro.plate("point", n_points):
@@ -89,15 +89,3 @@ def _sample(sites: Sites, n_components: int) -> dict[str, Any]:
             with numpyro.plate("component", n_components):
                 values[name] = numpyro.sample(name, sites[name])
     return values
-
-
-def _n_features(prior: Prior) -> int:
-    means = prior.means
-    shape = means.shape() if isinstance(means, dist.Distribution) else np.shape(means)
-    if not shape:
-        raise ArgumentError(
-            "The prior of the means is the same for every feature, and there are no data.",
-            "a prior of the means with one entry for each feature",
-            "Call prior.for_data(x, n_components), or give the means' prior the shape (K, D).",
-        )
-    return int(shape[-1])

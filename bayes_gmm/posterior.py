@@ -184,7 +184,7 @@ def fit_nuts(
 
 @in_float64
 def _target_and_mode(table: Table, mixture: Mixture, prior: Prior) -> tuple[Target, Laplace]:
-    unit = UnitData.of(table.values, np.ones(table.n_points), mixture.n_components)
+    unit = UnitData.of(table.values, np.ones(table.n_points))
     sites = as_arrays(prior.sites(mixture.n_components, mixture.n_features))
     target = Target(sites, unit.blocks, unit.scaling)
     return target, laplace(_start(mixture, target), target)
@@ -214,7 +214,7 @@ def _draw(
     num_chains: int,
     seed: int,
     progress: bool,
-) -> tuple[nuts.Chains, Mixture, dict[str, np.ndarray]]:
+) -> tuple[nuts.Chains, Mixture, dict[str, Any]]:
     chains = nuts.sample(
         target,
         around,

@@ -95,6 +95,20 @@ class Prior:
             "correlation_tril": _correlation_site(correlations, K, D),
         }
 
+    @property
+    def n_features(self) -> int:
+        """Number of features that the prior of the means is for, when it says so."""
+        self._require_complete()
+        means = self.means
+        shape = means.shape() if isinstance(means, dist.Distribution) else np.shape(means)
+        if not shape:
+            raise ArgumentError(
+                "The prior of the means is the same for every feature, and there are no data.",
+                "a prior of the means with one entry for each feature",
+                "Call prior.for_data(x, n_components), or give the means' prior the shape (K, D).",
+            )
+        return int(shape[-1])
+
     def _require_complete(self) -> None:
         spread = self.scales if self.scales is not None else self.variances
         if any(part is None for part in (self.weights, self.means, spread, self.correlations)):
@@ -105,7 +119,7 @@ class Prior:
             )
 
 
-def assemble(values: dict[str, Array]) -> Mixture:
+def assemble(values: dict[str, Any]) -> Mixture:
     """Mixture with the given weights, means, scales or variances, and correlation Cholesky factors."""
     scales = values["scales"] if "scales" in values else jnp.sqrt(values["variances"])
     return Mixture(
@@ -115,7 +129,7 @@ def assemble(values: dict[str, Array]) -> Mixture:
     )
 
 
-def disassemble(mixture: Mixture, names: Any) -> dict[str, Array]:
+def disassemble(mixture: Mixture, names: Any) -> dict[str, Any]:
     """Values of the named sites at a mixture: the inverse of `assemble`."""
     scales = mixture.scales
     values = {
@@ -133,13 +147,13 @@ def free(sites: Sites) -> Sites:
     return {name: site for name, site in sorted(sites.items()) if isinstance(site, dist.Distribution)}
 
 
-def unconstrain(sites: Sites, values: dict[str, Array]) -> Float[Array, " P"]:
+def unconstrain(sites: Sites, values: dict[str, Any]) -> Float[Array, " P"]:
     """Unconstrained coordinates of the free parameters, in one vector."""
     coordinates = [biject_to(site.support).inv(values[name]) for name, site in free(sites).items()]
     return jnp.concatenate([jnp.ravel(part) for part in coordinates])
 
 
-def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, Array], Float[Array, ""]]:
+def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, Any], Float[Array, ""]]:
     """Parameters at unconstrained coordinates and their log prior density, with the change of variables."""
     values = {name: site for name, site in sites.items() if name not in free(sites)}
     log_density, start = jnp.zeros(()), 0
@@ -201,7 +215,14 @@ def _correlation_site(value: Any, n_components: int, n_features: int) -> Any:
     if matrices.ndim == 0:
         matrices = np.where(np.eye(n_features, dtype=bool), 1.0, matrices)
     shape = (n_components, n_features, n_features)
-    return np.linalg.cholesky(_fixed("correlations", matrices, shape, constraints.real_matrix))
+    try:
+        return np.linalg.cholesky(_fixed("correlations", matrices, shape, constraints.real_matrix))
+    except np.linalg.LinAlgError:
+        raise ArgumentError(
+            f"The prior holds correlations at {matrices.tolist()}, which no data can have.",
+            "a positive definite correlation matrix",
+            "Correlations lie between -1 and 1, and one number for all of D features above -1 / (D - 1).",
+        ) from None
 
 
 def _wrong_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> ArgumentError:

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 import jax
+import jaxtyping
 import matplotlib
 import pytest
+
+import bayes_gmm as bg
 
 matplotlib.use("Agg")
 
@@ -15,3 +18,44 @@ def strict_ranks(request: pytest.FixtureRequest) -> Iterator[None]:
     mode = "allow" if request.node.get_closest_marker("numpyro") else "raise"
     with jax.numpy_rank_promotion(mode):
         yield
+
+
+@pytest.fixture(autouse=True)
+def checked_types(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of wrong argument types, marked `wrong_types`, must reach the package's own checks."""
+    jaxtyping.config.update("jaxtyping_disable", request.node.get_closest_marker("wrong_types") is not None)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="session")
+def faithful() -> bg.Table:
+    """Old Faithful, 272 x 2."""
+    return bg.datasets.load("faithful")
+
+
+@pytest.fixture(scope="session")
+def faithful_mle(faithful: bg.Table) -> bg.EMFit:
+    """The best fit with two components."""
+    return bg.fit_em(faithful, 2)
+
+
+@pytest.fixture(scope="session")
+def faithful_posterior(faithful: bg.Table, faithful_mle: bg.EMFit) -> bg.Posterior:
+    """Four chains of a thousand draws under the default prior."""
+    with jax.numpy_rank_promotion("allow"):
+        return bg.fit_nuts(faithful, 2, start=faithful_mle, progress=False)
+
+
+@pytest.fixture
+def compilations() -> Iterator[list[str]]:
+    """Grows by one entry for each program that XLA compiles."""
+    events: list[str] = []
+
+    def listen(event: str, duration: float, **_: object) -> None:
+        if event.endswith("backend_compile_duration"):
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)

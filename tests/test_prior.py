@@ -1,0 +1,177 @@
+"""The prior, its unconstrained coordinates, and the NumPyro model against the sampler's density."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+import scipy.stats
+from numpyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO, autoguide, log_likelihood
+from numpyro.infer.util import potential_energy
+
+import bayes_gmm as bg
+from bayes_gmm.kernel import UnitData
+from bayes_gmm.numpyro_model import potential
+from bayes_gmm.prior import as_arrays, assemble, constrain, disassemble, free, unconstrain
+
+pytestmark = pytest.mark.numpyro
+
+with jax.enable_x64(True):  # outside, NumPyro would round this covariance to float32
+    JOINT_MEANS = dist.MultivariateNormal(np.array([3.0, 70.0]), np.diag([1.0, 100.0]))
+
+PRIORS = {
+    "default": bg.Prior(),
+    "scales": bg.Prior(scales=dist.LogNormal(-1.0, 1.0), means=dist.Normal(0.0, 50.0)),
+    "vector": bg.Prior(means=dist.Normal(np.array([3.0, 70.0]), np.array([1.0, 10.0]))),
+    "joint means": bg.Prior(means=JOINT_MEANS),
+    "fixed scales": bg.Prior(scales=np.array([0.4, 6.0])),
+    "fixed weights and correlations": bg.Prior(weights=[0.3, 0.7], correlations=0.2),
+}
+
+
+def random_mixture(rng: np.random.Generator, x: np.ndarray, n_components: int) -> bg.Mixture:
+    D = x.shape[1]
+    roots = rng.normal(size=(n_components, D, 2 * D)) * x.std(0)[:, None] / np.sqrt(2 * D)
+    means = x[rng.choice(len(x), n_components)]
+    return bg.Mixture.from_moments(rng.dirichlet(np.ones(n_components)), means, roots @ roots.mT)
+
+
+def both_potentials(prior: bg.Prior, x: np.ndarray, mixture: bg.Mixture) -> tuple[float, float]:
+    """Minus the log posterior density through the kernel, and by NumPyro from the public model."""
+    K = mixture.n_components
+    with jax.enable_x64(True):
+        unit = UnitData.of(x, np.ones(len(x)))
+        sites = as_arrays(prior.for_data(x, K).sites(K, x.shape[1]))
+        values = disassemble(mixture, free(sites))
+        ours = potential(unconstrain(sites, values), sites, unit.blocks, unit.scaling)
+        coordinates = {
+            name: dist.biject_to(site.support).inv(values[name]) for name, site in free(sites).items()
+        }
+        theirs = potential_energy(bg.model, (x, K), {"prior": prior}, coordinates)
+    return float(ours), float(theirs)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_sampler_and_public_model_have_the_same_potential(name: str, faithful: bg.Table) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        mixture = random_mixture(rng, faithful.values, 2)
+        ours, theirs = both_potentials(PRIORS[name], faithful.values, mixture)
+        assert ours == pytest.approx(theirs, rel=1e-13, abs=1e-10)
+
+
+@pytest.mark.parametrize(("dataset", "n_components"), [("galaxies", 3), ("iris", 3)])
+def test_potentials_agree_in_one_and_in_four_dimensions(dataset: str, n_components: int) -> None:
+    x = bg.datasets.load(dataset).values
+    mixture = random_mixture(np.random.default_rng(2), x, n_components)
+    ours, theirs = both_potentials(bg.Prior(), x, mixture)
+    assert ours == pytest.approx(theirs, rel=1e-13, abs=1e-10)
+
+
+def test_the_comparison_of_potentials_would_notice_another_prior(faithful: bg.Table) -> None:
+    mixture = random_mixture(np.random.default_rng(1), faithful.values, 2)
+    ours, _ = both_potentials(bg.Prior(), faithful.values, mixture)
+    _, theirs = both_potentials(bg.Prior(correlations=dist.LKJCholesky(2, 2.001)), faithful.values, mixture)
+    assert abs(ours - theirs) > 1e-6
+
+
+def test_log_prior_of_the_defaults_is_the_closed_form() -> None:
+    x = bg.datasets.load("galaxies").values
+    mixture = bg.Mixture.from_moments([0.2, 0.8], [[10.0], [22.0]], [[[0.5]], [[4.0]]])
+    with jax.enable_x64(True):
+        sites = as_arrays(bg.Prior().for_data(x, 2).sites(2, 1))
+        values = disassemble(mixture, free(sites))
+        coordinates = unconstrain(sites, values)
+        _, log_density = constrain(sites, coordinates)
+    m, s = x.mean(), x.std()
+    expected = scipy.stats.dirichlet.logpdf([0.2, 0.8], [1, 1])
+    expected += scipy.stats.norm.logpdf([10.0, 22.0], m, 2 * s).sum()
+    expected += scipy.stats.invgamma.logpdf([0.5, 4.0], 2, scale=0.5 * s**2 * 2.0**-2).sum()
+    # The coordinates are log odds and log variances, so the Jacobians are pi_1 pi_2 and the variances.
+    expected += np.log(0.2 * 0.8) + np.log([0.5, 4.0]).sum()
+    assert float(log_density) == pytest.approx(expected, rel=1e-12)
+
+
+def test_constrain_inverts_unconstrain(faithful: bg.Table) -> None:
+    mixture = random_mixture(np.random.default_rng(3), faithful.values, 3)
+    with jax.enable_x64(True):
+        sites = as_arrays(bg.Prior().for_data(faithful.values, 3).sites(3, 2))
+        values = constrain(sites, unconstrain(sites, disassemble(mixture, free(sites))))[0]
+        back = jax.device_get(assemble(values))
+    np.testing.assert_allclose(back.weights, mixture.weights, rtol=1e-12)
+    np.testing.assert_allclose(back.means, mixture.means, rtol=1e-12)
+    np.testing.assert_allclose(back.scale_tril, mixture.scale_tril, rtol=1e-11, atol=1e-13)
+
+
+def test_what_the_prior_holds_fixed_stays_fixed(faithful: bg.Table) -> None:
+    prior = bg.Prior(scales=np.array([0.4, 6.0]), weights=[0.3, 0.7])
+    posterior = bg.fit_nuts(faithful, 2, prior=prior, num_samples=200, num_chains=2, progress=False)
+    np.testing.assert_allclose(posterior.draws.scales, np.broadcast_to([0.4, 6.0], (2, 200, 2, 2)))
+    np.testing.assert_allclose(np.sort(posterior.draws.weights, -1)[..., 0], 0.3)
+    assert np.ptp(posterior.draws.means, axis=(0, 1)).min() > 0
+    assert posterior.verdict.max_rhat["invariants"] < 1.05  # a constant has no R-hat and must not poison it
+
+
+WRONG_PRIORS = {
+    "both": (lambda: bg.Prior(scales=1.0, variances=1.0), "both scales and variances"),
+    "shape of means": (lambda: bg.Prior(means=dist.Normal(np.zeros(3), 1.0)), "prior of means has shape"),
+    "event of weights": (lambda: bg.Prior(weights=dist.Dirichlet(np.ones(3))), "prior of weights has shape"),
+    "shape of fixed": (lambda: bg.Prior(scales=np.ones(5)), "prior of scales has shape"),
+    "negative scale": (lambda: bg.Prior(scales=-1.0), "holds scales at"),
+    "weights off the simplex": (lambda: bg.Prior(weights=[0.5, 0.6]), "holds weights at"),
+    "text": (lambda: bg.Prior(means="wide"), "prior of means has shape"),
+    "dimension of LKJ": (lambda: bg.Prior(correlations=dist.LKJCholesky(3, 1.0)), "prior of correlations has"),
+    "impossible correlations": (lambda: bg.Prior(correlations=1.5), "holds correlations at"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PRIORS)
+def test_wrong_priors_are_refused_with_words(name: str, faithful: bg.Table) -> None:
+    make, found = WRONG_PRIORS[name]
+    with pytest.raises(bg.ArgumentError, match=re.escape(found)):
+        make().for_data(faithful.values, 2).sites(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ((None, None), "n_components=None"),
+        ((None, 2), "takes its scale from data"),
+    ],
+)
+def test_model_without_data_says_what_it_needs(arguments: tuple[None, int | None], found: str) -> None:
+    with pytest.raises(bg.ArgumentError, match=re.escape(found)), numpyro.handlers.seed(rng_seed=0):
+        bg.model(*arguments, n_points=10)
+
+
+def test_predictive_draws_new_data_and_not_the_data(faithful: bg.Table) -> None:
+    prior = bg.Prior().for_data(faithful.values, 2)
+    simulate = Predictive(bg.model, num_samples=500)
+    drawn = simulate(jax.random.key(0), None, 2, prior=prior, n_points=40)
+    assert drawn["x"].shape == (500, 40, 2)
+    # E x = E mu = the data's mean under this prior; its standard error is that of 500 pairs of means.
+    error = np.sqrt((2 * faithful.values.std(0)) ** 2 / 500 + faithful.values.var(0) / 500)
+    assert np.all(np.abs(drawn["x"].mean((0, 1)) - faithful.values.mean(0)) < 4 * error)
+
+
+def test_model_serves_plain_numpyro(faithful: bg.Table) -> None:
+    mcmc = MCMC(NUTS(bg.model), num_warmup=300, num_samples=100, progress_bar=False)
+    mcmc.run(jax.random.key(2), faithful.values, 2)
+    samples = mcmc.get_samples()
+    assert int(mcmc.get_extra_fields()["diverging"].sum()) == 0
+    np.testing.assert_allclose(np.sort(samples["weights"].mean(0)), [0.357, 0.643], atol=0.03)
+    pointwise = log_likelihood(bg.model, samples, faithful.values, 2)["x"]
+    assert pointwise.shape == (100, 272)
+    draws = jax.device_get(assemble({name: jnp.asarray(value) for name, value in samples.items()}))
+    np.testing.assert_allclose(pointwise, draws.log_prob(faithful.values), atol=2e-3)  # NumPyro's are float32
+
+
+def test_model_serves_variational_inference(faithful: bg.Table) -> None:
+    guide = autoguide.AutoNormal(bg.model)
+    svi = SVI(bg.model, guide, numpyro.optim.Adam(0.05), Trace_ELBO())
+    result = svi.run(jax.random.key(0), 300, faithful.values, 2, progress_bar=False)
+    assert np.isfinite(result.losses).all()
+    assert result.losses[-50:].mean() < result.losses[:50].mean()
