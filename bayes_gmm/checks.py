@@ -184,8 +184,5 @@ def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     rank = int((sizes > RANK_TOLERANCE * sizes[0]).sum())
     if rank < len(columns):
         culprit = columns[int(np.abs(np.diag(triangle)).argmin())]
-        found = (
-            f"The columns have rank {rank} of {len(columns)}:"
-            f" {culprit!r} is a linear combination of the others."
-        )
+        found = f"The columns have rank {rank} of {len(columns)}: {culprit!r} is a linear combination of the others."
         raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}.")

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from . import datasets
 from .errors import BayesGMMError, FitWarning, OutputError
 from .table import Table, read_table
@@ -48,14 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("table", metavar="TABLE", help=f"a CSV file, or one of {', '.join(datasets.names())}")
     fit.add_argument("--components", "-k", type=int, required=True, metavar="K", help="number of Gaussians")
     fit.add_argument("--columns", metavar="A,B", help="columns to use, by name; all when left out")
-    fit.add_argument(
-        "--out", metavar="DIR", type=Path, help="folder for the results (default: results/TABLE_K)"
-    )
+    fit.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: results/TABLE_K)")
     fit.add_argument("--starts", type=int, default=20, metavar="N", help="random starts of EM")
     fit.add_argument("--num-chains", type=int, default=4, metavar="N", help="chains of NUTS")
-    fit.add_argument(
-        "--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain"
-    )
+    fit.add_argument("--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain")
     fit.add_argument("--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain")
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random")
     fit.set_defaults(run=_fit)
@@ -87,10 +85,9 @@ def _fit(options: argparse.Namespace) -> None:
     (out / "mle.json").write_text(json.dumps(mle.record(), indent=1) + "\n", encoding="utf-8")
     comparison.to_csv(out / "components.csv")
     posterior.save(out / "posterior.nc")
-    axes = plot_ellipses(posterior, mle=mle)
-    figure = axes.figure if hasattr(axes, "figure") else axes.flat[0].figure
-    figure.savefig(out / "figure.png", dpi=200)
-    print(f"\nWritten to {out}{'/'}: posterior.nc, mle.json, components.csv, figure.png")
+    panels = np.asarray(plot_ellipses(posterior, mle=mle), dtype=object)
+    panels.flat[0].figure.savefig(out / "figure.png", dpi=200)
+    print(f"\nWritten to {out}: posterior.nc, mle.json, components.csv, figure.png")
 
 
 def _load(name: str, columns: str | None) -> Table:

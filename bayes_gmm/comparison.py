@@ -13,48 +13,11 @@ from .em_fit import EMFit
 from .errors import ArgumentError, FitError
 from .posterior import Posterior
 from .relabel import relabel
+from .rows import PROBABILITY, Row, sentences, table
 from .tree import lower_pairs, pair_names, parameters
-
-PROBABILITY = 0.94
-"""Mass of the posterior intervals."""
 
 CERTAIN = 0.9
 """A point is uncertain when its most probable component has less than this."""
-
-_SHIFTED = 0.5
-_WIDER = 1.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One parameter, estimated both ways; `shift` is in posterior sds, `width_ratio` is sd over standard error."""
-
-    component: int
-    parameter: str
-    feature: str
-    estimate: float
-    standard_error: float
-    mean: float
-    sd: float
-    lower: float
-    upper: float
-    r_hat: float
-    ess: float
-
-    @property
-    def name(self) -> str:
-        """Parameter with its component and feature, such as "mean[0, waiting]"."""
-        return f"{self.parameter}[{', '.join(filter(None, (str(self.component), self.feature)))}]"
-
-    @property
-    def shift(self) -> float:
-        """How far the posterior mean lies from the estimate, in posterior sds."""
-        return (self.mean - self.estimate) / self.sd if self.sd > 0 else 0.0
-
-    @property
-    def width_ratio(self) -> float:
-        """Posterior sd divided by the standard error."""
-        return self.sd / self.standard_error if self.standard_error > 0 else np.nan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,13 +54,7 @@ class Comparison:
     @property
     def changed_points(self) -> np.ndarray:
         """Indices of the points whose most probable component differs between the two."""
-        return np.flatnonzero(
-            self.mle_responsibilities.argmax(1) != self.posterior_responsibilities.argmax(1)
-        )
-
-    def hidden(self) -> tuple[str, ...]:
-        """Sentences on what the point estimate does not show."""
-        return tuple([*_moving(self.rows), *_wider(self.rows), *_skewed(self.rows), _points(self)])
+        return np.flatnonzero(self.mle_responsibilities.argmax(1) != self.posterior_responsibilities.argmax(1))
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows, with all digits, to a CSV file."""
@@ -107,10 +64,14 @@ class Comparison:
             writer.writeheader()
             writer.writerows(records)
 
+    def hidden(self) -> tuple[str, ...]:
+        """Sentences on what the point estimate does not show."""
+        return (*sentences(self.rows), _points(self))
+
     def __str__(self) -> str:
         sections = [
             _header(self),
-            *_table(self.rows),
+            *table(self.rows),
             "",
             *_criteria(self),
             "",
@@ -174,10 +135,7 @@ def _standard_errors(mle: EMFit, order: np.ndarray) -> tuple[dict[str, np.ndarra
     try:
         errors = {name: values[order] for name, values in mle.standard_errors.items()}
     except FitError as error:
-        shapes = {
-            name: np.shape(getattr(mle.mixture, name))
-            for name in ("weights", "means", "scales", "correlations")
-        }
+        shapes = {name: np.shape(getattr(mle.mixture, name)) for name in ("weights", "means", "scales", "correlations")}
         errors = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
         return errors, (f"No standard errors. {error}",)
     return errors, ()
@@ -186,9 +144,7 @@ def _standard_errors(mle: EMFit, order: np.ndarray) -> tuple[dict[str, np.ndarra
 _NAMES = {"weights": "weight", "means": "mean", "scales": "sd", "correlations": "correlation"}
 
 
-def _rows(
-    estimates: dict[str, np.ndarray], errors: dict[str, np.ndarray], posterior: Posterior
-) -> Iterator[Row]:
+def _rows(estimates: dict[str, np.ndarray], errors: dict[str, np.ndarray], posterior: Posterior) -> Iterator[Row]:
     """Component by component: weight, means, sds, correlations."""
     columns = posterior.table.columns
     labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
@@ -204,37 +160,6 @@ def _rows(
                 yield Row(component=component, parameter=_NAMES[name], feature=label, **numbers)
 
 
-def _listed(rows: list[Row]) -> str:
-    names = [row.name for row in rows[:4]]
-    return ", ".join(names) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
-
-
-def _moving(rows: tuple[Row, ...]) -> Iterator[str]:
-    moved = sorted((row for row in rows if abs(row.shift) > _SHIFTED), key=lambda row: -abs(row.shift))
-    largest = max(rows, key=lambda row: abs(row.shift))
-    if moved:
-        yield (
-            f"{len(moved)} of {len(rows)} parameters move by more than {_SHIFTED} posterior sd: {_listed(moved)}."
-        )
-    yield f"The largest shift from estimate to posterior mean is {largest.shift:+.2f} sd, of {largest.name}."
-
-
-def _wider(rows: tuple[Row, ...]) -> Iterator[str]:
-    wider = [row for row in rows if row.width_ratio > _WIDER]
-    narrower = [row for row in rows if row.width_ratio < 1 / _WIDER]
-    for which, word in ((wider, "wider"), (narrower, "narrower")):
-        if which:
-            yield f"The posterior is much {word} than the standard error says for {_listed(which)}."
-
-
-def _skewed(rows: tuple[Row, ...]) -> Iterator[str]:
-    """Intervals whose longer arm exceeds the shorter by a quarter or more."""
-    arms = [(row, row.upper - row.mean, row.mean - row.lower) for row in rows if row.sd > 0]
-    skewed = [row for row, right, left in arms if max(right, left) > _WIDER * min(right, left)]
-    if skewed:
-        yield f"An interval of estimate plus or minus is wrong for {_listed(skewed)}: the posterior is skewed."
-
-
 def _points(comparison: Comparison) -> str:
     total = len(comparison.mle_responsibilities)
     uncertain, changed = len(comparison.uncertain_points), len(comparison.changed_points)
@@ -246,36 +171,11 @@ def _points(comparison: Comparison) -> str:
 
 
 def _header(comparison: Comparison) -> str:
-    table = comparison.posterior.table
-    names = ", ".join(table.columns[:6]) + (", ..." if table.n_features > 6 else "")
+    data = comparison.posterior.table
+    names = ", ".join(data.columns[:6]) + (", ..." if data.n_features > 6 else "")
     return (
-        f"{table.name}: {table.n_points} points, {table.n_features} features ({names}), "
+        f"{data.name}: {data.n_points} points, {data.n_features} features ({names}), "
         f"{comparison.posterior.draws.n_components} components\n"
-    )
-
-
-def _table(rows: tuple[Row, ...]) -> list[str]:
-    label_width = max(22, *(len(f"  {row.parameter} {row.feature}") for row in rows))
-    lines = [
-        f"{'':{label_width}}   {'maximum likelihood':>21}   {'posterior':^43}",
-        f"{'':{label_width}}   {'estimate':>10} {'std error':>10}   {'mean':>10} {'sd':>9} "
-        f"{f'{PROBABILITY:.0%} interval':>22}   {'R-hat':>6} {'ESS':>6}",
-    ]
-    for row in rows:
-        if row.parameter == "weight":
-            lines.append(f"component {row.component}")
-        lines.append(f"{f'  {row.parameter} {row.feature}':{label_width}}   {_numbers(row)}")
-    return lines
-
-
-def _numbers(row: Row) -> str:
-    digits = int(np.clip(2 - np.floor(np.log10(row.sd)), 0, 8)) if row.sd > 0 else 4
-    number = lambda value: "-" if np.isnan(value) else f"{value:.{digits}f}"  # noqa: E731
-    interval = f"[{number(row.lower)}, {number(row.upper)}]"
-    r_hat, ess = ("-", "-") if np.isnan(row.r_hat) else (f"{row.r_hat:.3f}", f"{row.ess:.0f}")
-    return (
-        f"{number(row.estimate):>10} {number(row.standard_error):>10}   {number(row.mean):>10} {number(row.sd):>9} "
-        f"{interval:>22}   {r_hat:>6} {ess:>6}"
     )
 
 

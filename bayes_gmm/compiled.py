@@ -2,16 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
 
 import jax
 import numpy as np
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-def in_float64(function: Callable[P, R]) -> Callable[P, R]:
+def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     """Run `function` in a scoped float64 and hand its arrays out as NumPy.
 
     A float64 `jax.Array` that leaves the scope silently becomes float32 in the next operation;

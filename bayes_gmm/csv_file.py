@@ -14,9 +14,7 @@ from bayes_gmm.checks import MISSING, bad_cell, check_names, is_number, position
 from bayes_gmm.errors import DataError
 
 
-def read_columns(
-    path: Path, wanted: str | Sequence[str] | None = None
-) -> tuple[list[str], list[NDArray[np.float64]]]:
+def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> tuple[list[str], list[NDArray[np.float64]]]:
     """The names of the wanted columns (default all) and for each its N numbers.
 
     Raises

@@ -138,9 +138,9 @@ def _varying(dataset: Any) -> dict[str, np.ndarray]:
 
 
 def _extreme(dataset: Any, varying: dict[str, np.ndarray], reduce: Any) -> float:
-    """Largest or smallest entry that varies; NaN when any of them is, so that it cannot pass for good."""
+    """Largest or smallest entry that varies; NaN when one is or none varies, so that it cannot pass for good."""
     entries = [values.values[varying[name]].ravel() for name, values in dataset.data_vars.items()]
-    return float(reduce(np.concatenate(entries)))
+    return float(reduce(np.concatenate(entries) if any(map(len, entries)) else np.array([np.nan])))
 
 
 Found = list[tuple[VerdictStatus, str]]
@@ -151,9 +151,7 @@ def _frozen_chains(log_posterior: np.ndarray) -> Found:
     if not frozen.size:
         return []
     which = ", ".join(map(str, frozen))
-    return [
-        (VerdictStatus.BAD, f"Chain {which} never moved. Start again with another seed or a longer warm-up.")
-    ]
+    return [(VerdictStatus.BAD, f"Chain {which} never moved. Start again with another seed or a longer warm-up.")]
 
 
 def _disagreement(max_rhat: dict[str, float]) -> Found:
@@ -213,9 +211,7 @@ def _ambiguous(relabelling: Relabelling) -> Found:
     rate = float(relabelling.ambiguous[worst])
     if rate <= LARGEST_AMBIGUITY:
         return []
-    text = (
-        f"In {rate:.0%} of the draws component {worst} holds less than half of the points it has in the fit."
-    )
+    text = f"In {rate:.0%} of the draws component {worst} holds less than half of the points it has in the fit."
     return [
         (
             VerdictStatus.DOUBTFUL,

@@ -155,7 +155,7 @@ def _run_batches(
     return jax.lax.map(run, starts, batch_size=at_once if at_once > 1 else None)
 
 
-def _run(start: Mixture, data: Blocks, tol: Array, max_steps: Array, path_length: int) -> _Run:
+def _run(start: Mixture, data: Blocks, tol: Array | float, max_steps: Array | int, path_length: int) -> _Run:
     """EM from one start until the rest of the way is below tol."""
     unknown = jnp.array(jnp.nan)
     begin = _Run(
@@ -170,7 +170,7 @@ def _run(start: Mixture, data: Blocks, tol: Array, max_steps: Array, path_length
     return jax.lax.while_loop(lambda run: run.status == _RUNNING, step, begin)
 
 
-def _step(run: _Run, data: Blocks, tol: Array, max_steps: Array) -> _Run:
+def _step(run: _Run, data: Blocks, tol: Array | float, max_steps: Array | int) -> _Run:
     """Evaluate the current mixture; then stop there, or move to the next."""
     log_likelihood, statistics = kernel.expected_statistics(kernel.natural(run.mixture), data)
     gain = log_likelihood - run.log_likelihood
@@ -189,21 +189,21 @@ def _step(run: _Run, data: Blocks, tol: Array, max_steps: Array) -> _Run:
 
 def _m_step(statistics: Float[Array, "K F"], n_features: int) -> Mixture:
     counts, means, covariances = kernel.moments(statistics, n_features)
-    return Mixture(
-        log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(covariances)
-    )
+    return Mixture(log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(covariances))
 
 
 def _status(
-    run: _Run, log_likelihood: Array, gain: Array, proposal: Mixture, tol: Array, max_steps: Array
+    run: _Run, log_likelihood: Array, gain: Array, proposal: Mixture, tol: Array | float, max_steps: Array | int
 ) -> Array:
     rate = gain / run.gain
     remaining = gain * rate / (1 - rate)
-    rounding = 4 * jnp.finfo(gain.dtype).eps * jnp.abs(log_likelihood)
+    rounding = 4 * np.finfo(gain.dtype).eps * jnp.abs(log_likelihood)
     converged = ((rate < 1) & (jnp.abs(remaining) < tol)) | (jnp.abs(gain) <= rounding)
+    # A start on single points has no Cholesky factor: that is a collapse, not a failure of the arithmetic.
+    sound = jnp.isfinite(run.mixture.scale_tril).all()
     return jnp.select(
         [
-            ~jnp.isfinite(log_likelihood),
+            sound & ~jnp.isfinite(log_likelihood),
             ~(_smallest_scale(proposal) > SMALLEST_SCALE),
             converged,
             run.n_steps >= max_steps,

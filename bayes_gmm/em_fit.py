@@ -104,7 +104,7 @@ class EMFit:
         return standard_errors(self.mixture, unit.blocks, unit.scaling)
 
     def record(self) -> dict[str, Any]:
-        """Everything but the data as plain lists and numbers, ready for JSON; no standard errors where there are none."""
+        """Everything but the data as plain lists and numbers, ready for JSON."""
         mixture, table = self.mixture, self.table
         return {
             "columns": list(table.columns),

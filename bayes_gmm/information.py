@@ -61,9 +61,7 @@ def standard_errors(mixture: Mixture, data: Blocks, scaling: Scaling) -> dict[st
             "Use fewer components, let the fit converge, or look at the posterior instead.",
         )
     root = vectors / np.sqrt(eigenvalues)
-    return {
-        name: np.sqrt(((np.asarray(jacobian) @ root) ** 2).sum(-1)) for name, jacobian in jacobians.items()
-    }
+    return {name: np.sqrt(((np.asarray(jacobian) @ root) ** 2).sum(-1)) for name, jacobian in jacobians.items()}
 
 
 @jax.jit

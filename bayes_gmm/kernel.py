@@ -91,9 +91,7 @@ def natural(mixture: Mixture) -> Float[Array, "K F"]:
     return jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
 
 
-def expected_statistics(
-    eta: Float[Array, "K F"], data: Blocks
-) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
+def expected_statistics(eta: Float[Array, "K F"], data: Blocks) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
     """Marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass."""
     block_statistics = _thin_block if data.points.shape[1] <= 2 else _wide_block
     first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], data)

@@ -50,7 +50,7 @@ class _Newton(NamedTuple):
     factor: Array
     remaining: Array
     smallest_eigenvalue: Array
-    count: Array
+    n_steps: Array
 
 
 _MAX_STEPS = 50
@@ -68,16 +68,16 @@ def laplace(start: Float[Array, " P"], target: Target) -> Laplace:
     evaluate = partial(_newton, target=target)
 
     def unfinished(state: _Newton) -> Array:
-        return (state.remaining > 1e-12) & (state.count < _MAX_STEPS)
+        return (state.remaining > 1e-12) & (state.n_steps < _MAX_STEPS)
 
     def climb(state: _Newton) -> _Newton:
-        return evaluate(_line_search(state, target), state.count + 1)
+        return evaluate(_line_search(state, target), state.n_steps + 1)
 
     end = jax.lax.while_loop(unfinished, climb, evaluate(start, jnp.array(0)))
     return Laplace(end.coordinates, end.factor, end.remaining, end.smallest_eigenvalue)
 
 
-def _newton(coordinates: Array, count: Array, *, target: Target) -> _Newton:
+def _newton(coordinates: Array, n_steps: Array, *, target: Target) -> _Newton:
     gradient = jax.grad(target.potential)(coordinates)
     curvature = hessian(target.potential, coordinates)
     # A unit diagonal makes the eigenvalues comparable: the coordinates have the units of the data.
@@ -85,7 +85,7 @@ def _newton(coordinates: Array, count: Array, *, target: Target) -> _Newton:
     eigenvalues, vectors = jnp.linalg.eigh(curvature * scale[:, None] * scale[None])
     factor = scale[:, None] * vectors / jnp.sqrt(jnp.maximum(jnp.abs(eigenvalues), 1e-10))[None]
     slopes = factor.T @ gradient
-    return _Newton(coordinates, -factor @ slopes, factor, 0.5 * slopes @ slopes, eigenvalues[0], count)
+    return _Newton(coordinates, -factor @ slopes, factor, 0.5 * slopes @ slopes, eigenvalues[0], n_steps)
 
 
 def _line_search(state: _Newton, target: Target) -> Array:

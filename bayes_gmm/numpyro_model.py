@@ -65,14 +65,10 @@ def model(
     mixture = assemble(_sample(sites, n_components))
     components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
     with numpyro.plate("point", n_points):
-        numpyro.sample(
-            "x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x
-        )
+        numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x)
 
 
-def potential(
-    coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling
-) -> Float[Array, ""]:
+def potential(coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling) -> Float[Array, ""]:
     """Minus the log posterior density of `model`, through the kernel; differentiates in one pass."""
     values, log_prior = constrain(sites, coordinates)
     eta = kernel.natural(scaling.to_unit(assemble(values)))

@@ -68,8 +68,7 @@ def sample(
             if CHUNK * len(chunks) <= plan.num_warmup:
                 raise
     kept = {
-        name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup : total]
-        for name in chunks[0]
+        name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup : total] for name in chunks[0]
     }
     return Chains(kept.pop("coordinates"), kept, interrupted)
 
@@ -139,7 +138,5 @@ def _show(bar: Any, chunks: list[dict[str, np.ndarray]], plan: Plan, total: int)
     bar.set_description("warm-up" if done <= plan.num_warmup else "sampling")
     after_warmup = chunks[plan.num_warmup // CHUNK :]
     divergences = sum(int(chunk["diverging"].sum()) for chunk in after_warmup)
-    bar.set_postfix_str(
-        f"{divergences} divergences, {chunks[-1]['n_steps'].mean():.0f} leapfrogs", refresh=False
-    )
+    bar.set_postfix_str(f"{divergences} divergences, {chunks[-1]['n_steps'].mean():.0f} leapfrogs", refresh=False)
     bar.update(done - bar.n)

@@ -72,9 +72,7 @@ def _agreement(draws: Mixture, reference: np.ndarray, points: np.ndarray) -> np.
 
 
 @jax.jit
-def _agreements(
-    draws: Mixture, reference: Float[Array, "N K"], points: Float[Array, "N D"]
-) -> Float[Array, "S K K"]:
+def _agreements(draws: Mixture, reference: Float[Array, "N K"], points: Float[Array, "N D"]) -> Float[Array, "S K K"]:
     def one(draw: Mixture) -> Any:
         return reference.T @ jax.vmap(partial(responsibilities, draw))(points)
 

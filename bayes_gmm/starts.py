@@ -19,9 +19,7 @@ from .mixture import Mixture
 _POINTS_FOR_SEEDING = 4096
 
 
-def random_starts(
-    seed: int, z: np.ndarray, sample_weight: np.ndarray, n_components: int, n_starts: int
-) -> Mixture:
+def random_starts(seed: int, z: np.ndarray, sample_weight: np.ndarray, n_components: int, n_starts: int) -> Mixture:
     """Mixtures (R,) grown from k-means++ centres on a random subset of the points (N, D).
 
     References
@@ -30,13 +28,9 @@ def random_starts(
     """
     rng = np.random.default_rng(seed)
     probabilities = sample_weight / sample_weight.sum()
-    positive = np.count_nonzero(probabilities)
+    positive = int(np.count_nonzero(sample_weight))
     size = min(_POINTS_FOR_SEEDING, positive)
-    chosen = (
-        rng.choice(len(z), size=size, replace=False, p=probabilities)
-        if size < positive
-        else probabilities > 0
-    )
+    chosen = rng.choice(len(z), size=size, replace=False, p=probabilities) if size < positive else probabilities > 0
     weights = np.ones(size) if size < positive else sample_weight[chosen]
     padding = (0, _POINTS_FOR_SEEDING - size)
     points = np.pad(z[chosen], (padding, (0, 0)))
@@ -76,10 +70,12 @@ def _plus_plus(
     """Choose centres one by one, each with probability proportional to its squared distance to the others."""
 
     def choose(distances: Array, key: Array) -> tuple[Array, Array]:
-        center = points[jax.random.categorical(key, jnp.log(weights * distances))]
+        center = points[jax.random.categorical(key, jnp.log(weights) + jnp.log(distances))]
         return jnp.minimum(distances, ((points - center[None]) ** 2).sum(1)), center
 
-    return jax.lax.scan(choose, jnp.ones_like(weights), jax.random.split(key, n_components))[1]
+    # Equally far from no centre at all, and farther than from any.
+    unlimited = jnp.full_like(weights, np.finfo(weights.dtype).max)
+    return jax.lax.scan(choose, unlimited, jax.random.split(key, n_components))[1]
 
 
 def _squared_distances(points: Float[Array, "N D"], centers: Float[Array, "K D"]) -> Float[Array, "N K"]:
@@ -94,9 +90,7 @@ def _mixture(shares: Any, points: Any, *, pooled: float) -> Mixture:
     scatter = counts[:, None, None] * covariances
     within = scatter.sum(0) / counts.sum()
     shrunk = (scatter + pooled * within[None]) / (counts + pooled)[:, None, None]
-    return Mixture(
-        log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(shrunk)
-    )
+    return Mixture(log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(shrunk))
 
 
 def _responsibilities(start: np.ndarray, n_points: int, n_components: int) -> np.ndarray:

@@ -90,9 +90,7 @@ def invariants(draws: Mixture, log_likelihood: np.ndarray) -> dict[str, np.ndarr
 
 
 def _dataset(arrays: dict[str, np.ndarray], table: Table, draws: Mixture) -> xr.Dataset:
-    variables = {
-        name: (("chain", "draw", *_DIMENSIONS.get(name, ())), array) for name, array in arrays.items()
-    }
+    variables = {name: (("chain", "draw", *_DIMENSIONS.get(name, ())), array) for name, array in arrays.items()}
     used = {dimension for dimensions, _ in variables.values() for dimension in dimensions}
     coordinates = _coordinates(table, draws)
     return xr.Dataset(variables, {name: coordinates[name] for name in coordinates if name in used})

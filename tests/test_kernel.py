@@ -209,9 +209,7 @@ def test_value_and_gradient_cost_one_pass_over_the_data(n_features):
 
     assert loops(log_likelihood) == 1
     assert loops(jax.value_and_grad(log_likelihood)) == 1
-    assert (
-        loops(jax.value_and_grad(lambda eta, data: expected_statistics(eta, data)[0])) == 2
-    )  # without the rule
+    assert loops(jax.value_and_grad(lambda eta, data: expected_statistics(eta, data)[0])) == 2  # without the rule
 
 
 # Weights and blocks

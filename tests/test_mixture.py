@@ -137,9 +137,7 @@ def test_scales_and_correlations_are_those_of_the_covariances():
     for k, covariance in enumerate(mixture.covariances):
         deviations = np.sqrt(np.diag(covariance))
         np.testing.assert_allclose(mixture.scales[k], deviations, **EXACT)
-        np.testing.assert_allclose(
-            mixture.correlations[k], covariance / np.outer(deviations, deviations), **EXACT
-        )
+        np.testing.assert_allclose(mixture.correlations[k], covariance / np.outer(deviations, deviations), **EXACT)
 
 
 def test_from_moments_gives_back_the_moments():

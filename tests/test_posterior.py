@@ -210,8 +210,6 @@ def test_bad_arguments_are_named(argument: str, value: object, faithful: bg.Tabl
         bg.fit_nuts(faithful, **arguments)
 
 
-def test_saving_into_a_missing_folder_is_refused_with_words(
-    faithful_posterior: bg.Posterior, tmp_path
-) -> None:
+def test_saving_into_a_missing_folder_is_refused_with_words(faithful_posterior: bg.Posterior, tmp_path) -> None:
     with pytest.raises(bg.OutputError, match=r"cannot be written.*Choose another path"):
         faithful_posterior.save(tmp_path / "missing" / "posterior.nc")

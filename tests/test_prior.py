@@ -47,9 +47,7 @@ def both_potentials(prior: bg.Prior, x: np.ndarray, mixture: bg.Mixture) -> tupl
         sites = as_arrays(prior.for_data(x, K).sites(K, x.shape[1]))
         values = disassemble(mixture, free(sites))
         ours = potential(unconstrain(sites, values), sites, unit.blocks, unit.scaling)
-        coordinates = {
-            name: dist.biject_to(site.support).inv(values[name]) for name, site in free(sites).items()
-        }
+        coordinates = {name: dist.biject_to(site.support).inv(values[name]) for name, site in free(sites).items()}
         theirs = potential_energy(bg.model, (x, K), {"prior": prior}, coordinates)
     return float(ours), float(theirs)
 
@@ -123,7 +121,10 @@ WRONG_PRIORS = {
     "negative scale": (lambda: bg.Prior(scales=-1.0), "holds scales at"),
     "weights off the simplex": (lambda: bg.Prior(weights=[0.5, 0.6]), "holds weights at"),
     "text": (lambda: bg.Prior(means="wide"), "prior of means has shape"),
-    "dimension of LKJ": (lambda: bg.Prior(correlations=dist.LKJCholesky(3, 1.0)), "prior of correlations has"),
+    "dimension of LKJ": (
+        lambda: bg.Prior(correlations=dist.LKJCholesky(3, 1.0)),
+        "prior of correlations has",
+    ),
     "impossible correlations": (lambda: bg.Prior(correlations=1.5), "holds correlations at"),
 }
 

@@ -1,0 +1,139 @@
+"""What a picture shows: the points with their responsibilities, both answers, and the curves drawn from them."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from .arguments import positive_integer, seed_integer
+from .comparison import CERTAIN
+from .em_fit import EMFit
+from .errors import ArgumentError
+from .mixture import Mixture
+from .posterior import Posterior
+from .table import Table, as_table
+
+MOST_POINTS = 20_000
+"""Larger tables are shown by a random sample of this many rows."""
+
+_DRAWS_FOR_COLORS = 400
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """What is shown: the points (M, D) with their responsibilities (M, K), and both answers."""
+
+    table: Table
+    points: np.ndarray
+    shares: np.ndarray
+    draws: Mixture | None
+    mle: Mixture | None
+    probability: float
+
+    @property
+    def uncertain(self) -> np.ndarray:
+        """Which points have no component with a probability of 0.9 or more, (M,)."""
+        return np.asarray(self.shares.max(1) < CERTAIN)
+
+    def label(self, feature: int) -> str:
+        """Column name with its unit."""
+        unit = f" [{self.table.units[feature]}]" if self.table.units else ""
+        return self.table.columns[feature] + unit
+
+    def view(self, feature: int) -> tuple[float, float]:
+        """Limits that come from the data alone, so that a few wild draws do not shrink everything else."""
+        low, high = self.table.values[:, feature].min(), self.table.values[:, feature].max()
+        return float(low - 0.1 * (high - low)), float(high + 0.1 * (high - low))
+
+
+def compose(posterior: Any, mle: Any, data: Any, n_draws: int, probability: float, seed: int) -> Scene:
+    """Check what is to be shown and bring it together; a large table becomes a random sample of its rows."""
+    _check(posterior, mle, data, probability)
+    table = as_table(data) if data is not None else (posterior or mle).table
+    draws = _thinned(posterior.draws, positive_integer("n_draws", n_draws)) if posterior else None
+    fit = jax.tree.map(np.float64, mle.mixture if isinstance(mle, EMFit) else mle)
+    _check_mixtures(table, draws, fit)
+    shown = _sample_of_rows(table, seed_integer(seed))
+    shares = _mean_shares(posterior, shown) if posterior else fit.responsibilities(shown)
+    return Scene(table=table, points=shown.values, shares=shares, draws=draws, mle=fit, probability=probability)
+
+
+def contours(mixture: Mixture, probability: float) -> np.ndarray:
+    """Closed contours (..., K, 73, 2) that hold `probability` of each component."""
+    angles = np.linspace(0, 2 * np.pi, 73)
+    circle = np.sqrt(-2 * np.log1p(-probability)) * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return np.asarray(mixture.means[..., None, :] + circle @ mixture.scale_tril.mT)
+
+
+def abscissae(scene: Scene, feature: int) -> np.ndarray:
+    """An even grid, finer around each component, so that a narrow one keeps its shape."""
+    grids = [np.linspace(*scene.view(feature), 400)]
+    for mixture in filter(None, (scene.mle, scene.draws)):
+        both = np.stack([mixture.means, mixture.scales])[..., feature].reshape(2, -1, mixture.n_components, 1)
+        means, scales = np.median(both, axis=1)
+        grids.append(np.ravel(means + scales * np.linspace(-5, 5, 81)))
+    return np.unique(np.concatenate(grids))
+
+
+def weighted_densities(mixture: Mixture, feature: int, x: np.ndarray) -> np.ndarray:
+    """Densities of one feature, pi_k N(x | mu_k, sigma_k^2), (..., K, G)."""
+    means, scales = mixture.means[..., [feature]], mixture.scales[..., [feature]]
+    bells = np.exp(-0.5 * ((x - means) / scales) ** 2) / (np.sqrt(2 * np.pi) * scales)
+    return np.asarray(mixture.weights[..., None] * bells)
+
+
+def bins_of(values: np.ndarray) -> np.ndarray:
+    """Edges that put as many distinct values into every bin, so that rounded data show no comb."""
+    step = np.diff(np.unique(values)).min()
+    width = np.ptp(values) / np.clip(1.6 * np.sqrt(len(values)), 16, 60)
+    width = step * np.ceil(width / step)
+    return np.arange(values.min() - step / 2, values.max() + 1.5 * width, width)
+
+
+def _thinned(draws: Mixture, n_draws: int) -> Mixture:
+    total = int(np.prod(draws.log_weights.shape[:2]))
+    chosen = np.linspace(0, total - 1, min(n_draws, total)).round().astype(int)
+    return Mixture(**{name: part.reshape(total, *part.shape[2:])[chosen] for name, part in vars(draws).items()})
+
+
+def _sample_of_rows(table: Table, seed: int) -> Table:
+    if table.n_points <= MOST_POINTS:
+        return table
+    rows = np.random.default_rng(seed).choice(table.n_points, MOST_POINTS, replace=False)
+    return Table(table.values[rows], table.columns)
+
+
+def _mean_shares(posterior: Posterior, shown: Table) -> np.ndarray:
+    if shown is posterior.table:
+        return posterior.responsibilities()
+    draws = posterior.draws
+    if shown.n_points == MOST_POINTS:  # the colours need no more, and wait ten times less
+        draws = jax.tree.map(lambda part: part[None], _thinned(draws, _DRAWS_FOR_COLORS))
+    return replace(posterior, table=shown, draws=draws).responsibilities()
+
+
+def _check(posterior: Any, mle: Any, data: Any, probability: float) -> None:
+    call = "Give what the fits returned: plot_ellipses(posterior, mle=mle)."
+    if posterior is None and mle is None:
+        raise ArgumentError("Neither posterior nor mle is given.", "at least one of them", call)
+    if not (isinstance(posterior, Posterior | None) and isinstance(mle, EMFit | Mixture | None)):
+        found = f"posterior is of type {type(posterior).__name__} and mle of type {type(mle).__name__}."
+        raise ArgumentError(found, "a Posterior, and an EMFit or a Mixture", call)
+    if posterior is None and data is None and isinstance(mle, Mixture):
+        raise ArgumentError("mle is a Mixture, which holds no data.", "the points", "Give data=, a table.")
+    if not (isinstance(probability, float | np.floating) and 0 < probability < 1):
+        found = f"probability is {probability!r}."
+        raise ArgumentError(found, "a number between 0 and 1", "The default is 0.9.")
+
+
+def _check_mixtures(table: Table, draws: Mixture | None, mle: Mixture | None) -> None:
+    if mle is not None and (mle.means.ndim != 2 or not np.isfinite(mle.scale_tril).all()):
+        found = f"mle is {mle!r}, batched or not finite."
+        remedy = "Draws go in as posterior; for a fit that failed, see its status."
+        raise ArgumentError(found, "one mixture of finite numbers", remedy)
+    for mixture in filter(None, (draws, mle)):
+        if mixture.n_features != table.n_features:
+            found = f"The data have {table.n_features} features and a mixture has {mixture.n_features}."
+            remedy = "Select the columns that were fitted."
+            raise ArgumentError(found, "fits and data of the same features", remedy)

@@ -1,0 +1,195 @@
+"""The command: its results, and every mistake answered by one clear line and exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bayes_gmm as bg
+from bayes_gmm.cli import main
+
+pytestmark = pytest.mark.numpyro
+
+QUICK = ["--num-samples", "100", "--num-chains", "2"]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One run in a process of its own, as a user starts it."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "bayes_gmm",
+        "fit",
+        "faithful",
+        "--components",
+        "2",
+        "--out",
+        str(out),
+        *QUICK,
+    ]
+    return out, subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+
+
+def test_fit_succeeds_and_prints_on_standard_output_only(results) -> None:
+    out, process = results
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "log-likelihood  -1130.263960" in process.stdout
+    assert "What the point estimate hides" in process.stdout
+    assert sorted(path.name for path in out.iterdir()) == [
+        "components.csv",
+        "figure.png",
+        "mle.json",
+        "posterior.nc",
+    ]
+
+
+def test_mle_json_holds_the_fit_and_every_start(results) -> None:
+    record = json.loads((results[0] / "mle.json").read_text())
+    assert record["log_likelihood"] == pytest.approx(-1130.263960, abs=1e-5)
+    assert record["weights"][0] == pytest.approx(0.355873, abs=1e-6)
+    assert record["status"] == "CONVERGED"
+    assert len(record["start_log_likelihoods"]) == len(record["start_statuses"]) == 20
+    assert record["standard_errors"]["weights"][0] == pytest.approx(0.0290891, rel=1e-4)
+
+
+def test_posterior_file_and_components_agree(results) -> None:
+    import arviz as az
+
+    tree = az.from_netcdf(results[0] / "posterior.nc")
+    rows = (results[0] / "components.csv").read_text().splitlines()
+    header, first = rows[0].split(","), rows[1].split(",")
+    mean = float(first[header.index("mean")])
+    assert mean == pytest.approx(float(tree["posterior"]["weights"].sel(component=0).mean()), rel=1e-12)
+
+
+def test_figure_is_a_picture_of_some_size(results) -> None:
+    import matplotlib.image
+
+    assert min(matplotlib.image.imread(results[0] / "figure.png").shape[:2]) > 500
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def table_text(rows: int = 12) -> str:
+    values = np.random.default_rng(0).normal(size=(rows, 2)).round(4)
+    return "a,b\n" + "".join(f"{a},{b}\n" for a, b in values)
+
+
+def lines_with(row: int, text: str) -> str:
+    lines = table_text().splitlines()
+    lines[row] = text
+    return "\n".join(lines) + "\n"
+
+
+BAD_TABLES = {
+    "missing file": (None, "does not exist"),
+    "empty file": ("", "empty"),
+    "header only": ("a,b\n", "no rows"),
+    "not a table": ("{\n'a': 1}\n", ""),
+    "text column": (lines_with(3, "1.0,red"), "b"),
+    "empty cell": (lines_with(4, "1.0,"), "b"),
+    "NaN": (lines_with(4, "nan,2.0"), "a"),
+    "infinity": (lines_with(4, "inf,2.0"), "a"),
+    "ragged row": (lines_with(4, "1.0,2.0,3.0"), "3"),
+    "constant column": ("a,b\n" + "".join(f"{i},7\n" for i in range(12)), "b"),
+    "duplicate names": (table_text().replace("a,b", "a,a"), "a"),
+    "fewer rows than D + 1": ("a,b\n1,2\n3,5\n", "2 rows"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_bad_tables_end_with_code_2_and_one_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, found = BAD_TABLES[name]
+    path = str(tmp_path / "missing.csv") if text is None else write(tmp_path / "table.csv", text)
+    assert main(["fit", path, "--components", "2", "--out", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("bayes-gmm: ")
+    assert printed.err.count("\n") == 1
+    assert "Expected" in printed.err
+    assert found.lower() in printed.err.lower()
+
+
+BAD_REQUESTS = {
+    "no components": (["--components", "0"], "n_components is 0"),
+    "more components than rows": (["--components", "300"], "272 rows for 300 components"),
+    "unknown column": (["--components", "2", "--columns", "eruptions,colour"], "colour"),
+    "no chains": (["--components", "2", "--num-chains", "0"], "num_chains is 0"),
+    "no samples": (["--components", "2", "--num-samples", "-5"], "num_samples is -5"),
+    "bad seed": (["--components", "2", "--seed", "-1"], "seed is -1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_bad_requests_end_with_code_2(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, found = BAD_REQUESTS[name]
+    assert main(["fit", "faithful", *arguments, "--out", str(tmp_path)]) == 2
+    assert found in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["fit", "faithful"], ["fit", "faithful", "--components", "two"], ["fly"], []])
+def test_what_cannot_be_parsed_ends_with_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: bayes-gmm" in capsys.readouterr().err
+
+
+def test_an_unwritable_folder_is_found_out_before_sampling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the fit began")
+
+    monkeypatch.setattr("bayes_gmm.em.fit_em", never)
+    blocked = write(tmp_path / "file", "not a folder")
+    assert main(["fit", "faithful", "--components", "2", "--out", blocked]) == 2
+    assert "Nothing can be written to" in capsys.readouterr().err
+
+
+def test_a_collapse_of_every_start_is_an_error_with_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Every row is one of three points: whatever a component owns is a point or a line.
+    rows = np.repeat([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]], 20, axis=0)
+    text = "a,b\n" + "".join(f"{a},{b}\n" for a, b in rows)
+    path = write(tmp_path / "spike.csv", text)
+    assert main(["fit", path, "--components", "3", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "COLLAPSED" in error
+    assert "fewer components" in error
+
+
+def test_a_csv_with_text_columns_is_fitted_on_the_columns_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faithful = bg.datasets.load("faithful").values
+    rows = "".join(f"{a},{b},geyser\n" for a, b in faithful)
+    path = write(tmp_path / "geyser.csv", "eruptions,waiting,kind\n" + rows)
+    arguments = [
+        "--components",
+        "2",
+        "--columns",
+        "waiting,eruptions",
+        "--out",
+        str(tmp_path / "out"),
+        *QUICK,
+    ]
+    assert main(["fit", path, *arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "geyser: 272 points, 2 features (waiting, eruptions)" in printed
+    assert "log-likelihood  -1130.263960" in printed
+
+
+def test_help_names_the_bundled_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--help"])
+    assert ended.value.code == 0
+    assert "faithful, iris, galaxies" in capsys.readouterr().out.replace("\n", " ")

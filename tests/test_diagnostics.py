@@ -1,0 +1,125 @@
+"""The verdict is good for good draws and catches each planted failure."""
+
+import arviz as az
+import jax
+import numpy as np
+import pytest
+
+import bayes_gmm as bg
+from bayes_gmm.diagnostics import VerdictStatus, judge, summary
+from bayes_gmm.relabel import Relabelling
+
+pytestmark = pytest.mark.numpyro
+
+
+def tree_with(posterior: bg.Posterior, **changes: object) -> object:
+    """Copy of the tree in which whole groups' variables are replaced; keys are group__variable."""
+    tree = posterior.tree.copy(deep=True)
+    for key, values in changes.items():
+        group, name = key.split("__")
+        tree[group][name].values[...] = values
+    return tree
+
+
+def verdict(posterior: bg.Posterior, **changes: object) -> object:
+    return judge(tree_with(posterior, **changes), posterior.relabelling)
+
+
+def test_good_draws_have_no_reasons(faithful_posterior: bg.Posterior) -> None:
+    found = verdict(faithful_posterior)
+    assert found.status is VerdictStatus.GOOD
+    assert found.reasons == ()
+
+
+def test_rhat_and_ess_are_arviz(faithful_posterior: bg.Posterior) -> None:
+    table = az.summary(faithful_posterior.tree, round_to="none")
+    found = faithful_posterior.verdict
+    assert found.max_rhat["posterior"] == pytest.approx(table["r_hat"].max(), rel=1e-12)
+    assert found.min_ess["posterior"] == pytest.approx(table[["ess_bulk", "ess_tail"]].min().min(), rel=1e-12)
+
+
+def test_summary_is_numpy(faithful_posterior: bg.Posterior) -> None:
+    draws = faithful_posterior.draws.weights[..., 0]
+    table = summary(faithful_posterior.tree["posterior"].to_dataset(), probability=0.94)
+    found = {name: float(values["weights"][0]) for name, values in table.items()}
+    assert found["mean"] == pytest.approx(draws.mean(), rel=1e-12)
+    assert found["sd"] == pytest.approx(draws.std(ddof=1), rel=1e-10)
+    assert (found["lower"], found["upper"]) == pytest.approx(np.quantile(draws, [0.03, 0.97]), rel=1e-12)
+
+
+def test_a_frozen_chain_is_bad(faithful_posterior: bg.Posterior) -> None:
+    lp = faithful_posterior.tree["sample_stats"]["lp"].values.copy()
+    lp[2] = lp[2, 0]
+    found = verdict(faithful_posterior, sample_stats__lp=lp)
+    assert found.status is VerdictStatus.BAD
+    assert "Chain 2 never moved" in found.reasons[0]
+
+
+def test_chains_that_all_froze_in_one_place_are_bad(faithful_posterior: bg.Posterior) -> None:
+    tree = faithful_posterior.tree.copy(deep=True)
+    for group in ("posterior", "invariants", "sample_stats"):
+        for variable in tree[group].data_vars.values():
+            variable.values[...] = variable.values[:1, :1]
+    assert judge(tree, faithful_posterior.relabelling).status is VerdictStatus.BAD
+
+
+def test_chains_in_different_explanations_are_bad(faithful_posterior: bg.Posterior) -> None:
+    values = faithful_posterior.tree["invariants"]["log_likelihood"].values.copy()
+    values[0] -= 5 * values.std()
+    found = verdict(faithful_posterior, invariants__log_likelihood=values)
+    assert found.status is VerdictStatus.BAD
+    assert "different explanations" in found.reasons[0]
+
+
+def test_label_switching_alone_is_doubtful_not_bad(faithful_posterior: bg.Posterior) -> None:
+    weights = faithful_posterior.tree["posterior"]["weights"].values.copy()
+    weights[0] = weights[0, :, ::-1]
+    found = verdict(faithful_posterior, posterior__weights=weights)
+    assert found.status is VerdictStatus.DOUBTFUL
+    assert "agree on the density" in found.reasons[0]
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.001, VerdictStatus.DOUBTFUL), (0.05, VerdictStatus.BAD)])
+def test_divergences_count(share: float, status: VerdictStatus, faithful_posterior: bg.Posterior) -> None:
+    diverging = np.random.default_rng(0).random((4, 1000)) < share
+    found = verdict(faithful_posterior, sample_stats__diverging=diverging)
+    assert found.status is status
+    assert found.n_divergent == diverging.sum()
+    assert f"{diverging.sum()} of 4000 transitions diverged" in found.reasons[0]
+
+
+def test_cut_trajectories_and_slow_energy_are_doubtful(faithful_posterior: bg.Posterior) -> None:
+    walk = np.random.default_rng(0).standard_normal((4, 1000)).cumsum(1)
+    found = verdict(faithful_posterior, sample_stats__reached_max_tree_depth=True, sample_stats__energy=walk)
+    assert found.status is VerdictStatus.DOUBTFUL
+    assert "largest tree depth" in found.reasons[0]
+    assert "BFMI" in found.reasons[1]
+
+
+def test_too_short_a_run_is_said(faithful: bg.Table, faithful_mle: bg.EMFit) -> None:
+    short = bg.fit_nuts(faithful, 2, start=faithful_mle, num_samples=20, num_chains=2, progress=False)
+    assert short.verdict.status is not VerdictStatus.GOOD
+    assert any("effective sample size" in reason for reason in short.verdict.reasons)
+
+
+def test_ambiguous_components_are_named(faithful_posterior: bg.Posterior) -> None:
+    shares = np.ones((4, 1000, 2))
+    shares[:, :200, 1] = 0.3
+    relabelling = Relabelling(faithful_posterior.relabelling.permutations, shares)
+    found = judge(faithful_posterior.tree, relabelling)
+    assert found.status is VerdictStatus.DOUBTFUL
+    assert "In 20% of the draws component 1" in found.reasons[0]
+
+
+def test_nan_draws_never_pass(faithful_posterior: bg.Posterior) -> None:
+    values = faithful_posterior.tree["invariants"]["log_likelihood"].values.copy()
+    values[1, 3] = np.nan
+    assert verdict(faithful_posterior, invariants__log_likelihood=values).status is VerdictStatus.BAD
+
+
+def test_iris_with_three_components_is_not_called_good() -> None:
+    """Iris has several explanations by three components; short chains cannot agree on one."""
+    iris = bg.datasets.load("iris")
+    posterior = bg.fit_nuts(iris, 3, num_samples=150, num_chains=4, progress=False)
+    assert posterior.verdict.status is not VerdictStatus.GOOD
+    assert jax.tree.leaves(posterior.draws)[0].shape[:2] == (4, 150)
