@@ -58,8 +58,8 @@ def fit_em(
     sample_weight : (N,)
         A row of weight w counts as w equal rows.
     tol
-        Stop when the log-likelihood still to be gained, by Aitken's estimate, is below `tol` nats; the
-        parameters are then within about sqrt(2 tol) standard errors of the maximum.
+        Stop when the log-likelihood's last gain and what it has still to gain, by Aitken's estimate, are below
+        `tol` nats; the parameters are then within about sqrt(2 tol) standard errors of the maximum.
     max_steps
         Largest number of EM steps of each start.
     seed
@@ -198,7 +198,9 @@ def _status(
     rate = gain / run.gain
     remaining = gain * rate / (1 - rate)
     rounding = 4 * np.finfo(gain.dtype).eps * jnp.abs(log_likelihood)
-    converged = ((rate < 1) & (jnp.abs(remaining) < tol)) | (jnp.abs(gain) <= rounding)
+    # Both: beside a saddle a large first gain and a small second one promise nothing more, and much is to come.
+    small = (jnp.abs(gain) < tol) & (jnp.abs(remaining) < tol)
+    converged = ((rate < 1) & small) | (jnp.abs(gain) <= rounding)
     # A start on single points has no Cholesky factor: that is a collapse, not a failure of the arithmetic.
     sound = jnp.isfinite(run.mixture.scale_tril).all()
     return jnp.select(

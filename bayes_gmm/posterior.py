@@ -17,7 +17,7 @@ from .compiled import in_float64, padded_length
 from .diagnostics import Verdict, judge
 from .em import fit_em
 from .em_fit import EMFit
-from .errors import OutputError
+from .errors import ArgumentError, OutputError
 from .kernel import UnitData
 from .laplace import Laplace, Target, laplace
 from .mixture import Mixture, responsibilities
@@ -123,7 +123,7 @@ def fit_nuts(
     seed
         Seed of everything random.
     start
-        An EM fit of the same table, to start from and to take the labels of; fitted when left out.
+        An EM fit of the same table, to start from and to take the labels from; fitted when left out.
     progress
         Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
 
@@ -145,31 +145,25 @@ def fit_nuts(
     """
     table = as_table(x)
     K = component_count(n_components, table)
-    num_warmup, num_samples, num_chains = (
-        positive_integer(name, value)
-        for name, value in (
-            ("num_warmup", num_warmup),
-            ("num_samples", num_samples),
-            ("num_chains", num_chains),
-        )
-    )
-    mle = start or fit_em(table, K, seed=seed_integer(seed))
+    size = positive_integer("num_samples", num_samples), positive_integer("num_chains", num_chains)
+    num_warmup, seed = positive_integer("num_warmup", num_warmup), seed_integer(seed)
+    mle = _same_problem(start, table, K) if start is not None else fit_em(table, K, seed=seed)
     complete = (prior or Prior()).for_data(table.values, K)
     target, around = _target_and_mode(table, mle.mixture, complete)
     plan, notes = _plan(around, num_warmup)
-    chains, draws, stats = _draw(target, around, plan, num_samples, num_chains, seed_integer(seed), progress)
+    chains, draws, log_likelihood = _draw(target, around, plan, *size, seed, progress)
     relabelling = relabel(draws, mle.mixture, table.values)
     draws = draws.permute(relabelling.permutations)
-    pointwise = draws.log_prob(table.values) if _fits(draws, table) else None
-    log_likelihood = stats.pop("log_likelihood")
     tree = posterior_tree(
         draws,
         table,
-        sample_stats={**chains.statistics, **stats, **_depth(chains.statistics["n_steps"], plan)},
+        sample_stats=chains.statistics | _depth(chains.statistics["n_steps"], plan),
         log_likelihood=log_likelihood,
-        pointwise=pointwise,
+        pointwise=draws.log_prob(table.values) if _fits(draws, table) else None,
         attributes={"inference_library": "bayes_gmm", "seed": seed, "num_warmup": plan.num_warmup},
     )
+    if chains.interrupted:
+        notes += (f"Sampling was interrupted after {draws.log_weights.shape[1]} draws of each chain.",)
     return Posterior(
         draws=draws,
         relabelling=relabelling,
@@ -179,6 +173,16 @@ def fit_nuts(
         prior=complete,
         table=table,
         interrupted=chains.interrupted,
+    )
+
+
+def _same_problem(start: EMFit, table: Table, n_components: int) -> EMFit:
+    if start.mixture.n_components == n_components and np.array_equal(start.table.values, table.values):
+        return start
+    raise ArgumentError(
+        f"start has {start.mixture.n_components} components on a table of {start.table.n_points} points.",
+        f"an EM fit of the same table ({table.n_points} points) with {n_components} components",
+        "Leave start out, or fit it with fit_em(x, n_components).",
     )
 
 
@@ -214,7 +218,7 @@ def _draw(
     num_chains: int,
     seed: int,
     progress: bool,
-) -> tuple[nuts.Chains, Mixture, dict[str, Any]]:
+) -> tuple[nuts.Chains, Mixture, Any]:
     chains = nuts.sample(
         target,
         around,
@@ -225,7 +229,7 @@ def _draw(
         progress=progress,
     )
     draws, log_prior = _constrain_all(target.sites, chains.coordinates)
-    return chains, draws, {"log_likelihood": chains.statistics["lp"] - log_prior}
+    return chains, draws, chains.statistics["lp"] - log_prior
 
 
 @jax.jit

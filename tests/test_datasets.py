@@ -1,7 +1,6 @@
 """The bundled data are the published ones, and what is said about them is true of them."""
 
 import csv
-import time
 from pathlib import Path
 
 import numpy as np
@@ -95,13 +94,3 @@ def test_unknown_names_are_answered_with_the_known_ones(name, remedy):
     assert repr(name) in caught.value.found
     assert all(known in caught.value.expected for known in datasets.names())
     assert remedy in caught.value.remedy
-
-
-def test_loading_takes_milliseconds():
-    def seconds(name):
-        start = time.perf_counter()
-        datasets.load(name)
-        return time.perf_counter() - start
-
-    for name in datasets.names():
-        assert min(seconds(name) for _ in range(5)) < 5e-3

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from scipy.stats import chi2
 
-from bayes_gmm import datasets, plots, scene
+from bayes_gmm import datasets, scene
 from bayes_gmm.em import fit_em
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.mixture import Mixture

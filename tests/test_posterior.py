@@ -7,8 +7,7 @@ import numpyro.distributions as dist
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm import nuts
-from bayes_gmm import posterior as posterior_module
+from bayes_gmm import nuts, posterior as posterior_module
 from bayes_gmm.relabel import relabel
 
 pytestmark = pytest.mark.numpyro
@@ -172,6 +171,7 @@ def test_ctrl_c_keeps_the_finished_draws(faithful: bg.Table, monkeypatch: pytest
     posterior = bg.fit_nuts(faithful, 2, num_warmup=200, num_samples=1000, num_chains=2, progress=False)
     assert posterior.interrupted
     assert posterior.draws.log_weights.shape == (2, 6 * nuts.CHUNK - 200, 2)
+    assert "interrupted after 100 draws" in str(posterior.verdict)
 
 
 def test_ctrl_c_during_warmup_is_passed_on(faithful: bg.Table, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +208,12 @@ def test_bad_arguments_are_named(argument: str, value: object, faithful: bg.Tabl
     arguments = {"n_components": 2, "progress": False} | {argument: value}
     with pytest.raises(bg.ArgumentError, match=f"^{argument} is {value}"):
         bg.fit_nuts(faithful, **arguments)
+
+
+def test_a_start_of_another_table_or_number_is_refused(faithful: bg.Table, faithful_mle: bg.EMFit) -> None:
+    for x, n_components in ((faithful, 3), (faithful.values[:200], 2)):
+        with pytest.raises(bg.ArgumentError, match="start has 2 components on a table of 272 points"):
+            bg.fit_nuts(x, n_components, start=faithful_mle, progress=False)
 
 
 def test_saving_into_a_missing_folder_is_refused_with_words(faithful_posterior: bg.Posterior, tmp_path) -> None:
