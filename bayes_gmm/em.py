@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ def fit_em(
     n_starts: int = 20,
     start: Any = None,
     sample_weight: Any = None,
-    tol: float = 1e-8,
+    tol: float | int = 1e-8,
     max_steps: int = 1000,
     seed: int = 0,
 ) -> EMFit:
@@ -133,7 +134,7 @@ def _starting_mixtures(start: Any, unit: UnitData, n_components: int, n_starts: 
 
 
 @in_float64
-def _run_all(starts: Mixture, unit: UnitData, tol: float, max_steps: int) -> _Run:
+def _run_all(starts: Mixture, unit: UnitData, tol: float | int, max_steps: int) -> _Run:
     n_starts = len(starts.log_weights)
     at_once = int(np.clip(_POINTS_AT_ONCE // unit.blocks.weights.size, 1, n_starts))
     path_length = padded_length(max_steps + 1)
@@ -241,12 +242,12 @@ def _report_best(runs: _Run, unit: UnitData, table: Table, weights: np.ndarray) 
     )
 
 
-def _check_options(covariance_type: str, tol: float) -> None:
+def _check_options(covariance_type: str, tol: float | int) -> None:
     if covariance_type != "full":
         raise ArgumentError(
             f"covariance_type is {covariance_type!r}.",
             'the covariance type "full"',
             'Use covariance_type="full".',
         )
-    if not (isinstance(tol, float | int) and tol >= 0):
-        raise ArgumentError(f"tol is {tol!r}.", "a number of nats, 0 or more", "The default is 1e-8.")
+    if isinstance(tol, bool) or not (isinstance(tol, Real) and 0 <= tol < np.inf):
+        raise ArgumentError(f"tol is {tol!r}.", "a finite number of nats, 0 or more", "The default is 1e-8.")

@@ -90,8 +90,12 @@ class EMFit:
         return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.sample_weight.sum()))
 
     def icl(self) -> float:
-        """BIC plus twice the entropy of the labels (Biernacki, Celeux and Govaert 2000, doi 10.1109/34.865189)."""
-        return self.bic() + 2 * float(self.sample_weight @ _entropy(self.responsibilities()))
+        """BIC minus twice the log probability of the most probable labels; lower is better.
+
+        Biernacki, Celeux and Govaert (2000), doi 10.1109/34.865189.
+        """
+        certainty = self.responsibilities().max(1)
+        return self.bic() - 2 * float(self.sample_weight @ np.log(certainty))
 
     def responsibilities(self) -> np.ndarray:
         """Soft assignments of the fitted points, (N, K)."""
@@ -145,11 +149,6 @@ class EMFit:
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
         )
-
-
-def _entropy(responsibilities: np.ndarray) -> np.ndarray:
-    positive = np.where(responsibilities > 0, responsibilities, 1.0)
-    return -(positive * np.log(positive)).sum(1)
 
 
 def _describe_starts(fit: EMFit) -> str:

@@ -95,12 +95,13 @@ def expected_statistics(eta: Float[Array, "K F"], data: Blocks) -> tuple[Float[A
     """Marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass."""
     block_statistics = _thin_block if data.points.shape[1] <= 2 else _wide_block
     first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], data)
-    total = block_statistics(eta, first)
-    if len(data.points) > 1:
 
-        def add_block(total: Any, block: Blocks) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, block_statistics(eta, block)), None
+    def add_block(total: Any, block: Blocks) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, block_statistics(eta, block)), None
 
+    if len(data.points) == 1:
+        total = block_statistics(eta, first)
+    else:
         zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(block_statistics, eta, first))
         total = lax.scan(add_block, zero, data)[0]
     # The barrier keeps the final transpose from being folded into every block's matrix products.

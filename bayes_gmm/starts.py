@@ -96,9 +96,9 @@ def _mixture(shares: Any, points: Any, *, pooled: float) -> Mixture:
 def _responsibilities(start: np.ndarray, n_points: int, n_components: int) -> np.ndarray:
     if start.shape == (n_points,) and np.issubdtype(start.dtype, np.integer):
         return _one_hot(start, n_components)
-    if start.shape == (n_points, n_components) and np.issubdtype(start.dtype, np.floating):
+    if start.shape == (n_points, n_components) and np.issubdtype(start.dtype, np.number):
         if np.isfinite(start).all() and (start >= 0).all() and np.allclose(start.sum(1), 1):
-            return start
+            return start.astype(np.float64)
     raise ArgumentError(
         f"The start has shape {start.shape} and type {start.dtype}.",
         f"a Mixture, {n_points} integer labels, or responsibilities of shape ({n_points}, {n_components}) "

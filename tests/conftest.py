@@ -47,9 +47,8 @@ def faithful_posterior(faithful: bg.Table, faithful_mle: bg.EMFit) -> bg.Posteri
         return bg.fit_nuts(faithful, 2, start=faithful_mle, progress=False)
 
 
-@pytest.fixture
-def compilations() -> Iterator[list[str]]:
-    """Grows by one entry for each program that XLA compiles."""
+@pytest.fixture(scope="session")
+def _compilation_events() -> list[str]:
     events: list[str] = []
 
     def listen(event: str, duration: float, **_: object) -> None:
@@ -57,5 +56,11 @@ def compilations() -> Iterator[list[str]]:
             events.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
+    return events
+
+
+@pytest.fixture
+def compilations(_compilation_events: list[str]) -> list[str]:
+    """Grows by one entry for each program that XLA compiles."""
+    _compilation_events.clear()
+    return _compilation_events
