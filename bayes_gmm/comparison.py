@@ -163,10 +163,9 @@ def _rows(estimates: dict[str, np.ndarray], errors: dict[str, np.ndarray], poste
 def _points(comparison: Comparison) -> str:
     total = len(comparison.mle_responsibilities)
     uncertain, changed = len(comparison.uncertain_points), len(comparison.changed_points)
-    widest = comparison.responsibilities_sd.max()
     return (
-        f"{uncertain} of {total} points have no component with probability {CERTAIN} or more, {changed} change "
-        f"their cluster; a responsibility is uncertain by up to {widest:.2f} (posterior sd)."
+        f"Points that no component holds with probability {CERTAIN}: {uncertain} of {total}; points that change their "
+        f"cluster: {changed}; largest posterior sd of a responsibility: {comparison.responsibilities_sd.max():.2f}."
     )
 
 

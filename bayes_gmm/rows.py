@@ -76,10 +76,11 @@ def _numbers(row: Row) -> str:
 
 def _moving(rows: Sequence[Row]) -> Iterator[str]:
     moved = sorted((row for row in rows if abs(row.shift) > _SHIFTED), key=lambda row: -abs(row.shift))
-    largest = max(rows, key=lambda row: abs(row.shift))
     if moved:
-        yield (f"{len(moved)} of {len(rows)} parameters move by more than {_SHIFTED} posterior sd: {_listed(moved)}.")
-    yield f"The largest shift from estimate to posterior mean is {largest.shift:+.2f} sd, of {largest.name}."
+        count = f"{len(moved)} of {len(rows)}"
+        yield f"Parameters that move by more than {_SHIFTED} posterior sd: {count} ({_listed(moved)})."
+    largest = max(rows, key=lambda row: abs(row.shift))
+    yield f"Largest shift from estimate to posterior mean: {largest.shift:+.2f} posterior sd, of {largest.name}."
 
 
 def _wider(rows: Sequence[Row]) -> Iterator[str]:

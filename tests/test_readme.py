@@ -1,0 +1,58 @@
+"""What the README and the docstrings show is what the package does."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import bayes_gmm as bg
+
+pytestmark = pytest.mark.numpyro
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODULES = sorted(path.stem for path in (ROOT / "bayes_gmm").glob("*.py") if not path.stem.startswith("__"))
+
+
+def block(language: str, containing: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return next(text for text in blocks if containing in text)
+
+
+def test_there_are_exactly_two_set_up_commands_and_ci_runs_the_second() -> None:
+    commands = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert commands[0].endswith(".venv/bin/bayes-gmm fit faithful --components 2")
+    assert commands[1].endswith(".venv/bin/python -m pytest")
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_notebook_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = block("python", "bg.fit_nuts").replace("start=mle)", "start=mle, num_samples=400, progress=False)")
+    names: dict[str, object] = {}
+    exec(compile(code, "README", "exec"), names)
+    assert isinstance(names["comparison"], bg.Comparison)
+    assert len(code.strip().splitlines()) <= 10
+
+
+def test_printed_output_is_that_of_the_package(faithful_mle: bg.EMFit, faithful_posterior: bg.Posterior) -> None:
+    shown = block("text", "log-likelihood").splitlines()
+    made = [line.rstrip() for line in str(bg.compare(faithful_mle, faithful_posterior)).splitlines()]
+    # Names, estimates and standard errors are the same to the letter; draws may differ from platform to platform.
+    assert [line[:58] for line in shown[:16]] == [line[:58] for line in made[:16]]
+    assert shown[17].split(" (")[0] == made[17].split(" (")[0] == "log-likelihood  -1130.263960"
+    form = re.compile(r"-?\d+\.\d+|\d+|\s+")
+    assert [form.sub("#", line) for line in shown[:22]] == [form.sub("#", line) for line in made[:22]]
+
+
+def test_public_names_in_the_readme_exist() -> None:
+    for name in set(re.findall(r"\bbg\.(\w+)", README)):
+        assert hasattr(bg, name), name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings_run(module: str) -> None:
+    failed, _ = doctest.testmod(importlib.import_module(f"bayes_gmm.{module}"))
+    assert failed == 0
