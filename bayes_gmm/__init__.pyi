@@ -15,4 +15,5 @@ from .numpyro_model import model as model
 from .plots import plot_ellipses as plot_ellipses
 from .posterior import Posterior as Posterior, fit_nuts as fit_nuts
 from .prior import Prior as Prior
+from .selection import Selection as Selection, select_em as select_em
 from .table import Table as Table, as_table as as_table, read_table as read_table

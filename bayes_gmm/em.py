@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from . import kernel
 from .arguments import component_count, point_weights, positive_integer, seed_integer
 from .compiled import in_float64, padded_length
+from .covariance import Structure, find_structure
 from .em_fit import EMFit, EMStatus
 from .errors import ArgumentError, FitWarning
 from .kernel import Blocks, UnitData
@@ -51,7 +52,8 @@ def fit_em(
     n_components
         Number of Gaussians K.
     covariance_type
-        "full": each component has a covariance matrix of its own.
+        "full", "tied", "diag", "spherical", or one of mclust's codes for volume, shape and orientation: equal (E),
+        varying (V) or identity (I) over components (`covariance`).
     n_starts
         Random starts (k-means++), run together.
     start
@@ -88,14 +90,15 @@ def fit_em(
     >>> round(mle.log_likelihood, 3)
     -1130.264
     """
-    _check_options(covariance_type, tol)
     table = as_table(x)
     K = component_count(n_components, table)
     weights = point_weights(sample_weight, table)
-    unit = UnitData.of(table.values, weights)
-    starts = _starting_mixtures(start, unit, K, positive_integer("n_starts", n_starts), seed_integer(seed))
-    runs = _run_all(starts, unit, tol, positive_integer("max_steps", max_steps))
-    fit = _report_best(runs, unit, table, weights)
+    structure = find_structure(covariance_type, table.n_features)
+    unit = UnitData.of(table.values, weights, structure.invariance)
+    starts = _starting_mixtures(start, unit, K, positive_integer("n_starts", n_starts), seed_integer(seed), structure)
+    rule = _Rule(_tolerance(tol), positive_integer("max_steps", max_steps), SMALLEST_SCALE * _narrowest(unit))
+    runs = _run_all(starts, unit, rule, structure)
+    fit = _report_best(runs, table, weights, structure)
     if fit.status is not EMStatus.CONVERGED:
         warnings.warn(f"EM ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
@@ -114,15 +117,25 @@ class _Run:
     path: Any
 
 
+class _Rule(NamedTuple):
+    """When a run stops; `smallest_scale` is in unit coordinates."""
+
+    tol: Array | float
+    max_steps: Array | int
+    smallest_scale: Array | float
+
+
 _RUNNING = -1
 
 
 @in_float64
-def _starting_mixtures(start: Any, unit: UnitData, n_components: int, n_starts: int, seed: int) -> Mixture:
+def _starting_mixtures(
+    start: Any, unit: UnitData, n_components: int, n_starts: int, seed: int, structure: Structure
+) -> Mixture:
     if start is None:
-        return random_starts(seed, unit.points, unit.sample_weight, n_components, n_starts)
+        return random_starts(seed, unit.points, unit.sample_weight, n_components, n_starts, structure)
     if not isinstance(start, Mixture):
-        return start_from(start, unit.points, unit.sample_weight, n_components)
+        return start_from(start, unit.points, unit.sample_weight, n_components, structure)
     shape = (n_components, unit.points.shape[1])
     if np.shape(start.means) != shape:
         raise ArgumentError(
@@ -134,11 +147,11 @@ def _starting_mixtures(start: Any, unit: UnitData, n_components: int, n_starts: 
 
 
 @in_float64
-def _run_all(starts: Mixture, unit: UnitData, tol: float | int, max_steps: int) -> _Run:
+def _run_all(starts: Mixture, unit: UnitData, rule: _Rule, structure: Structure) -> _Run:
     n_starts = len(starts.log_weights)
     at_once = int(np.clip(_POINTS_AT_ONCE // unit.blocks.weights.size, 1, n_starts))
-    path_length = padded_length(max_steps + 1)
-    runs = _run_batches(starts, unit.blocks, tol, max_steps, path_length, at_once)
+    path_length = padded_length(int(rule.max_steps) + 1)
+    runs = _run_batches(starts, unit.blocks, rule, structure, path_length, at_once)
     constant = unit.sample_weight.sum() * unit.scaling.log_volume
     return replace(
         runs,
@@ -148,15 +161,15 @@ def _run_all(starts: Mixture, unit: UnitData, tol: float | int, max_steps: int) 
     )
 
 
-@partial(jax.jit, static_argnums=(4, 5))
+@partial(jax.jit, static_argnums=(3, 4, 5))
 def _run_batches(
-    starts: Mixture, data: Blocks, tol: Array | float, max_steps: Array | int, path_length: int, at_once: int
+    starts: Mixture, data: Blocks, rule: _Rule, structure: Structure, path_length: int, at_once: int
 ) -> _Run:
-    run = partial(_run, data=data, tol=tol, max_steps=max_steps, path_length=path_length)
+    run = partial(_run, data=data, rule=rule, structure=structure, path_length=path_length)
     return jax.lax.map(run, starts, batch_size=at_once if at_once > 1 else None)
 
 
-def _run(start: Mixture, data: Blocks, tol: Array | float, max_steps: Array | int, path_length: int) -> _Run:
+def _run(start: Mixture, data: Blocks, rule: _Rule, structure: Structure, path_length: int) -> _Run:
     """EM from one start until the rest of the way is below tol."""
     unknown = jnp.array(jnp.nan)
     begin = _Run(
@@ -167,16 +180,16 @@ def _run(start: Mixture, data: Blocks, tol: Array | float, max_steps: Array | in
         n_steps=jnp.array(0),
         path=jnp.full(path_length, jnp.nan),
     )
-    step = partial(_step, data=data, tol=tol, max_steps=max_steps)
+    step = partial(_step, data=data, rule=rule, structure=structure)
     return jax.lax.while_loop(lambda run: run.status == _RUNNING, step, begin)
 
 
-def _step(run: _Run, data: Blocks, tol: Array | float, max_steps: Array | int) -> _Run:
+def _step(run: _Run, data: Blocks, rule: _Rule, structure: Structure) -> _Run:
     """Evaluate the current mixture; then stop there, or move to the next."""
     log_likelihood, statistics = kernel.expected_statistics(kernel.natural(run.mixture), data)
     gain = log_likelihood - run.log_likelihood
-    proposal = _m_step(statistics, run.mixture.n_features)
-    status = _status(run, log_likelihood, gain, proposal, tol, max_steps)
+    proposal = _m_step(statistics, run.mixture.n_features, structure)
+    status = _status(run, log_likelihood, gain, proposal, rule)
     move = status == _RUNNING
     return _Run(
         mixture=jax.tree.map(partial(jnp.where, move), proposal, run.mixture),
@@ -188,28 +201,27 @@ def _step(run: _Run, data: Blocks, tol: Array | float, max_steps: Array | int) -
     )
 
 
-def _m_step(statistics: Float[Array, "K F"], n_features: int) -> Mixture:
+def _m_step(statistics: Float[Array, "K F"], n_features: int, structure: Structure) -> Mixture:
     counts, means, covariances = kernel.moments(statistics, n_features)
+    covariances = structure.estimate(counts, counts[:, None, None] * covariances)
     return Mixture(log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(covariances))
 
 
-def _status(
-    run: _Run, log_likelihood: Array, gain: Array, proposal: Mixture, tol: Array | float, max_steps: Array | int
-) -> Array:
+def _status(run: _Run, log_likelihood: Array, gain: Array, proposal: Mixture, rule: _Rule) -> Array:
     rate = gain / run.gain
     remaining = gain * rate / (1 - rate)
     rounding = 4 * np.finfo(gain.dtype).eps * jnp.abs(log_likelihood)
     # Both: beside a saddle a large first gain and a small second one promise nothing more, and much is to come.
-    small = (jnp.abs(gain) < tol) & (jnp.abs(remaining) < tol)
+    small = (jnp.abs(gain) < rule.tol) & (jnp.abs(remaining) < rule.tol)
     converged = ((rate < 1) & small) | (jnp.abs(gain) <= rounding)
     # A start on single points has no Cholesky factor: that is a collapse, not a failure of the arithmetic.
     sound = jnp.isfinite(run.mixture.scale_tril).all()
     return jnp.select(
         [
             sound & ~jnp.isfinite(log_likelihood),
-            ~(_smallest_scale(proposal) > SMALLEST_SCALE),
+            ~(_smallest_scale(proposal) > rule.smallest_scale),
             converged,
-            run.n_steps >= max_steps,
+            run.n_steps >= rule.max_steps,
         ],
         [EMStatus.NONFINITE, EMStatus.COLLAPSED, EMStatus.CONVERGED, EMStatus.MAX_STEPS],
         _RUNNING,
@@ -221,7 +233,13 @@ def _smallest_scale(mixture: Mixture) -> Array:
     return 1 / jnp.sqrt((invert_tril(mixture.scale_tril) ** 2).sum((-2, -1)).max())
 
 
-def _report_best(runs: _Run, unit: UnitData, table: Table, weights: np.ndarray) -> EMFit:
+def _narrowest(unit: UnitData) -> float:
+    """Standard deviation of the data in their narrowest direction, in unit coordinates."""
+    rows = unit.points * np.sqrt(unit.sample_weight / unit.sample_weight.sum())[:, None]
+    return float(np.linalg.svd(np.linalg.qr(rows, mode="r"), compute_uv=False)[-1])
+
+
+def _report_best(runs: _Run, table: Table, weights: np.ndarray, structure: Structure) -> EMFit:
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
     candidates = np.where(usable, runs.log_likelihood, -np.inf) if usable.any() else runs.log_likelihood
     best = int(np.argmax(np.nan_to_num(candidates, nan=-np.inf)))
@@ -237,17 +255,13 @@ def _report_best(runs: _Run, unit: UnitData, table: Table, weights: np.ndarray) 
         start_log_likelihoods=runs.log_likelihood,
         start_statuses=runs.status,
         kernel_error=abs(float(runs.log_likelihood[best]) - log_likelihood),
+        structure=structure,
         table=table,
         sample_weight=weights,
     )
 
 
-def _check_options(covariance_type: str, tol: float | int) -> None:
-    if covariance_type != "full":
-        raise ArgumentError(
-            f"covariance_type is {covariance_type!r}.",
-            'the covariance type "full"',
-            'Use covariance_type="full".',
-        )
-    if isinstance(tol, bool) or not (isinstance(tol, Real) and 0 <= tol < np.inf):
+def _tolerance(tol: Any) -> float:
+    if isinstance(tol, bool) or not (isinstance(tol, Real) and 0 <= float(tol) < np.inf):
         raise ArgumentError(f"tol is {tol!r}.", "a finite number of nats, 0 or more", "The default is 1e-8.")
+    return float(tol)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .covariance import Structure
 from .errors import FitError
 from .information import REPORTED, standard_errors
 from .kernel import UnitData
@@ -57,6 +58,8 @@ class EMFit:
         Log-likelihood before each step of the best run and after the last, (n_steps + 1,).
     start_log_likelihoods, start_statuses
         Where each start (R,) ended, and how.
+    structure
+        Structure of the covariances (`covariance`), and with it the number of parameters.
     kernel_error
         Absolute difference between the fast and the centred log-likelihood at `mixture`.
     table
@@ -73,13 +76,15 @@ class EMFit:
     start_log_likelihoods: np.ndarray
     start_statuses: np.ndarray
     kernel_error: float
+    structure: Structure = field(repr=False)
     table: Table = field(repr=False)
     sample_weight: np.ndarray = field(repr=False)
 
     @property
     def n_parameters(self) -> int:
-        """Number of free parameters."""
-        return self.mixture.n_parameters
+        """Number of free parameters: K - 1 weights, K D means, and those of the covariances."""
+        K, D = self.mixture.n_components, self.mixture.n_features
+        return K - 1 + K * D + self.structure.n_parameters(K, D)
 
     def aic(self) -> float:
         """Akaike's criterion, -2 log L + 2 p; lower is better (Akaike 1974, doi 10.1109/TAC.1974.1100705)."""
@@ -104,14 +109,15 @@ class EMFit:
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances (`information`)."""
-        unit = UnitData.of(self.table.values, self.sample_weight)
-        return standard_errors(self.mixture, unit.blocks, unit.scaling)
+        unit = UnitData.of(self.table.values, self.sample_weight, self.structure.invariance)
+        return standard_errors(self.mixture, unit.blocks, unit.scaling, self.structure)
 
     def record(self) -> dict[str, Any]:
         """Everything but the data as plain lists and numbers, ready for JSON."""
         mixture, table = self.mixture, self.table
         return {
             "columns": list(table.columns),
+            "structure": self.structure.name,
             "n_points": table.n_points,
             **{name: getattr(mixture, name).tolist() for name in REPORTED},
             "standard_errors": {name: values.tolist() for name, values in self._errors_or_nothing().items()},

@@ -67,9 +67,9 @@ class UnitData(NamedTuple):
     blocks: Blocks
 
     @classmethod
-    def of(cls, x: np.ndarray, sample_weight: np.ndarray) -> "UnitData":
-        """Whiten points (N, D) with weights (N,) and cut them into blocks."""
-        scaling = Scaling.whitening(x, sample_weight)
+    def of(cls, x: np.ndarray, sample_weight: np.ndarray, invariance: str = "affine") -> "UnitData":
+        """Bring points (N, D) with weights (N,) to unit coordinates (`Scaling.of`) and cut them into blocks."""
+        scaling = Scaling.of(x, sample_weight, invariance)
         points = scaling.points_to_unit(x)
         return cls(points, sample_weight, scaling, blocks(points, sample_weight))
 

@@ -1,6 +1,5 @@
 """The posterior mode and the Gaussian around it: where the chains start, and the shape they move in."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -44,16 +43,14 @@ class Laplace(NamedTuple):
         return bool(self.remaining < 1e-6) and bool(self.smallest_eigenvalue > 1e-10)
 
 
-class _Newton(NamedTuple):
+class _Climb(NamedTuple):
     coordinates: Array
-    step: Array
-    factor: Array
-    remaining: Array
-    smallest_eigenvalue: Array
+    last: Laplace
     n_steps: Array
 
 
 _MAX_STEPS = 50
+_ENOUGH = 1e-12
 
 
 @jax.jit
@@ -65,19 +62,23 @@ def laplace(start: Float[Array, " P"], target: Target) -> Laplace:
     Dauphin et al. (2014), arXiv 1406.2572 (absolute eigenvalues); Tierney and Kadane (1986),
     doi 10.1080/01621459.1986.10478240.
     """
-    evaluate = partial(_newton, target=target)
+    size = start.shape[0]
+    nowhere = Laplace(start, jnp.zeros((size, size)), jnp.array(jnp.inf), jnp.array(0.0))
 
-    def unfinished(state: _Newton) -> Array:
-        return (state.remaining > 1e-12) & (state.n_steps < _MAX_STEPS)
+    def unfinished(climb: _Climb) -> Array:
+        return (climb.last.remaining > _ENOUGH) & (climb.n_steps < _MAX_STEPS)
 
-    def climb(state: _Newton) -> _Newton:
-        return evaluate(_line_search(state, target), state.n_steps + 1)
+    def step(climb: _Climb) -> _Climb:
+        here, direction = _quadratic(climb.coordinates, target)
+        # A search from the mode itself would only wander in rounding errors.
+        moved = jnp.where(here.remaining > _ENOUGH, _line_search(here.mode, direction, target), here.mode)
+        return _Climb(moved, here, climb.n_steps + 1)
 
-    end = jax.lax.while_loop(unfinished, climb, evaluate(start, jnp.array(0)))
-    return Laplace(end.coordinates, end.factor, end.remaining, end.smallest_eigenvalue)
+    return jax.lax.while_loop(unfinished, step, _Climb(start, nowhere, jnp.array(0))).last
 
 
-def _newton(coordinates: Array, n_steps: Array, *, target: Target) -> _Newton:
+def _quadratic(coordinates: Array, target: Target) -> tuple[Laplace, Array]:
+    """Gaussian with the curvature found here, and Newton's step to where it peaks."""
     gradient = jax.grad(target.potential)(coordinates)
     curvature = hessian(target.potential, coordinates)
     # A unit diagonal makes the eigenvalues comparable: the coordinates have the units of the data.
@@ -85,12 +86,12 @@ def _newton(coordinates: Array, n_steps: Array, *, target: Target) -> _Newton:
     eigenvalues, vectors = jnp.linalg.eigh(curvature * scale[:, None] * scale[None])
     factor = scale[:, None] * vectors / jnp.sqrt(jnp.maximum(jnp.abs(eigenvalues), 1e-10))[None]
     slopes = factor.T @ gradient
-    return _Newton(coordinates, -factor @ slopes, factor, 0.5 * slopes @ slopes, eigenvalues[0], n_steps)
+    return Laplace(coordinates, factor, 0.5 * slopes @ slopes, eigenvalues[0]), -factor @ slopes
 
 
-def _line_search(state: _Newton, target: Target) -> Array:
+def _line_search(coordinates: Array, direction: Array, target: Target) -> Array:
     """Best of a full step, its halves down to a thousandth, and staying."""
     fractions = jnp.append(0.5 ** jnp.arange(11.0), 0.0)
-    candidates = state.coordinates[None] + fractions[:, None] * state.step[None]
+    candidates = coordinates[None] + fractions[:, None] * direction[None]
     values = jax.lax.map(target.potential, candidates)
     return candidates[jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))]

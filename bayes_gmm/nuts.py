@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import hmc
@@ -53,7 +52,7 @@ def sample(
     progress: bool,
 ) -> Chains:
     """Run chains from draws of the Gaussian around the mode, in the coordinates that make it standard normal."""
-    states = _begin(target, around, jax.random.split(key, num_chains), plan)
+    states = _start(target, around, jax.random.split(key, num_chains), plan)
     total = plan.num_warmup + num_samples
     chunks: list[dict[str, np.ndarray]] = []
     interrupted = False
@@ -94,14 +93,20 @@ def _standardised(target: Target, around: Laplace) -> Any:
     return lambda offset: target.potential(around.mode + around.factor @ offset)
 
 
+def _start(target: Target, around: Laplace, keys: Array, plan: Plan) -> Any:
+    """Chains at draws of the Gaussian; all at its centre when a draw fell where there is no density."""
+    states = _begin(target, around, keys, 1.0, plan)
+    if np.isfinite(states.potential_energy).all():
+        return states
+    return _begin(target, around, keys, 0.0, plan)
+
+
 @partial(jax.jit, static_argnames="plan")
-def _begin(target: Target, around: Laplace, keys: Array, plan: Plan) -> Any:
+def _begin(target: Target, around: Laplace, keys: Array, spread: float | Array, plan: Plan) -> Any:
     def one(key: Array) -> Any:
         key_start, key_chain = jax.random.split(key)
         begin, _ = _kernel(target, around, key_chain, plan)
-        offset = jax.random.normal(key_start, around.mode.shape)
-        usable = jnp.isfinite(_standardised(target, around)(offset))
-        return begin(jnp.where(usable, offset, 0.0))
+        return begin(spread * jax.random.normal(key_start, around.mode.shape))
 
     return jax.vmap(one)(keys)
 

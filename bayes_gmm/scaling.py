@@ -1,4 +1,4 @@
-"""Unit coordinates: the affine map in which the data have mean zero and covariance one.
+"""Unit coordinates: an affine map in which the data have mean zero and spread one.
 
 The map is triangular, z = A^{-1} (x - c) with A lower triangular, so a component's Cholesky factor stays
 one on both sides and nothing has to be factorised again.
@@ -26,7 +26,7 @@ class Scaling:
     center : (D,)
         Mean of the data.
     factor : (D, D)
-        Lower triangular; the Cholesky factor of the data's covariance.
+        Lower triangular: of the data's covariance, of its diagonal, or of a multiple of the identity.
     """
 
     center: Any
@@ -43,6 +43,17 @@ class Scaling:
         rows = (x - center) * np.sqrt(sample_weight / sample_weight.sum())[:, None]
         factor = np.linalg.qr(rows, mode="r").T
         return cls(center=center, factor=factor * np.sign(np.diag(factor)))
+
+    @classmethod
+    def of(cls, x: np.ndarray, sample_weight: np.ndarray, invariance: str) -> "Scaling":
+        """Map as far as a covariance structure allows: any affine one, each column by itself, or all columns alike."""
+        whitening = cls.whitening(x, sample_weight)
+        variances = (whitening.factor**2).sum(1)
+        if invariance == "columns":
+            return cls(center=whitening.center, factor=np.diag(np.sqrt(variances)))
+        if invariance == "scale":
+            return cls(center=whitening.center, factor=np.eye(len(variances)) * np.sqrt(variances.mean()))
+        return whitening
 
     @property
     def log_volume(self) -> Any:

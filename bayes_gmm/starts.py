@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .covariance import Structure
 from .errors import ArgumentError
 from .kernel import moments
 from .linalg import vech
@@ -19,7 +20,9 @@ from .mixture import Mixture
 _POINTS_FOR_SEEDING = 4096
 
 
-def random_starts(seed: int, z: np.ndarray, sample_weight: np.ndarray, n_components: int, n_starts: int) -> Mixture:
+def random_starts(
+    seed: int, z: np.ndarray, sample_weight: np.ndarray, n_components: int, n_starts: int, structure: Structure
+) -> Mixture:
     """Mixtures (R,) grown from k-means++ centres on a random subset of the points (N, D).
 
     References
@@ -35,13 +38,15 @@ def random_starts(seed: int, z: np.ndarray, sample_weight: np.ndarray, n_compone
     padding = (0, _POINTS_FOR_SEEDING - size)
     points = np.pad(z[chosen], (padding, (0, 0)))
     keys = jax.random.split(jax.random.key(seed), n_starts)
-    return _starts(keys, points, np.pad(weights, padding), n_components)
+    return _starts(keys, points, np.pad(weights, padding), n_components, structure)
 
 
-def start_from(start: Any, z: np.ndarray, sample_weight: np.ndarray, n_components: int) -> Mixture:
+def start_from(
+    start: Any, z: np.ndarray, sample_weight: np.ndarray, n_components: int, structure: Structure
+) -> Mixture:
     """One mixture (1,) from labels (N,) or responsibilities (N, K)."""
     responsibilities = _responsibilities(np.asarray(start), len(z), n_components)
-    mixture = _mixture(responsibilities.T * sample_weight, z, pooled=0.0)
+    mixture = _mixture(responsibilities.T * sample_weight, z, structure, pooled=0.0)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture)):
         raise ArgumentError(
             "A component of the start has too few points to have a covariance.",
@@ -51,17 +56,19 @@ def start_from(start: Any, z: np.ndarray, sample_weight: np.ndarray, n_component
     return jax.tree.map(lambda leaf: leaf[None], mixture)
 
 
-@partial(jax.jit, static_argnums=3)
-def _starts(keys: Array, points: Array, weights: Array, n_components: int) -> Mixture:
-    return jax.vmap(lambda key: _grow(key, points, weights, n_components))(keys)
+@partial(jax.jit, static_argnums=(3, 4))
+def _starts(keys: Array, points: Array, weights: Array, n_components: int, structure: Structure) -> Mixture:
+    return jax.vmap(lambda key: _grow(key, points, weights, n_components, structure))(keys)
 
 
-def _grow(key: Array, points: Float[Array, "N D"], weights: Float[Array, " N"], n_components: int) -> Mixture:
+def _grow(
+    key: Array, points: Float[Array, "N D"], weights: Float[Array, " N"], n_components: int, structure: Structure
+) -> Mixture:
     """Give each point to its nearest centre; covariances are shrunk to the one within all clusters."""
     centers = _plus_plus(key, points, weights, n_components)
     nearest = _squared_distances(points, centers).argmin(1)
     one_hot = jax.nn.one_hot(nearest, n_components, dtype=points.dtype).T
-    return _mixture(one_hot * weights[None], points, pooled=points.shape[1] + 2.0)
+    return _mixture(one_hot * weights[None], points, structure, pooled=points.shape[1] + 2.0)
 
 
 def _plus_plus(
@@ -82,14 +89,14 @@ def _squared_distances(points: Float[Array, "N D"], centers: Float[Array, "K D"]
     return ((points[:, None] - centers[None]) ** 2).sum(2)
 
 
-def _mixture(shares: Any, points: Any, *, pooled: float) -> Mixture:
+def _mixture(shares: Any, points: Any, structure: Structure, *, pooled: float) -> Mixture:
     """M-step on shares (K, N); `pooled` pseudo-counts carry the within-cluster covariance of all."""
     squares = vech(points[:, :, None] * points[:, None, :])
     phi = jnp.concatenate([jnp.ones_like(points[:, :1]), points, squares], 1)
     counts, means, covariances = moments(shares @ phi, points.shape[1])
     scatter = counts[:, None, None] * covariances
     within = scatter.sum(0) / counts.sum()
-    shrunk = (scatter + pooled * within[None]) / (counts + pooled)[:, None, None]
+    shrunk = structure.estimate(counts + pooled, scatter + pooled * within[None])
     return Mixture(log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(shrunk))
 
 

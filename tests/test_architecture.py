@@ -21,9 +21,9 @@ FLOORS = {
         "linalg",
         "datasets",
     },
-    "the model": {"mixture", "scaling", "kernel", "prior", "numpyro_model"},
+    "the model": {"mixture", "covariance", "scaling", "kernel", "prior", "numpyro_model"},
     "inference": {"starts", "information", "em_fit", "em", "laplace", "nuts"},
-    "after inference": {"relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "scene"},
+    "after inference": {"relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "selection", "scene"},
     "faces": {"plots", "cli"},
     "door": {"__init__", "__main__"},
 }
@@ -34,7 +34,7 @@ ROOMS = {
     "matplotlib": {"plots"},
     "numpyro.infer": {"nuts"},
     "numpyro": {"prior", "numpyro_model", "nuts"},
-    "tqdm": {"nuts"},
+    "tqdm": {"nuts", "selection"},
     "argparse": {"cli"},
     "csv": {"csv_file", "comparison", "datasets"},
     "scipy": {"scaling", "relabel"},
@@ -106,8 +106,8 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
     import bayes_gmm as bg
 
     assert set(bg.__all__) == {
-        *("fit_em", "fit_nuts", "compare", "plot_ellipses", "model"),
-        *("Mixture", "EMFit", "EMStatus", "Posterior", "Prior", "Comparison", "Table"),
+        *("fit_em", "select_em", "fit_nuts", "compare", "plot_ellipses", "model"),
+        *("Mixture", "EMFit", "EMStatus", "Posterior", "Prior", "Comparison", "Selection", "Table"),
         *("as_table", "read_table", "datasets"),
         *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning"),
     }

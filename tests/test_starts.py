@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from bayes_gmm import starts
+from bayes_gmm.covariance import STRUCTURES
 from bayes_gmm.mixture import Mixture
 from bayes_gmm.starts import random_starts, start_from
+
+FULL = STRUCTURES["VVV"]
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +43,7 @@ def plus_plus(x, weights, n_components, n_starts):
 @pytest.mark.parametrize(("n_components", "n_features"), [(1, 1), (3, 2)])
 def test_starts_are_finite_mixtures_of_the_shape_asked_for(n_starts, n_components, n_features):
     z = np.random.default_rng(2).normal(size=(50, n_features))
-    mixture = random_starts(0, z, np.ones(50), n_components, n_starts)
+    mixture = random_starts(0, z, np.ones(50), n_components, n_starts, FULL)
     assert isinstance(mixture, Mixture)
     assert mixture.log_weights.shape == (n_starts, n_components)
     assert mixture.means.shape == (n_starts, n_components, n_features)
@@ -71,7 +74,7 @@ def test_centers_fall_into_different_clusters():
 
 def test_starts_are_the_clusters_where_these_are_plain():
     x, labels = three_clusters()
-    mixture = random_starts(0, x, np.ones(90), 3, 1)
+    mixture = random_starts(0, x, np.ones(90), 3, 1, FULL)
     order = np.linalg.norm(CENTERS[:, None] - np.asarray(mixture.means[0])[None], axis=-1).argmin(1)
     np.testing.assert_allclose(np.exp(mixture.log_weights[0]), 1 / 3, rtol=1e-12)
     for k in range(3):
@@ -87,23 +90,23 @@ def test_starts_are_the_clusters_where_these_are_plain():
 def test_rows_of_weight_zero_are_never_chosen(n_points):
     """The rows of the third cluster have no weight; that they are there must not be seen."""
     x, labels = three_clusters(n_points)
-    mixture = random_starts(0, x, (labels < 2).astype(float), 3, 50)
+    mixture = random_starts(0, x, (labels < 2).astype(float), 3, 50, FULL)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture))
     # The second coordinate is 100 in the third cluster, and within 6 of 0 in the others.
     assert np.abs(mixture.means[..., 1]).max() < 6
-    unweighted = random_starts(0, x, np.ones(n_points), 3, 50)
+    unweighted = random_starts(0, x, np.ones(n_points), 3, 50, FULL)
     assert np.abs(unweighted.means[..., 1]).max() > 90
 
 
 def test_heavy_rows_carry_the_weight_that_they_have():
     x, labels = three_clusters()
-    mixture = random_starts(0, x, np.array([1.0, 2.0, 7.0])[labels], 3, 1)
+    mixture = random_starts(0, x, np.array([1.0, 2.0, 7.0])[labels], 3, 1, FULL)
     np.testing.assert_allclose(np.sort(np.exp(mixture.log_weights[0])), [0.1, 0.2, 0.7], rtol=1e-12)
 
 
 def test_starts_are_decided_by_the_seed():
     x, _ = three_clusters()
-    first, again, other = (random_starts(seed, x, np.ones(90), 4, 5).means for seed in (0, 0, 1))
+    first, again, other = (random_starts(seed, x, np.ones(90), 4, 5, FULL).means for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert len(np.unique(np.asarray(first).round(9), axis=0)) > 1, "all starts are the same"
@@ -112,7 +115,7 @@ def test_starts_are_decided_by_the_seed():
 def test_labels_give_the_moments_of_their_groups():
     x, labels = three_clusters()
     weights = np.random.default_rng(4).random(90)
-    mixture = start_from(labels, x, weights, 3)
+    mixture = start_from(labels, x, weights, 3, FULL)
     assert mixture.means.shape == (1, 3, 2)
     for k in range(3):
         inside = labels == k
@@ -126,7 +129,7 @@ def test_labels_give_the_moments_of_their_groups():
 
 def test_responsibilities_give_the_moments_of_the_shared_points():
     x, shares = three_clusters()[0], np.random.default_rng(5).dirichlet(np.ones(2), 90)
-    mixture = start_from(shares, x, np.ones(90), 2)
+    mixture = start_from(shares, x, np.ones(90), 2, FULL)
     for k in range(2):
         np.testing.assert_allclose(mixture.means[0, k], np.average(x, axis=0, weights=shares[:, k]), rtol=1e-12)
         expected = np.cov(x.T, aweights=shares[:, k], ddof=0)

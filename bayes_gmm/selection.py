@@ -1,0 +1,153 @@
+"""How many components, and which structure: one table over both, failures shown as failures."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from .em import fit_em
+from .em_fit import EMFit, EMStatus
+from .errors import ArgumentError, FitError, FitWarning
+from .table import as_table
+
+CRITERIA = ("bic", "icl", "aic")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Selection:
+    """Fits for every number of components and every covariance structure asked for.
+
+    Attributes
+    ----------
+    fits
+        The fit of each (number of components, structure).
+    criterion
+        What `best` minimises: "bic", "icl" or "aic".
+    """
+
+    fits: dict[tuple[int, str], EMFit]
+    criterion: str
+
+    @property
+    def best(self) -> EMFit:
+        """The fit with the lowest criterion among those that did not collapse.
+
+        Raises
+        ------
+        FitError
+            When every fit collapsed.
+        """
+        usable = [fit for fit in self.fits.values() if _usable(fit)]
+        if not usable:
+            raise FitError(
+                f"All {len(self.fits)} fits collapsed.", "at least one that did not", EMStatus.COLLAPSED.advice
+            )
+        return min(usable, key=self._value)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary for each fit; the criteria of a fit that collapsed are NaN."""
+        return [_record(fit) for fit in self.fits.values()]
+
+    def __str__(self) -> str:
+        structures = list(dict.fromkeys(name for _, name in self.fits))
+        counts = list(dict.fromkeys(count for count, _ in self.fits))
+        lines = [f"{self.criterion.upper()}, lower is better; * is the best", "  K" + _cells(structures)]
+        lines += [f"{count:3d}" + _cells(self._cell(count, name) for name in structures) for count in counts]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _cell(self, count: int, name: str) -> str:
+        fit = self.fits[count, name]
+        if not _usable(fit):
+            return fit.status.name.lower()
+        mark = "*" if fit is self.best else "!" if fit.status is EMStatus.MAX_STEPS else " "
+        return f"{self._value(fit):.2f}{mark}"
+
+    def _value(self, fit: EMFit) -> float:
+        return float(getattr(fit, self.criterion)())
+
+
+def select_em(
+    x: Any,
+    n_components: Iterable[int] = range(1, 10),
+    *,
+    covariance_type: str | Iterable[str] = "full",
+    criterion: str = "bic",
+    progress: bool = True,
+    **options: Any,
+) -> Selection:
+    r"""Fit every number of components with every covariance structure and compare them by a criterion.
+
+    .. math:: \mathrm{BIC} = -2 \log L + p \log N
+
+    Parameters
+    ----------
+    x : (N, D)
+        Table of numbers; rows are points.
+    n_components
+        Numbers of Gaussians to try.
+    covariance_type
+        One structure or several, as `fit_em` takes them.
+    criterion
+        "bic", "icl" or "aic".
+    progress
+        Whether to show a progress bar on standard error.
+    **options
+        Handed to `fit_em`.
+
+    Raises
+    ------
+    DataError, ArgumentError
+        When the table or an argument cannot be used.
+
+    References
+    ----------
+    Fraley and Raftery (2002), doi 10.1198/016214502760047131.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> x = bg.datasets.load("faithful")
+    >>> selection = bg.select_em(x, range(1, 5), covariance_type=("full", "tied"), progress=False)
+    >>> selection.best.mixture.n_components, selection.best.structure.name
+    (3, 'EEE')
+    """
+    if criterion not in CRITERIA:
+        raise ArgumentError(f"criterion is {criterion!r}.", f"one of {', '.join(CRITERIA)}", 'The default is "bic".')
+    table = as_table(x)
+    names = [covariance_type] if isinstance(covariance_type, str) else list(covariance_type)
+    grid = [(count, name) for count in n_components for name in names]
+    if not grid:
+        raise ArgumentError(
+            "n_components or covariance_type is empty.", "at least one of each", "For example n_components=range(1, 6)."
+        )
+    fits = {}
+    for count, name in tqdm(grid, desc="EM", unit=" fits", disable=not progress, leave=False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)  # each fit's status is in the table
+            fits[count, name] = fit_em(table, count, covariance_type=name, **options)
+    return Selection(fits=fits, criterion=criterion)
+
+
+def _usable(fit: EMFit) -> bool:
+    return fit.status in (EMStatus.CONVERGED, EMStatus.MAX_STEPS)
+
+
+def _record(fit: EMFit) -> dict[str, Any]:
+    criteria = {name: getattr(fit, name)() if _usable(fit) else np.nan for name in CRITERIA}
+    return {
+        "n_components": fit.mixture.n_components,
+        "structure": fit.structure.name,
+        "status": fit.status.name,
+        "log_likelihood": fit.log_likelihood if _usable(fit) else np.nan,
+        "n_parameters": fit.n_parameters,
+        **criteria,
+    }
+
+
+def _cells(texts: Iterable[str]) -> str:
+    return "".join(f"{text:>13}" for text in texts)
