@@ -1,0 +1,57 @@
+"""The table over numbers of components and structures: the right best, failures shown as failures."""
+
+import re
+
+import numpy as np
+import pytest
+
+import bayes_gmm as bg
+
+
+@pytest.fixture(scope="module")
+def selection(faithful: bg.Table) -> bg.Selection:
+    return bg.select_em(faithful, range(1, 5), covariance_type=("full", "tied"), progress=False)
+
+
+def test_best_is_mclusts(selection: bg.Selection) -> None:
+    # mclust 6.0.0 chooses EEE with three components for Old Faithful, BIC 2314.3.
+    assert (selection.best.mixture.n_components, selection.best.structure.name) == (3, "EEE")
+    assert selection.best.bic() == pytest.approx(2314.3, abs=0.1)
+    assert selection.best.bic() == min(fit.bic() for fit in selection.fits.values())
+
+
+def test_text_marks_the_best_and_holds_every_fit(selection: bg.Selection) -> None:
+    text = str(selection)
+    assert text.count("*") == 2  # the legend and the best
+    assert f"{selection.best.bic():.2f}*" in text
+    assert len(re.findall(r"\d{4}\.\d\d", text)) == 8
+
+
+def test_records_are_the_fits(selection: bg.Selection) -> None:
+    record = selection.records()[0]
+    assert record["n_components"] == 1
+    assert record["n_parameters"] == 5
+    assert record["bic"] == selection.fits[1, "full"].bic()
+
+
+def test_collapsed_fits_are_shown_and_never_best() -> None:
+    three_points = np.repeat([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]], 20, axis=0)
+    selection = bg.select_em(three_points, (1, 3), progress=False)
+    assert "collapsed" in str(selection)
+    assert selection.best.mixture.n_components == 1
+    assert np.isnan(selection.records()[1]["bic"])
+    with pytest.raises(bg.FitError, match="All 1 fits collapsed"):
+        _ = bg.select_em(three_points, (3,), progress=False).best
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"criterion": "waic"}, "criterion is 'waic'"),
+        ({"n_components": ()}, "is empty"),
+        ({"covariance_type": ()}, "is empty"),
+    ],
+)
+def test_bad_requests_are_refused(options: dict[str, object], found: str, faithful: bg.Table) -> None:
+    with pytest.raises(bg.ArgumentError, match=found):
+        bg.select_em(faithful, **({"n_components": (2,)} | options), progress=False)
