@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import warnings
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BayesGMMError as error:
         print(f"bayes-gmm: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of standard output had enough; the files are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("bayes-gmm: interrupted before there were draws to keep", file=sys.stderr)
         return 130
@@ -81,13 +84,12 @@ def _fit(options: argparse.Namespace) -> None:
         progress=sys.stderr.isatty(),
     )
     comparison = compare(mle, posterior)
-    print(comparison)
     (out / "mle.json").write_text(json.dumps(mle.record(), indent=1) + "\n", encoding="utf-8")
     comparison.to_csv(out / "components.csv")
     posterior.save(out / "posterior.nc")
     panels = np.asarray(plot_ellipses(posterior, mle=mle), dtype=object)
     panels.flat[0].figure.savefig(out / "figure.png", dpi=200)
-    print(f"\nWritten to {out}: posterior.nc, mle.json, components.csv, figure.png")
+    print(f"{comparison}\n\nWritten to {out}: posterior.nc, mle.json, components.csv, figure.png", flush=True)
 
 
 def _load(name: str, columns: str | None) -> Table:

@@ -29,8 +29,7 @@ class Comparison:
     rows
         One `Row` for each weight, mean, sd and correlation.
     loo
-        Leave-one-out predictive density of the posterior; None when the table is too large to keep the pointwise
-        log-likelihood.
+        Leave-one-out predictive density of the posterior; None when it could not be computed (`notes` say why).
     mle_responsibilities, posterior_responsibilities, responsibilities_sd : (N, K)
         Soft assignments at the estimate, their posterior mean and posterior sd.
     notes
@@ -103,15 +102,16 @@ def compare(mle: EMFit, posterior: Posterior) -> Comparison:
     order = _common_order(mle, posterior)
     mixture = mle.mixture.permute(order)
     errors, notes = _standard_errors(mle, order)
+    loo, unknown = _predictive(posterior)
     return Comparison(
         rows=tuple(_rows(parameters(mixture, posterior.table.columns), errors, posterior)),
-        loo=leave_one_out(posterior.tree) if "log_likelihood" in posterior.tree else None,
+        loo=loo,
         mle_responsibilities=mixture.responsibilities(x),
         posterior_responsibilities=posterior.responsibilities(),
         responsibilities_sd=posterior.responsibilities_sd(),
         mle=mle,
         posterior=posterior,
-        notes=notes,
+        notes=notes + unknown,
     )
 
 
@@ -124,6 +124,15 @@ def _check_same(mle: EMFit, posterior: Posterior) -> None:
             "two fits of the same table with the same number of components",
             "Fit both to the same table: fit_nuts(x, K, start=fit_em(x, K)).",
         )
+
+
+def _predictive(posterior: Posterior) -> tuple[LeaveOneOut | None, tuple[str, ...]]:
+    if "log_likelihood" not in posterior.tree:
+        return None, ("No elpd_loo: there are too many points to keep the log-likelihood of each.",)
+    try:
+        return leave_one_out(posterior.tree), ()
+    except ValueError as error:  # ArviZ's answer to draws that do not differ
+        return None, (f"No elpd_loo: its importance weights cannot be smoothed ({error}). Draw more samples.",)
 
 
 def _common_order(mle: EMFit, posterior: Posterior) -> np.ndarray:
@@ -185,9 +194,7 @@ def _criteria(comparison: Comparison) -> list[str]:
         f"starts          {_tally(mle)}",
         f"BIC             {mle.bic():.2f} ({mle.n_parameters} parameters)",
     ]
-    if loo is None:
-        lines.append("elpd_loo        not computed: too many points to keep the log-likelihood of each")
-    else:
+    if loo is not None:
         bad = f"; {loo.bad_points} points with a bad Pareto k" if loo.bad_points else ""
         lines.append(
             f"elpd_loo        {loo.elpd:.2f} +- {loo.standard_error:.2f} "

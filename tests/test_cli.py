@@ -188,6 +188,25 @@ def test_a_csv_with_text_columns_is_fitted_on_the_columns_asked_for(
     assert "log-likelihood  -1130.263960" in printed
 
 
+def test_a_reader_who_closes_the_pipe_does_no_harm(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = f"{sys.executable} -m bayes_gmm fit galaxies --components 1 --out {out} {' '.join(QUICK)}"
+    command = ["bash", "-c", f"set -o pipefail; {arguments} | true"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert len(list(out.iterdir())) == 4
+
+
+def test_draws_too_few_for_loo_are_said_and_the_rest_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen = ["--num-samples", "10", "--num-warmup", "1", "--num-chains", "1", "--out", str(tmp_path)]
+    assert main(["fit", "faithful", "--components", "2", *frozen]) == 0
+    printed = capsys.readouterr().out
+    assert "log-likelihood  -1130.263960" in printed
+    assert "BAD" in printed
+
+
 def test_help_names_the_bundled_tables(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--help"])

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -52,8 +53,6 @@ def test_an_mle_under_other_labels_is_aligned(comparison: bg.Comparison, faithfu
 
 
 def test_permuted_mle_gives_the_same_rows(comparison: bg.Comparison, faithful_posterior: bg.Posterior) -> None:
-    from dataclasses import replace
-
     swapped = replace(faithful_posterior.mle, mixture=faithful_posterior.mle.mixture.permute([1, 0]))
     aligned = bg.compare(swapped, faithful_posterior)
     for ours, theirs in zip(aligned.rows, comparison.rows, strict=True):
@@ -107,6 +106,16 @@ def test_other_tables_are_refused(faithful_mle: bg.EMFit, faithful_posterior: bg
         bg.compare(fewer, faithful_posterior)
     with pytest.raises(bg.ArgumentError, match="two fits of the same table"):
         bg.compare(bg.fit_em(faithful_mle.table, 3), faithful_posterior)
+
+
+def test_draws_that_do_not_differ_have_no_loo_and_the_text_says_so(
+    faithful_mle: bg.EMFit, faithful_posterior: bg.Posterior
+) -> None:
+    tree = faithful_posterior.tree.copy(deep=True)
+    tree["log_likelihood"]["x"].values[...] = tree["log_likelihood"]["x"].values[:1, :1]
+    comparison = bg.compare(faithful_mle, replace(faithful_posterior, tree=tree))
+    assert comparison.loo is None
+    assert "No elpd_loo" in str(comparison)
 
 
 def test_missing_standard_errors_are_said_and_not_invented(faithful_posterior: bg.Posterior) -> None:
