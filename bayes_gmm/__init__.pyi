@@ -1,7 +1,8 @@
 from . import datasets as datasets
+from .climb import EMStatus as EMStatus
 from .comparison import Comparison as Comparison, compare as compare
 from .em import fit_em as fit_em
-from .em_fit import EMFit as EMFit, EMStatus as EMStatus
+from .em_fit import EMFit as EMFit
 from .errors import (
     ArgumentError as ArgumentError,
     BayesGMMError as BayesGMMError,

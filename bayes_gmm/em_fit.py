@@ -1,43 +1,18 @@
 """What a run of EM leaves behind: the mixture, how it ended, criteria and standard errors."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .climb import EMStatus
 from .covariance import Structure
 from .errors import FitError
 from .information import REPORTED, standard_errors
-from .kernel import UnitData
 from .mixture import Mixture
+from .problem import Problem
 from .table import Table
-
-
-class EMStatus(IntEnum):
-    """How a run of EM ended; `advice` says what to do about it."""
-
-    CONVERGED = 0
-    MAX_STEPS = 1
-    COLLAPSED = 2
-    NONFINITE = 3
-
-    @property
-    def advice(self) -> str:
-        """What it means and what to do."""
-        return _ADVICE[self]
-
-
-_ADVICE = {
-    EMStatus.CONVERGED: "The log-likelihood has no more than tol left to gain here.",
-    EMStatus.MAX_STEPS: "The log-likelihood was still rising: raise max_steps, or tol if you need less.",
-    EMStatus.COLLAPSED: (
-        "A component shrank onto a few points or a line, where the likelihood has no upper bound: "
-        "use fewer components, look for repeated rows, or take the posterior, whose prior rules this out."
-    ),
-    EMStatus.NONFINITE: "The log-likelihood became NaN or infinite: look for extreme values in the data.",
-}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,23 +24,20 @@ class EMFit:
     mixture
         The best mixture found, components ordered by the mean of the first feature.
     log_likelihood
-        Log-likelihood at `mixture`, from the centred form.
+        Marginal log-likelihood at `mixture`, from the centred form; rows with known labels count with their label.
     status
         How the best run ended.
     n_steps
         EM steps of the best run.
     path
-        Log-likelihood before each step of the best run and after the last, (n_steps + 1,).
+        What was climbed, before each step of the best run and after the last, (n_steps + 1,): the log-likelihood;
+        with hard assignment the classification log-likelihood; with a prior plus its log density, but for a constant.
     start_log_likelihoods, start_statuses
-        Where each start (R,) ended, and how.
-    structure
-        Structure of the covariances (`covariance`), and with it the number of parameters.
+        Where each start (R,) ended, and how; a start that was left behind, where it was then.
     kernel_error
-        Absolute difference between the fast and the centred log-likelihood at `mixture`.
-    table
-        The data.
-    sample_weight
-        Weight of each row (N,).
+        Absolute difference between the fast and the centred form of what was climbed, at `mixture`.
+    problem
+        The data, the structure, and all else that was asked for.
     """
 
     mixture: Mixture
@@ -76,15 +48,27 @@ class EMFit:
     start_log_likelihoods: np.ndarray
     start_statuses: np.ndarray
     kernel_error: float
-    structure: Structure = field(repr=False)
-    table: Table = field(repr=False)
-    sample_weight: np.ndarray = field(repr=False)
+    problem: Problem = field(repr=False)
+
+    @property
+    def table(self) -> Table:
+        """The data."""
+        return self.problem.table
+
+    @property
+    def sample_weight(self) -> np.ndarray:
+        """Weight of each row (N,)."""
+        return self.problem.sample_weight
+
+    @property
+    def structure(self) -> Structure:
+        """What the covariances have in common (`covariance`)."""
+        return self.problem.structure
 
     @property
     def n_parameters(self) -> int:
-        """Number of free parameters: K - 1 weights, K D means, and those of the covariances."""
-        K, D = self.mixture.n_components, self.mixture.n_features
-        return K - 1 + K * D + self.structure.n_parameters(K, D)
+        """Number of free parameters; what is held does not count."""
+        return self.problem.n_parameters
 
     def aic(self) -> float:
         """Akaike's criterion, -2 log L + 2 p; lower is better (Akaike 1974, doi 10.1109/TAC.1974.1100705)."""
@@ -109,8 +93,7 @@ class EMFit:
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances (`information`)."""
-        unit = UnitData.of(self.table.values, self.sample_weight, self.structure.invariance)
-        return standard_errors(self.mixture, unit.blocks, unit.scaling, self.structure)
+        return standard_errors(self.mixture, self.problem)
 
     def record(self) -> dict[str, Any]:
         """Everything but the data as plain lists and numbers, ready for JSON."""
@@ -142,7 +125,7 @@ class EMFit:
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
         if self.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE):
             raise FitError(
-                f"All {len(self.start_statuses)} starts of EM ended {self.status.name}.",
+                f"EM ended {self.status.name} from every start, {len(self.start_statuses)} in all.",
                 "at least one start that reaches a maximum of the likelihood",
                 self.status.advice,
             )
@@ -159,6 +142,6 @@ class EMFit:
 
 def _describe_starts(fit: EMFit) -> str:
     values, total = fit.start_log_likelihoods, len(fit.start_log_likelihoods)
-    broken = fit.start_statuses >= EMStatus.COLLAPSED
+    broken = np.isin(fit.start_statuses, (EMStatus.COLLAPSED, EMStatus.NONFINITE))
     at_best, failed = int((~broken & (values >= fit.log_likelihood - 1e-4)).sum()), int(broken.sum())
     return f"{at_best} of {total} starts reached it" + (f"; {failed} collapsed or failed" if failed else "")

@@ -1,24 +1,39 @@
-"""Standard errors of the maximum-likelihood fit, from the observed information."""
+r"""Standard errors of the maximum-likelihood fit, from derivatives of the log-likelihood.
+
+With J the observed information, minus the Hessian of what was climbed, and s_n the score of one point,
+
+.. math:: V_\text{information} = J^{-1}, \quad V_\text{sandwich} = J^{-1} \Big(\sum_n w_n s_n s_n^\top\Big) J^{-1},
+          \quad V_\text{scores} = \Big(\sum_n w_n s_n s_n^\top\Big)^{-1},
+
+and by the delta method se(g)^2 = g' V g for the gradient g of anything that is reported. Coordinates are as many as
+there are free parameters: log odds of the free weights, free means, and directions in which the free covariances can
+move within their structure.
+"""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from . import kernel
 from .compiled import in_float64
 from .covariance import Structure
-from .errors import FitError
-from .kernel import Blocks
+from .errors import ArgumentError, FitError
 from .linalg import unvech, vech
 from .mixture import Mixture
+from .objective import Objective
+from .problem import Problem
 from .scaling import Scaling
 
 REPORTED = ("weights", "means", "scales", "correlations", "covariances")
 """Properties of a mixture that have standard errors."""
+
+KINDS = ("information", "sandwich", "scores")
 
 _DIRECTIONS_AT_ONCE = 64
 
@@ -30,109 +45,188 @@ def hessian(function: Callable[[Array], Array], at: Float[Array, " P"]) -> Float
     def along(direction: Array) -> Array:
         return jax.jvp(gradient, (at,), (direction,))[1]
 
-    rows = jax.lax.map(along, jnp.eye(len(at)), batch_size=min(_DIRECTIONS_AT_ONCE, len(at)))
+    rows = lax.map(along, jnp.eye(len(at)), batch_size=min(_DIRECTIONS_AT_ONCE, len(at)))
     return (rows + rows.T) / 2
 
 
 @in_float64
-def standard_errors(mixture: Mixture, data: Blocks, scaling: Scaling, structure: Structure) -> dict[str, np.ndarray]:
-    r"""Standard errors of weights, means, scales, correlations and covariances, in data units.
-
-    .. math:: \mathrm{se}(g(\hat\theta))^2 = \nabla g^\top \, [-\nabla^2 \ell(\hat\theta)]^{-1} \, \nabla g
-
-    in as many coordinates theta as there are free parameters.
+def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information") -> dict[str, np.ndarray]:
+    """Standard errors of weights, means, scales, correlations and covariances, in data units.
 
     Parameters
     ----------
     mixture
-        A maximum of the likelihood, in data units.
-    data, scaling
-        The data in unit coordinates, and those coordinates.
-    structure
-        What ties the covariances together.
+        A maximum of what was climbed, in data units.
+    problem
+        The data, and what the fit respected.
+    kind
+        "information", the usual one; "sandwich", right also where the data are no mixture of Gaussians; "scores", the
+        outer product of the scores.
 
     Raises
     ------
     FitError
-        When the information is not positive definite: the likelihood is flat in some direction, or this is no maximum.
+        When the information is not positive definite (the likelihood is flat in some direction, or this is no maximum),
+        or the assignment was hard.
 
     References
     ----------
-    Efron and Hinkley (1978), doi 10.1093/biomet/65.3.457; Louis (1982), doi 10.1111/j.2517-6161.1982.tb01203.x.
+    Efron and Hinkley (1978), doi 10.1093/biomet/65.3.457; Louis (1982), doi 10.1111/j.2517-6161.1982.tb01203.x;
+    sandwich: White (1982), doi 10.2307/1912526.
     """
+    if kind not in KINDS:
+        raise ArgumentError(f"kind is {kind!r}.", f"one of {', '.join(KINDS)}", 'The usual one is "information".')
+    if problem.assignment == "hard":
+        raise FitError(
+            "Hard assignment does not maximise the likelihood, but that of the best labels.",
+            "a fit by soft assignment",
+            'Fit again with assignment="soft", starting from this mixture.',
+        )
+    objective, scaling = problem.objective(), problem.scaling
     unit = scaling.to_unit(mixture)
-    tangents = _tangents(unit, structure)
-    information, jacobians = _information(unit, tangents, data, scaling, structure)
-    eigenvalues, vectors = np.linalg.eigh(np.asarray(information))
+    free = _free_coordinates(problem)
+    tangents = _tangents(unit, problem)
+    information, jacobian, reported = _derivatives(unit, free, tangents, objective, scaling)
+    if not information.size:
+        return {name: np.zeros(values.shape[:-1]) for name, values in reported.items()}
+    root = _root_of_inverse(np.asarray(information), "information matrix")
+    if kind != "information":
+        products = np.asarray(_score_products(unit, objective)) + _known_score_products(problem)
+        scores = np.asarray(jacobian).T @ products @ np.asarray(jacobian)
+        inverse = root @ root.T
+        root = _root_of_inverse(scores, "matrix of scores") if kind == "scores" else inverse @ _root(scores)
+    return {name: np.sqrt(((np.asarray(rows) @ root) ** 2).sum(-1)) for name, rows in reported.items()}
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    """R with R R' the matrix, which is positive semidefinite."""
+    eigenvalues, vectors = np.linalg.eigh(matrix)
+    return vectors * np.sqrt(np.maximum(eigenvalues, 0))
+
+
+def _root_of_inverse(matrix: np.ndarray, name: str) -> np.ndarray:
+    """R with R R' the inverse of the matrix."""
+    # In units of the parameters' own curvature, so that weak determination is not mistaken for none.
+    sizes = np.sqrt(np.abs(np.diag(matrix)))
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    eigenvalues, vectors = np.linalg.eigh(matrix / np.outer(sizes, sizes))
     if not eigenvalues[0] > 1e-10 * eigenvalues[-1]:
         raise FitError(
-            f"The information matrix has eigenvalues from {eigenvalues[0]:.2g} to {eigenvalues[-1]:.2g}: "
+            f"The {name} has eigenvalues from {eigenvalues[0]:.2g} to {eigenvalues[-1]:.2g}: "
             "the likelihood does not determine all parameters.",
             "a positive definite matrix",
             "Use fewer components, let the fit converge, or look at the posterior instead.",
         )
-    root = vectors / np.sqrt(eigenvalues)
-    return {name: np.sqrt(((np.asarray(jacobian) @ root) ** 2).sum(-1)) for name, jacobian in jacobians.items()}
+    return vectors / np.sqrt(eigenvalues) / sizes[:, None]
 
 
-def _tangents(mixture: Mixture, structure: Structure) -> np.ndarray:
-    """Orthonormal directions (K V, P) in which the covariances can move within their structure."""
-    size = mixture.n_components * mixture.n_features * (mixture.n_features + 1) // 2
-    rank = structure.n_parameters(mixture.n_components, mixture.n_features)
-    if rank == size:
-        return np.eye(size)
-    return np.linalg.svd(np.asarray(_projection(mixture, structure)))[0][:, :rank]
+def _free_coordinates(problem: Problem) -> np.ndarray:
+    """Log odds (K) and means (K D) that are free: their columns (K + K D, P) among all."""
+    K, D = problem.n_components, problem.table.n_features
+    odds, means = np.ones(K, bool), np.ones((K, D), bool)
+    if problem.fixed is not None:
+        odds, means = ~problem.fixed.weights, np.repeat(~problem.fixed.means[:, None], D, 1)
+    # One log odds is that against which the others are measured.
+    odds[np.flatnonzero(odds)[-1:]] = False
+    return np.eye(K + K * D)[:, np.concatenate([odds, means.ravel()])]
 
 
-@partial(jax.jit, static_argnums=1)
-def _projection(mixture: Mixture, structure: Structure) -> Array:
+def _tangents(mixture: Mixture, problem: Problem) -> np.ndarray:
+    """Orthonormal directions (K V, P) in which the free covariances can move within their structure."""
+    K, D = problem.n_components, problem.table.n_features
+    size = D * (D + 1) // 2
+    free = np.ones(K, bool) if problem.fixed is None else ~problem.fixed.covariances
+    if not free.any():
+        return np.zeros((K * size, 0))
+    rank = problem.structure.n_parameters(int(free.sum()), D)
+    directions = np.eye(free.sum() * size)
+    if rank < len(directions):
+        weights, covariances = mixture.weights[free], mixture.covariances[free]
+        directions = np.linalg.svd(np.asarray(_projection(weights, covariances, problem.structure)))[0][:, :rank]
+    tangents = np.zeros((K, size, directions.shape[1]))
+    tangents[free] = directions.reshape(-1, size, directions.shape[1])
+    return tangents.reshape(K * size, -1)
+
+
+@partial(jax.jit, static_argnums=2)
+def _projection(weights: Array, covariances: Array, structure: Structure) -> Array:
     """Jacobian of the map from covariances to the nearest ones that have the structure."""
-    within = partial(_within, mixture.weights, mixture.n_features, structure)
-    return jax.jacfwd(lambda flat: vech(within(flat)).ravel())(vech(mixture.covariances).ravel())
+
+    def within(flat: Array) -> Array:
+        moved = unvech(flat.reshape(len(weights), -1), covariances.shape[-1])
+        return jnp.ravel(vech(structure.estimate(weights, weights[:, None, None] * moved)))
+
+    return jax.jacfwd(within)(vech(covariances).ravel())
 
 
-def _within(weights: Array, n_features: int, structure: Structure, flat: Array) -> Array:
-    covariances = unvech(flat.reshape(len(weights), -1), n_features)
-    return structure.estimate(weights, weights[:, None, None] * covariances)
-
-
-@partial(jax.jit, static_argnums=4)
-def _information(
-    unit: Mixture, tangents: Array, data: Blocks, scaling: Scaling, structure: Structure
-) -> tuple[Array, dict[str, Array]]:
-    """Observed information in the free coordinates, and the derivatives of what is reported.
+@jax.jit
+def _derivatives(
+    unit: Mixture, free: Array, tangents: Array, objective: Objective, scaling: Scaling
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Observed information, and derivatives of the natural parameters and of what is reported.
 
     By the chain rule through the natural parameters: the data enter through the kernel's gradient and Hessian alone,
     and the rest, which may hold iterations, is differentiated forwards.
     """
-    rebuild = partial(_rebuild, at=unit, tangents=tangents, structure=structure)
-    origin = jnp.zeros(unit.n_components - 1 + unit.means.size + tangents.shape[1])
+    rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, objective=objective)
+    origin = jnp.zeros(free.shape[1] + tangents.shape[1])
 
     def natural(theta: Array) -> Array:
         return kernel.natural(rebuild(theta)).ravel()
 
     def log_likelihood(flat: Array) -> Array:
-        return kernel.log_likelihood(flat.reshape(unit.n_components, -1), data)
+        eta = flat.reshape(unit.n_components, -1)
+        return kernel.log_likelihood(eta, objective.data) + (eta * objective.known).sum()
 
     eta = natural(origin)
     slope, curvature = jax.grad(log_likelihood)(eta), hessian(log_likelihood, eta)
     jacobian = jax.jacfwd(natural)(origin)
-    bend = jax.jacfwd(jax.jacfwd(lambda theta: slope @ natural(theta)))(origin)
-    information = -(jacobian.T @ curvature @ jacobian + bend)
-    return information, jax.jacfwd(lambda theta: _reported(scaling.to_data(rebuild(theta))))(origin)
+
+    def bent(theta: Array) -> Array:
+        return slope @ natural(theta) + objective.log_prior(rebuild(theta))
+
+    information = -(jacobian.T @ curvature @ jacobian + jax.jacfwd(jax.jacfwd(bent))(origin))
+    return information, jacobian, jax.jacfwd(lambda theta: _reported(scaling.to_data(rebuild(theta))))(origin)
+
+
+@jax.jit
+def _score_products(unit: Mixture, objective: Objective) -> Array:
+    """Sum of w_n s_n s_n' over the points without a label, s_n in natural parameters."""
+    eta, data = kernel.natural(unit), objective.data
+
+    def of_block(number: Any, total: Array) -> Array:
+        phi = kernel.features(jnp.asarray(data.points)[number])
+        weights = jnp.asarray(data.weights)[number]
+        shares = jax.nn.softmax(eta @ phi, axis=0)
+        scores = (shares[:, None] * phi[None]).reshape(eta.size, -1)
+        return total + (scores * weights[None]) @ scores.T
+
+    return lax.fori_loop(0, data.n_used, of_block, jnp.zeros((eta.size, eta.size)))
+
+
+def _known_score_products(problem: Problem) -> np.ndarray:
+    """The same sum over the points with a label, whose score is phi in the place of their component."""
+    z, labels, weights = problem.known_points()
+    phi = np.asarray(kernel.features(jnp.asarray(z.T))).T
+    K, n_statistics = problem.n_components, phi.shape[1]
+    total = np.zeros((K, n_statistics, K, n_statistics))
+    for component in range(K):
+        own = phi[labels == component]
+        total[component, :, component] = (own.T * weights[labels == component]) @ own
+    return total.reshape(K * n_statistics, -1)
 
 
 def _reported(mixture: Mixture) -> dict[str, Array]:
     return {name: getattr(mixture, name) for name in REPORTED}
 
 
-def _rebuild(theta: Float[Array, " P"], at: Mixture, tangents: Array, structure: Structure) -> Mixture:
-    """Mixture at free coordinates: changes of the log odds against the last component, means and covariances."""
+def _rebuild(theta: Float[Array, " P"], at: Mixture, free: Array, tangents: Array, objective: Objective) -> Mixture:
+    """Mixture at free coordinates: changes of the log odds, the means and the covariances."""
     K, D = at.n_components, at.n_features
-    odds, shifts, steps = jnp.split(theta, [K - 1, K - 1 + K * D])
-    flat = jnp.ravel(vech(at.covariances)) + tangents @ steps
+    odds, shifts = jnp.split(free @ theta[: free.shape[1]], [K])
+    covariances = unvech(jnp.asarray(vech(at.covariances)) + (tangents @ theta[free.shape[1] :]).reshape(K, -1), D)
     return Mixture(
-        log_weights=jax.nn.log_softmax(at.log_weights + jnp.append(odds, 0.0)),
+        log_weights=objective.free_log_weights(at.log_weights + odds),
         means=at.means + shifts.reshape(K, D),
-        scale_tril=jnp.linalg.cholesky(_within(at.weights, D, structure, flat)),
+        scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * covariances),
     )

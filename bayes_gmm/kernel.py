@@ -16,8 +16,10 @@ Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; Fisher
 Ryden (2005), Inference in Hidden Markov Models, doi 10.1007/0-387-28982-8, section 10.1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,39 +41,31 @@ class Blocks:
     Attributes
     ----------
     points : (M, D, B)
-        M blocks of B points; a feature of a block is contiguous. Padding repeats zeros.
+        M blocks of B points; a feature of a block is contiguous. Padding is zero.
     weights : (M, B)
         Weight of each point; zero for padding.
+    n_used
+        Number of blocks that hold points. The rest makes M one of few numbers, so that tables of many lengths share
+        a compiled program, and is never visited.
     """
 
     points: Any
     weights: Any
+    n_used: Any
 
 
-def blocks(z: np.ndarray, sample_weight: np.ndarray) -> Blocks:
-    """Cut points (N, D) and their weights (N,) into blocks."""
-    size = _block_size(*z.shape)
-    count = -(-len(z) // size)
-    padding = count * size - len(z)
-    points = np.pad(z, ((0, padding), (0, 0))).reshape(count, size, z.shape[1])
-    weights = np.pad(sample_weight, (0, padding)).reshape(count, size)
-    return Blocks(points=np.ascontiguousarray(points.transpose(0, 2, 1)), weights=weights)
-
-
-class UnitData(NamedTuple):
-    """Weighted data in unit coordinates: as rows (N, D), the map to them, and the blocks for the kernel."""
-
-    points: np.ndarray
-    sample_weight: np.ndarray
-    scaling: Scaling
-    blocks: Blocks
-
-    @classmethod
-    def of(cls, x: np.ndarray, sample_weight: np.ndarray, invariance: str = "affine") -> "UnitData":
-        """Bring points (N, D) with weights (N,) to unit coordinates (`Scaling.of`) and cut them into blocks."""
-        scaling = Scaling.of(x, sample_weight, invariance)
-        points = scaling.points_to_unit(x)
-        return cls(points, sample_weight, scaling, blocks(points, sample_weight))
+def blocks(x: np.ndarray, sample_weight: np.ndarray, scaling: Scaling | None = None) -> Blocks:
+    """Bring points (N, D) to unit coordinates, unless they are there, and cut them and their weights into blocks."""
+    size = _block_size(*x.shape)
+    n_used = -(-len(x) // size)
+    points = np.zeros((_block_count(n_used), x.shape[1], size))
+    weights = np.zeros((len(points), size))
+    for block in range(n_used):
+        rows = slice(block * size, (block + 1) * size)
+        z = x[rows] if scaling is None else scaling.points_to_unit(x[rows])
+        points[block, :, : len(z)] = z.T
+        weights[block, : len(z)] = sample_weight[rows]
+    return Blocks(points=points, weights=weights, n_used=np.asarray(n_used))
 
 
 def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
@@ -91,19 +85,43 @@ def natural(mixture: Mixture) -> Float[Array, "K F"]:
     return jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
 
 
-def expected_statistics(eta: Float[Array, "K F"], data: Blocks) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
-    """Marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass."""
-    block_statistics = _thin_block if data.points.shape[1] <= 2 else _wide_block
-    first = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], data)
+type Assignment = Callable[[Array, Array], tuple[Array, Array]]
+"""From log joint densities (K, B) and weights (B,) to the block's objective and the weighted shares (K, B)."""
 
-    def add_block(total: Any, block: Blocks) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, block_statistics(eta, block)), None
 
-    if len(data.points) == 1:
-        total = block_statistics(eta, first)
+def soft(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Array, Array]:
+    """Weighted log densities with the labels summed out, and weighted responsibilities."""
+    top = logits.max(0)
+    # Alone in its loop the exponential compiles to the widest vector instructions: half the time.
+    joint = jnp.exp(lax.optimization_barrier(logits - top[None]))
+    density = joint.sum(0)
+    return jnp.dot(top + jnp.log(density), weights), joint * (weights / density)[None]
+
+
+def hard(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Array, Array]:
+    """Weighted log joint densities with the most probable labels, to which each point goes whole."""
+    shares = jax.nn.one_hot(logits.argmax(0), len(logits), dtype=logits.dtype, axis=0) * weights[None]
+    return jnp.dot(logits.max(0), weights), shares
+
+
+def expected_statistics(
+    eta: Float[Array, "K F"], data: Blocks, assignment: Assignment = soft
+) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
+    """Marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass.
+
+    With `hard` assignment the classification likelihood, in which labels are maximised over rather than summed out.
+    """
+    points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
+    block_statistics = partial(_thin_block if points.shape[1] <= 2 else _wide_block, eta, assignment=assignment)
+
+    def add_block(number: Any, total: Any) -> Any:
+        return jax.tree.map(jnp.add, total, block_statistics(points[number], weights[number]))
+
+    if len(points) == 1:
+        total = block_statistics(points[0], weights[0])
     else:
-        zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(block_statistics, eta, first))
-        total = lax.scan(add_block, zero, data)[0]
+        zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(block_statistics, points[0], weights[0]))
+        total = lax.fori_loop(0, data.n_used, add_block, zero)
     # The barrier keeps the final transpose from being folded into every block's matrix products.
     value, statistics = lax.optimization_barrier(total)
     return value, jnp.concatenate(statistics).T
@@ -129,22 +147,28 @@ def moments(statistics: Float[Array, "K F"], n_features: int) -> tuple[Array, Ar
     return counts[..., 0], means, covariances
 
 
-def _thin_block(eta: Array, block: Blocks) -> tuple[Array, tuple[Array, ...]]:
+def statistics_of(counts: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    """Statistics (..., K, F) that have these moments: the inverse of `moments`."""
+    squares = np.asarray(vech(covariances + means[..., :, None] * means[..., None, :]))
+    return counts[..., None] * np.concatenate([np.ones_like(means[..., :1]), means, squares], -1)
+
+
+def _thin_block(eta: Array, points: Array, weights: Array, assignment: Assignment) -> tuple[Array, tuple[Array, ...]]:
     """Log-likelihood and statistics (F, K) of a block with one or two features: too thin for matrix products."""
-    phi = [*features(block.points)]
+    phi = [*features(points)]
     logits = jnp.stack([sum(c * f for c, f in zip(row[1:], phi[1:], strict=True)) + row[0] for row in eta])
-    value, shares = _soften(lax.optimization_barrier(logits), block.weights)
+    value, shares = assignment(lax.optimization_barrier(logits), weights)
     stacked = lax.optimization_barrier(jnp.stack(phi))
     return value, (jnp.stack([stacked @ share for share in shares], 1),)
 
 
-def _wide_block(eta: Array, block: Blocks) -> tuple[Array, tuple[Array, ...]]:
+def _wide_block(eta: Array, points: Array, weights: Array, assignment: Assignment) -> tuple[Array, tuple[Array, ...]]:
     """The same by matrix products, one for each kind of feature, which saves putting them together."""
-    linear = 1 + block.points.shape[0]
-    squares = _squares(block.points)
-    logits = eta[:, linear:] @ squares + (eta[:, 1:linear] @ block.points + eta[:, :1])
-    value, shares = _soften(logits, block.weights)
-    return value, (shares.sum(1)[None], block.points @ shares.T, squares @ shares.T)
+    linear = 1 + points.shape[0]
+    squares = _squares(points)
+    logits = eta[:, linear:] @ squares + (eta[:, 1:linear] @ points + eta[:, :1])
+    value, shares = assignment(logits, weights)
+    return value, (shares.sum(1)[None], points @ shares.T, squares @ shares.T)
 
 
 def _squares(points: Float[Array, "D B"]) -> Float[Array, "V B"]:
@@ -152,20 +176,17 @@ def _squares(points: Float[Array, "D B"]) -> Float[Array, "V B"]:
     return points[rows] * points[columns]
 
 
-def _soften(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Array, Array]:
-    """Weighted sum of log-sum-exps over components, and weighted responsibilities."""
-    top = logits.max(0)
-    # Alone in its loop the exponential compiles to the widest vector instructions: half the time.
-    joint = jnp.exp(lax.optimization_barrier(logits - top[None]))
-    density = joint.sum(0)
-    return jnp.dot(top + jnp.log(density), weights), joint * (weights / density)[None]
-
-
 def _block_size(n_points: int, n_features: int) -> int:
     """Points per block: as measured, and an odd multiple of 64 so that rows do not collide in the cache."""
     n_statistics = 1 + n_features + n_features * (n_features + 1) // 2
-    target = 4352 if n_features <= 2 else 8352 if n_statistics <= 256 else 2112
-    if n_points < 2 * target:
+    largest = 4416 if n_features <= 2 else 8384 if n_statistics <= 256 else 2112
+    if n_points < 2 * largest:
         return padded_length(n_points)
-    size = -(-n_points // (n_points // target))
-    return 64 * (-(-size // 64) | 1)
+    # A last block of the largest size would be mostly padding.
+    return largest if n_points >= 16 * largest else 64 * (largest // 256 | 1)
+
+
+def _block_count(n_used: int) -> int:
+    """Smallest power of two, or half as much again as one, that is not below `n_used`."""
+    power = 1 << (n_used - 1).bit_length()
+    return power if power < 4 or n_used > 3 * power // 4 else 3 * power // 4

@@ -18,11 +18,12 @@ from .diagnostics import Verdict, judge
 from .em import fit_em
 from .em_fit import EMFit
 from .errors import ArgumentError, OutputError
-from .kernel import UnitData
+from .kernel import blocks
 from .laplace import Laplace, Target, laplace
 from .mixture import Mixture, responsibilities
 from .prior import Prior, as_arrays, assemble, constrain, disassemble, free, unconstrain
 from .relabel import Relabelling, relabel
+from .scaling import Scaling
 from .table import Table, as_table
 from .tree import posterior_tree
 
@@ -188,9 +189,10 @@ def _same_problem(start: EMFit, table: Table, n_components: int) -> EMFit:
 
 @in_float64
 def _target_and_mode(table: Table, mixture: Mixture, prior: Prior) -> tuple[Target, Laplace]:
-    unit = UnitData.of(table.values, np.ones(table.n_points))
+    weights = np.ones(table.n_points)
+    scaling = Scaling.whitening(table.values, weights)
     sites = as_arrays(prior.sites(mixture.n_components, mixture.n_features))
-    target = Target(sites, unit.blocks, unit.scaling)
+    target = Target(sites, blocks(table.values, weights, scaling), scaling)
     return target, laplace(_start(mixture, target), target)
 
 

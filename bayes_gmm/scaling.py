@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Float
 
-from .linalg import log_diagonal
 from .mixture import Mixture
+
+_ROWS_AT_ONCE = 2**16
 
 
 @jax.tree_util.register_dataclass
@@ -39,26 +41,27 @@ class Scaling:
         A fit of full covariances in these coordinates is equivariant under every affine map of the data.
         """
         center = np.average(x, axis=0, weights=sample_weight)
-        # QR of the data rather than Cholesky of their covariance: half the digits would be lost.
-        rows = (x - center) * np.sqrt(sample_weight / sample_weight.sum())[:, None]
-        factor = np.linalg.qr(rows, mode="r").T
+        roots = np.sqrt(sample_weight / sample_weight.sum())
+        # QR of the data rather than Cholesky of their covariance: half the digits would be lost. A part at a time, for
+        # the triangle of stacked triangles is the triangle of all.
+        starts = range(0, len(x), _ROWS_AT_ONCE)
+        parts = [slice(start, start + _ROWS_AT_ONCE) for start in starts]
+        triangles = [np.linalg.qr((x[part] - center) * roots[part, None], mode="r") for part in parts]
+        factor = np.linalg.qr(np.concatenate(triangles), mode="r").T
         return cls(center=center, factor=factor * np.sign(np.diag(factor)))
 
-    @classmethod
-    def of(cls, x: np.ndarray, sample_weight: np.ndarray, invariance: str) -> "Scaling":
-        """Map as far as a covariance structure allows: any affine one, each column by itself, or all columns alike."""
-        whitening = cls.whitening(x, sample_weight)
-        variances = (whitening.factor**2).sum(1)
-        if invariance == "columns":
-            return cls(center=whitening.center, factor=np.diag(np.sqrt(variances)))
-        if invariance == "scale":
-            return cls(center=whitening.center, factor=np.eye(len(variances)) * np.sqrt(variances.mean()))
-        return whitening
+    def keeping(self, invariance: str) -> "Scaling":
+        """The whitening as far as a covariance structure allows: "affine", "columns" by themselves, or "scale"."""
+        if invariance == "affine":
+            return self
+        variances = (self.factor**2).sum(1)
+        sizes = variances if invariance == "columns" else np.full_like(variances, variances.mean())
+        return Scaling(center=self.center, factor=np.diag(np.sqrt(sizes)))
 
     @property
     def log_volume(self) -> Any:
         """Logarithm of the volume in data units of one unit cube: log density in z minus that in x."""
-        return log_diagonal(self.factor)
+        return (jnp if isinstance(self.factor, jax.Array) else np).log(self.factor.diagonal()).sum()
 
     def points_to_unit(self, x: np.ndarray) -> np.ndarray:
         """Points (N, D) from data units to unit coordinates."""
@@ -85,5 +88,5 @@ class Scaling:
 
 
 def _solve(factor: Float[Array | np.ndarray, "D D"], columns: Any) -> Any:
-    inverse = jax.scipy.linalg.solve_triangular(factor, np.eye(factor.shape[0]), lower=True)
-    return inverse @ columns
+    solve = jax.scipy.linalg.solve_triangular if isinstance(factor, jax.Array) else scipy.linalg.solve_triangular
+    return solve(factor, np.eye(factor.shape[0]), lower=True) @ columns

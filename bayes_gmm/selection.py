@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .climb import EMStatus
 from .em import fit_em
-from .em_fit import EMFit, EMStatus
+from .em_fit import EMFit
 from .errors import ArgumentError, FitError, FitWarning
 from .table import as_table
 

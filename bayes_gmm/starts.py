@@ -1,103 +1,176 @@
-"""Where EM begins: many random mixtures, or one that the user knows.
+"""Where EM begins: many random mixtures of several kinds, or one that the user knows.
 
-Everything here is in unit coordinates (`scaling`).
+Everything here is in unit coordinates (`scaling`). A start is given by counts, means and covariances, of which the
+objective's own M-step makes a mixture, so that structure, held parameters and prior are those of the fit. Without
+JAX, for there is nothing here worth compiling.
 """
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from scipy.spatial.distance import cdist
 
-from .covariance import Structure
 from .errors import ArgumentError
-from .kernel import moments
-from .linalg import vech
+from .kernel import statistics_of
 from .mixture import Mixture
+from .objective import Objective
+from .problem import Problem
 
-_POINTS_FOR_SEEDING = 4096
+_SEEDING_POINTS = 4096
 
 
-def random_starts(
-    seed: int, z: np.ndarray, sample_weight: np.ndarray, n_components: int, n_starts: int, structure: Structure
-) -> Mixture:
-    """Mixtures (R,) grown from k-means++ centres on a random subset of the points (N, D).
+class Moments(NamedTuple):
+    """Counts (..., K), means (..., K, D) and covariances (..., K, D, D) that a start is made of."""
+
+    counts: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+
+def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objective) -> Mixture:
+    """Mixtures (R,) grown on a random subset of the points, by turns in three ways.
+
+    Clusters around k-means++ centres, with covariances shrunk towards that within all clusters (every other one); wide
+    components at k-means++ centres; and components of random widths at random points.
 
     References
     ----------
-    Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA, 1027-1035.
+    Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA, 1027-1035; comparison of
+    starts: Biernacki, Celeux and Govaert (2003), doi 10.1016/S0167-9473(02)00163-9.
     """
     rng = np.random.default_rng(seed)
-    probabilities = sample_weight / sample_weight.sum()
-    positive = int(np.count_nonzero(sample_weight))
-    size = min(_POINTS_FOR_SEEDING, positive)
-    chosen = rng.choice(len(z), size=size, replace=False, p=probabilities) if size < positive else probabilities > 0
-    weights = np.ones(size) if size < positive else sample_weight[chosen]
-    padding = (0, _POINTS_FOR_SEEDING - size)
-    points = np.pad(z[chosen], (padding, (0, 0)))
-    keys = jax.random.split(jax.random.key(seed), n_starts)
-    return _starts(keys, points, np.pad(weights, padding), n_components, structure)
+    points, weights = _subset(rng, problem)
+    kinds = np.array(["clusters", "wide", "clusters", "anywhere"])[np.arange(n_starts) % 4]
+    centers = _plus_plus(rng, points, weights, kinds == "anywhere", *_anchors(problem))
+    widths = np.where(kinds == "anywhere", 0.1 ** rng.random((problem.n_components, n_starts)), 1.0).T
+    grown = [
+        _shrunk(_clusters(some, points, weights)) if kind == "clusters" else _spread(some, width, points, weights)
+        for kind, some, width in zip(kinds, centers, widths, strict=True)
+    ]
+    return _maximise(Moments(*map(np.stack, zip(*grown, strict=True))), objective)
 
 
-def start_from(
-    start: Any, z: np.ndarray, sample_weight: np.ndarray, n_components: int, structure: Structure
-) -> Mixture:
+def start_from(start: Any, problem: Problem, objective: Objective) -> Mixture:
     """One mixture (1,) from labels (N,) or responsibilities (N, K)."""
-    responsibilities = _responsibilities(np.asarray(start), len(z), n_components)
-    mixture = _mixture(responsibilities.T * sample_weight, z, structure, pooled=0.0)
+    z = problem.scaling.points_to_unit(problem.table.values)
+    shares = _responsibilities(np.asarray(start), len(z), problem.n_components)
+    mixture = _maximise(_one(_moments(shares * problem.sample_weight[:, None], z)), objective)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture)):
         raise ArgumentError(
             "A component of the start has too few points to have a covariance.",
             f"at least {z.shape[1] + 1} points in general position for each component",
             "Merge that component with another, or start from responsibilities or a Mixture.",
         )
-    return jax.tree.map(lambda leaf: leaf[None], mixture)
+    return mixture
 
 
-@partial(jax.jit, static_argnums=(3, 4))
-def _starts(keys: Array, points: Array, weights: Array, n_components: int, structure: Structure) -> Mixture:
-    return jax.vmap(lambda key: _grow(key, points, weights, n_components, structure))(keys)
+def start_from_known(problem: Problem, objective: Objective) -> Mixture:
+    """One mixture (1,) from the points with known labels, shrunk as random starts are."""
+    return _maximise(_one(_shrunk(_known_moments(problem))), objective)
 
 
-def _grow(
-    key: Array, points: Float[Array, "N D"], weights: Float[Array, " N"], n_components: int, structure: Structure
-) -> Mixture:
-    """Give each point to its nearest centre; covariances are shrunk to the one within all clusters."""
-    centers = _plus_plus(key, points, weights, n_components)
-    nearest = _squared_distances(points, centers).argmin(1)
-    one_hot = jax.nn.one_hot(nearest, n_components, dtype=points.dtype).T
-    return _mixture(one_hot * weights[None], points, structure, pooled=points.shape[1] + 2.0)
+def _one(moments: Moments) -> Moments:
+    return Moments(*(array[None] for array in moments))
+
+
+def _maximise(moments: Moments, objective: Objective) -> Mixture:
+    """Mixtures (R,) of moments, with absent components where the objective has room for more."""
+    statistics = statistics_of(*moments)
+    absent = len(objective.present) - statistics.shape[1]
+    return _maximise_all(np.pad(statistics, ((0, 0), (0, absent), (0, 0))), objective.without_data())
+
+
+@jax.jit
+def _maximise_all(statistics: Float[Array, "R K F"], objective: Objective) -> Mixture:
+    return jax.vmap(objective.maximise)(statistics)
+
+
+def _anchors(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Which centres (K,) are known beforehand, from held means or labelled points, and where (K, D) they are."""
+    known = _known_moments(problem)
+    anchored, centers = known.counts > 0, known.means
+    if problem.fixed is None:
+        return anchored, centers
+    held, values = problem.fixed.means, problem.fixed.in_unit_coordinates(problem.scaling).values
+    return anchored | held, np.where(held[:, None], values.means, centers)
+
+
+def _known_moments(problem: Problem) -> Moments:
+    z, labels, weights = problem.known_points()
+    return _moments(np.eye(problem.n_components)[labels] * weights[:, None], z)
+
+
+def _subset(rng: np.random.Generator, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Points (S, D) of positive weight in unit coordinates, and what they weigh (S,)."""
+    chosen = np.flatnonzero(problem.sample_weight)
+    weights = problem.sample_weight[chosen]
+    if len(chosen) > _SEEDING_POINTS:
+        chosen = rng.choice(chosen, _SEEDING_POINTS, replace=False, p=weights / weights.sum())
+        weights = np.ones(len(chosen))
+    return problem.scaling.points_to_unit(problem.table.values[chosen]), weights
 
 
 def _plus_plus(
-    key: Array, points: Float[Array, "N D"], weights: Float[Array, " N"], n_components: int
-) -> Float[Array, "K D"]:
-    """Choose centres one by one, each with probability proportional to its squared distance to the others."""
+    rng: np.random.Generator,
+    points: np.ndarray,
+    weights: np.ndarray,
+    evenly: np.ndarray,
+    anchored: np.ndarray,
+    centers: np.ndarray,
+) -> np.ndarray:
+    """Sets of centres (R, K, D), chosen one by one with probability proportional to squared distance to the others.
 
-    def choose(distances: Array, key: Array) -> tuple[Array, Array]:
-        center = points[jax.random.categorical(key, jnp.log(weights) + jnp.log(distances))]
-        return jnp.minimum(distances, ((points - center[None]) ** 2).sum(1)), center
+    Where `evenly` (R,), without regard to distance; where `anchored` (K,), as they are given.
+    """
+    sets = np.tile(centers, (len(evenly), 1, 1))
+    nearest = cdist(points, centers[anchored], "sqeuclidean").min(1, initial=np.inf)
+    distances = np.tile(nearest, (len(evenly), 1))
+    for k in np.flatnonzero(~anchored):
+        chances = weights * np.where(evenly[:, None] | np.isinf(distances), 1.0, distances)
+        # Where every point is a centre already, any will do.
+        cumulative = np.cumsum(np.where(chances.sum(1, keepdims=True) > 0, chances, weights), 1)
+        chosen = (cumulative <= rng.random((len(evenly), 1)) * cumulative[:, -1:]).sum(1)
+        sets[:, k] = points[chosen]
+        distances = np.minimum(distances, cdist(sets[:, k], points, "sqeuclidean"))
+    return sets
 
-    # Equally far from no centre at all, and farther than from any.
-    unlimited = jnp.full_like(weights, np.finfo(weights.dtype).max)
-    return jax.lax.scan(choose, unlimited, jax.random.split(key, n_components))[1]
+
+def _moments(shares: np.ndarray, points: np.ndarray) -> Moments:
+    """Moments of points (N, D) of which each component has a share (N, K); zeros where it has none."""
+    counts = shares.sum(0)
+    portions = shares / np.where(counts > 0, counts, 1.0)
+    means = portions.T @ points
+    covariances = [(portion[:, None] * offsets).T @ offsets for portion, offsets in _around(portions, points, means)]
+    return Moments(counts, means, np.array(covariances))
 
 
-def _squared_distances(points: Float[Array, "N D"], centers: Float[Array, "K D"]) -> Float[Array, "N K"]:
-    return ((points[:, None] - centers[None]) ** 2).sum(2)
+def _around(portions: np.ndarray, points: np.ndarray, means: np.ndarray) -> Any:
+    return ((portion, points - mean) for portion, mean in zip(portions.T, means, strict=True))
 
 
-def _mixture(shares: Any, points: Any, structure: Structure, *, pooled: float) -> Mixture:
-    """M-step on shares (K, N); `pooled` pseudo-counts carry the within-cluster covariance of all."""
-    squares = vech(points[:, :, None] * points[:, None, :])
-    phi = jnp.concatenate([jnp.ones_like(points[:, :1]), points, squares], 1)
-    counts, means, covariances = moments(shares @ phi, points.shape[1])
-    scatter = counts[:, None, None] * covariances
-    within = scatter.sum(0) / counts.sum()
-    shrunk = structure.estimate(counts + pooled, scatter + pooled * within[None])
-    return Mixture(log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(shrunk))
+def _clusters(centers: np.ndarray, points: np.ndarray, weights: np.ndarray) -> Moments:
+    """Moments of the points nearest to each centre."""
+    nearest = cdist(points, centers, "sqeuclidean").argmin(1)
+    return _moments(np.eye(len(centers))[nearest] * weights[:, None], points)
+
+
+def _shrunk(moments: Moments) -> Moments:
+    """The same counts and means; covariances mixed with D + 2 points of the covariance within all clusters."""
+    counts, means, covariances = moments
+    pooled = means.shape[1] + 2.0
+    scatters = counts[:, None, None] * covariances
+    within = scatters.sum(0) / counts.sum()
+    return Moments(counts, means, (scatters + pooled * within) / (counts + pooled)[:, None, None])
+
+
+def _spread(centers: np.ndarray, widths: np.ndarray, points: np.ndarray, weights: np.ndarray) -> Moments:
+    """Equally heavy components, as wide as so many of them fit into the data, times a width (K,)."""
+    n_components, n_features = centers.shape
+    counts, _, covariances = _moments(weights[:, None], points)
+    squares = (widths * n_components ** (-1 / n_features)) ** 2
+    return Moments(np.full(n_components, counts[0] / n_components), centers, squares[:, None, None] * covariances)
 
 
 def _responsibilities(start: np.ndarray, n_points: int, n_components: int) -> np.ndarray:

@@ -209,7 +209,8 @@ def test_value_and_gradient_cost_one_pass_over_the_data(n_features):
 
     assert loops(log_likelihood) == 1
     assert loops(jax.value_and_grad(log_likelihood)) == 1
-    assert loops(jax.value_and_grad(lambda eta, data: expected_statistics(eta, data)[0])) == 2  # without the rule
+    with pytest.raises(ValueError, match="Reverse-mode"):  # without the rule
+        loops(jax.value_and_grad(lambda eta, data: expected_statistics(eta, data)[0]))
 
 
 # Weights and blocks
@@ -298,7 +299,7 @@ def test_memory_does_not_grow_with_the_number_of_points():
     few, many = temporary_bytes(200_000), temporary_bytes(800_000)
     logits_of_all = 200_000 * 8 * 8
     assert few < 4 * 2**20 < logits_of_all
-    # Blocks are cut a little longer or shorter to divide N; one number a point would be 4.8 MB more.
+    # One number a point would be 4.8 MB more.
     assert many < 1.2 * few
 
 

@@ -1,0 +1,277 @@
+r"""The loop of EM: one run until nothing is left to gain, accelerated where it crawls, and many runs in rounds.
+
+EM is a map of expected statistics to expected statistics, s -> E(M(s)), whose fixed point is the maximum. Where
+components overlap its steps shrink slowly; Anderson's method then combines the last few into one long step. Statistics
+are the place to do that: whatever they are, the M-step makes of them a mixture that has the structure, holds what is
+held and knows the prior. A long step that loses, or leads to no mixture, is taken back and a plain one made.
+
+References
+----------
+Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; acceleration: Anderson (1965),
+doi 10.1145/321296.321305, for EM Henderson and Varadhan (2019), doi 10.1080/10618600.2019.1594835.
+"""
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from . import kernel
+from .linalg import invert_tril
+from .mixture import Mixture
+from .objective import Objective
+
+_RUNNING = -1
+_MEMORY = 8
+_PLAIN_STEPS = 20
+_RIDGE = 1e-12
+
+
+class EMStatus(IntEnum):
+    """How a run of EM ended; `advice` says what to do about it."""
+
+    CONVERGED = 0
+    MAX_STEPS = 1
+    COLLAPSED = 2
+    NONFINITE = 3
+    LEFT_BEHIND = 4
+
+    @property
+    def advice(self) -> str:
+        """What it means and what to do."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    EMStatus.CONVERGED: "The log-likelihood has no more than tol left to gain here.",
+    EMStatus.MAX_STEPS: "The log-likelihood was still rising: raise max_steps, or tol if you need less.",
+    EMStatus.COLLAPSED: (
+        "A component shrank onto a few points or a line, where the likelihood has no upper bound: "
+        "use fewer components, look for repeated rows, give a ConjugatePrior, or take the posterior, "
+        "whose prior rules this out."
+    ),
+    EMStatus.NONFINITE: "The log-likelihood became NaN or infinite: look for extreme values in the data.",
+    EMStatus.LEFT_BEHIND: "Other starts were ahead after a few steps, and this one was not followed to its end.",
+}
+
+
+class Rule(NamedTuple):
+    """When a run stops; `smallest_scale` is in unit coordinates."""
+
+    tol: Array | float
+    max_steps: Array | int
+    smallest_scale: Array | float
+    accelerate: Array | bool
+
+
+class Round(NamedTuple):
+    """How many of the runs go on, the best ones, and up to how many steps."""
+
+    n_runs: int
+    max_steps: int
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """State of one run, and what is left of it at the end.
+
+    Attributes
+    ----------
+    mixture, statistics
+        The mixture to be evaluated next, and the statistics (K, F) that it was made of.
+    bold
+        Whether it comes from a long step.
+    fallback
+        Expected statistics (K, F) at the last mixture accepted.
+    value, gain, score
+        There: the objective, what it gained, and what the M-step gains if labels are taken as observed, which is half
+        the squared length of the score in units of the complete-data information.
+    status, n_steps, path
+        How the run ended, after how many steps, and the value before each.
+    past_statistics, past_residuals, n_past
+        Statistics (S, K, F) of earlier mixtures, what one step added to them, and how many there are.
+    """
+
+    mixture: Mixture
+    statistics: Any
+    bold: Any
+    fallback: Any
+    value: Any
+    gain: Any
+    score: Any
+    status: Any
+    n_steps: Any
+    path: Any
+    past_statistics: Any
+    past_residuals: Any
+    n_past: Any
+
+
+@partial(jax.jit, static_argnums=(3, 4, 5))
+def climb(
+    starts: Mixture, objective: Objective, rule: Rule, rounds: tuple[Round, ...], at_once: int, path_length: int
+) -> Run:
+    """Runs (R,) from all starts, in rounds that ever fewer of them survive."""
+    n_starts = len(starts.log_weights)
+    batches = [(rnd.max_steps, first) for rnd in rounds for first in range(0, rnd.n_runs, at_once)]
+    limits, firsts = (jnp.array(column) for column in zip(*batches, strict=True))
+    lanes = jnp.arange(at_once) if at_once > 1 else jnp.array(0)
+
+    def advance(number: Any, carry: tuple[Run, Array]) -> tuple[Run, Array]:
+        runs, order = carry
+        order = jnp.where(firsts[number] == 0, _best_first(runs), order)
+        chosen = order[(firsts[number] + lanes) % n_starts]
+        go_on = partial(_go_on, limit=limits[number], objective=objective, rule=rule)
+        some = (jax.vmap(go_on) if at_once > 1 else go_on)(jax.tree.map(lambda leaf: leaf[chosen], runs))
+        return jax.tree.map(lambda every, leaf: every.at[chosen].set(leaf), runs, some), order
+
+    begin = jax.vmap(partial(_begin, path_length=path_length))(starts), jnp.arange(n_starts)
+    runs, _ = jax.lax.fori_loop(0, len(batches), advance, begin)
+    return replace(runs, status=jnp.where(runs.status == _RUNNING, EMStatus.LEFT_BEHIND, runs.status))
+
+
+def _best_first(runs: Run) -> Array:
+    """Order in which runs go on: those still on their way, by value; all in their order before they begin."""
+    running = runs.status == _RUNNING
+    return jnp.argsort(-jnp.where(running, jnp.nan_to_num(runs.value, nan=jnp.inf), -jnp.inf))
+
+
+def _begin(start: Mixture, path_length: int) -> Run:
+    shape = jax.eval_shape(kernel.natural, start).shape
+    nothing, memory, unknown = jnp.zeros(shape), jnp.zeros((_MEMORY, *shape)), jnp.array(jnp.nan)
+    return Run(
+        mixture=start,
+        statistics=nothing,
+        bold=jnp.array(False),
+        fallback=nothing,
+        value=unknown,
+        gain=unknown,
+        score=unknown,
+        status=jnp.array(_RUNNING),
+        n_steps=jnp.array(0),
+        path=jnp.full(path_length, jnp.nan),
+        past_statistics=memory,
+        past_residuals=memory,
+        n_past=jnp.array(0),
+    )
+
+
+def _go_on(run: Run, limit: Array, objective: Objective, rule: Rule) -> Run:
+    """Step until the run ends, or to the limit of this round."""
+    step = partial(_step, objective=objective, rule=rule)
+    return jax.lax.while_loop(lambda run: (run.status == _RUNNING) & (run.n_steps < limit), step, run)
+
+
+def _step(run: Run, objective: Objective, rule: Rule) -> Run:
+    """Evaluate the mixture; accept it or take it back; stop there, or move to the next."""
+    value, statistics = objective.evaluate(run.mixture)
+    rejected = run.bold & ~(value >= run.value - _rounding(run.value))
+    statistics = jnp.where(rejected, run.fallback, statistics)
+    residual = statistics - run.statistics
+    n_past = jnp.where(rejected | (run.n_steps == 0), 0, run.n_past)
+    long_step = _extrapolate(run, residual, n_past)
+    plain, bold = _unstack(jax.vmap(objective.maximise)(jnp.stack([statistics, run.statistics + long_step])), 2)
+    score = objective.complete(statistics, plain) - objective.complete(statistics, run.mixture)
+    gain = value - run.value
+    # At the very top the score is rounding, and so would be its rate.
+    accelerating = rule.accelerate & (run.n_steps >= _PLAIN_STEPS)
+    stretch = _stretch(run.score / score, residual, long_step, n_past, accelerating)
+    remaining = jnp.where(score <= _rounding(value), 0.0, score * stretch)
+    status = jnp.where(rejected, _RUNNING, _status(run, value, gain, score, remaining, plain, objective, rule))
+    go_bold = (
+        accelerating
+        & (n_past > 0)
+        & (run.n_steps + 1 < rule.max_steps)
+        & (_smallest_scale(bold, objective) > rule.smallest_scale)
+    )
+    following = jax.tree.map(partial(jnp.where, go_bold), bold, plain)
+    move = status == _RUNNING
+    slot = n_past % _MEMORY
+    accepted_value = jnp.where(rejected, run.value, value)
+    return Run(
+        mixture=jax.tree.map(partial(jnp.where, move), following, run.mixture),
+        statistics=jnp.where(go_bold, run.statistics + long_step, statistics),
+        bold=go_bold,
+        fallback=statistics,
+        value=accepted_value,
+        gain=gain,
+        score=jnp.where(rejected, run.score, score),
+        status=status,
+        n_steps=run.n_steps + move,
+        path=run.path.at[run.n_steps].set(accepted_value),
+        past_statistics=run.past_statistics.at[slot].set(run.statistics),
+        past_residuals=run.past_residuals.at[slot].set(residual),
+        n_past=jnp.where(rejected | (run.n_steps == 0), 0, n_past + 1),
+    )
+
+
+def _extrapolate(run: Run, residual: Float[Array, "K F"], n_past: Array) -> Float[Array, "K F"]:
+    """Anderson's step: to where the residual, as linear through this evaluation and the past ones, is smallest."""
+    filled = (jnp.arange(_MEMORY) < n_past)[:, None, None]
+    inputs = jnp.where(filled, run.past_statistics - run.statistics[None], 0.0)
+    changes = jnp.where(filled, run.past_residuals - residual[None], 0.0)
+    # A count of n has a standard deviation of sqrt(n).
+    weights = 1 / jnp.maximum(run.fallback[:, :1], 1.0)
+    gram = jnp.einsum("skf,tkf->st", changes * weights[None], changes)
+    target = jnp.einsum("skf,kf->s", changes * weights[None], residual)
+    ridge = _RIDGE * jnp.trace(gram) + np.finfo(gram.dtype).tiny
+    shares = jnp.linalg.solve(gram + ridge * jnp.eye(_MEMORY), target)
+    return residual - jnp.tensordot(shares, inputs + changes, 1)
+
+
+def _stretch(score_ratio: Array, residual: Array, long_step: Array, n_past: Array, slow: Array) -> Array:
+    """How many times a plain step's gain is still to come; where EM is slow, by the long step too."""
+    # Errors that fall by a rate per step make scores fall by its square.
+    by_scores = 1 / (1 - jnp.sqrt(1 / score_ratio))
+    by_long_step = jnp.vdot(residual, long_step) / jnp.vdot(residual, residual)
+    # The long step sees but a few directions of many.
+    known = jnp.where(n_past > 1, jnp.maximum(by_scores, 4 * by_long_step), jnp.inf)
+    stretch = jnp.where(slow, known, by_scores)
+    return jnp.where(stretch >= 1, stretch, jnp.inf)
+
+
+def _status(
+    run: Run,
+    value: Array,
+    gain: Array,
+    score: Array,
+    remaining: Array,
+    plain: Mixture,
+    objective: Objective,
+    rule: Rule,
+) -> Array:
+    # Both: beside a saddle a large first gain and a small second one promise nothing more, and much is to come.
+    converged = (jnp.abs(gain) < rule.tol) & (remaining < rule.tol)
+    stalled = (jnp.abs(gain) <= _rounding(value)) & (score <= 1e3 * _rounding(value))
+    # A start on single points has no Cholesky factor: that is a collapse, not a failure of the arithmetic.
+    sound = jnp.isfinite(run.mixture.scale_tril).all()
+    return jnp.select(
+        [
+            sound & ~jnp.isfinite(value),
+            ~(_smallest_scale(plain, objective) > rule.smallest_scale),
+            converged | stalled,
+            run.n_steps >= rule.max_steps,
+        ],
+        [EMStatus.NONFINITE, EMStatus.COLLAPSED, EMStatus.CONVERGED, EMStatus.MAX_STEPS],
+        _RUNNING,
+    )
+
+
+def _rounding(value: Array) -> Array:
+    return 4 * np.finfo(value.dtype).eps * jnp.abs(value)
+
+
+def _smallest_scale(mixture: Mixture, objective: Objective) -> Array:
+    """Lower bound, tight to a factor sqrt(D), of the fitted standard deviations in every direction."""
+    precisions = (invert_tril(mixture.scale_tril) ** 2).sum((-2, -1))
+    return 1 / jnp.sqrt(jnp.where(objective.is_free(), precisions, 0.0).max())
+
+
+def _unstack(batched: Any, length: int) -> list[Any]:
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], batched) for i in range(length)]
