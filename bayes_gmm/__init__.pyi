@@ -11,10 +11,17 @@ from .errors import (
     FitWarning as FitWarning,
     OutputError as OutputError,
 )
+from .information_theory import (
+    EntropyBounds as EntropyBounds,
+    entropy as entropy,
+    entropy_bounds as entropy_bounds,
+    kl_divergence as kl_divergence,
+)
 from .mixture import Mixture as Mixture
 from .numpyro_model import model as model
 from .plots import plot_ellipses as plot_ellipses
 from .posterior import Posterior as Posterior, fit_nuts as fit_nuts
 from .prior import Prior as Prior
 from .selection import Selection as Selection, select_em as select_em
+from .stratified import Estimate as Estimate
 from .table import Table as Table, as_table as as_table, read_table as read_table

@@ -52,6 +52,35 @@ def component_count(n_components: Any, table: Table) -> int:
     return count
 
 
+def feature_indices(features: Any, n_features: int, n_left: int = 0) -> list[int]:
+    """Different features by their indices, at least one of them, with `n_left` or more left over."""
+    try:
+        chosen = [None if isinstance(feature, bool | np.bool_) else index(feature) for feature in features]
+    except TypeError:
+        chosen = [None]
+    allowed = set(range(n_features))
+    if not (chosen and len(set(chosen)) == len(chosen) <= n_features - n_left and allowed.issuperset(chosen)):
+        fewer = f", at most {n_features - n_left} of them" if n_left else ""
+        raise ArgumentError(
+            f"features is {features!r}.",
+            f"a list of one or more different integers from 0 to {n_features - 1}{fewer}",
+            "Features are counted from 0, also a single one comes as a list, and np.flatnonzero makes one of a mask.",
+        )
+    return [feature for feature in chosen if feature is not None]
+
+
+def rows_of(name: str, x: Any, n_features: int) -> np.ndarray:
+    """Array (N, n_features) of points."""
+    points = np.asarray(x, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != n_features:
+        raise ArgumentError(
+            f"The {name} have shape {points.shape}.",
+            f"rows of {n_features} features, shape (N, {n_features})",
+            "Rows are points, also for one feature: x[:, None] turns a vector into a column.",
+        )
+    return points
+
+
 def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
     """Weight of each row (N,), all ones by default."""
     if sample_weight is None:

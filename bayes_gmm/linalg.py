@@ -18,6 +18,16 @@ def log_diagonal(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array
     return jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
 
 
+def lower_factor(root: Float[Array | np.ndarray, "*batch D M"]) -> Float[Array | np.ndarray, "*batch D D"]:
+    """Lower triangular L of positive diagonal with L L' = A A', from a root A of M >= D columns.
+
+    By QR: the product, which would cost half the digits, is never formed.
+    """
+    namespace = np if isinstance(root, np.ndarray) else jnp
+    triangle = namespace.linalg.qr(root.mT, mode="r").mT
+    return triangle * namespace.sign(namespace.diagonal(triangle, axis1=-2, axis2=-1))[..., None, :]
+
+
 def vech(matrix: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array | np.ndarray, "*batch V"]:
     """Lower triangle of a symmetric matrix, row by row; V = D (D + 1) / 2."""
     rows, columns = np.tril_indices(matrix.shape[-1])

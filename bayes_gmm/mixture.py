@@ -3,8 +3,8 @@
 Notation: N points, D features, K components; leading axes (restarts, or chain and draw) are allowed.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,11 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
+from . import moments
+from .arguments import feature_indices, rows_of
 from .compiled import in_float64, padded_length
-from .errors import ArgumentError
-from .linalg import LOG_2PI, log_diagonal
+from .conditional import condition
+from .linalg import LOG_2PI, log_diagonal, lower_factor
 
 _POINTS_AT_ONCE = 4096
 
@@ -62,12 +64,12 @@ class Mixture:
             finite, or a covariance is not symmetric positive definite.
         """
         weights, means, covariances = (np.asarray(a, dtype=np.float64) for a in (weights, means, covariances))
-        _check_shapes(weights, means, covariances)
-        _check_finite(weights, means, covariances)
-        _check_weights(weights)
+        moments.check_shapes(weights, means, covariances)
+        moments.check_finite(weights, means, covariances)
+        moments.check_weights(weights)
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
-        return cls(log_weights=log_weights, means=means, scale_tril=_cholesky(covariances))
+        return cls(log_weights=log_weights, means=means, scale_tril=moments.cholesky(covariances))
 
     @property
     def n_components(self) -> int:
@@ -146,15 +148,58 @@ class Mixture:
         noise = rng.standard_normal(means.shape)
         return means + (factors @ noise[..., None])[..., 0], labels
 
-    def marginal(self, features: Sequence[int]) -> "Mixture":
-        """Mixture of the chosen features alone: their means and blocks of the covariances."""
-        chosen = list(features)
-        covariances = self.covariances[..., chosen, :][..., chosen]
-        return Mixture(
-            log_weights=self.log_weights,
-            means=self.means[..., chosen],
-            scale_tril=np.linalg.cholesky(covariances),
-        )
+    def marginal(self, features: Iterable[int] | np.ndarray) -> "Mixture":
+        """Mixture of the chosen features alone: their means and blocks of the covariances.
+
+        Raises
+        ------
+        ArgumentError
+            When the features are not one or more different integers from 0 to D - 1.
+        """
+        chosen = feature_indices(features, self.n_features)
+        scale_tril = lower_factor(self.scale_tril[..., chosen, :])
+        return replace(self, means=self.means[..., chosen], scale_tril=scale_tril)
+
+    def condition(self, features: Iterable[int] | np.ndarray, values: Any) -> "Mixture":
+        r"""Mixture of the remaining features, given that `features` take `values`: a regression.
+
+        .. math:: p(x_m \mid x_o) = \sum_k \frac{\pi_k N(x_o \mid \mu_{k,o}, \Sigma_{k,oo})}{p(x_o)}
+                  \, N(x_m \mid \mu_{k,m} + \Sigma_{k,mo} \Sigma_{k,oo}^{-1} (x_o - \mu_{k,o}), \,
+                  \Sigma_{k,mm} - \Sigma_{k,mo} \Sigma_{k,oo}^{-1} \Sigma_{k,om})
+
+        Parameters
+        ----------
+        features
+            Indices of the known features; the others remain, in their order.
+        values : (M, number of features)
+            Rows of values of the known features, in the order of `features`.
+
+        Returns
+        -------
+        Mixture
+            One for each row, as a last batch axis (..., M). Its `mean` is the regression of the remaining features on
+            the known ones, its `covariance` the uncertainty of a prediction.
+
+        Raises
+        ------
+        ArgumentError
+            When the features are not different integers from 0 to D - 1 that leave at least one other, or the values
+            are not finite rows as long as the features, or lie too far away for float64.
+
+        References
+        ----------
+        Ghahramani and Jordan (1994), Advances in Neural Information Processing Systems 6, pages 120-127.
+
+        Examples
+        --------
+        >>> mixture = Mixture.from_moments([1.0], [[0.0, 1.0]], [[[1.0, 0.5], [0.5, 2.0]]])
+        >>> mixture.condition([0], [[1.0], [2.0]]).mean
+        array([[1.5],
+               [2. ]])
+        """
+        own = jax.tree.map(np.asarray, self)
+        log_weights, means, scale_tril = condition(own.log_weights, own.means, own.scale_tril, features, values)
+        return Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril)
 
     def permute(self, permutations: Any) -> "Mixture":
         """Reorder the components: component k of the result is component `permutations[..., k]`."""
@@ -192,13 +237,7 @@ def responsibilities(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array
 @in_float64
 def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
     """Evaluate a function of one mixture and one point for all mixtures of a batch at all points."""
-    points = np.asarray(x, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != mixture.n_features:
-        raise ArgumentError(
-            f"The points have shape {points.shape}.",
-            f"rows of {mixture.n_features} features, shape (N, {mixture.n_features})",
-            "Rows are points, also for one feature: x[:, None] turns a vector into a column.",
-        )
+    points = rows_of("points", x, mixture.n_features)
     batch = mixture.log_weights.shape[:-1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), mixture)
     padding = ((0, padded_length(len(points)) - len(points)), (0, 0))
@@ -216,48 +255,3 @@ def _map_points(function: Callable[..., Any], mixtures: Mixture, points: Array) 
 
 def _namespace(mixture: Mixture) -> Any:
     return jnp if isinstance(mixture.log_weights, jax.Array) else np
-
-
-def _check_shapes(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> None:
-    shapes = weights.shape, means.shape, covariances.shape
-    agree = means.ndim >= 2 and shapes == (means.shape[:-1], means.shape, (*means.shape, means.shape[-1]))
-    if not agree:
-        raise ArgumentError(
-            f"Weights, means and covariances have shapes {shapes[0]}, {shapes[1]} and {shapes[2]}.",
-            "(..., K), (..., K, D) and (..., K, D, D)",
-            "Give one weight, one mean and one covariance matrix for each component.",
-        )
-
-
-def _check_finite(*arrays: np.ndarray) -> None:
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ArgumentError(
-            "The weights, means or covariances hold NaN or infinity.",
-            "finite numbers",
-            "Look at where they come from: a collapsed fit, or missing data.",
-        )
-
-
-def _check_weights(weights: np.ndarray) -> None:
-    if not (np.all(weights >= 0) and np.allclose(weights.sum(-1), 1, rtol=0, atol=1e-8)):
-        raise ArgumentError(
-            f"The weights are {weights.tolist()}, with sum {weights.sum(-1).tolist()}.",
-            "non-negative numbers that sum to one",
-            "Divide them by their sum.",
-        )
-
-
-def _cholesky(covariances: np.ndarray) -> np.ndarray:
-    # Rounding is judged in units of the standard deviations: next to zero it is all that is there.
-    scales = np.sqrt(np.abs(np.diagonal(covariances, axis1=-2, axis2=-1)))
-    rounding = 1e-8 * scales[..., :, None] * scales[..., None, :]
-    try:
-        if not (np.abs(covariances - covariances.mT) <= rounding).all():
-            raise np.linalg.LinAlgError("not symmetric")
-        return np.linalg.cholesky(covariances)
-    except np.linalg.LinAlgError as error:
-        raise ArgumentError(
-            f"A covariance cannot be factorised ({error}).",
-            "finite, symmetric, positive definite matrices",
-            "Check the units and that no component sits on a single point or a line.",
-        ) from None

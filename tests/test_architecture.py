@@ -21,7 +21,18 @@ FLOORS = {
         "linalg",
         "datasets",
     },
-    "the model": {"mixture", "covariance", "scaling", "kernel", "prior", "numpyro_model"},
+    "the model": {
+        "moments",
+        "conditional",
+        "mixture",
+        "stratified",
+        "information_theory",
+        "covariance",
+        "scaling",
+        "kernel",
+        "prior",
+        "numpyro_model",
+    },
     "inference": {"starts", "information", "em_fit", "em", "laplace", "nuts"},
     "after inference": {"relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "selection", "scene"},
     "faces": {"plots", "cli"},
@@ -108,6 +119,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
     assert set(bg.__all__) == {
         *("fit_em", "select_em", "fit_nuts", "compare", "plot_ellipses", "model"),
         *("Mixture", "EMFit", "EMStatus", "Posterior", "Prior", "Comparison", "Selection", "Table"),
+        *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
         *("as_table", "read_table", "datasets"),
         *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning"),
     }
