@@ -11,7 +11,7 @@ cancel when the known features nearly decide the others.
 References
 ----------
 Bishop (2006), Pattern Recognition and Machine Learning, isbn 978-0-387-31073-2, section 2.3.1; the mixture as a
-regression: Ghahramani and Jordan (1994), Advances in Neural Information Processing Systems 6, pages 120-127.
+regression: Cohn, Ghahramani and Jordan (1996), doi 10.1613/jair.295.
 """
 
 from typing import Any

@@ -188,7 +188,7 @@ class Mixture:
 
         References
         ----------
-        Ghahramani and Jordan (1994), Advances in Neural Information Processing Systems 6, pages 120-127.
+        Cohn, Ghahramani and Jordan (1996), doi 10.1613/jair.295.
 
         Examples
         --------
