@@ -17,6 +17,7 @@ from .information_theory import (
     entropy_bounds as entropy_bounds,
     kl_divergence as kl_divergence,
 )
+from .gradient import GradientFit as GradientFit, fit_gradient as fit_gradient
 from .mixture import Mixture as Mixture
 from .numpyro_model import model as model
 from .plots import plot_ellipses as plot_ellipses
@@ -24,4 +25,6 @@ from .posterior import Posterior as Posterior, fit_nuts as fit_nuts
 from .prior import Prior as Prior
 from .selection import Selection as Selection, select_em as select_em
 from .stratified import Estimate as Estimate
+from .stochastic_em import fit_stream as fit_stream
+from .stream_fit import StreamFit as StreamFit, StreamStatus as StreamStatus
 from .table import Table as Table, as_table as as_table, read_table as read_table

@@ -46,6 +46,18 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     _check_rank(values, columns)
 
 
+def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    """Refuse rows with a number that is not finite, or whose square is not: all that is asked of rows that come later.
+
+    Raises
+    ------
+    DataError
+        The first demand that is not met.
+    """
+    _check_finite(values, columns)
+    _check_size(values, columns)
+
+
 def check_shape(values: NDArray[Any], columns: Sequence[str]) -> None:
     """Refuse what is not (N, D) with N, D > 0 and D column names."""
     if values.ndim != 2:

@@ -118,8 +118,19 @@ def as_table(x: Any) -> Table:
     >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
     ('x1', 'x2')
     """
+    return x if isinstance(x, Table) else Table(*read_rows(x))
+
+
+def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) and column names of what `as_table` takes, with no more asked than that they are numbers.
+
+    Raises
+    ------
+    DataError
+        `x` is not a table of numbers.
+    """
     if isinstance(x, Table):
-        return x
+        return x.values, x.columns
     if hasattr(x, "column_names"):  # pyarrow
         columns = [x.column(i).to_numpy(zero_copy_only=False) for i in range(x.num_columns)]
         return _from_columns(x.column_names, columns)
@@ -151,7 +162,7 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
     3
     """
     path = Path(path)
-    return _from_columns(*read_columns(path, columns), name=path.stem, source=str(path))
+    return Table(*_from_columns(*read_columns(path, columns)), name=path.stem, source=str(path))
 
 
 def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
@@ -160,14 +171,16 @@ def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
         raise ArgumentError(found, f"{n_expected} {what} or None", f"Give {n_expected} {what}.")
 
 
-def _from_columns(keys: Iterable[object], columns: Sequence[NDArray[Any]], **about: Any) -> Table:
+def _from_columns(
+    keys: Iterable[object], columns: Sequence[NDArray[Any]]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     names = tuple(map(str, keys))
     check_shape(np.empty((len(columns[0]) if columns else 0, len(columns))), names)
     check_kinds(columns, names)
-    return Table(_as_float64(np.stack(columns, axis=1)), names, **about)
+    return _as_float64(np.stack(columns, axis=1)), names
 
 
-def _from_array(x: Any) -> Table:
+def _from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     array = _as_array(x)
     names = tuple(f"x{i + 1}" for i in range(1 if array.ndim == 1 else array.shape[1]))
     if array.ndim == 1:
@@ -175,7 +188,7 @@ def _from_array(x: Any) -> Table:
         names = (x.name,) if isinstance(getattr(x, "name", None), str) else names
     check_shape(array, names)
     check_kinds(list(array.T), names)
-    return Table(_as_float64(array), names)
+    return _as_float64(array), names
 
 
 def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:

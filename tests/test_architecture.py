@@ -20,20 +20,18 @@ FLOORS = {
         "compiled",
         "linalg",
         "datasets",
+        "batches",
     },
     "the model": {
-        "moments",
-        "conditional",
-        "mixture",
-        "stratified",
-        "information_theory",
-        "covariance",
-        "scaling",
-        "kernel",
-        "prior",
-        "numpyro_model",
+        *("moments", "conditional", "mixture", "stratified", "information_theory"),
+        *("covariance", "scaling", "kernel", "prior", "numpyro_model"),
+        *("fixed", "conjugate", "objective", "problem"),
     },
-    "inference": {"starts", "information", "em_fit", "em", "laplace", "nuts"},
+    "inference": {
+        *("starts", "climb", "information", "em_fit", "em", "laplace", "nuts"),
+        *("unconstrained", "collapse", "ascent", "gradient"),
+        *("stream_fit", "running_statistics", "stochastic_em"),
+    },
     "after inference": {"relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "selection", "scene"},
     "faces": {"plots", "cli"},
     "door": {"__init__", "__main__"},
@@ -45,7 +43,8 @@ ROOMS = {
     "matplotlib": {"plots"},
     "numpyro.infer": {"nuts"},
     "numpyro": {"prior", "numpyro_model", "nuts"},
-    "tqdm": {"nuts", "selection"},
+    "optax": {"ascent"},
+    "tqdm": {"nuts", "selection", "stochastic_em"},
     "argparse": {"cli"},
     "csv": {"csv_file", "comparison", "datasets"},
     "scipy": {"scaling", "relabel"},
@@ -117,9 +116,10 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
     import bayes_gmm as bg
 
     assert set(bg.__all__) == {
-        *("fit_em", "select_em", "fit_nuts", "compare", "plot_ellipses", "model"),
+        *("fit_em", "fit_gradient", "fit_stream", "select_em", "fit_nuts", "compare", "plot_ellipses", "model"),
         *("Mixture", "EMFit", "EMStatus", "Posterior", "Prior", "Comparison", "Selection", "Table"),
         *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
+        *("GradientFit", "StreamFit", "StreamStatus"),
         *("as_table", "read_table", "datasets"),
         *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning"),
     }
@@ -143,7 +143,7 @@ def test_import_loads_no_heavy_library() -> None:
         print(*sys.modules)
         """
     ).split()
-    assert not {"jax", "numpyro", "arviz", "matplotlib", "scipy", "xarray", "pandas"} & set(loaded)
+    assert not {"jax", "numpyro", "optax", "arviz", "matplotlib", "scipy", "xarray", "pandas"} & set(loaded)
 
 
 def test_loading_every_name_and_fitting_changes_no_global_setting() -> None:
