@@ -228,21 +228,22 @@ def _run_adam(
 
 
 @in_float64
-def _mixture(theta: Any, unit: UnitData, shape: Shape) -> Mixture:
-    return unit.scaling.to_data(from_unconstrained(jax.numpy.asarray(theta), *shape))
+def _in_data_units(climb: Climb, unit: UnitData, shape: Shape) -> tuple[Mixture, Any]:
+    """Mixture where the climb ended, and by how much its log-likelihood is higher in unit coordinates."""
+    mixture = unit.scaling.to_data(from_unconstrained(jax.numpy.asarray(climb.theta), *shape))
+    return mixture, unit.sample_weight.sum() * unit.scaling.log_volume
 
 
 def _report(climb: Climb, unit: UnitData, shape: Shape, method: str, table: Table) -> GradientFit:
-    mixture = _mixture(climb.theta, unit, shape)
-    mixture = mixture.permute(np.argsort(mixture.means[:, 0], kind="stable"))
-    constant = unit.sample_weight.sum() * unit.scaling.log_volume
+    mixture, gain = _in_data_units(climb, unit, shape)
     n_entries = int(climb.n_reports) + 1
+    mixture = mixture.permute(np.argsort(mixture.means[:, 0], kind="stable"))
     return GradientFit(
         mixture=mixture,
         log_likelihood=float(unit.sample_weight @ mixture.log_prob(table.values)),
         status=EMStatus(int(climb.status)),
         n_steps=int(climb.n_steps),
-        path=climb.path[:n_entries] - float(constant),
+        path=climb.path[:n_entries] - gain,
         passes=climb.passes[:n_entries],
         remaining=float(climb.remaining),
         method=method,

@@ -60,11 +60,11 @@ def padded_blocks(points: np.ndarray) -> Blocks:
 
 
 @in_float64
-@partial(jax.jit, static_argnums=4)
+@partial(jax.jit, static_argnums=5)
 def learn(
-    state: State, data: Blocks, move: Move, smallest_scale: Array | float, structure: Structure
+    state: State, data: Blocks, move: Move, scaling: Scaling, smallest_scale: Array | float, structure: Structure
 ) -> tuple[State, Array]:
-    """One step, or none when it leads to a collapse; and the mean log density before it."""
+    """One step, or none when it leads to a collapse; and the mean log density in data units before it."""
     n_points = data.weights.sum()
     value, found = kernel.expected_statistics(kernel.natural(state.mixture), data)
     statistics = state.statistics + move.size * (found / n_points - state.statistics)
@@ -76,7 +76,7 @@ def learn(
     )
     moved = _average(state, statistics, move)._replace(mixture=mixture, statistics=statistics)
     keep = partial(jnp.where, status == StreamStatus.LEARNED)
-    return jax.tree.map(keep, moved, state)._replace(status=status), value / n_points
+    return jax.tree.map(keep, moved, state)._replace(status=status), value / n_points - scaling.log_volume
 
 
 def _m_step(statistics: Float[Array, "K F"], n_features: int, structure: Structure) -> Mixture:

@@ -206,11 +206,13 @@ def _continue(learned: _Learned, rows: np.ndarray, plan: _Plan) -> _Learned:
     points = anchor.scaling.points_to_unit(rows)
     share = min(1.0, len(points) / anchor.n_points)
     move = Move(_step_size(number, plan.step_exponent) * share, *_window(number, plan.average_from))
-    state, score = learn(learned.state, padded_blocks(points), move, anchor.smallest_scale, anchor.structure)
+    state, score = learn(
+        learned.state, padded_blocks(points), move, anchor.scaling, anchor.smallest_scale, anchor.structure
+    )
     if state.status != StreamStatus.LEARNED:
         return learned._replace(state=state)
     # An interrupted batch may have left its score behind.
-    learned.scores[number - 1 :] = [float(score) - float(anchor.scaling.log_volume)]
+    learned.scores[number - 1 :] = [float(score)]
     return learned._replace(state=state, n_points=learned.n_points + len(points), n_batches=number)
 
 
