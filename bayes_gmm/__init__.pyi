@@ -1,6 +1,7 @@
 from . import datasets as datasets
 from .climb import EMStatus as EMStatus
 from .comparison import Comparison as Comparison, compare as compare
+from .conjugate import ConjugatePrior as ConjugatePrior
 from .em import fit_em as fit_em
 from .em_fit import EMFit as EMFit
 from .errors import (
@@ -11,20 +12,20 @@ from .errors import (
     FitWarning as FitWarning,
     OutputError as OutputError,
 )
+from .gradient import GradientFit as GradientFit, fit_gradient as fit_gradient
 from .information_theory import (
     EntropyBounds as EntropyBounds,
     entropy as entropy,
     entropy_bounds as entropy_bounds,
     kl_divergence as kl_divergence,
 )
-from .gradient import GradientFit as GradientFit, fit_gradient as fit_gradient
 from .mixture import Mixture as Mixture
 from .numpyro_model import model as model
 from .plots import plot_ellipses as plot_ellipses
 from .posterior import Posterior as Posterior, fit_nuts as fit_nuts
 from .prior import Prior as Prior
 from .selection import Selection as Selection, select_em as select_em
-from .stratified import Estimate as Estimate
 from .stochastic_em import fit_stream as fit_stream
+from .stratified import Estimate as Estimate
 from .stream_fit import StreamFit as StreamFit, StreamStatus as StreamStatus
 from .table import Table as Table, as_table as as_table, read_table as read_table

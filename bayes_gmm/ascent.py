@@ -12,9 +12,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from . import kernel
+from .climb import EMStatus
 from .collapse import is_sound
 from .covariance import Structure
-from .em_fit import EMStatus
 from .kernel import Blocks
 from .unconstrained import from_unconstrained
 
@@ -236,4 +236,4 @@ def _draw(step: Array, sampling: Sampling, batch_size: int) -> Blocks:
     levels = jax.random.uniform(key, (batch_size,)) * sampling.cumulative[-1]
     chosen = jnp.searchsorted(jnp.asarray(sampling.cumulative), levels, side="right")
     points = jnp.asarray(sampling.points)[chosen]
-    return Blocks(points=points.T[None], weights=jnp.ones((1, batch_size)))
+    return Blocks(points=points.T[None], weights=jnp.ones((1, batch_size)), n_used=1)

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--components", "-k", type=int, required=True, metavar="K", help="number of Gaussians")
     fit.add_argument("--columns", metavar="A,B", help="columns to use, by name; all when left out")
     fit.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: results/TABLE_K)")
-    fit.add_argument("--starts", type=int, metavar="N", help="random starts of EM; many by default where they are cheap")
+    fit.add_argument("--starts", type=int, metavar="N", help="random starts of EM (default: many where they are cheap)")
     fit.add_argument("--num-chains", type=int, default=4, metavar="N", help="chains of NUTS")
     fit.add_argument("--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain")
     fit.add_argument("--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain")

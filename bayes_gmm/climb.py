@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from . import kernel
-from .linalg import invert_tril
+from .collapse import narrowest_scales
 from .mixture import Mixture
 from .objective import Objective
 
@@ -268,9 +268,7 @@ def _rounding(value: Array) -> Array:
 
 
 def _smallest_scale(mixture: Mixture, objective: Objective) -> Array:
-    """Lower bound, tight to a factor sqrt(D), of the fitted standard deviations in every direction."""
-    precisions = (invert_tril(mixture.scale_tril) ** 2).sum((-2, -1))
-    return 1 / jnp.sqrt(jnp.where(objective.is_free(), precisions, 0.0).max())
+    return jnp.where(objective.is_free(), narrowest_scales(mixture), jnp.inf).min()
 
 
 def _unstack(batched: Any, length: int) -> list[Any]:

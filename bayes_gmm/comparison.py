@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from .climb import EMStatus
 from .diagnostics import LeaveOneOut, leave_one_out, summary
 from .em_fit import EMFit
 from .errors import ArgumentError, FitError
@@ -206,9 +207,11 @@ def _criteria(comparison: Comparison) -> list[str]:
 
 def _tally(mle: EMFit) -> str:
     """Where the starts ended: how many reached each log-likelihood, best first."""
-    usable = mle.start_log_likelihoods[mle.start_statuses <= 1]
+    ended, behind = mle.start_statuses <= EMStatus.MAX_STEPS, int((mle.start_statuses == EMStatus.LEFT_BEHIND).sum())
+    usable = mle.start_log_likelihoods[ended]
     values, counts = np.unique(usable.round(3), return_counts=True)
     parts = [f"{count} x {value:.3f}" for value, count in zip(values[::-1], counts[::-1], strict=True)]
-    failed = len(mle.start_statuses) - len(usable)
+    failed = len(mle.start_statuses) - len(usable) - behind
     shown = parts[:4] + ([f"{len(parts) - 4} other maxima"] if len(parts) > 4 else [])
-    return ", ".join(shown + ([f"{failed} collapsed or failed"] if failed else []))
+    others = {"left behind": behind, "collapsed or failed": failed}
+    return ", ".join(shown + [f"{count} {name}" for name, count in others.items() if count])

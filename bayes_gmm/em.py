@@ -15,10 +15,8 @@ from .compiled import in_float64, padded_length
 from .conjugate import ConjugatePrior
 from .em_fit import EMFit
 from .errors import ArgumentError, FitWarning
-from .mixture import Mixture
-from .objective import Objective
 from .problem import Problem
-from .starts import random_starts, start_from, start_from_known
+from .starts import starting_mixtures
 
 _POINTS_AT_ONCE = 2**12
 _NO_LIMIT = 2**30
@@ -132,6 +130,8 @@ def fit_problem(
     candidates = np.where(usable, runs.value, -np.inf) if usable.any() else runs.value
     best = int(np.argmax(np.nan_to_num(candidates, nan=-np.inf)))
     mixture = jax.tree.map(lambda leaf: leaf[best], runs.mixture)
+    if problem.fixed is not None:
+        mixture = problem.fixed.impose(mixture)
     if not problem.names_components:
         mixture = mixture.permute(np.argsort(mixture.means[:, 0], kind="stable"))
     return EMFit(
@@ -151,7 +151,7 @@ def fit_problem(
 def _climb(problem: Problem, start: Any, n_starts: int | None, rule: Rule, seed: int, n_slots: int) -> tuple[Run, Any]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
     K, objective = problem.n_components, problem.objective().with_slots(n_slots)
-    starts = _starting_mixtures(problem, objective, start, n_starts, seed)
+    starts = starting_mixtures(problem, objective, start, n_starts, seed)
     at_once = int(np.clip(_POINTS_AT_ONCE // objective.data.weights.size, 1, len(starts.log_weights)))
     rounds = _rounds(len(starts.log_weights), at_once)
     runs = climb(starts, objective, rule, rounds, at_once, padded_length(int(rule.max_steps) + 1))
@@ -170,33 +170,6 @@ def _rounds(n_starts: int, at_once: int) -> tuple[Round, ...]:
     plan = ((1, 100), (4, _NO_LIMIT)) if at_once > 1 else ((1, 20), (4, 100), (10, _NO_LIMIT))
     sizes = [at_once * math.ceil(n_starts / share / at_once) for share, _ in plan]
     return tuple(Round(min(n_starts, size), limit) for size, (_, limit) in zip(sizes, plan, strict=True))
-
-
-def _starting_mixtures(problem: Problem, objective: Objective, start: Any, n_starts: int | None, seed: int) -> Mixture:
-    if isinstance(start, Mixture):
-        return objective.hold(_given_mixture(problem, start))
-    if start is not None:
-        return start_from(start, problem, objective)
-    if np.isin(np.arange(problem.n_components), problem.labels).all():
-        return start_from_known(problem, objective)
-    return random_starts(seed, problem, n_starts or _usual_number_of_starts(problem), objective)
-
-
-def _given_mixture(problem: Problem, start: Mixture) -> Mixture:
-    shape = (problem.n_components, problem.table.n_features)
-    if np.shape(start.means) != shape:
-        raise ArgumentError(
-            f"The starting mixture has means of shape {np.shape(start.means)}.",
-            f"{shape}, components by features",
-            "Build it by Mixture.from_moments with one mean for each component.",
-        )
-    return jax.tree.map(lambda leaf: leaf[None], problem.scaling.to_unit(start))
-
-
-def _usual_number_of_starts(problem: Problem) -> int:
-    """Many where they cost little."""
-    n_points = problem.table.n_points
-    return 64 if n_points <= 2000 else 32 if n_points <= 10_000 else 20
 
 
 def _tolerance(tol: Any) -> float:

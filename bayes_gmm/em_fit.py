@@ -93,7 +93,11 @@ class EMFit:
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances (`information`)."""
-        return standard_errors(self.mixture, self.problem)
+        return self.errors()
+
+    def errors(self, kind: str = "information") -> dict[str, np.ndarray]:
+        """Standard errors by "information", "sandwich" or "scores" (`information`); by resampling see `bootstrap`."""
+        return standard_errors(self.mixture, self.problem, kind)
 
     def record(self) -> dict[str, Any]:
         """Everything but the data as plain lists and numbers, ready for JSON."""
@@ -143,5 +147,5 @@ class EMFit:
 def _describe_starts(fit: EMFit) -> str:
     values, total = fit.start_log_likelihoods, len(fit.start_log_likelihoods)
     broken = np.isin(fit.start_statuses, (EMStatus.COLLAPSED, EMStatus.NONFINITE))
-    at_best, failed = int((~broken & (values >= fit.log_likelihood - 1e-4)).sum()), int(broken.sum())
+    at_best, failed = int((~broken & (values >= fit.path[-1] - 1e-4)).sum()), int(broken.sum())
     return f"{at_best} of {total} starts reached it" + (f"; {failed} collapsed or failed" if failed else "")

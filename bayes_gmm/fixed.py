@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .errors import ArgumentError
@@ -31,6 +32,15 @@ class Fixed:
     weights: Any
     means: Any
     covariances: Any
+
+    def impose(self, mixture: Mixture) -> Mixture:
+        """A mixture, or a batch of them, with what is held set to its values."""
+        where: Any = jnp.where if isinstance(mixture.means, jax.Array) else np.where
+        return Mixture(
+            log_weights=where(self.weights, self.values.log_weights, mixture.log_weights),
+            means=where(self.means[:, None], self.values.means, mixture.means),
+            scale_tril=where(self.covariances[:, None, None], self.values.scale_tril, mixture.scale_tril),
+        )
 
     def in_unit_coordinates(self, scaling: Scaling) -> "Fixed":
         """The same for data that are brought to unit coordinates."""

@@ -10,17 +10,17 @@ import numpy as np
 from jaxtyping import Array
 
 from . import kernel
-from .arguments import component_count, point_weights, positive_integer, seed_integer
+from .arguments import positive_integer, seed_integer
 from .ascent import Climb, Rule, Sampling, Shape, climb_adam, climb_lbfgs
-from .collapse import narrowest_allowed
+from .climb import EMStatus
 from .compiled import in_float64, padded_length
-from .covariance import Structure, find_structure
-from .em_fit import EMStatus
+from .covariance import Structure
 from .errors import ArgumentError, FitError, FitWarning
-from .kernel import UnitData
 from .mixture import Mixture
-from .starts import random_starts, start_from
-from .table import Table, as_table
+from .objective import Objective
+from .problem import Problem
+from .starts import starting_mixtures
+from .table import Table
 from .unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
 
 _N_STARTS = 20
@@ -154,47 +154,26 @@ def fit_gradient(
     >>> round(fit.log_likelihood, 3)
     -1130.264
     """
-    table = as_table(x)
-    K = component_count(n_components, table)
-    weights = point_weights(sample_weight, table)
-    shape = Shape(K, table.n_features, _structure(covariance_type, table.n_features))
-    unit = UnitData.of(table.values, weights, shape.structure.invariance)
-    smallest = narrowest_allowed(unit.points, weights)
-    rule = Rule(_number("tol", tol, 0.0), positive_integer("max_steps", max_steps), smallest)
+    problem = Problem.of(x, n_components, covariance_type=covariance_type, sample_weight=sample_weight)
+    shape = Shape(problem.n_components, problem.table.n_features, _supported(problem.structure, covariance_type))
+    rule = Rule(_number("tol", tol, 0.0), positive_integer("max_steps", max_steps), problem.smallest_scale)
     size, rate = positive_integer("batch_size", batch_size), _number("learning_rate", learning_rate, 1e-300)
-    seed = seed_integer(seed)
-    theta = _start(start, unit, shape, seed)
     if _method(method) == "lbfgs":
-        climb = _run_lbfgs(theta, unit, rule, shape)
+        climb = _run_lbfgs(start, problem, rule, shape, seed_integer(seed))
     else:
-        climb = _run_adam(theta, unit, rule, shape, size, rate, seed)
-    fit = _report(climb, unit, shape, method, table)
+        climb = _run_adam(start, problem, rule, shape, size, rate, seed_integer(seed))
+    fit = _report(climb, problem, shape, method)
     if fit.status is not EMStatus.CONVERGED and not (method == "adam" and fit.status is EMStatus.MAX_STEPS):
         warnings.warn(f"{method} ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
 
 
-@in_float64
-def _start(start: Any, unit: UnitData, shape: Shape, seed: int) -> Array:
-    K, D, structure = shape
-    if start is None:
-        return _best_start(random_starts(seed, unit.points, unit.sample_weight, K, _N_STARTS, structure), unit, shape)
-    if not isinstance(start, Mixture):
-        started = start_from(start, unit.points, unit.sample_weight, K, structure)
-        return to_unconstrained(jax.tree.map(lambda leaf: leaf[0], started), structure)
-    if np.shape(start.means) != (K, D):
-        raise ArgumentError(
-            f"The starting mixture has means of shape {np.shape(start.means)}.",
-            f"{(K, D)}, components by features",
-            "Build it by Mixture.from_moments with one mean for each component.",
-        )
-    return to_unconstrained(unit.scaling.to_unit(start), structure)
-
-
-def _best_start(starts: Mixture, unit: UnitData, shape: Shape) -> Array:
-    values = np.asarray(_log_likelihoods(starts, unit.blocks))
+def _begin(start: Any, problem: Problem, objective: Objective, seed: int) -> Array:
+    """Coordinates of the start, of several random ones the likeliest."""
+    starts = starting_mixtures(problem, objective, start, _N_STARTS, seed)
+    values = np.asarray(_log_likelihoods(starts, objective.data))
     best = int(np.argmax(np.nan_to_num(values, nan=-np.inf)))
-    return to_unconstrained(jax.tree.map(lambda leaf: leaf[best], starts), shape.structure)
+    return to_unconstrained(jax.tree.map(lambda leaf: leaf[best], starts), problem.structure)
 
 
 @jax.jit
@@ -203,58 +182,60 @@ def _log_likelihoods(starts: Mixture, data: kernel.Blocks) -> Array:
 
 
 @in_float64
-def _run_lbfgs(theta: Any, unit: UnitData, rule: Rule, shape: Shape) -> Climb:
-    return climb_lbfgs(theta, unit.blocks, rule, shape, padded_length(int(rule.max_steps) + 1))
+def _run_lbfgs(start: Any, problem: Problem, rule: Rule, shape: Shape, seed: int) -> Climb:
+    objective = problem.objective()
+    theta = _begin(start, problem, objective, seed)
+    return climb_lbfgs(theta, objective.data, rule, shape, padded_length(int(rule.max_steps) + 1))
 
 
 @in_float64
 def _run_adam(
-    theta: Any, unit: UnitData, rule: Rule, shape: Shape, batch_size: int, learning_rate: float, seed: int
+    start: Any, problem: Problem, rule: Rule, shape: Shape, batch_size: int, learning_rate: float, seed: int
 ) -> Climb:
-    n_points = len(unit.points)
+    objective, n_points = problem.objective(), problem.table.n_points
     batch_size = min(batch_size, n_points)
     steps_per_report = -(-n_points // batch_size)
     padding = padded_length(n_points) - n_points
     sampling = Sampling(
         seed=seed,
-        points=np.pad(unit.points, ((0, padding), (0, 0))),
-        cumulative=np.pad(np.cumsum(unit.sample_weight), (0, padding), mode="edge"),
+        points=np.pad(problem.scaling.points_to_unit(problem.table.values), ((0, padding), (0, 0))),
+        cumulative=np.pad(np.cumsum(problem.sample_weight), (0, padding), mode="edge"),
         passes_per_step=batch_size / n_points,
         steps_per_report=steps_per_report,
         learning_rate=learning_rate,
     )
-    n_reports = -(-int(rule.max_steps) // steps_per_report)
-    return climb_adam(theta, unit.blocks, rule, sampling, shape, padded_length(n_reports + 1), batch_size)
+    path_length = padded_length(-(-int(rule.max_steps) // steps_per_report) + 1)
+    theta = _begin(start, problem, objective, seed)
+    return climb_adam(theta, objective.data, rule, sampling, shape, path_length, batch_size)
 
 
 @in_float64
-def _in_data_units(climb: Climb, unit: UnitData, shape: Shape) -> tuple[Mixture, Any]:
+def _in_data_units(climb: Climb, problem: Problem, shape: Shape) -> tuple[Mixture, Any]:
     """Mixture where the climb ended, and by how much its log-likelihood is higher in unit coordinates."""
-    mixture = unit.scaling.to_data(from_unconstrained(jax.numpy.asarray(climb.theta), *shape))
-    return mixture, unit.sample_weight.sum() * unit.scaling.log_volume
+    mixture = problem.scaling.to_data(from_unconstrained(jax.numpy.asarray(climb.theta), *shape))
+    return mixture, problem.sample_weight.sum() * problem.scaling.log_volume
 
 
-def _report(climb: Climb, unit: UnitData, shape: Shape, method: str, table: Table) -> GradientFit:
-    mixture, gain = _in_data_units(climb, unit, shape)
+def _report(climb: Climb, problem: Problem, shape: Shape, method: str) -> GradientFit:
+    mixture, gain = _in_data_units(climb, problem, shape)
     n_entries = int(climb.n_reports) + 1
     mixture = mixture.permute(np.argsort(mixture.means[:, 0], kind="stable"))
     return GradientFit(
         mixture=mixture,
-        log_likelihood=float(unit.sample_weight @ mixture.log_prob(table.values)),
+        log_likelihood=problem.log_likelihood(mixture),
         status=EMStatus(int(climb.status)),
         n_steps=int(climb.n_steps),
         path=climb.path[:n_entries] - gain,
         passes=climb.passes[:n_entries],
         remaining=float(climb.remaining),
         method=method,
-        structure=shape.structure,
-        table=table,
-        sample_weight=unit.sample_weight,
+        structure=problem.structure,
+        table=problem.table,
+        sample_weight=problem.sample_weight,
     )
 
 
-def _structure(covariance_type: Any, n_features: int) -> Structure:
-    structure = find_structure(covariance_type, n_features)
+def _supported(structure: Structure, covariance_type: Any) -> Structure:
     if structure.name not in SUPPORTED:
         raise ArgumentError(
             f"covariance_type is {covariance_type!r}, which has no coordinates free of constraints.",

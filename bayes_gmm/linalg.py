@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 LOG_2PI = float(np.log(2 * np.pi))
 
 
-def invert_tril(factor: Float[Array, "*batch D D"]) -> Float[Array, "*batch D D"]:
+def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array, "*batch D D"]:
     """Inverse of a lower triangular matrix: W with W L = I, so that W' W is the precision."""
     return solve_triangular(factor, jnp.broadcast_to(jnp.eye(factor.shape[-1]), factor.shape), lower=True)
 

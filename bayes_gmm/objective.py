@@ -101,17 +101,6 @@ class Objective:
         """The same M-step; there is nothing to evaluate."""
         return replace(self, data=jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self.data))
 
-    def hold(self, mixture: Mixture) -> Mixture:
-        """A mixture, or a batch of them, with what is held set to its values."""
-        if self.fixed is None:
-            return mixture
-        values, held = self.fixed.values, self.fixed
-        return Mixture(
-            log_weights=jnp.where(held.weights, values.log_weights, mixture.log_weights),
-            means=jnp.where(held.means[:, None], values.means, mixture.means),
-            scale_tril=jnp.where(held.covariances[:, None, None], values.scale_tril, mixture.scale_tril),
-        )
-
     def with_slots(self, n_slots: int) -> "Objective":
         """The same function with room for more components, all of them absent."""
         absent = n_slots - len(self.present)
@@ -124,7 +113,7 @@ class Objective:
         fixed = None if self.fixed is None else jax.tree.map(extend, self.fixed)
         return replace(self, known=extend(self.known), present=extend(self.present), fixed=fixed)
 
-    def is_free(self) -> Array:
+    def is_free(self) -> Any:
         """Whether each component (K,) exists and has a covariance to be fitted."""
         return self.present if self.fixed is None else self.present & ~self.fixed.covariances
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import kernel
 from .arguments import component_count, point_weights
+from .collapse import narrowest_allowed
 from .conjugate import ConjugatePrior
 from .covariance import Structure, find_structure
 from .errors import ArgumentError
@@ -17,9 +18,6 @@ from .mixture import Mixture
 from .objective import Objective
 from .scaling import Scaling
 from .table import Table, as_table
-
-SMALLEST_SCALE = 1e-4
-"""Narrowest component that is believed, relative to the spread of the data in their narrowest direction."""
 
 ASSIGNMENTS = {"soft": kernel.soft, "hard": kernel.hard}
 
@@ -111,8 +109,7 @@ class Problem:
     @property
     def smallest_scale(self) -> float:
         """Narrowest component that is believed, in unit coordinates."""
-        spread = np.linalg.solve(self.scaling.factor, self.whitening.factor)
-        return SMALLEST_SCALE * float(np.linalg.svd(spread, compute_uv=False)[-1])
+        return narrowest_allowed(self.scaling, self.whitening)
 
     @property
     def names_components(self) -> bool:
@@ -149,7 +146,7 @@ class Problem:
     def log_likelihood(self, mixture: Mixture) -> float:
         """Log-likelihood of a mixture in the centred form; labelled points count with their label."""
         x, known = self.table.values, self.labels >= 0
-        log_density = mixture.log_prob(x) if not known.all() else np.zeros(len(x))
+        log_density = np.array(mixture.log_prob(x)) if not known.all() else np.zeros(len(x))
         if known.any():
             log_joint = mixture.log_joint(x[known])
             log_density[known] = np.take_along_axis(log_joint, self.labels[known, None], 1)[:, 0]

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from . import kernel
 from .collapse import is_sound
 from .compiled import in_float64, padded_length
-from .covariance import Structure
 from .kernel import Blocks
 from .mixture import Mixture
+from .objective import Objective
+from .problem import Problem
 from .scaling import Scaling
 from .stream_fit import StreamStatus
 
@@ -48,9 +49,15 @@ class Move(NamedTuple):
 def empty(start: Mixture, scaling: Scaling) -> State:
     """State before the first batch, at a mixture in data units."""
     unit = scaling.to_unit(start)
-    nothing, zero = jnp.zeros_like(kernel.natural(unit)), jnp.array(0.0)
+    nothing, zero = jnp.zeros(jax.eval_shape(kernel.natural, unit).shape), jnp.array(0.0)
     status = jnp.array(int(StreamStatus.LEARNED))
     return State(unit, nothing, nothing, zero, nothing, zero, status)
+
+
+@in_float64
+def m_step_of(problem: Problem) -> Objective:
+    """The problem's M-step, without its data."""
+    return problem.objective().without_data()
 
 
 def padded_blocks(points: np.ndarray) -> Blocks:
@@ -60,15 +67,15 @@ def padded_blocks(points: np.ndarray) -> Blocks:
 
 
 @in_float64
-@partial(jax.jit, static_argnums=5)
+@jax.jit
 def learn(
-    state: State, data: Blocks, move: Move, scaling: Scaling, smallest_scale: Array | float, structure: Structure
+    state: State, data: Blocks, move: Move, scaling: Scaling, smallest_scale: Array | float, objective: Objective
 ) -> tuple[State, Array]:
     """One step, or none when it leads to a collapse; and the mean log density in data units before it."""
     n_points = data.weights.sum()
     value, found = kernel.expected_statistics(kernel.natural(state.mixture), data)
     statistics = state.statistics + move.size * (found / n_points - state.statistics)
-    mixture = _m_step(statistics, state.mixture.n_features, structure)
+    mixture = objective.maximise(statistics)
     status = jnp.select(
         [~jnp.isfinite(value), ~is_sound(mixture, smallest_scale)],
         [int(StreamStatus.NONFINITE), int(StreamStatus.COLLAPSED)],
@@ -77,12 +84,6 @@ def learn(
     moved = _average(state, statistics, move)._replace(mixture=mixture, statistics=statistics)
     keep = partial(jnp.where, status == StreamStatus.LEARNED)
     return jax.tree.map(keep, moved, state)._replace(status=status), value / n_points - scaling.log_volume
-
-
-def _m_step(statistics: Float[Array, "K F"], n_features: int, structure: Structure) -> Mixture:
-    counts, means, covariances = kernel.moments(statistics, n_features)
-    covariances = structure.estimate(counts, counts[:, None, None] * covariances)
-    return Mixture(log_weights=jnp.log(counts / counts.sum()), means=means, scale_tril=jnp.linalg.cholesky(covariances))
 
 
 def _average(state: State, statistics: Array, move: Move) -> State:
@@ -96,10 +97,10 @@ def _average(state: State, statistics: Array, move: Move) -> State:
 
 
 @in_float64
-@partial(jax.jit, static_argnums=3)
-def average_mixture(state: State, scaling: Scaling, smallest_scale: Array | float, structure: Structure) -> Mixture:
+@jax.jit
+def average_mixture(state: State, scaling: Scaling, smallest_scale: Array | float, objective: Objective) -> Mixture:
     """Mixture of the averaged statistics in data units; of the last ones when there is no average."""
     mean = (state.present + state.last) / (state.n_present + state.n_last)
-    averaged = _m_step(mean, state.mixture.n_features, structure)
+    averaged = objective.maximise(mean)
     keep = partial(jnp.where, is_sound(averaged, smallest_scale))
     return scaling.to_data(jax.tree.map(keep, averaged, state.mixture))

@@ -29,6 +29,41 @@ class Moments(NamedTuple):
     covariances: np.ndarray
 
 
+def starting_mixtures(problem: Problem, objective: Objective, start: Any, n_starts: int | None, seed: int) -> Mixture:
+    """Mixtures (R,) to begin from, in unit coordinates: the one that the user gives, or random ones.
+
+    Raises
+    ------
+    ArgumentError
+        When the start does not fit the problem.
+    """
+    if isinstance(start, Mixture):
+        given = _given_mixture(problem, start)
+        return given if objective.fixed is None else objective.fixed.impose(given)
+    if start is not None:
+        return start_from(start, problem, objective)
+    if np.isin(np.arange(problem.n_components), problem.labels).all():
+        return start_from_known(problem, objective)
+    return random_starts(seed, problem, n_starts or _usual_number_of_starts(problem), objective)
+
+
+def _usual_number_of_starts(problem: Problem) -> int:
+    """Many where they cost little."""
+    n_points = problem.table.n_points
+    return 64 if n_points <= 2000 else 32 if n_points <= 10_000 else 20
+
+
+def _given_mixture(problem: Problem, start: Mixture) -> Mixture:
+    shape = (problem.n_components, problem.table.n_features)
+    if np.shape(start.means) != shape:
+        raise ArgumentError(
+            f"The starting mixture has means of shape {np.shape(start.means)}.",
+            f"{shape}, components by features",
+            "Build it by Mixture.from_moments with one mean for each component.",
+        )
+    return jax.tree.map(lambda leaf: leaf[None], problem.scaling.to_unit(start))
+
+
 def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objective) -> Mixture:
     """Mixtures (R,) grown on a random subset of the points, by turns in three ways.
 

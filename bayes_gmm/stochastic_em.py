@@ -23,16 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from .arguments import component_count, positive_integer, seed_integer
+from .arguments import positive_integer, seed_integer
 from .batches import check_several, later_rows, naming
-from .collapse import narrowest_allowed
-from .covariance import Structure, find_structure
+from .climb import EMStatus
 from .em import fit_em
-from .em_fit import EMStatus
 from .errors import ArgumentError, DataError, FitError, FitWarning
 from .mixture import Mixture
-from .running_statistics import Move, State, average_mixture, empty, learn, padded_blocks
-from .scaling import Scaling
+from .objective import Objective
+from .problem import Problem
+from .running_statistics import Move, State, average_mixture, empty, learn, m_step_of, padded_blocks
 from .stream_fit import StreamFit, StreamStatus
 from .table import Table, as_table
 
@@ -132,20 +131,11 @@ class _Plan(NamedTuple):
     seed: int
 
 
-class _Anchor(NamedTuple):
-    """What the first batch fixes."""
-
-    columns: tuple[str, ...]
-    n_points: int
-    scaling: Scaling
-    smallest_scale: float
-    structure: Structure
-
-
 class _Learned(NamedTuple):
     """A state and its history; of the scores, which are shared, only as many are valid as there are batches."""
 
-    anchor: _Anchor
+    problem: Problem
+    objective: Objective
     state: State
     n_points: int
     n_batches: int
@@ -159,7 +149,7 @@ def _learn_all(batches: Iterable[Any], plan: _Plan, progress: bool) -> tuple[_Le
             for number, batch in enumerate(bar, 1):
                 with naming(number):
                     learned = _begin(as_table(batch), plan) if learned is None else learned
-                    rows = later_rows(batch, learned.anchor.columns)
+                    rows = later_rows(batch, learned.problem.table.columns)
                 learned = _continue(learned, rows, plan)
                 if learned.state.status != StreamStatus.LEARNED:
                     break
@@ -174,27 +164,23 @@ def _learn_all(batches: Iterable[Any], plan: _Plan, progress: bool) -> tuple[_Le
 
 def _begin(table: Table, plan: _Plan) -> _Learned:
     """Coordinates and start from the first batch."""
-    K = component_count(plan.n_components, table)
-    structure = find_structure(plan.covariance_type, table.n_features)
-    ones = np.ones(table.n_points)
-    scaling = Scaling.of(table.values, ones, structure.invariance)
-    smallest_scale = narrowest_allowed(scaling.points_to_unit(table.values), ones)
-    anchor = _Anchor(table.columns, table.n_points, scaling, smallest_scale, structure)
+    problem = Problem.of(table, plan.n_components, covariance_type=plan.covariance_type)
     start = _fit_first(table, plan) if plan.start is None else plan.start
-    if np.shape(start.means) != (K, table.n_features):
+    shape = (problem.n_components, table.n_features)
+    if np.shape(start.means) != shape:
         raise ArgumentError(
             f"The starting mixture has means of shape {np.shape(start.means)}.",
-            f"{(K, table.n_features)}, components by features",
+            f"{shape}, components by features",
             "Build it by Mixture.from_moments with one mean for each component.",
         )
-    return _Learned(anchor, empty(start, scaling), 0, 0, [])
+    return _Learned(problem, m_step_of(problem), empty(start, problem.scaling), 0, 0, [])
 
 
 def _fit_first(table: Table, plan: _Plan) -> Mixture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # a collapse raises, and steps that run out do no harm
         fit = fit_em(table, plan.n_components, covariance_type=plan.covariance_type, seed=plan.seed)
-    if fit.status >= EMStatus.COLLAPSED:
+    if fit.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE):
         found = f"EM on the first batch of {table.n_points} points ended {fit.status.name}."
         raise FitError(found, "a maximum of the likelihood to begin at", f"Give a start. {fit.status.advice}")
     return fit.mixture
@@ -202,12 +188,12 @@ def _fit_first(table: Table, plan: _Plan) -> Mixture:
 
 def _continue(learned: _Learned, rows: np.ndarray, plan: _Plan) -> _Learned:
     """Learn from one batch more."""
-    number, anchor = learned.n_batches + 1, learned.anchor
-    points = anchor.scaling.points_to_unit(rows)
-    share = min(1.0, len(points) / anchor.n_points)
+    number, problem = learned.n_batches + 1, learned.problem
+    points = problem.scaling.points_to_unit(rows)
+    share = min(1.0, len(points) / problem.table.n_points)
     move = Move(_step_size(number, plan.step_exponent) * share, *_window(number, plan.average_from))
     state, score = learn(
-        learned.state, padded_blocks(points), move, anchor.scaling, anchor.smallest_scale, anchor.structure
+        learned.state, padded_blocks(points), move, problem.scaling, problem.smallest_scale, learned.objective
     )
     if state.status != StreamStatus.LEARNED:
         return learned._replace(state=state)
@@ -228,8 +214,8 @@ def _window(number: int, average_from: int | None) -> tuple[bool, bool]:
 
 
 def _report(learned: _Learned, interrupted: bool) -> StreamFit:
-    anchor, state = learned.anchor, learned.state
-    mixture = average_mixture(state, anchor.scaling, anchor.smallest_scale, anchor.structure)
+    problem, state = learned.problem, learned.state
+    mixture = average_mixture(state, problem.scaling, problem.smallest_scale, learned.objective)
     return StreamFit(
         mixture=mixture.permute(np.argsort(mixture.means[:, 0], kind="stable")),
         n_points=learned.n_points,
@@ -237,8 +223,8 @@ def _report(learned: _Learned, interrupted: bool) -> StreamFit:
         path=np.array(learned.scores[: learned.n_batches]),
         status=StreamStatus(int(state.status)),
         interrupted=interrupted,
-        structure=anchor.structure,
-        columns=anchor.columns,
+        structure=problem.structure,
+        columns=problem.table.columns,
     )
 
 

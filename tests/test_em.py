@@ -13,8 +13,8 @@ from sklearn.mixture import GaussianMixture
 
 import bayes_gmm as bg
 from bayes_gmm import datasets
+from bayes_gmm.climb import EMStatus
 from bayes_gmm.em import fit_em
-from bayes_gmm.em_fit import EMStatus
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
 from bayes_gmm.mixture import Mixture
 

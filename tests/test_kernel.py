@@ -9,15 +9,17 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
 from bayes_gmm.kernel import (
-    UnitData,
+    Blocks,
     blocks,
     expected_statistics,
     features,
+    hard,
     log_likelihood,
     moments,
     natural,
 )
 from bayes_gmm.mixture import Mixture
+from bayes_gmm.scaling import Scaling
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 EPS = np.finfo(float).eps
@@ -306,13 +308,47 @@ def test_memory_does_not_grow_with_the_number_of_points():
 # Unit coordinates and the rail against cancellation
 
 
-def test_unit_data_are_the_whitened_rows_in_order():
-    x, weights = random_points(22, 60, 2) * [1.0, 100.0] + 1e3, np.random.default_rng(23).random(60)
-    unit = UnitData.of(x, weights)
-    np.testing.assert_allclose(unit.scaling.center + unit.points @ unit.scaling.factor.T, x, rtol=1e-13)
-    np.testing.assert_array_equal(unit.sample_weight, weights)
+def test_points_are_brought_to_unit_coordinates_block_by_block():
+    x, weights = random_points(22, 60_000, 2) * [1.0, 100.0] + 1e3, np.random.default_rng(23).random(60_000)
+    scaling = Scaling.whitening(x, weights)
     mixture = random_mixture(24, 3, 2)
-    assert_same_pass(one_pass(mixture, unit.blocks), one_pass(mixture, cut(unit.points, weights)))
+    expected = one_pass(mixture, cut(scaling.points_to_unit(x), weights))
+    assert_same_pass(one_pass(mixture, blocks(x, weights, scaling)), expected)
+
+
+@pytest.mark.parametrize("n_points", [1, 31, 300, 8_833, 40_000, 200_000])
+@thin_and_wide
+def test_tables_of_many_lengths_have_few_shapes_and_little_padding(n_features, n_points):
+    def shape(length):
+        return cut(np.zeros((length, n_features))).points.shape
+
+    shapes = {shape(length) for length in np.geomspace(n_points, 2 * n_points, 40).astype(int)}
+    assert len(shapes) <= 12
+    data = cut(np.zeros((n_points, n_features)))
+    visited = int(data.n_used) * data.points.shape[2]
+    assert n_points <= visited < max(1.2 * n_points, n_points + 33)
+    assert data.n_used <= len(data.points) <= max(1.5 * data.n_used, data.n_used + 1)
+
+
+def test_blocks_that_are_not_used_are_not_visited():
+    data = cut(random_points(26, 60_000, 2))
+    poisoned = Blocks(points=data.points.copy(), weights=data.weights.copy(), n_used=data.n_used)
+    assert data.n_used < len(data.points)
+    poisoned.points[data.n_used :], poisoned.weights[data.n_used :] = np.nan, np.nan
+    mixture = random_mixture(27, 3, 2)
+    assert_same_pass(one_pass(mixture, poisoned), one_pass(mixture, data))
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3])
+def test_hard_assignment_gives_each_point_whole_to_its_most_probable_component(n_features):
+    mixture, x = random_mixture(28, 3, n_features), random_points(29, 200, n_features)
+    weights = np.random.default_rng(30).random(200)
+    joint = scipy_log_joint(mixture, x)
+    value, statistics = jax.jit(expected_statistics, static_argnums=2)(jax.jit(natural)(mixture), cut(x, weights), hard)
+    np.testing.assert_allclose(value, weights @ joint.max(1), rtol=1e-12)
+    shares = np.eye(3)[joint.argmax(1)] * weights[:, None]
+    np.testing.assert_allclose(statistics, shares.T @ phi(x), rtol=1e-11, atol=1e-11)
+    assert abs(value - weights @ logsumexp(joint, axis=1)) > 1  # it is not the marginal likelihood
 
 
 def worst_logit_error(narrow):

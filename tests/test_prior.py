@@ -13,9 +13,10 @@ from numpyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO, autoguide, lo
 from numpyro.infer.util import potential_energy
 
 import bayes_gmm as bg
-from bayes_gmm.kernel import UnitData
+from bayes_gmm.kernel import blocks
 from bayes_gmm.numpyro_model import potential
 from bayes_gmm.prior import as_arrays, assemble, constrain, disassemble, free, unconstrain
+from bayes_gmm.scaling import Scaling
 
 pytestmark = pytest.mark.numpyro
 
@@ -43,10 +44,10 @@ def both_potentials(prior: bg.Prior, x: np.ndarray, mixture: bg.Mixture) -> tupl
     """Minus the log posterior density through the kernel, and by NumPyro from the public model."""
     K = mixture.n_components
     with jax.enable_x64(True):
-        unit = UnitData.of(x, np.ones(len(x)))
+        scaling = Scaling.whitening(x, np.ones(len(x)))
         sites = as_arrays(prior.for_data(x, K).sites(K, x.shape[1]))
         values = disassemble(mixture, free(sites))
-        ours = potential(unconstrain(sites, values), sites, unit.blocks, unit.scaling)
+        ours = potential(unconstrain(sites, values), sites, blocks(x, np.ones(len(x)), scaling), scaling)
         coordinates = {name: dist.biject_to(site.support).inv(values[name]) for name, site in free(sites).items()}
         theirs = potential_energy(bg.model, (x, K), {"prior": prior}, coordinates)
     return float(ours), float(theirs)

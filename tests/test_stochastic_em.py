@@ -12,8 +12,8 @@ import bayes_gmm as bg
 from bayes_gmm import kernel, running_statistics, stochastic_em
 from bayes_gmm.covariance import STRUCTURES
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.kernel import UnitData
 from bayes_gmm.mixture import Mixture
+from bayes_gmm.problem import Problem
 from bayes_gmm.scaling import Scaling
 from bayes_gmm.stochastic_em import fit_stream
 from bayes_gmm.stream_fit import StreamStatus
@@ -157,13 +157,13 @@ def statistics_of(x, mixture, scaling):
 
 def mixture_of(statistics, scaling):
     with jax.enable_x64(True):
-        mixture = running_statistics._m_step(jax.numpy.asarray(statistics), 2, STRUCTURES["VVV"])
-        return jax.device_get(scaling.to_data(mixture))
+        m_step = Problem.of(np.random.default_rng(0).normal(size=(9, 2)), 3).objective().maximise
+        return jax.device_get(scaling.to_data(m_step(jax.numpy.asarray(statistics))))
 
 
 def by_hand(stream, window):
     """The recursion as in the paper, with the share of a short batch, and the mean of the chosen statistics."""
-    scaling = Scaling.of(stream[0], np.ones(len(stream[0])), "affine")
+    scaling = Scaling.whitening(stream[0], np.ones(len(stream[0])))
     mixture, statistics, history = TRUTH, 0.0, []
     for number, x in enumerate(stream, 1):
         size = number**-0.6 * min(1, len(x) / len(stream[0]))
@@ -406,9 +406,11 @@ def test_units_are_those_of_the_first_batch_only():
 
 def test_unit_data_of_one_batch_is_what_the_stream_sees():
     (x,) = small_stream(1)
-    unit = UnitData.of(x, np.ones(len(x)), "affine")
+    scaling = Scaling.whitening(x, np.ones(len(x)))
     with jax.enable_x64(True):
-        ours = running_statistics.padded_blocks(unit.points)
-        eta = kernel.natural(unit.scaling.to_unit(TRUTH))
-        values = [kernel.expected_statistics(eta, data)[0] for data in (unit.blocks, ours)]
+        ours = running_statistics.padded_blocks(scaling.points_to_unit(x))
+        eta = kernel.natural(scaling.to_unit(TRUTH))
+        values = [
+            kernel.expected_statistics(eta, data)[0] for data in (kernel.blocks(x, np.ones(len(x)), scaling), ours)
+        ]
         np.testing.assert_allclose(*values, rtol=1e-13)
