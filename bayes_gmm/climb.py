@@ -175,20 +175,21 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
     statistics = jnp.where(rejected, run.fallback, statistics)
     residual = statistics - run.statistics
     n_past = jnp.where(rejected | (run.n_steps == 0), 0, run.n_past)
+    accelerating = rule.accelerate & (run.n_steps >= _PLAIN_STEPS) & (n_past > 0)
     long_step = _extrapolate(run, residual, n_past)
-    plain, bold = _unstack(jax.vmap(objective.maximise)(jnp.stack([statistics, run.statistics + long_step])), 2)
+    plain = objective.maximise(statistics, near=run.mixture)
+    bold = jax.lax.cond(
+        accelerating, lambda: objective.maximise(run.statistics + long_step, near=run.mixture), lambda: plain
+    )
     score = objective.complete(statistics, plain) - objective.complete(statistics, run.mixture)
     gain = value - run.value
     # At the very top the score is rounding, and so would be its rate.
-    accelerating = rule.accelerate & (run.n_steps >= _PLAIN_STEPS)
-    stretch = _stretch(run.score / score, residual, long_step, n_past, accelerating)
+    slow = rule.accelerate & (run.n_steps >= _PLAIN_STEPS)
+    stretch = _stretch(run.score / score, residual, long_step, n_past, slow)
     remaining = jnp.where(score <= _rounding(value), 0.0, score * stretch)
     status = jnp.where(rejected, _RUNNING, _status(run, value, gain, score, remaining, plain, objective, rule))
     go_bold = (
-        accelerating
-        & (n_past > 0)
-        & (run.n_steps + 1 < rule.max_steps)
-        & (_smallest_scale(bold, objective) > rule.smallest_scale)
+        accelerating & (run.n_steps + 1 < rule.max_steps) & (_smallest_scale(bold, objective) > rule.smallest_scale)
     )
     following = jax.tree.map(partial(jnp.where, go_bold), bold, plain)
     move = status == _RUNNING
@@ -269,7 +270,3 @@ def _rounding(value: Array) -> Array:
 
 def _smallest_scale(mixture: Mixture, objective: Objective) -> Array:
     return jnp.where(objective.is_free(), narrowest_scales(mixture), jnp.inf).min()
-
-
-def _unstack(batched: Any, length: int) -> list[Any]:
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], batched) for i in range(length)]

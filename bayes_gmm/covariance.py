@@ -42,8 +42,8 @@ from jaxtyping import Array, Float
 from .errors import ArgumentError
 from .linalg import invert_tril, log_diagonal
 
-type Tie = Callable[[Array, Array], Array]
-"""From counts (K,) and scatters (K, D, D) to covariances (K, D, D) with a volume and a shape of given kind."""
+type Tie = Callable[[Array, Array, Array | None], Array]
+"""From counts (K,), scatters and what is nearby (K, D, D) to covariances with a volume and a shape of given kind."""
 
 _TOLERANCE = 1e-13
 _MOST_STEPS = 500
@@ -76,11 +76,17 @@ class Structure:
         return sum(times[letter] * size for letter, size in zip(self.name, sizes, strict=True))
 
     @partial(jax.jit, static_argnums=0)
-    def estimate(self, counts: Float[Array, " K"], scatters: Float[Array, "K D D"]) -> Float[Array, "K D D"]:
+    def estimate(
+        self,
+        counts: Float[Array, " K"],
+        scatters: Float[Array, "K D D"],
+        near: Float[Array, "K D D"] | None = None,
+    ) -> Float[Array, "K D D"]:
         r"""Covariances of maximum likelihood: the minimum of f.
 
         Iterations (VEI, VEE, VEV, EVE, VVE) never raise f; they end when a step lowers it by less than 1e-13 for each
-        point. EVE and VVE may have several minima: the lowest found from the axes of each scatter and of their sum.
+        point. EVE and VVE may have several minima: the lowest found from the axes of each scatter and of their sum,
+        or the one that is reached from covariances nearby.
 
         Parameters
         ----------
@@ -88,6 +94,8 @@ class Structure:
             Weighted numbers of points n_k.
         scatters : (K, D, D)
             Symmetric W_k = sum_n w_n r_nk (x_n - mu_k)(x_n - mu_k)'.
+        near : (K, D, D)
+            Covariances of this structure, where iterations begin.
 
         Returns
         -------
@@ -95,7 +103,7 @@ class Structure:
             Exactly symmetric; not finite when a scatter has too small a rank for the structure.
         """
         volume, shape, orientation = tuple(self.name)
-        covariances = _VIEWS[shape + orientation](_TIES[volume + shape], counts, scatters)
+        covariances = _VIEWS[shape + orientation](_TIES[volume + shape], counts, scatters, near)
         return (covariances + covariances.mT) / 2
 
 
@@ -141,21 +149,21 @@ def _hint(covariance_type: str, known: dict[str, str]) -> str:
 # Ties over components, of volume and shape
 
 
-def _separate(counts: Array, scatters: Array) -> Array:
+def _separate(counts: Array, scatters: Array, near: Array | None) -> Array:
     return scatters / counts[:, None, None]
 
 
-def _pooled(counts: Array, scatters: Array) -> Array:
+def _pooled(counts: Array, scatters: Array, near: Array | None) -> Array:
     return jnp.broadcast_to(scatters.sum(0) / counts.sum(), scatters.shape)
 
 
-def _equal_volumes(counts: Array, scatters: Array) -> Array:
+def _equal_volumes(counts: Array, scatters: Array, near: Array | None) -> Array:
     """Each scatter with its own shape, rescaled to the mean volume."""
     sizes = jnp.exp(_log_determinants(scatters) / scatters.shape[-1])
     return scatters * (sizes.sum() / counts.sum() / sizes)[:, None, None]
 
 
-def _proportional(counts: Array, scatters: Array) -> Array:
+def _proportional(counts: Array, scatters: Array, near: Array | None) -> Array:
     """Alternate between the best volumes for a shape and the best shape for the volumes."""
     n_features = scatters.shape[-1]
 
@@ -168,7 +176,8 @@ def _proportional(counts: Array, scatters: Array) -> Array:
         better = jnp.einsum("ij,kjl,il->k", whitening, scatters, whitening) / (n_features * counts)
         return better, n_features * counts @ jnp.log(better) + 2 * counts.sum() * log_diagonal(factor)
 
-    sizes, _ = _descend(step, jnp.ones_like(counts), counts)
+    begin = jnp.ones_like(counts) if near is None else jnp.exp(_log_determinants(near) / n_features)
+    sizes, _ = _descend(step, begin, counts)
     return sizes[:, None, None] * common(sizes)[None]
 
 
@@ -185,27 +194,27 @@ _TIES: dict[str, Tie] = {
 # Views of the scatters, by shape and orientation
 
 
-def _as_they_are(tie: Tie, counts: Array, scatters: Array) -> Array:
-    return tie(counts, scatters)
+def _as_they_are(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+    return tie(counts, scatters, near)
 
 
-def _spherical(tie: Tie, counts: Array, scatters: Array) -> Array:
+def _spherical(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
     n_features = scatters.shape[-1]
     means = jnp.trace(scatters, axis1=1, axis2=2) / n_features
-    return tie(counts, means[:, None, None] * jnp.eye(n_features)[None])
+    return tie(counts, means[:, None, None] * jnp.eye(n_features)[None], near)
 
 
-def _along_columns(tie: Tie, counts: Array, scatters: Array) -> Array:
-    return tie(counts, scatters * jnp.eye(scatters.shape[-1])[None])
+def _along_columns(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+    return tie(counts, scatters * jnp.eye(scatters.shape[-1])[None], near)
 
 
-def _along_own_axes(tie: Tie, counts: Array, scatters: Array) -> Array:
+def _along_own_axes(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
     """Eigenvectors in the order of the eigenvalues: von Neumann's trace inequality makes them the best."""
     axes = jnp.linalg.eigh(scatters)[1]
-    return axes @ _along_columns(tie, counts, axes.mT @ scatters @ axes) @ axes.mT
+    return axes @ _along_columns(tie, counts, axes.mT @ scatters @ axes, near) @ axes.mT
 
 
-def _along_common_axes(tie: Tie, counts: Array, scatters: Array) -> Array:
+def _along_common_axes(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
     r"""Alternate between variances along the axes and rotations of the axes in each plane by turns.
 
     Majorisation (Browne and McNicholas 2014, doi 10.1007/s11634-013-0139-1) moves all axes at once by bounded steps;
@@ -217,21 +226,23 @@ def _along_common_axes(tie: Tie, counts: Array, scatters: Array) -> Array:
     """
 
     def variances(axes: Array) -> Array:
-        return _along_columns(tie, counts, axes.T[None] @ scatters @ axes[None])
+        return _along_columns(tie, counts, axes.T[None] @ scatters @ axes[None], None)
 
     def step(axes: Array) -> tuple[Array, Array]:
         now = variances(axes)
         precisions = 1 / jnp.diagonal(now, axis1=1, axis2=2)
         return _turn_all(axes, precisions, scatters), counts @ _log_determinants(now)
 
+    # Matrices with common axes have a sum with these axes.
+    candidates = jnp.concatenate([scatters.sum(0)[None], scatters]) if near is None else near.sum(0)[None]
     # Iterations forget where they began; derivatives of eigenvectors may not exist.
-    candidates = lax.stop_gradient(jnp.concatenate([scatters.sum(0)[None], scatters]))
+    candidates = lax.stop_gradient(candidates)
     found, values = jax.vmap(lambda start: _descend(step, start, counts))(jnp.linalg.eigh(candidates)[1])
     axes = found[jnp.argmin(values)]
     return axes[None] @ variances(axes) @ axes.T[None]
 
 
-_VIEWS: dict[str, Callable[[Tie, Array, Array], Array]] = {
+_VIEWS: dict[str, Callable[[Tie, Array, Array, Array | None], Array]] = {
     "II": _spherical,
     "EI": _along_columns,
     "VI": _along_columns,

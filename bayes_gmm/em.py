@@ -4,7 +4,7 @@ import math
 import warnings
 from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,8 +18,8 @@ from .errors import ArgumentError, FitWarning
 from .problem import Problem
 from .starts import starting_mixtures
 
-_POINTS_AT_ONCE = 2**12
 _NO_LIMIT = 2**30
+_CHEAP_POINTS = 2000
 
 
 def fit_em(
@@ -98,34 +98,54 @@ def fit_em(
         prior=prior,
         assignment=assignment,
     )
-    fit = fit_problem(
-        problem,
-        start=start,
-        n_starts=None if n_starts is None else positive_integer("n_starts", n_starts),
-        accelerate=bool(accelerate),
-        tol=_tolerance(tol),
-        max_steps=positive_integer("max_steps", max_steps),
-        seed=seed_integer(seed),
-    )
+    options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
+    fit = fit_problem(problem, Climbing.of(start=start, **options))
     if fit.status is not EMStatus.CONVERGED:
         warnings.warn(f"EM ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
 
 
-def fit_problem(
-    problem: Problem,
-    *,
-    start: Any = None,
-    n_starts: int | None = None,
-    accelerate: bool = True,
-    tol: float = 1e-8,
-    max_steps: int = 1000,
-    seed: int = 0,
-    n_slots: int | None = None,
-) -> EMFit:
-    """Fit a problem that was checked already; with `n_slots`, by a program compiled for so many components."""
-    rule = Rule(tol, max_steps, problem.smallest_scale, accelerate)
-    runs, log_priors = _climb(problem, start, n_starts, rule, seed, n_slots or problem.n_components)
+class Climbing(NamedTuple):
+    """Checked arguments of `fit_em` that say where to start and when to stop."""
+
+    start: Any = None
+    n_starts: int | None = None
+    accelerate: bool = True
+    tol: float = 1e-8
+    max_steps: int = 1000
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        start: Any = None,
+        n_starts: Any = None,
+        accelerate: Any = True,
+        tol: Any = 1e-8,
+        max_steps: Any = 1000,
+        seed: Any = 0,
+    ) -> "Climbing":
+        """Check what a user gives.
+
+        Raises
+        ------
+        ArgumentError
+            When an argument has a value that it cannot have.
+        """
+        return cls(
+            start=start,
+            n_starts=None if n_starts is None else positive_integer("n_starts", n_starts),
+            accelerate=bool(accelerate),
+            tol=_tolerance(tol),
+            max_steps=positive_integer("max_steps", max_steps),
+            seed=seed_integer(seed),
+        )
+
+
+def fit_problem(problem: Problem, climbing: Climbing, n_slots: int | None = None) -> EMFit:
+    """Fit a problem; with `n_slots`, by a program compiled for so many components, some of them absent."""
+    runs, log_priors = _climb(problem, climbing, n_slots or problem.n_components)
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
     candidates = np.where(usable, runs.value, -np.inf) if usable.any() else runs.value
     best = int(np.argmax(np.nan_to_num(candidates, nan=-np.inf)))
@@ -148,13 +168,15 @@ def fit_problem(
 
 
 @in_float64
-def _climb(problem: Problem, start: Any, n_starts: int | None, rule: Rule, seed: int, n_slots: int) -> tuple[Run, Any]:
+def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
     K, objective = problem.n_components, problem.objective().with_slots(n_slots)
-    starts = starting_mixtures(problem, objective, start, n_starts, seed)
-    at_once = int(np.clip(_POINTS_AT_ONCE // objective.data.weights.size, 1, len(starts.log_weights)))
-    rounds = _rounds(len(starts.log_weights), at_once)
-    runs = climb(starts, objective, rule, rounds, at_once, padded_length(int(rule.max_steps) + 1))
+    starts = starting_mixtures(problem, objective, climbing.start, climbing.n_starts, climbing.seed)
+    rule = Rule(climbing.tol, climbing.max_steps, problem.smallest_scale, climbing.accelerate)
+    # On a CPU a step of many runs takes as long as the steps one by one, and each run ends by itself.
+    at_once = 1 if jax.default_backend() == "cpu" else len(starts.log_weights)
+    rounds = _rounds(len(starts.log_weights), problem.table.n_points)
+    runs = climb(starts, objective, rule, rounds, at_once, padded_length(climbing.max_steps + 1))
     log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(starts.log_weights))
     constant = problem.sample_weight.sum() * problem.scaling.log_volume
     runs = jax.device_get(runs)
@@ -162,14 +184,13 @@ def _climb(problem: Problem, start: Any, n_starts: int | None, rule: Rule, seed:
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
 
 
-def _rounds(n_starts: int, at_once: int) -> tuple[Round, ...]:
-    """Short runs of all starts, then ever longer ones of the best, in whole batches.
+def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:
+    """Short runs of all starts, then ever longer ones of the best.
 
     Good optima may be slow to show: where steps are cheap, a hundred come before the first choice.
     """
-    plan = ((1, 100), (4, _NO_LIMIT)) if at_once > 1 else ((1, 20), (4, 100), (10, _NO_LIMIT))
-    sizes = [at_once * math.ceil(n_starts / share / at_once) for share, _ in plan]
-    return tuple(Round(min(n_starts, size), limit) for size, (_, limit) in zip(sizes, plan, strict=True))
+    plan = ((1, 100), (4, _NO_LIMIT)) if n_points <= _CHEAP_POINTS else ((1, 20), (4, 100), (10, _NO_LIMIT))
+    return tuple(Round(math.ceil(n_starts / share), limit) for share, limit in plan)
 
 
 def _tolerance(tol: Any) -> float:

@@ -154,7 +154,7 @@ def _projection(weights: Array, covariances: Array, structure: Structure) -> Arr
 
     def within(flat: Array) -> Array:
         moved = unvech(flat.reshape(len(weights), -1), covariances.shape[-1])
-        return jnp.ravel(vech(structure.estimate(weights, weights[:, None, None] * moved)))
+        return jnp.ravel(vech(structure.estimate(weights, weights[:, None, None] * moved, covariances)))
 
     return jax.jacfwd(within)(vech(covariances).ravel())
 
@@ -228,5 +228,5 @@ def _rebuild(theta: Float[Array, " P"], at: Mixture, free: Array, tangents: Arra
     return Mixture(
         log_weights=objective.free_log_weights(at.log_weights + odds),
         means=at.means + shifts.reshape(K, D),
-        scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * covariances),
+        scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * covariances, at.covariances),
     )

@@ -85,8 +85,11 @@ class Objective:
             return jnp.zeros((), jnp.result_type(mixture.means))
         return jnp.where(self.present, self.prior.log_density(mixture), 0.0).sum()
 
-    def maximise(self, statistics: Float[Array, "K F"]) -> Mixture:
-        """M-step: the best mixture if these were the statistics of observed labels."""
+    def maximise(self, statistics: Float[Array, "K F"], near: Mixture | None = None) -> Mixture:
+        """M-step: the best mixture if these were the statistics of observed labels.
+
+        Where it iterates, it begins at the mixture nearby, and then never ends below that.
+        """
         counts, centers, covariances = kernel.moments(statistics, self.n_features)
         means = self._means(counts, centers)
         offsets = centers - means
@@ -94,7 +97,7 @@ class Objective:
         return Mixture(
             log_weights=self._log_weights(counts),
             means=jnp.where(self.present[:, None], means, 0.0),
-            scale_tril=self._scale_tril(counts, scatters, means),
+            scale_tril=self._scale_tril(counts, scatters, means, near),
         )
 
     def without_data(self) -> "Objective":
@@ -123,13 +126,16 @@ class Objective:
         )
         return means if self.fixed is None else jnp.where(self.fixed.means[:, None], self.fixed.values.means, means)
 
-    def covariance_factors(self, counts: Float[Array, " K"], scatters: Float[Array, "K D D"]) -> Array:
+    def covariance_factors(
+        self, counts: Float[Array, " K"], scatters: Float[Array, "K D D"], near: Array | None
+    ) -> Array:
         """Cholesky factors (K, D, D) of the best covariances within the structure, those held as they are."""
         # The others take part with so little that nothing they share with these can notice.
         free, identity = self.is_free(), jnp.eye(scatters.shape[-1])[None]
         counts = jnp.where(free, counts, _NEXT_TO_NOTHING)
         scatters = jnp.where(free[:, None, None], scatters, _NEXT_TO_NOTHING * identity)
-        factors = jnp.linalg.cholesky(self.structure.estimate(counts, scatters))
+        near = None if near is None else jnp.where(free[:, None, None], near, identity)
+        factors = jnp.linalg.cholesky(self.structure.estimate(counts, scatters, near))
         if self.fixed is not None:
             factors = jnp.where(self.fixed.covariances[:, None, None], self.fixed.values.scale_tril, factors)
         return jnp.where(self.present[:, None, None], factors, identity)
@@ -143,10 +149,10 @@ class Objective:
         shares = log_softmax(jnp.where(self.present & ~held, log_counts, -jnp.inf))
         return jnp.where(held, log_held, jnp.log1p(-jnp.exp(log_held).sum()) + shares)
 
-    def _scale_tril(self, counts: Array, scatters: Array, means: Array) -> Array:
+    def _scale_tril(self, counts: Array, scatters: Array, means: Array, near: Mixture | None) -> Array:
         if self.prior is not None:
             counts, scatters = self.prior.add(counts, jnp.where(counts[:, None, None] > 0, scatters, 0.0), means)
-        return self.covariance_factors(counts, scatters)
+        return self.covariance_factors(counts, scatters, None if near is None else near.covariances)
 
     def _log_weights(self, counts: Array) -> Array:
         return self.free_log_weights(jnp.log(counts if self.prior is None else counts + self.prior.weight_count))

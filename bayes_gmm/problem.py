@@ -19,6 +19,9 @@ from .objective import Objective
 from .scaling import Scaling
 from .table import Table, as_table
 
+PROBLEM_OPTIONS = {"sample_weight", "labels", "fixed", "prior", "assignment"}
+"""Arguments of `fit_em` that belong to the problem, beside the number of components and the structure."""
+
 ASSIGNMENTS = {"soft": kernel.soft, "hard": kernel.hard}
 
 

@@ -1,6 +1,5 @@
 """How many components, and which structure: one table over both, failures shown as failures."""
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +8,16 @@ import numpy as np
 from tqdm import tqdm
 
 from .climb import EMStatus
-from .em import fit_em
+from .em import Climbing, fit_problem
 from .em_fit import EMFit
-from .errors import ArgumentError, FitError, FitWarning
+from .errors import ArgumentError, FitError
+from .problem import PROBLEM_OPTIONS, Problem
 from .table import as_table
 
 CRITERIA = ("bic", "icl", "aic")
+
+_CHEAP_POINTS = 5000
+_STARTS = 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +101,7 @@ def select_em(
     progress
         Whether to show a progress bar on standard error.
     **options
-        Handed to `fit_em`.
+        Handed to `fit_em`, with 16 starts unless `n_starts` says otherwise.
 
     Raises
     ------
@@ -126,12 +129,13 @@ def select_em(
         raise ArgumentError(
             "n_components or covariance_type is empty.", "at least one of each", "For example n_components=range(1, 6)."
         )
-    fits = {}
-    for count, name in tqdm(grid, desc="EM", unit=" fits", disable=not progress, leave=False):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FitWarning)  # each fit's status is in the table
-            fits[count, name] = fit_em(table, count, covariance_type=name, **options)
-    return Selection(fits=fits, criterion=criterion)
+    asked = {name: options.pop(name) for name in PROBLEM_OPTIONS & set(options)}
+    climbing = Climbing.of(**{"n_starts": _STARTS, **options})
+    problems = {(K, name): Problem.of(table, K, covariance_type=name, **asked) for K, name in grid}
+    # Where steps are cheap, one program for all numbers of components saves more than absent components cost.
+    n_slots = max(K for K, _ in grid) if table.n_points <= _CHEAP_POINTS else None
+    bar = tqdm(problems.items(), desc="EM", unit=" fits", disable=not progress, leave=False)
+    return Selection(fits={key: fit_problem(problem, climbing, n_slots) for key, problem in bar}, criterion=criterion)
 
 
 def _usable(fit: EMFit) -> bool:
