@@ -136,6 +136,11 @@ def climb(
     return replace(runs, status=jnp.where(runs.status == _RUNNING, EMStatus.LEFT_BEHIND, runs.status))
 
 
+def follow(start: Mixture, objective: Objective, rule: Rule) -> Run:
+    """One run to its end; of the path nothing is kept."""
+    return _go_on(_begin(start, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
+
+
 def _best_first(runs: Run) -> Array:
     """Order in which runs go on: those still on their way, by value; all in their order before they begin."""
     running = runs.status == _RUNNING

@@ -15,10 +15,13 @@ from .compiled import in_float64, padded_length
 from .conjugate import ConjugatePrior
 from .em_fit import EMFit
 from .errors import ArgumentError, FitWarning
+from .mixture import Mixture
+from .objective import Objective
 from .problem import Problem
-from .starts import starting_mixtures
+from .starts import split_starts, starting_mixtures, usual_number_of_starts
 
 _NO_LIMIT = 2**30
+_GENERATION = 32
 _CHEAP_POINTS = 2000
 
 
@@ -53,14 +56,29 @@ def fit_em(
         "full", "tied", "diag", "spherical", or one of mclust's codes for volume, shape and orientation: equal (E),
         varying (V) or identity (I) over components (`covariance`).
     n_starts
-        Random starts (k-means++), run together.
+        Number of starts; by default 20 to 128, many where they are cheap. The first 32 are random, of three kinds
+        (`random_starts`); further ones split a component of the best maxima found (`split_starts`). All make a short
+        run, and the best go on.
     start
         Labels (N,), responsibilities (N, K) or a `Mixture`, in place of random starts.
     sample_weight : (N,)
         A row of weight w counts as w equal rows.
+    labels : (N,)
+        Known component of each row, -1 or None where it is not known. With all known the fit is in closed form.
+    fixed
+        What is held: a mapping with keys "weights", "means", "covariances", each with an array for all components or
+        a mapping from component to value; weights may be "equal" (`fixed_parameters`). It does not count in BIC.
+    prior
+        A `ConjugatePrior`: the answer is then the mode of the posterior, and cannot collapse.
+    assignment
+        "soft" is EM. "hard" gives each point whole to its most probable component: classification EM, which with
+        `covariance_type="EII"` and equal weights held is k-means.
+    accelerate
+        Whether runs that are not done after 20 steps make long steps (`climb`). What they climb never falls.
     tol
-        Stop when the log-likelihood's last gain and what it has still to gain, by Aitken's estimate, are below
-        `tol` nats; the parameters are then within about sqrt(2 tol) standard errors of the maximum.
+        Stop when the last gain, and what is left by the score (its squared length in units of the information, as far
+        as the last steps show that), are below `tol` nats; parameters are then within about sqrt(2 tol) standard
+        errors of the maximum.
     max_steps
         Largest number of EM steps of each start.
     seed
@@ -78,8 +96,8 @@ def fit_em(
 
     References
     ----------
-    Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; stopping rule: Boehning et al. (1994),
-    doi 10.1007/BF01720593.
+    Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; classification EM: Celeux and Govaert
+    (1992), doi 10.1016/0167-9473(92)90042-E.
 
     Examples
     --------
@@ -171,17 +189,38 @@ def fit_problem(problem: Problem, climbing: Climbing, n_slots: int | None = None
 def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
     K, objective = problem.n_components, problem.objective().with_slots(n_slots)
-    starts = starting_mixtures(problem, objective, climbing.start, climbing.n_starts, climbing.seed)
     rule = Rule(climbing.tol, climbing.max_steps, problem.smallest_scale, climbing.accelerate)
-    # On a CPU a step of many runs takes as long as the steps one by one, and each run ends by itself.
-    at_once = 1 if jax.default_backend() == "cpu" else len(starts.log_weights)
-    rounds = _rounds(len(starts.log_weights), problem.table.n_points)
-    runs = climb(starts, objective, rule, rounds, at_once, padded_length(climbing.max_steps + 1))
-    log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(starts.log_weights))
+    n_starts = climbing.n_starts or usual_number_of_starts(problem)
+    size, n_generations = _generations(n_starts)
+    starts = starting_mixtures(problem, objective, climbing.start, size, climbing.seed)
+    runs = _one_generation(starts, objective, rule, problem)
+    if len(runs.status) == size and K > 1 and not problem.names_components:
+        for number in range(1, n_generations):
+            found = np.where(runs.status == EMStatus.CONVERGED, runs.value, -np.inf)
+            if not np.isfinite(found).any():
+                break
+            starts = split_starts((climbing.seed, number), runs.mixture, found, size, problem, objective)
+            more = _one_generation(starts, objective, rule, problem)
+            runs = jax.tree.map(lambda *leaves: np.concatenate(leaves), runs, more)
+    log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(runs.status))
     constant = problem.sample_weight.sum() * problem.scaling.log_volume
-    runs = jax.device_get(runs)
     mixture = problem.scaling.to_data(jax.tree.map(lambda leaf: leaf[:, :K], runs.mixture))
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
+
+
+def _generations(n_starts: int) -> tuple[int, int]:
+    """Size and number of generations: random starts first, then starts that split what was found."""
+    number = math.ceil(n_starts / _GENERATION)
+    return math.ceil(n_starts / number), number
+
+
+def _one_generation(starts: Mixture, objective: Objective, rule: Rule, problem: Problem) -> Run:
+    n_starts = len(starts.log_weights)
+    # On a CPU a step of many runs takes as long as the steps one by one, and each run ends by itself.
+    at_once = 1 if jax.default_backend() == "cpu" else n_starts
+    rounds = _rounds(n_starts, problem.table.n_points)
+    runs = climb(starts, objective, rule, rounds, at_once, padded_length(int(rule.max_steps) + 1))
+    return jax.device_get(replace(runs, past_statistics=None, past_residuals=None))
 
 
 def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:

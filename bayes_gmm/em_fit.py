@@ -96,7 +96,7 @@ class EMFit:
         return self.errors()
 
     def errors(self, kind: str = "information") -> dict[str, np.ndarray]:
-        """Standard errors by "information", "sandwich" or "scores" (`information`); by resampling see `bootstrap`."""
+        """Standard errors by "information", "sandwich" or "scores" (`information`); by resampling see `resampling`."""
         return standard_errors(self.mixture, self.problem, kind)
 
     def record(self) -> dict[str, Any]:

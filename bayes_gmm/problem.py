@@ -138,7 +138,7 @@ class Problem:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
             data=jax.device_put(kernel.blocks(x, unlabelled, scaling)),
-            known=self._known_statistics(),
+            known=self.known_statistics(),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
             prior=prior,
@@ -169,8 +169,11 @@ class Problem:
         known = self.labels >= 0
         return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
 
-    def _known_statistics(self) -> np.ndarray:
+    def known_statistics(self, sample_weight: np.ndarray | None = None) -> np.ndarray:
+        """Statistics (K, F) of the points with a label, with other weights than the problem's if there are any."""
         z, labels, weights = self.known_points()
+        if sample_weight is not None:
+            weights = sample_weight[self.labels >= 0]
         phi = kernel.statistics_of(np.ones(len(z)), z, np.zeros((*z.shape, z.shape[1])))
         return (np.eye(self.n_components)[labels] * weights[:, None]).T @ phi
 

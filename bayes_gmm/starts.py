@@ -19,6 +19,8 @@ from .objective import Objective
 from .problem import Problem
 
 _SEEDING_POINTS = 4096
+_PARENTS = 3
+_SPLIT = 0.8
 
 
 class Moments(NamedTuple):
@@ -29,7 +31,13 @@ class Moments(NamedTuple):
     covariances: np.ndarray
 
 
-def starting_mixtures(problem: Problem, objective: Objective, start: Any, n_starts: int | None, seed: int) -> Mixture:
+def usual_number_of_starts(problem: Problem) -> int:
+    """Many where they cost little."""
+    n_points = problem.table.n_points
+    return 128 if n_points <= 2000 else 32 if n_points <= 10_000 else 20
+
+
+def starting_mixtures(problem: Problem, objective: Objective, start: Any, n_starts: int, seed: int) -> Mixture:
     """Mixtures (R,) to begin from, in unit coordinates: the one that the user gives, or random ones.
 
     Raises
@@ -44,13 +52,7 @@ def starting_mixtures(problem: Problem, objective: Objective, start: Any, n_star
         return start_from(start, problem, objective)
     if np.isin(np.arange(problem.n_components), problem.labels).all():
         return start_from_known(problem, objective)
-    return random_starts(seed, problem, n_starts or _usual_number_of_starts(problem), objective)
-
-
-def _usual_number_of_starts(problem: Problem) -> int:
-    """Many where they cost little."""
-    n_points = problem.table.n_points
-    return 64 if n_points <= 2000 else 32 if n_points <= 10_000 else 20
+    return random_starts(seed, problem, n_starts, objective)
 
 
 def _given_mixture(problem: Problem, start: Mixture) -> Mixture:
@@ -85,6 +87,49 @@ def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objecti
         for kind, some, width in zip(kinds, centers, widths, strict=True)
     ]
     return _maximise(Moments(*map(np.stack, zip(*grown, strict=True))), objective)
+
+
+def split_starts(
+    seed: tuple[int, int], found: Mixture, values: np.ndarray, n_starts: int, problem: Problem, objective: Objective
+) -> Mixture:
+    """Mixtures (R,) near the best of those found (S,), each with one component moved to where it splits another.
+
+    A component taken at random halves another, taken with probability proportional to its weight, along a random
+    direction. What a local maximum lacks is most often a component elsewhere.
+
+    References
+    ----------
+    Ueda, Nakano, Ghahramani and Hinton (2000), split and merge EM, doi 10.1162/089976600300015088.
+    """
+    rng = np.random.default_rng(seed)
+    parents = [jax.tree.map(lambda leaf, i=i: leaf[i, : problem.n_components], found) for i in _best_distinct(values)]
+    moved = [_split(rng, parents[i % len(parents)]) for i in range(n_starts)]
+    counts, means, covariances = map(np.stack, zip(*moved, strict=True))
+    return _maximise(Moments(counts * problem.sample_weight.sum(), means, covariances), objective)
+
+
+def _best_distinct(values: np.ndarray) -> list[int]:
+    """Numbers of at most three values, highest first, that are not the same maximum."""
+    best: list[int] = []
+    for number in np.argsort(-values, kind="stable"):
+        if np.isfinite(values[number]) and all(values[other] - values[number] > 1e-4 for other in best):
+            best.append(int(number))
+    return best[:_PARENTS]
+
+
+def _split(rng: np.random.Generator, parent: Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    weights, means, covariances = np.exp(parent.log_weights), parent.means.copy(), np.array(parent.covariances)
+    moved = int(rng.integers(len(weights)))
+    chances = np.where(np.arange(len(weights)) == moved, 0.0, weights)
+    halved = int(rng.choice(len(weights), p=chances / chances.sum()))
+    direction = rng.normal(size=means.shape[1])
+    axis = parent.scale_tril[halved] @ (direction / np.linalg.norm(direction))
+    center = means[halved].copy()
+    means[moved], means[halved] = center + _SPLIT * axis, center - _SPLIT * axis
+    covariances[halved] -= 0.9 * _SPLIT**2 * np.outer(axis, axis)
+    covariances[moved] = covariances[halved]
+    weights[moved] = weights[halved] = weights[halved] / 2
+    return weights / weights.sum(), means, covariances
 
 
 def start_from(start: Any, problem: Problem, objective: Objective) -> Mixture:

@@ -32,7 +32,10 @@ FLOORS = {
         *("unconstrained", "ascent", "gradient"),
         *("stream_fit", "running_statistics", "stochastic_em"),
     },
-    "after inference": {"relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "selection", "scene"},
+    "after inference": {
+        *("resampling", "profile_likelihood", "likelihood_ratio", "selection"),
+        *("relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "scene"),
+    },
     "faces": {"plots", "cli"},
     "door": {"__init__", "__main__"},
 }
@@ -44,10 +47,10 @@ ROOMS = {
     "numpyro.infer": {"nuts"},
     "numpyro": {"prior", "numpyro_model", "nuts"},
     "optax": {"ascent"},
-    "tqdm": {"nuts", "selection", "stochastic_em"},
+    "tqdm": {"nuts", "selection", "stochastic_em", "resampling", "likelihood_ratio"},
     "argparse": {"cli"},
     "csv": {"csv_file", "comparison", "datasets"},
-    "scipy": {"scaling", "relabel", "starts"},
+    "scipy": {"scaling", "relabel", "starts", "profile_likelihood"},
     "sklearn": set(),
     "pandas": set(),
     "polars": set(),
@@ -120,6 +123,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
         *("Mixture", "EMFit", "EMStatus", "Posterior", "Prior", "Comparison", "Selection", "Table"),
         *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
         *("GradientFit", "StreamFit", "StreamStatus", "ConjugatePrior"),
+        *("bootstrap", "Bootstrap", "profile_interval", "likelihood_ratio_test", "LikelihoodRatioTest"),
         *("as_table", "read_table", "datasets"),
         *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning"),
     }
