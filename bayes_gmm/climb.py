@@ -51,7 +51,8 @@ _ADVICE = {
     EMStatus.CONVERGED: "The log-likelihood has no more than tol left to gain here.",
     EMStatus.MAX_STEPS: "The log-likelihood was still rising: raise max_steps, or tol if you need less.",
     EMStatus.COLLAPSED: (
-        "A component shrank onto a few points or a line, where the likelihood has no upper bound: "
+        "A component shrank onto a few points or a line, where the likelihood has no upper bound, "
+        "or lost all its points: "
         "use fewer components, look for repeated rows, give a ConjugatePrior, or take the posterior, "
         "whose prior rules this out."
     ),
@@ -260,7 +261,7 @@ def _status(
     return jnp.select(
         [
             sound & ~jnp.isfinite(value),
-            ~(_smallest_scale(plain, objective) > rule.smallest_scale),
+            ~(_smallest_scale(plain, objective) > rule.smallest_scale) | ~jnp.isfinite(plain.means).all(),
             converged | stalled,
             run.n_steps >= rule.max_steps,
         ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -100,7 +101,7 @@ def _spread_out(name: str, given: Any, placeholder: np.ndarray) -> tuple[np.ndar
         return placeholder, np.ones(len(placeholder), bool)
     if not isinstance(given, Mapping):
         given = dict(enumerate(_numbers(name, given, placeholder.shape)))
-    unknown = [component for component in given if component not in range(len(placeholder))]
+    unknown = [component for component in given if not _is_number_below(len(placeholder), component)]
     if unknown:
         raise ArgumentError(
             f"fixed[{name!r}] names the components {unknown}.",
@@ -112,6 +113,12 @@ def _spread_out(name: str, given: Any, placeholder: np.ndarray) -> tuple[np.ndar
         values[component] = _numbers(f"{name}][{component}", value, placeholder.shape[1:])
         held[component] = True
     return values, held
+
+
+def _is_number_below(n_components: int, component: Any) -> bool:
+    # True equals 1, but as an index it means every component.
+    is_integer = isinstance(component, Integral) and not isinstance(component, bool)
+    return is_integer and 0 <= int(component) < n_components
 
 
 def _numbers(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
