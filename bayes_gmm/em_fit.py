@@ -79,15 +79,15 @@ class EMFit:
         return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.sample_weight.sum()))
 
     def icl(self) -> float:
-        """BIC minus twice the log probability of the most probable labels; lower is better.
+        """BIC minus twice the log probability of the most probable labels, where unknown; lower is better.
 
         Biernacki, Celeux and Govaert (2000), doi 10.1109/34.865189.
         """
-        certainty = self.responsibilities().max(1)
+        certainty = np.where(self.problem.labels >= 0, 1.0, self.responsibilities().max(1))
         return self.bic() - 2 * float(self.sample_weight @ np.log(certainty))
 
     def responsibilities(self) -> np.ndarray:
-        """Soft assignments of the fitted points, (N, K)."""
+        """Soft assignments of the fitted points, (N, K), by the mixture alone: known labels are not looked at."""
         return self.mixture.responsibilities(self.table.values)
 
     @cached_property
