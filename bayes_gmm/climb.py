@@ -181,7 +181,9 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
     statistics = jnp.where(rejected, run.fallback, statistics)
     residual = statistics - run.statistics
     n_past = jnp.where(rejected | (run.n_steps == 0), 0, run.n_past)
-    accelerating = rule.accelerate & (run.n_steps >= _PLAIN_STEPS) & (n_past > 0)
+    # Steps of hard assignment jump from one labelling to the next: there is nothing smooth to extrapolate.
+    slow = rule.accelerate & (objective.assignment is kernel.soft) & (run.n_steps >= _PLAIN_STEPS)
+    accelerating = slow & (n_past > 0)
     long_step = _extrapolate(run, residual, n_past)
     plain = objective.maximise(statistics, near=run.mixture)
     bold = jax.lax.cond(
@@ -190,7 +192,6 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
     score = objective.complete(statistics, plain) - objective.complete(statistics, run.mixture)
     gain = value - run.value
     # At the very top the score is rounding, and so would be its rate.
-    slow = rule.accelerate & (run.n_steps >= _PLAIN_STEPS)
     stretch = _stretch(run.score / score, residual, long_step, n_past, slow)
     remaining = jnp.where(score <= _rounding(value), 0.0, score * stretch)
     status = jnp.where(rejected, _RUNNING, _status(run, value, gain, score, remaining, plain, objective, rule))
