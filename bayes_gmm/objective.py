@@ -23,7 +23,8 @@ from .kernel import Assignment, Blocks
 from .linalg import invert_tril, log_diagonal
 from .mixture import Mixture
 
-_NEXT_TO_NOTHING = 1e-290
+_NEXT_TO_NOTHING = 1e-100
+"""Of which the third power can still be divided by, as second derivatives do."""
 
 
 @jax.tree_util.register_dataclass
@@ -132,8 +133,10 @@ class Objective:
         """Cholesky factors (K, D, D) of the best covariances within the structure, those held as they are."""
         # The others take part with so little that nothing they share with these can notice.
         free, identity = self.is_free(), jnp.eye(scatters.shape[-1])[None]
+        # Distinct eigenvalues, or the eigenvectors would have no derivatives.
+        filler = _NEXT_TO_NOTHING * jnp.diag(jnp.arange(1.0, scatters.shape[-1] + 1))
         counts = jnp.where(free, counts, _NEXT_TO_NOTHING)
-        scatters = jnp.where(free[:, None, None], scatters, _NEXT_TO_NOTHING * identity)
+        scatters = jnp.where(free[:, None, None], scatters, filler[None])
         near = None if near is None else jnp.where(free[:, None, None], near, identity)
         factors = jnp.linalg.cholesky(self.structure.estimate(counts, scatters, near))
         if self.fixed is not None:

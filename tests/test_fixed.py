@@ -176,6 +176,33 @@ def test_tied_covariance_of_the_free_components_ignores_the_held_one(faithful):
     np.testing.assert_allclose(fit.mixture.covariances[1], HELD_COVARIANCE, rtol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["VEV", "EVE", *(pytest.param(code, marks=pytest.mark.slow) for code in ("EEE", "VEE", "VVE", "EEV", "EVV"))],
+)
+def test_structure_of_a_single_free_component_ties_it_to_nothing(faithful, code):
+    """So the fit and its errors are those of VVV, though each structure gets there by its own derivatives."""
+    arguments = {"fixed": {"covariances": {1: HELD_COVARIANCE}}, "start": (faithful.values[:, 0] > 3).astype(int)}
+    fit, free = (bg.fit_em(faithful, 2, covariance_type=c, tol=1e-12, **arguments) for c in (code, "VVV"))
+    assert fit.n_parameters == free.n_parameters == 1 + 4 + 3
+    np.testing.assert_allclose(fit.log_likelihood, free.log_likelihood, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(fit.mixture.covariances, free.mixture.covariances, rtol=1e-5)
+    for name, errors in free.standard_errors.items():
+        np.testing.assert_allclose(fit.standard_errors[name], errors, rtol=1e-4, atol=1e-12, err_msg=name)
+
+
+def test_errors_of_a_covariance_that_two_of_three_share(faithful):
+    """With all labels known a Wishart covariance's, of as many points as the two components have."""
+    x = faithful.values
+    labels = np.digitize(x[:, 0], [2.5, 4.2])
+    fit = bg.fit_em(x, 3, covariance_type="tied", labels=labels, fixed={"covariances": {1: HELD_COVARIANCE}})
+    shared, n_points = fit.mixture.covariances[0], (labels != 1).sum()
+    variances = np.diag(shared)
+    expected = np.sqrt((np.outer(variances, variances) + shared**2) / n_points)
+    np.testing.assert_allclose(fit.standard_errors["covariances"][[0, 2]], [expected, expected], rtol=1e-8)
+    assert not fit.standard_errors["covariances"][1].any()
+
+
 def test_scatter_about_a_held_mean_is_that_about_this_mean(faithful):
     x = faithful.values
     fit = bg.fit_em(x, 1, fixed={"means": {0: HELD_MEAN}})

@@ -198,6 +198,36 @@ def test_standard_errors_are_those_of_the_posterior(faithful):
     np.testing.assert_allclose(fit.standard_errors["means"][0], fit.mixture.scales[0] / np.sqrt(372), rtol=1e-9)
 
 
+def test_standard_errors_are_the_curvature_of_the_posterior(faithful):
+    """By second differences of the written out density, in one feature, where the prior counts for something."""
+    x = faithful.values[:, 1:]
+    prior = bg.ConjugatePrior(mean_shrinkage=5.0, degrees_of_freedom=8.0, concentration=4.0)
+    fit = bg.fit_em(x, 2, prior=prior, tol=1e-12)
+    density = Density(x, "VVV", 2, kappa=5.0, nu=8.0, alpha=4.0)
+    # In one feature the default scale is the variance over K squared.
+    np.testing.assert_allclose(density.scale, [[x.var(ddof=1) / 4]], rtol=1e-12)
+
+    def gathered(values):
+        return np.concatenate([values["weights"][:1], values["means"].ravel(), values["covariances"].ravel()])
+
+    def curvature(function):
+        at, moves = gathered({name: getattr(fit.mixture, name) for name in fit.standard_errors}), np.diag(steps)
+
+        def of(theta):
+            return function(np.array([theta[0], 1 - theta[0]]), theta[1:3, None], theta[3:, None, None])
+
+        signs = [(a, b) for a in (1, -1) for b in (1, -1)]
+        four = [[[a * b * of(at + a * one + b * other) for a, b in signs] for other in moves] for one in moves]
+        return -np.sum(four, -1) / 4 / np.outer(steps, steps)
+
+    # Steps of a hundredth of a standard error: 1e-4 nats, known to 1e-12, and a truncation of (1e-2)^2.
+    steps = gathered(fit.standard_errors) * 1e-2
+    expected = np.sqrt(np.diag(np.linalg.inv(curvature(density.posterior))))
+    np.testing.assert_allclose(steps * 100, expected, rtol=1e-3)
+    of_likelihood = np.sqrt(np.diag(np.linalg.inv(curvature(density.likelihood))))
+    assert np.abs(of_likelihood / expected - 1).max() > 0.01
+
+
 # What every mode must satisfy
 
 

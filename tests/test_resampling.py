@@ -57,9 +57,16 @@ def test_resampling_keeps_the_weight_of_all_and_the_mean_of_each():
         weights = resampling._resample(np.random.default_rng(0), sample_weight, 20_000, kind)
         np.testing.assert_allclose(weights.sum(1), 8, rtol=1e-12)
         assert (weights[:, 0] == 0).all()
-        # Means of 20 000 with sds below 5, to 5 standard errors.
-        assert np.abs(weights.mean(0) - sample_weight).max() < 5 * 5 / np.sqrt(20_000)
     assert (resampling._resample(np.random.default_rng(0), sample_weight, 9, "rows") % 1 == 0).all()
+
+
+def test_every_row_is_drawn_as_often_as_it_weighs():
+    sample_weight = np.random.default_rng(1).integers(0, 4, 100).astype(float)
+    for kind in ("rows", "weights"):
+        weights = resampling._resample(np.random.default_rng(2), sample_weight, 20_000, kind)
+        # Sds are at most 3, means are of 20 000, and the largest of 100 is within 5 standard errors; exponentials with
+        # their sum divided out have means that are lower by a part in 100 where the weight is large.
+        assert np.abs(weights.mean(0) - sample_weight).max() < 5 * 3 / np.sqrt(20_000) + 0.05 * (kind == "weights")
 
 
 def test_intervals_are_quantiles_of_the_replicates(by_kind):
