@@ -28,6 +28,13 @@ def checked_types(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_programs_at_a_time() -> Iterator[None]:
+    """Each compiled program holds memory maps, of which a process may have 65 530: the suite compiles too many."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def faithful() -> bg.Table:
     """Old Faithful, 272 x 2."""
