@@ -231,9 +231,10 @@ def test_fit_of_an_affine_image_is_the_image_of_the_fit(faithful, faithful_mle, 
     np.testing.assert_allclose(image.responsibilities(), original.responsibilities()[:, order], **close)
     gain = -272 * np.log(np.abs(np.linalg.det(matrix)))
     np.testing.assert_allclose(image.path, original.path + gain, rtol=0, atol=1e-7)
-    # The random starts are mapped along with the data: each of them ends where it did.
-    random = fit_em(x, 2).start_log_likelihoods
-    np.testing.assert_allclose(random, faithful_mle.start_log_likelihoods + gain, rtol=0, atol=1e-6)
+    # The random starts are mapped along with the data: each of them ends where it did. (Starts that split what these
+    # have found do so in a random direction, which a rotation of the whitened data does not turn.)
+    random = fit_em(x, 2, n_starts=32).start_log_likelihoods
+    np.testing.assert_allclose(random, faithful_mle.start_log_likelihoods[:32] + gain, rtol=0, atol=1e-6)
 
 
 def test_same_seed_gives_the_same_fit_bit_for_bit(faithful, faithful_mle):
