@@ -112,6 +112,7 @@ def expected_statistics(
     With `hard` assignment the classification likelihood, in which labels are maximised over rather than summed out.
     """
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
+    eta = lax.optimization_barrier(eta)
     block_statistics = partial(_thin_block if points.shape[1] <= 2 else _wide_block, eta, assignment=assignment)
 
     def add_block(number: Any, total: Any) -> Any:
@@ -183,7 +184,7 @@ def _block_size(n_points: int, n_features: int) -> int:
     if n_points < 2 * largest:
         return padded_length(n_points)
     # A last block of the largest size would be mostly padding.
-    return largest if n_points >= 16 * largest else 64 * (largest // 256 | 1)
+    return largest if n_points >= 6 * largest else 64 * (largest // 256 | 1)
 
 
 def _block_count(n_used: int) -> int:
