@@ -50,7 +50,7 @@ def seconds(function) -> float:
 
 
 def restarts() -> dict[str, object]:
-    """Twenty starts to the optimum, against scikit-learn with n_init=20."""
+    """Twenty starts to the optimum, against scikit-learn with n_init=20 and its own looser tolerance."""
     x = clusters(50_000, 8, 6, apart=1.0, seed=0)
     fits = {}
 
@@ -58,10 +58,10 @@ def restarts() -> dict[str, object]:
         fits["ours"] = bg.fit_em(x, 6, n_starts=20)
 
     def theirs():
-        fits["theirs"] = GaussianMixture(6, n_init=20, tol=1e-7, max_iter=1000, reg_covar=0.0, random_state=0).fit(x)
+        fits["theirs"] = GaussianMixture(6, n_init=20, reg_covar=0.0, random_state=0).fit(x)
 
     ours()
-    turns = [(seconds(ours), seconds(theirs)) for _ in range(3)]
+    turns = [(seconds(ours), seconds(theirs)) for _ in range(2)]
     mine, peer = np.median(turns, axis=0)
     values = fits["ours"].log_likelihood, float(fits["theirs"].score(x)) * len(x)
     return {"seconds": mine, "scikit_learn": peer, "ratio": peer / mine, "log_likelihoods": values}
@@ -131,7 +131,7 @@ def main() -> None:
     for category in (ConvergenceWarning, bg.FitWarning):
         warnings.simplefilter("ignore", category)
     record: dict[str, object] = {}
-    for measure in (restarts, acceleration, resampling, selection, compilations, memory):
+    for measure in (resampling, compilations, memory, acceleration, selection, restarts):
         record[measure.__name__] = measure()
         print(measure.__name__, record[measure.__name__], flush=True)
     if options.json:
