@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 
 from . import kernel
 from .collapse import narrowest_scales
+from .linalg import invert_tril
 from .mixture import Mixture
 from .objective import Objective
 
@@ -229,7 +230,8 @@ def _extrapolate(run: Run, residual: Float[Array, "K F"], n_past: Array) -> Floa
     gram = jnp.einsum("skf,tkf->st", changes * weights[None], changes)
     target = jnp.einsum("skf,kf->s", changes * weights[None], residual)
     ridge = _RIDGE * jnp.trace(gram) + np.finfo(gram.dtype).tiny
-    shares = jnp.linalg.solve(gram + ridge * jnp.eye(_MEMORY), target)
+    whitening = invert_tril(jnp.linalg.cholesky(gram + ridge * jnp.eye(_MEMORY)))
+    shares = whitening.T @ (whitening @ target)
     return residual - jnp.tensordot(shares, inputs + changes, 1)
 
 
