@@ -25,6 +25,18 @@ def positive_integer(name: str, value: Any) -> int:
     return number
 
 
+def finite_numbers(name: str, value: Any, shape: tuple[int, ...], remedy: str) -> np.ndarray:
+    """`value` as finite float64 numbers of a given shape."""
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.shape != shape or not np.isfinite(numbers).all():
+        found = f"{name} is {value!r}.".replace("\n", " ")
+        raise ArgumentError(found, f"finite numbers of shape {shape}", remedy)
+    return numbers
+
+
 def seed_integer(value: Any) -> int:
     """`value` as an int of at least 0: what random number generators are seeded with."""
     try:

@@ -196,15 +196,12 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
     stretch = _stretch(run.score / score, residual, long_step, n_past, slow)
     remaining = jnp.where(score <= _rounding(value), 0.0, score * stretch)
     status = jnp.where(rejected, _RUNNING, _status(run, value, gain, score, remaining, plain, objective, rule))
-    go_bold = (
-        accelerating & (run.n_steps + 1 < rule.max_steps) & (_smallest_scale(bold, objective) > rule.smallest_scale)
-    )
-    following = jax.tree.map(partial(jnp.where, go_bold), bold, plain)
-    move = status == _RUNNING
-    slot = n_past % _MEMORY
+    sound = _smallest_scale(bold, objective) > rule.smallest_scale
+    go_bold = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
+    move, slot = status == _RUNNING, n_past % _MEMORY
     accepted_value = jnp.where(rejected, run.value, value)
     return Run(
-        mixture=jax.tree.map(partial(jnp.where, move), following, run.mixture),
+        mixture=_choose(move, _choose(go_bold, bold, plain), run.mixture),
         statistics=jnp.where(go_bold, run.statistics + long_step, statistics),
         bold=go_bold,
         fallback=statistics,
@@ -218,6 +215,10 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
         past_residuals=run.past_residuals.at[slot].set(residual),
         n_past=jnp.where(rejected | (run.n_steps == 0), 0, n_past + 1),
     )
+
+
+def _choose(first: Array, one: Mixture, other: Mixture) -> Mixture:
+    return jax.tree.map(partial(jnp.where, first), one, other)
 
 
 def _extrapolate(run: Run, residual: Float[Array, "K F"], n_past: Array) -> Float[Array, "K F"]:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .arguments import finite_numbers
 from .covariance import Structure
 from .errors import ArgumentError
 from .linalg import invert_tril, log_diagonal
@@ -180,14 +181,5 @@ def _check_number(name: str, value: Any, *, least: float) -> None:
 
 
 def _numbers(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        numbers = np.array(np.nan)
-    if numbers.shape != shape or not np.isfinite(numbers).all():
-        raise ArgumentError(
-            f"{name} of the ConjugatePrior is {value!r}.".replace("\n", " "),
-            f"finite numbers of shape {shape}",
-            "It is in the units of the data; leave it out for mclust's default.",
-        )
-    return numbers
+    remedy = "It is in the units of the data; leave it out for mclust's default."
+    return finite_numbers(f"{name} of the ConjugatePrior", value, shape, remedy)

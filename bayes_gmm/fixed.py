@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arguments import finite_numbers
 from .errors import ArgumentError
 from .mixture import Mixture
 from .scaling import Scaling
@@ -122,17 +123,8 @@ def _is_number_below(n_components: int, component: Any) -> bool:
 
 
 def _numbers(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        numbers = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
-        numbers = np.array(np.nan)
-    if numbers.shape != shape or not np.isfinite(numbers).all():
-        raise ArgumentError(
-            f"fixed[{name}] is {given!r}.".replace("\n", " "),
-            f"finite numbers of shape {shape}",
-            "Hold single components by a mapping from component to value.",
-        )
-    return numbers
+    remedy = "Hold single components by a mapping from component to value."
+    return finite_numbers(f"fixed[{name}]", given, shape, remedy)
 
 
 def _check_held_weights(held: np.ndarray, n_components: int) -> None:
