@@ -19,6 +19,7 @@ from .information_theory import (
     entropy_bounds as entropy_bounds,
     kl_divergence as kl_divergence,
 )
+from .laplace_fit import LaplaceFit as LaplaceFit, fit_laplace as fit_laplace
 from .likelihood_ratio import (
     LikelihoodRatioTest as LikelihoodRatioTest,
     likelihood_ratio_test as likelihood_ratio_test,
@@ -26,10 +27,11 @@ from .likelihood_ratio import (
 from .mixture import Mixture as Mixture
 from .numpyro_model import model as model
 from .plots import plot_ellipses as plot_ellipses
-from .posterior import Posterior as Posterior, fit_nuts as fit_nuts
+from .posterior import Posterior as Posterior
 from .prior import Prior as Prior
 from .profile_likelihood import profile_interval as profile_interval
 from .resampling import Bootstrap as Bootstrap, bootstrap as bootstrap
+from .sampling import fit_nuts as fit_nuts
 from .selection import Selection as Selection, select_em as select_em
 from .stochastic_em import fit_stream as fit_stream
 from .stratified import Estimate as Estimate

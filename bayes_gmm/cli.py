@@ -70,7 +70,7 @@ def _fit(options: argparse.Namespace) -> None:
     from .comparison import compare
     from .em import fit_em
     from .plots import plot_ellipses
-    from .posterior import fit_nuts
+    from .sampling import fit_nuts
 
     mle = fit_em(table, options.components, n_starts=options.starts, seed=options.seed).check()
     posterior = fit_nuts(

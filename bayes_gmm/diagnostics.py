@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import arviz as az
 import numpy as np
+from arviz_stats.base import array_stats
 
+from .explanations import Explanation
 from .relabel import Relabelling
 
 LARGEST_RHAT = 1.01
@@ -61,8 +63,14 @@ class Verdict:
         return "\n".join([head, *(f"  - {line}" for line in (*self.reasons, *self.notes))])
 
 
-def judge(tree: Any, relabelling: Relabelling, *, notes: tuple[str, ...] = ()) -> Verdict:
-    """Judge the draws of a tree (groups invariants, posterior, sample_stats) and of its relabelling."""
+def judge(
+    tree: Any,
+    relabelling: Relabelling,
+    *,
+    explanations: tuple[Explanation, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Verdict:
+    """Judge the draws of a tree (groups invariants, posterior, sample_stats), their explanations and relabelling."""
     max_rhat, min_ess = {}, {}
     for group in ("invariants", "posterior"):
         dataset = tree[group].to_dataset()
@@ -72,7 +80,7 @@ def judge(tree: Any, relabelling: Relabelling, *, notes: tuple[str, ...] = ()) -
     stats = tree["sample_stats"]
     found = [
         *_frozen_chains(stats["lp"].values),
-        *_disagreement(max_rhat),
+        *_disagreement(max_rhat, explanations),
         *_too_few(min_ess),
         *_trajectories(stats),
         *_ambiguous(relabelling),
@@ -131,6 +139,15 @@ def leave_one_out(tree: Any) -> LeaveOneOut:
     return LeaveOneOut(float(loo.elpd), float(loo.se), float(loo.p), bad)
 
 
+def smooth_importance_weights(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
+    """Logarithms of normalised weights with their tail smoothed, and Pareto's k; infinite k when they do not differ."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # ArviZ warns of a large k, which is reported
+        log_weights, pareto_k = array_stats.psislw(log_ratios - log_ratios.max())
+    log_weights = np.asarray(log_weights) - np.logaddexp.reduce(log_weights)
+    return log_weights, float(pareto_k)
+
+
 def _varying(dataset: Any) -> dict[str, np.ndarray]:
     """Which entries are not the same in every draw: what the prior holds fixed has nothing to diagnose."""
     high, low = dataset.max(("chain", "draw")), dataset.min(("chain", "draw"))
@@ -154,14 +171,17 @@ def _frozen_chains(log_posterior: np.ndarray) -> Found:
     return [(VerdictStatus.BAD, f"Chain {which} never moved. Start again with another seed or a longer warm-up.")]
 
 
-def _disagreement(max_rhat: dict[str, float]) -> Found:
+def _disagreement(max_rhat: dict[str, float], explanations: tuple[Explanation, ...]) -> Found:
+    if len(explanations) > 1:
+        listed = "; ".join(map(str, explanations))
+        text = f"The chains found {len(explanations)} different explanations, which are not to be averaged: {listed}."
+        return [(VerdictStatus.BAD, text + " Look at each by itself, or use fewer components.")]
     if not max_rhat["invariants"] <= LARGEST_RHAT:
         return [
             (
                 VerdictStatus.BAD,
                 f"The chains disagree on quantities that no relabelling can change (R-hat "
-                f"{max_rhat['invariants']:.3f}): they found different explanations, or are too short. "
-                "Draw more samples; if it stays, do not average the chains.",
+                f"{max_rhat['invariants']:.3f}), though none stands apart: they are too short. Raise num_samples.",
             )
         ]
     if not max_rhat["posterior"] <= LARGEST_RHAT:

@@ -23,6 +23,8 @@ from .starts import split_starts, starting_mixtures, usual_number_of_starts
 _NO_LIMIT = 2**30
 _GENERATION = 32
 _CHEAP_POINTS = 2000
+_SAME_OPTIMUM = 1e-3
+_MOST_OPTIMA = 16
 
 
 def fit_em(
@@ -180,6 +182,7 @@ def fit_problem(problem: Problem, climbing: Climbing, n_slots: int | None = None
         path=runs.path[best, : runs.n_steps[best] + 1],
         start_log_likelihoods=runs.value,
         start_statuses=runs.status,
+        optima=_optima(runs, best),
         kernel_error=abs(float(runs.value[best] - log_priors[best]) - problem.objective_without_prior(mixture)),
         problem=problem,
     )
@@ -206,6 +209,16 @@ def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any
     constant = problem.sample_weight.sum() * problem.scaling.log_volume
     mixture = problem.scaling.to_data(jax.tree.map(lambda leaf: leaf[:, :K], runs.mixture))
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
+
+
+def _optima(runs: Run, best: int) -> Mixture:
+    """Converged runs with different values, best first."""
+    order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
+    kept: list[int] = [best]
+    for run in order:
+        if runs.status[run] == EMStatus.CONVERGED and all(abs(runs.value[kept] - runs.value[run]) > _SAME_OPTIMUM):
+            kept.append(int(run))
+    return jax.tree.map(lambda leaf: leaf[kept[:_MOST_OPTIMA]], runs.mixture)
 
 
 def _generations(n_starts: int) -> tuple[int, int]:

@@ -34,6 +34,9 @@ class EMFit:
         with hard assignment the classification log-likelihood; with a prior plus its log density, but for a constant.
     start_log_likelihoods, start_statuses
         Where each start (R,) ended, and how; a start that was left behind, where it was then.
+    optima
+        Distinct maxima that the starts reached, (M, ...) with the best first; at most sixteen, and `mixture` alone when no
+        start converged.
     kernel_error
         Absolute difference between the fast and the centred form of what was climbed, at `mixture`.
     problem
@@ -47,6 +50,7 @@ class EMFit:
     path: np.ndarray
     start_log_likelihoods: np.ndarray
     start_statuses: np.ndarray
+    optima: Mixture = field(repr=False)
     kernel_error: float
     problem: Problem = field(repr=False)
 

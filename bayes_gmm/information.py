@@ -10,7 +10,6 @@ there are free parameters: log odds of the free weights, free means, and directi
 move within their structure.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -34,19 +33,6 @@ REPORTED = ("weights", "means", "scales", "correlations", "covariances")
 """Properties of a mixture that have standard errors."""
 
 KINDS = ("information", "sandwich", "scores")
-
-_DIRECTIONS_AT_ONCE = 64
-
-
-def hessian(function: Callable[[Array], Array], at: Float[Array, " P"]) -> Float[Array, "P P"]:
-    """Matrix of second derivatives, a bounded number of directions at a time."""
-    gradient = jax.grad(function)
-
-    def along(direction: Array) -> Array:
-        return jax.jvp(gradient, (at,), (direction,))[1]
-
-    rows = lax.map(along, jnp.eye(len(at)), batch_size=min(_DIRECTIONS_AT_ONCE, len(at)))
-    return (rows + rows.T) / 2
 
 
 @in_float64
@@ -179,7 +165,7 @@ def _derivatives(
         return kernel.log_likelihood(eta, objective.data) + (eta * objective.known).sum()
 
     eta = natural(origin)
-    slope, curvature = jax.grad(log_likelihood)(eta), hessian(log_likelihood, eta)
+    slope, curvature = jax.grad(log_likelihood)(eta), kernel.curvature(eta.reshape(unit.n_components, -1), objective.data).reshape(eta.size, -1)
     jacobian = jax.jacfwd(natural)(origin)
 
     def bent(theta: Array) -> Array:

@@ -140,6 +140,25 @@ def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return value, (statistics * tangents[0]).sum()
 
 
+def curvature(eta: Float[Array, "K F"], data: Blocks) -> Float[Array, "K F K F"]:
+    r"""Hessian of the log-likelihood: sum_n w_n (r_nk [k = l] - r_nk r_nl) phi(x_n) phi(x_n)', by matrix products."""
+    points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
+    size = eta.size
+
+    def add_block(number: Any, total: Array) -> Array:
+        phi = features(points[number])
+        shares = jax.nn.softmax(eta @ phi, axis=0)
+        weighted = shares * weights[number][None]
+        own = (weighted[:, None] * phi[None]) @ phi.T
+        scores = (shares[:, None] * phi[None]).reshape(size, -1)
+        between = (scores * weights[number][None]) @ scores.T
+        within = jnp.eye(len(eta))[:, None, :, None] * own[:, :, None, :]
+        return total + within.reshape(size, size) - between
+
+    total = lax.fori_loop(0, data.n_used, add_block, jnp.zeros((size, size)))
+    return total.reshape(*eta.shape, *eta.shape)
+
+
 def moments(statistics: Float[Array, "K F"], n_features: int) -> tuple[Array, Array, Array]:
     """Weighted counts (K,), means (K, D) and covariances (K, D, D) of statistics: the M-step's raw material."""
     counts, sums, squares = jnp.split(statistics, [1, 1 + n_features], axis=-1)

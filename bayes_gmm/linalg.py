@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -28,6 +29,18 @@ def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array,
         top = jnp.concatenate([upper, jnp.zeros_like(upper)], -1)
         inverse = jnp.concatenate([top, jnp.concatenate([corner, lower], -1)], -2)
     return inverse[..., 0, :n_rows, :n_rows]
+
+
+def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
+    """Lower triangular L with L L' = A, column by column, without LAPACK and its threads; NaN where A is not positive."""
+    rows = jnp.arange(len(matrix))
+
+    def eliminate(number: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        remaining, factor = state
+        column = jnp.where(rows >= number, remaining[:, number] / jnp.sqrt(remaining[number, number]), 0.0)
+        return remaining - column[:, None] * column[None], factor.at[:, number].set(column)
+
+    return lax.fori_loop(0, len(matrix), eliminate, (matrix, jnp.zeros_like(matrix)))[1]
 
 
 def log_diagonal(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array, "*batch"]:

@@ -13,14 +13,16 @@ from jaxtyping import Array, Float
 from . import kernel
 from .errors import ArgumentError
 from .kernel import Blocks
-from .prior import Prior, Sites, assemble, constrain, free
+from .prior import Prior
 from .scaling import Scaling
+from .sites import Sites, assemble, constrain, free
 
 
 def model(
     x: Any = None,
     n_components: int | None = None,
     *,
+    covariance_type: str = "full",
     prior: Prior | None = None,
     n_points: int | None = None,
 ) -> None:
@@ -32,6 +34,8 @@ def model(
         Data; None to draw `n_points` from the model.
     n_components
         Number of Gaussians.
+    covariance_type
+        "full", "tied", "diag", "spherical", "EEI" or "EII"; what components share is sampled once (`sites`).
     prior
         Prior in data units; what it leaves out is filled from x.
     n_points
@@ -60,8 +64,8 @@ def model(
             "n_components, and x or n_points",
             "Call model(x, n_components), or model(None, n_components, prior=prior, n_points=100) to simulate.",
         )
-    complete = prior if x is None else prior.for_data(x, n_components)
-    sites = complete.sites(n_components, complete.n_features if x is None else x.shape[1])
+    complete = prior if x is None else prior.for_data(x, n_components, covariance_type)
+    sites = complete.sites(n_components, complete.n_features if x is None else x.shape[1], covariance_type)
     mixture = assemble(_sample(sites, n_components))
     components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
     with numpyro.plate("point", n_points):
@@ -70,10 +74,16 @@ def model(
 
 def potential(coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling) -> Float[Array, ""]:
     """Minus the log posterior density of `model`, through the kernel; differentiates in one pass."""
+    eta, log_prior = natural_parameters(coordinates, sites, scaling)
+    return -(log_prior + kernel.log_likelihood(eta, data) - data.weights.sum() * scaling.log_volume)
+
+
+def natural_parameters(
+    coordinates: Float[Array, " P"], sites: Sites, scaling: Scaling
+) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+    """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
     values, log_prior = constrain(sites, coordinates)
-    eta = kernel.natural(scaling.to_unit(assemble(values)))
-    log_likelihood = kernel.log_likelihood(eta, data) - data.weights.sum() * scaling.log_volume
-    return -(log_prior + log_likelihood)
+    return kernel.natural(scaling.to_unit(assemble(values))), log_prior
 
 
 def _sample(sites: Sites, n_components: int) -> dict[str, Any]:
@@ -82,6 +92,7 @@ def _sample(sites: Sites, n_components: int) -> dict[str, Any]:
         if name == "weights":
             values[name] = numpyro.sample(name, sites[name])
         else:
-            with numpyro.plate("component", n_components):
+            n_rows = sites[name].batch_shape[0]
+            with numpyro.plate("component" if n_rows == n_components else "shared", n_rows):
                 values[name] = numpyro.sample(name, sites[name])
     return values

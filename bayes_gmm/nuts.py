@@ -1,34 +1,43 @@
 """The sampler: NumPyro's NUTS kernel in a compiled loop whose data are arguments.
 
 `numpyro.infer.MCMC` compiles anew at every run. Here the kernel is traced once for each shape, and one program of
-`CHUNK` transitions serves warm-up and sampling; between chunks Python shows progress and listens to Ctrl-C.
+at most `CHUNK` transitions serves warm-up and sampling; between calls of it Python shows progress, writes the
+checkpoint and listens to Ctrl-C. How many transitions a call makes is an argument, so that none is long.
 
 References
 ----------
 Hoffman and Gelman (2014), JMLR 15, 1593-1623; Phan, Pradhan and Jankowiak (2019), arXiv 1912.11554.
 """
 
+from collections.abc import Iterator
 from functools import partial
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import hmc
 from tqdm import tqdm
 
-from .laplace import Laplace, Target
+from .checkpoint import Checkpoint
+from .laplace import Laplace
+from .posterior_problem import Target
 
 CHUNK = 50
-"""Transitions for each call of the compiled program."""
+"""Most transitions for one call of the compiled program."""
+
+_STATE = "state "
+_SECONDS = 1.0
+"""Calls are kept about this short."""
 
 
 class Plan(NamedTuple):
     """What is fixed when the sampler is compiled."""
 
     num_warmup: int
-    adapt_metric: bool
-    dense: bool
+    adapt_metric: bool = False
     target_accept: float = 0.8
     max_tree_depth: int = 10
 
@@ -47,29 +56,47 @@ def sample(
     plan: Plan,
     *,
     num_samples: int,
-    num_chains: int,
     key: Array,
     progress: bool,
+    checkpoint: Checkpoint | None = None,
 ) -> Chains:
-    """Run chains from draws of the Gaussian around the mode, in the coordinates that make it standard normal."""
-    states = _start(target, around, jax.random.split(key, num_chains), plan)
+    """Run chains from draws of the Gaussians around modes (C, ...), each in coordinates that make its own standard."""
     total = plan.num_warmup + num_samples
     chunks: list[dict[str, np.ndarray]] = []
     interrupted = False
     with tqdm(total=total, desc="warm-up", unit=" transitions", disable=not progress, leave=False) as bar:
         try:
-            while CHUNK * len(chunks) < total:
-                states, chunk = _advance(target, around, states, plan)
-                chunks.append(jax.device_get(chunk))
-                _show(bar, chunks, plan, total)
+            for chunk in _chunks(target, around, plan, total, key, checkpoint):
+                chunks.append(chunk)
+                _show(bar, chunks, plan)
         except KeyboardInterrupt:
             interrupted = True
-            if CHUNK * len(chunks) <= plan.num_warmup:
+            if _length(chunks) <= plan.num_warmup:
                 raise
-    kept = {
-        name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup : total] for name in chunks[0]
-    }
+    kept = {name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup :] for name in chunks[0]}
     return Chains(kept.pop("coordinates"), kept, interrupted)
+
+
+def _chunks(
+    target: Target, around: Laplace, plan: Plan, total: int, key: Array, checkpoint: Checkpoint | None
+) -> Iterator[dict[str, np.ndarray]]:
+    """What is observed of the transitions, some at a time: first what the checkpoint holds, then new ones."""
+    states = _start(target, around, jax.random.split(key, len(around.mode)), plan)
+    done, length = 0, 1
+    for record in checkpoint.records if checkpoint else ():
+        states, chunk = _from_record(record, states)
+        done += _length([chunk])
+        yield chunk
+    while done < total:
+        length = min(length, CHUNK, total - done)
+        began = perf_counter()
+        states, observed = jax.device_get(_advance(target, around, states, length, plan))
+        chunk = {name: values[:, :length] for name, values in observed.items()}
+        if checkpoint:
+            checkpoint.append(_to_record(states, chunk))
+        yield chunk
+        done += length
+        length = max(1, int(length * _SECONDS / (perf_counter() - began)))
 
 
 def _kernel(target: Target, around: Laplace, key: Array, plan: Plan) -> tuple[Any, Any]:
@@ -80,7 +107,7 @@ def _kernel(target: Target, around: Laplace, key: Array, plan: Plan) -> tuple[An
         num_warmup=plan.num_warmup,
         step_size=0.5,
         adapt_mass_matrix=plan.adapt_metric,
-        dense_mass=plan.dense and plan.adapt_metric,
+        dense_mass=plan.adapt_metric,
         target_accept_prob=plan.target_accept,
         max_tree_depth=plan.max_tree_depth,
         model_args=(target, around),
@@ -94,36 +121,44 @@ def _standardised(target: Target, around: Laplace) -> Any:
 
 
 def _start(target: Target, around: Laplace, keys: Array, plan: Plan) -> Any:
-    """Chains at draws of the Gaussian; all at its centre when a draw fell where there is no density."""
-    states = _begin(target, around, keys, 1.0, plan)
-    if np.isfinite(states.potential_energy).all():
+    """Chains at draws of the Gaussians; at their centres those that fell where there is no density."""
+    states = jax.device_get(_begin(target, around, keys, np.ones(len(keys)), plan))
+    inside = np.isfinite(states.potential_energy)
+    if inside.all():
         return states
-    return _begin(target, around, keys, 0.0, plan)
+    return jax.device_get(_begin(target, around, keys, inside.astype(float), plan))
 
 
 @partial(jax.jit, static_argnames="plan")
-def _begin(target: Target, around: Laplace, keys: Array, spread: float | Array, plan: Plan) -> Any:
-    def one(key: Array) -> Any:
+def _begin(target: Target, around: Laplace, keys: Array, spread: Float[Array, " C"], plan: Plan) -> Any:
+    def one(around: Laplace, key: Array, spread: Array) -> Any:
         key_start, key_chain = jax.random.split(key)
         begin, _ = _kernel(target, around, key_chain, plan)
         return begin(spread * jax.random.normal(key_start, around.mode.shape))
 
-    return jax.vmap(one)(keys)
+    return jax.vmap(one)(around, keys, spread)
 
 
 @partial(jax.jit, static_argnames="plan")
-def _advance(target: Target, around: Laplace, states: Any, plan: Plan) -> tuple[Any, dict[str, Array]]:
-    def one(state: Any) -> tuple[Any, dict[str, Array]]:
+def _advance(
+    target: Target, around: Laplace, states: Any, length: int | Array, plan: Plan
+) -> tuple[Any, dict[str, Array]]:
+    """States after `length` transitions, and what was seen on the way, in the first places of (C, CHUNK, ...)."""
+
+    def one(around: Laplace, state: Any) -> tuple[Any, dict[str, Array]]:
         begin, transition = _kernel(target, around, state.rng_key, plan)
         jax.eval_shape(begin, state.z)  # sets the closure variables that `transition` reads
 
-        def step(state: Any, _: None) -> tuple[Any, dict[str, Array]]:
-            state = transition(state, (target, around))
-            return state, _observe(state, around)
+        def step(number: Array, carry: tuple[Any, dict[str, Array]]) -> tuple[Any, dict[str, Array]]:
+            state = transition(carry[0], (target, around))
+            seen = _observe(state, around)
+            return state, {name: values.at[number].set(seen[name]) for name, values in carry[1].items()}
 
-        return jax.lax.scan(step, state, None, length=CHUNK)
+        shapes = jax.eval_shape(partial(_observe, around=around), state)
+        nothing = {name: jnp.zeros((CHUNK, *seen.shape), seen.dtype) for name, seen in shapes.items()}
+        return jax.lax.fori_loop(0, length, step, (state, nothing))
 
-    return jax.vmap(one)(states)
+    return jax.vmap(one)(around, states)
 
 
 def _observe(state: Any, around: Laplace) -> dict[str, Float[Array, "..."]]:
@@ -138,10 +173,25 @@ def _observe(state: Any, around: Laplace) -> dict[str, Float[Array, "..."]]:
     }
 
 
-def _show(bar: Any, chunks: list[dict[str, np.ndarray]], plan: Plan, total: int) -> None:
-    done = min(CHUNK * len(chunks), total)
+def _to_record(states: Any, chunk: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    leaves = jax.tree.leaves(states)
+    return chunk | {f"{_STATE}{number}": np.asarray(leaf) for number, leaf in enumerate(leaves)}
+
+
+def _from_record(record: dict[str, np.ndarray], like: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    structure = jax.tree.structure(like)
+    leaves = [record[f"{_STATE}{number}"] for number in range(structure.num_leaves)]
+    return structure.unflatten(leaves), {name: part for name, part in record.items() if not name.startswith(_STATE)}
+
+
+def _length(chunks: list[dict[str, np.ndarray]]) -> int:
+    return sum(chunk["lp"].shape[1] for chunk in chunks)
+
+
+def _show(bar: Any, chunks: list[dict[str, np.ndarray]], plan: Plan) -> None:
+    done = _length(chunks)
     bar.set_description("warm-up" if done <= plan.num_warmup else "sampling")
-    after_warmup = chunks[plan.num_warmup // CHUNK :]
-    divergences = sum(int(chunk["diverging"].sum()) for chunk in after_warmup)
-    bar.set_postfix_str(f"{divergences} divergences, {chunks[-1]['n_steps'].mean():.0f} leapfrogs", refresh=False)
+    if done > plan.num_warmup:
+        divergences = np.concatenate([chunk["diverging"] for chunk in chunks], 1)[:, plan.num_warmup :].sum()
+        bar.set_postfix_str(f"{divergences} divergences, {chunks[-1]['n_steps'].mean():.0f} leapfrogs", refresh=False)
     bar.update(done - bar.n)

@@ -1,23 +1,20 @@
 """The prior: NumPyro distributions in data units, with defaults that take their scale from the data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
-from numpyro.distributions import biject_to, constraints
 
+from .compiled import in_float64
 from .errors import ArgumentError
 from .mixture import Mixture
-
-Sites = dict[str, Any]
-"""One entry for each parameter of the model: a distribution, or an array that holds the parameter fixed."""
+from .sites import Layout, Sites, assemble, build_sites, family, free, innermost
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Prior:
     r"""Prior of a Gaussian mixture, in data units.
 
@@ -26,12 +23,13 @@ class Prior:
 
     are the defaults, with the data's means m and standard deviations s. Inverse-gamma variances rule out the
     spike that a prior with mass at zero grows on tied data. A distribution replaces a default; a number or an array
-    holds the parameter at that value.
+    holds the parameter at that value. What the structure shares has one prior: tied scales have shape (1, D),
+    spherical ones (K, 1), with the mean variance in place of each column's.
 
     Attributes
     ----------
     weights
-        Distribution over the simplex, or K weights.
+        Distribution over the simplex, or for K = 2 a `Beta` of the first weight, or K weights.
     means
         Distribution of each coordinate (shapes broadcast to (K, D)) or of each mean vector, or values.
     scales, variances
@@ -48,7 +46,12 @@ class Prior:
     Examples
     --------
     >>> import numpyro.distributions as dist
-    >>> prior = Prior(means=dist.Normal(0.0, 2.0), scales=dist.LogNormal(-1.0, 1.0))
+    >>> Prior(weights=dist.Beta(5.0, 5.0), means=dist.Normal(0.0, 2.0), scales=dist.LogNormal(-1.0, 1.0))
+    Prior
+      weights       Beta(concentration1=5, concentration0=5)
+      means         Normal(loc=0, scale=2)
+      scales        LogNormal(loc=-1, scale=1)
+      correlations  the default
     """
 
     weights: Any = None
@@ -65,35 +68,44 @@ class Prior:
                 "Leave one of them out.",
             )
 
-    def for_data(self, x: Any, n_components: int) -> "Prior":
+    def for_data(self, x: Any, n_components: int, covariance_type: str = "full") -> "Prior":
         """Fill what was left out from the means and standard deviations of the columns of x (N, D)."""
         D = x.shape[1]
-        center, spread = x.mean(0), x.std(0)
-        of_components = (n_components, D)
-        ones = np.ones(of_components)
+        layout = Layout.of(n_components, D, covariance_type)
+        if self.correlations is not None and D > 1 and not layout.correlated:
+            raise ArgumentError(
+                f"The prior sets correlations, which covariance_type {covariance_type!r} does not have.",
+                'no prior of correlations, or covariance_type "full" or "tied"',
+                "Leave the correlations out.",
+            )
+        center, variances = x.mean(0), x.var(0)
+        own = np.ones((n_components, D))
         defaults: Sites = {
             "weights": dist.Dirichlet(np.ones(n_components)),
-            "means": dist.Normal(center * ones, 2 * spread * ones),
-            "correlations": dist.LKJCholesky(D, 2.0) if D > 1 else 0.0,
+            "means": dist.Normal(center * own, 2 * variances**0.5 * own),
+            "correlations": dist.LKJCholesky(D, 2.0) if layout.correlated else 0.0,
         }
         if self.scales is None:
             shrinkage = 0.5 * n_components ** (-2 / D)
-            defaults["variances"] = dist.InverseGamma(2 * ones, shrinkage * spread**2 * ones)
+            ones = np.ones(layout.n_scales)
+            typical = variances if layout.n_scales[1] == D else variances.mean()
+            defaults["variances"] = dist.InverseGamma(2 * ones, shrinkage * typical * ones)
         missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return replace(self, **missing)
 
-    def sites(self, n_components: int, n_features: int) -> Sites:
-        """One distribution with full shape, or one fixed array, for each parameter of the model."""
+    def sites(self, n_components: int, n_features: int, covariance_type: str = "full") -> Sites:
+        """One distribution with full shape, or one fixed array, for each parameter of the model.
+
+        Raises
+        ------
+        ArgumentError
+            When a part is missing, has a shape or values that the parameter cannot have, or there is no prior for the
+            structure.
+        """
         self._require_complete()
-        K, D = n_components, n_features
-        spread = "scales" if self.scales is not None else "variances"
-        correlations = self.correlations if D > 1 else 0.0
-        return {
-            "weights": _site("weights", self.weights, (), (K,), constraints.simplex),
-            "means": _site("means", self.means, (K,), (D,), constraints.real),
-            spread: _site(spread, getattr(self, spread), (K,), (D,), constraints.positive),
-            "correlation_tril": _correlation_site(correlations, K, D),
-        }
+        name = "scales" if self.scales is not None else "variances"
+        layout = Layout.of(n_components, n_features, covariance_type)
+        return build_sites(layout, self.weights, self.means, {name: getattr(self, name)}, self.correlations)
 
     @property
     def n_features(self) -> int:
@@ -109,6 +121,22 @@ class Prior:
             )
         return int(shape[-1])
 
+    def sample(
+        self, num_draws: int, n_components: int, n_features: int, *, covariance_type: str = "full", seed: int
+    ) -> Mixture:
+        """Draw mixtures (num_draws,) from a complete prior, in data units."""
+        return _sample_prior(self.sites(n_components, n_features, covariance_type), num_draws, seed)
+
+    def describe(self, columns: Sequence[str] | None = None) -> str:
+        """One line for each parameter, hyperparameters in data units, by column where they differ."""
+        parts = {name: getattr(self, name) for name in ("weights", "means", "scales", "variances", "correlations")}
+        unused = {"variances"} if self.variances is None else {"scales"}
+        shown = {name: _words(value, columns) for name, value in parts.items() if name not in unused}
+        return "\n".join(["Prior", *(f"  {name:13} {text}" for name, text in shown.items())])
+
+    def __repr__(self) -> str:
+        return self.describe()
+
     def _require_complete(self) -> None:
         spread = self.scales if self.scales is not None else self.variances
         if any(part is None for part in (self.weights, self.means, spread, self.correlations)):
@@ -119,115 +147,36 @@ class Prior:
             )
 
 
-def assemble(values: dict[str, Any]) -> Mixture:
-    """Mixture with the given weights, means, scales or variances, and correlation Cholesky factors."""
-    scales = values["scales"] if "scales" in values else jnp.sqrt(values["variances"])
-    return Mixture(
-        log_weights=jnp.log(values["weights"]),
-        means=values["means"],
-        scale_tril=scales[..., None] * values["correlation_tril"],
-    )
+@in_float64
+def _sample_prior(sites: Sites, num_draws: int, seed: int) -> Mixture:
+    keys = jax.random.split(jax.random.key(seed), len(free(sites)))
+    drawn = {name: site.sample(key, (num_draws,)) for key, (name, site) in zip(keys, free(sites).items(), strict=True)}
+    held = {name: np.broadcast_to(site, (num_draws, *site.shape)) for name, site in sites.items() if name not in drawn}
+    return assemble(drawn | held)
 
 
-def disassemble(mixture: Mixture, names: Any) -> dict[str, Any]:
-    """Values of the named sites at a mixture: the inverse of `assemble`."""
-    scales = mixture.scales
-    values = {
-        "weights": mixture.weights,
-        "means": mixture.means,
-        "scales": scales,
-        "variances": scales**2,
-        "correlation_tril": mixture.scale_tril / scales[..., None],
-    }
-    return {name: values[name] for name in names}
-
-
-def free(sites: Sites) -> Sites:
-    """The sites that have a distribution, in the order in which their coordinates are laid out."""
-    return {name: site for name, site in sorted(sites.items()) if isinstance(site, dist.Distribution)}
-
-
-def unconstrain(sites: Sites, values: dict[str, Any]) -> Float[Array, " P"]:
-    """Unconstrained coordinates of the free parameters, in one vector."""
-    coordinates = [biject_to(site.support).inv(values[name]) for name, site in free(sites).items()]
-    return jnp.concatenate([jnp.ravel(part) for part in coordinates])
-
-
-def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, Any], Float[Array, ""]]:
-    """Parameters at unconstrained coordinates and their log prior density, with the change of variables."""
-    values = {name: site for name, site in sites.items() if name not in free(sites)}
-    log_density, start = jnp.zeros(()), 0
-    for name, site in free(sites).items():
-        transform = biject_to(site.support)
-        shape = transform.inverse_shape(site.shape())
-        stop = start + int(np.prod(shape))
-        part = coordinates[start:stop].reshape(shape)
-        values[name] = transform(part)
-        jacobian = transform.log_abs_det_jacobian(part, values[name])
-        log_density += site.log_prob(values[name]).sum() + jacobian.sum()
-        start = stop
-    return values, log_density
-
-
-def as_arrays(sites: Sites) -> Sites:
-    """The same sites with every hyperparameter a float array, so that new values need no new compilation."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), sites)
-
-
-def _site(name: str, value: Any, batch: tuple[int, ...], event: tuple[int, ...], support: Any) -> Any:
+def _words(value: Any, columns: Sequence[str] | None) -> str:
+    """A distribution with its hyperparameters, or the value at which a parameter is held."""
+    if value is None:
+        return "the default"
     if not isinstance(value, dist.Distribution):
-        return _fixed(name, value, (*batch, *event), support)
-    if value.event_shape == event:
-        return _expand(name, value, batch)
-    if value.event_shape == ():
-        return _expand(name, value, (*batch, *event)).to_event(len(event))
-    raise _wrong_shape(name, value.batch_shape + value.event_shape, (*batch, *event))
+        return f"held at {_numbers(np.asarray(value))}"
+    base = innermost(value)
+    arguments = {name: np.asarray(getattr(base, name)) for name in base.arg_constraints}
+    return f"{family(value)}({', '.join(_argument(name, array, columns) for name, array in arguments.items())})"
 
 
-def _expand(name: str, distribution: Any, shape: tuple[int, ...]) -> Any:
-    try:
-        return distribution.expand(shape)
-    except ValueError:
-        raise _wrong_shape(name, distribution.batch_shape, shape) from None
+def _argument(name: str, values: np.ndarray, columns: Sequence[str] | None) -> str:
+    """Hyperparameter once where it is the same everywhere, once for each feature where components agree."""
+    if values.ndim == 0 or (values == values.flat[0]).all():
+        return f"{name}={values.flat[0]:.4g}"
+    if values.ndim == 2 and (values == values[:1]).all():
+        values = values[0]
+    return f"{name}={_numbers(values, columns)}"
 
 
-def _fixed(name: str, value: Any, shape: tuple[int, ...], support: Any) -> np.ndarray:
-    try:
-        array = np.broadcast_to(np.asarray(value, dtype=np.float64), shape)
-    except (TypeError, ValueError):
-        raise _wrong_shape(name, np.shape(value), shape) from None
-    if not np.all(support(array)):
-        raise ArgumentError(
-            f"The prior holds {name} at {array.tolist()}.",
-            f"values that are {type(support).__name__.strip('_').replace('_', ' ').lower()}",
-            "A number or an array holds a parameter fixed; give a NumPyro distribution to put a prior on it.",
-        )
-    return array
+def _numbers(values: np.ndarray, columns: Sequence[str] | None = None) -> str:
+    if values.ndim == 1 and columns is not None and len(columns) == len(values):
+        return f"[{', '.join(f'{column} {value:.4g}' for column, value in zip(columns, values, strict=True))}]"
+    return np.array2string(values, precision=4, separator=", ", threshold=20).replace("\n", "")
 
-
-def _correlation_site(value: Any, n_components: int, n_features: int) -> Any:
-    if isinstance(value, dist.Distribution):
-        event = (n_features, n_features)
-        if value.event_shape != event:
-            raise _wrong_shape("correlations", value.event_shape, event)
-        return _expand("correlations", value, (n_components,))
-    matrices = np.asarray(value, dtype=np.float64)
-    if matrices.ndim == 0:
-        matrices = np.where(np.eye(n_features, dtype=bool), 1.0, matrices)
-    shape = (n_components, n_features, n_features)
-    try:
-        return np.linalg.cholesky(_fixed("correlations", matrices, shape, constraints.real_matrix))
-    except np.linalg.LinAlgError:
-        raise ArgumentError(
-            f"The prior holds correlations at {matrices.tolist()}, which no data can have.",
-            "a positive definite correlation matrix",
-            "Correlations lie between -1 and 1, and one number for all of D features above -1 / (D - 1).",
-        ) from None
-
-
-def _wrong_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> ArgumentError:
-    return ArgumentError(
-        f"The prior of {name} has shape {found}.",
-        f"a shape that broadcasts to {expected}, components first and features last",
-        "Give one distribution for all, one for each feature, or one for each component and feature.",
-    )

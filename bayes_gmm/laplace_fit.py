@@ -1,0 +1,215 @@
+r"""The posterior without sampling: Gaussians around its modes, corrected by importance weights.
+
+.. math:: q(\theta) = \sum_m s_m N(\theta \mid \theta_m, H_m^{-1}), \qquad w_s \propto p(\theta_s, x) / q(\theta_s),
+
+in unconstrained coordinates. The weights are smoothed by a generalised Pareto distribution fitted to the largest, and
+its shape k says whether they can be trusted at all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import lgamma
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from .arguments import positive_integer, seed_integer
+from .compiled import in_float64
+from .diagnostics import smooth_importance_weights
+from .em_fit import EMFit
+from .linalg import LOG_2PI
+from .mixture import Mixture
+from .modes import Modes, find_modes
+from .posterior_problem import PosteriorProblem, Target, to_mixtures
+from .prior import Prior
+from .relabel import relabel
+from .sampling import pivot_of, starting_fit
+from .table import Table
+from .tree import parameters, parameters_dataset
+
+LARGEST_PARETO_K = 0.7
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LaplaceFit:
+    """Weighted draws from Gaussians around the modes of the posterior.
+
+    Attributes
+    ----------
+    draws
+        `Mixture` (S,) in data units, under the labels of the EM fit.
+    log_weights : (S,)
+        Logarithms of the smoothed importance weights, which sum to one.
+    pareto_k
+        Shape of the weights' tail: below 0.7 the weighted draws are the posterior, but for Monte Carlo error.
+    log_evidence
+        Logarithm of the marginal likelihood p(x), all K! labellings counted.
+    modes
+        The modes and the Gaussians around them.
+    problem
+        The data, the structure and the prior, every part filled in.
+    """
+
+    draws: Mixture
+    log_weights: np.ndarray = field(repr=False)
+    pareto_k: float
+    log_evidence: float
+    modes: Modes = field(repr=False)
+    problem: PosteriorProblem = field(repr=False)
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether Pareto's k is below 0.7 and the modes have proper Gaussians around them."""
+        return self.pareto_k < LARGEST_PARETO_K and self.modes.trustworthy
+
+    @property
+    def advice(self) -> str:
+        """What to do with the answer."""
+        if self.trustworthy:
+            return "The weighted draws are the posterior, but for Monte Carlo error."
+        if not self.modes.trustworthy:
+            return "No proper mode was found. Use fit_nuts."
+        return "The posterior is not close to its Gaussians, and the weights do not mend that. Use fit_nuts."
+
+    @property
+    def effective_sample_size(self) -> float:
+        """Number of equally weighted draws worth as much, 1 / sum w^2 (Kong 1992)."""
+        return float(np.exp(-np.logaddexp.reduce(2 * self.log_weights)))
+
+    def mean(self, function: Callable[[Mixture], Any]) -> Any:
+        """Posterior mean of a function of the batch of draws, such as `lambda draws: draws.means`."""
+        return np.tensordot(np.exp(self.log_weights), np.asarray(function(self.draws)), 1)
+
+    def sd(self, function: Callable[[Mixture], Any]) -> Any:
+        """Posterior standard deviation of a function of the batch of draws."""
+        center = self.mean(function)
+        return np.sqrt(self.mean(lambda draws: (np.asarray(function(draws)) - center) ** 2))
+
+    def resample(self, num_draws: int, *, seed: int = 0) -> Mixture:
+        """Mixtures (num_draws,) of equal weight, drawn with replacement by their weights."""
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(len(self.log_weights), num_draws, p=np.exp(self.log_weights))
+        return jax.tree.map(lambda leaf: leaf[chosen], self.draws)
+
+    @cached_property
+    def tree(self) -> xr.DataTree:
+        """As many draws of equal weight, as one chain in ArviZ's schema: group posterior."""
+        chain = jax.tree.map(lambda leaf: leaf[None], self.resample(len(self.log_weights)))
+        return xr.DataTree.from_dict({"posterior": parameters_dataset(chain, self.problem.table)})
+
+    def __repr__(self) -> str:
+        table: Table = self.problem.table
+        lines = [
+            f"LaplaceFit: {self.draws.n_components} components, {len(self.log_weights)} draws around "
+            f"{len(self.modes.share)} modes",
+            f"  Pareto k {self.pareto_k:.2f}, {self.effective_sample_size:.0f} effective draws, "
+            f"log evidence {self.log_evidence:.2f}",
+            f"  {self.advice}",
+        ]
+        for name in parameters(self.draws, table.columns):
+            mean = self.mean(lambda draws, name=name: parameters(draws, table.columns)[name])
+            sd = self.sd(lambda draws, name=name: parameters(draws, table.columns)[name])
+            lines.append(f"  {name:13} {_plus_minus(mean, sd)}")
+        return "\n".join(lines)
+
+
+def fit_laplace(
+    x: Any,
+    n_components: int,
+    *,
+    covariance_type: str = "full",
+    prior: Prior | None = None,
+    num_draws: int = 4000,
+    seed: int = 0,
+    start: EMFit | None = None,
+) -> LaplaceFit:
+    """Approximate the posterior by Gaussians around its modes, with importance weights that say how well.
+
+    Parameters
+    ----------
+    x : (N, D)
+        Table of numbers; rows are points.
+    n_components
+        Number of Gaussians K.
+    covariance_type
+        "full", "tied", "diag", "spherical", "EEI" or "EII".
+    prior
+        Prior in data units; the default takes its scale from the data (`Prior`).
+    num_draws
+        Draws from the approximation.
+    seed
+        Seed of everything random.
+    start
+        An EM fit of the same table; fitted when left out.
+
+    Raises
+    ------
+    DataError, ArgumentError
+        When the table or an argument cannot be used.
+
+    References
+    ----------
+    Tierney and Kadane (1986), doi 10.1080/01621459.1986.10478240; Pareto smoothing: Vehtari, Simpson, Gelman, Yao and
+    Gabry (2024), JMLR 25, 72.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> fit = bg.fit_laplace(bg.datasets.load("faithful"), n_components=2)
+    >>> fit.trustworthy
+    True
+    """
+    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
+    num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
+    mle = starting_fit(problem, start, seed)
+    modes, draws, log_ratios = _draw(problem, mle, num_draws, seed)
+    labelled = relabel(draws, pivot_of(problem, mle, modes), problem.table.values)
+    log_weights, pareto_k = smooth_importance_weights(log_ratios)
+    labellings = lgamma(problem.n_components + 1) if problem.exchangeable else 0.0
+    return LaplaceFit(
+        draws=draws.permute(labelled.permutations) if problem.exchangeable else draws,
+        log_weights=log_weights,
+        pareto_k=pareto_k,
+        log_evidence=float(np.logaddexp.reduce(log_ratios) - np.log(num_draws) + labellings),
+        modes=modes,
+        problem=problem,
+    )
+
+
+@in_float64
+def _draw(problem: PosteriorProblem, mle: EMFit, num_draws: int, seed: int) -> tuple[Modes, Mixture, Any]:
+    """Draws from the Gaussians, and the logarithms of posterior density over theirs."""
+    target = problem.target()
+    modes = find_modes(problem, target, mle)
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(modes.share), num_draws, p=modes.share)
+    noise = rng.standard_normal((num_draws, modes.around.mode.shape[1], 1))
+    coordinates = modes.around.mode[chosen] + (modes.around.factor[chosen] @ noise)[..., 0]
+    log_joint = -np.asarray(_potentials(coordinates, target))
+    log_ratios = np.where(np.isnan(log_joint), -np.inf, log_joint) - _log_proposal(modes, coordinates)
+    return modes, to_mixtures(coordinates, target.sites)[0], log_ratios
+
+
+@jax.jit
+def _potentials(coordinates: Any, target: Target) -> Any:
+    return jax.lax.map(target.potential, coordinates, batch_size=min(16, len(coordinates)))
+
+
+def _log_proposal(modes: Modes, coordinates: np.ndarray) -> np.ndarray:
+    """Log density of the mixture of Gaussians (S,)."""
+    inverse = np.linalg.inv(modes.around.factor)
+    whitened = (coordinates[None] - modes.around.mode[:, None]) @ inverse.mT
+    _, log_scale = np.linalg.slogdet(inverse)
+    with np.errstate(divide="ignore"):
+        log_shares = np.log(modes.share) + log_scale - 0.5 * coordinates.shape[1] * LOG_2PI
+    return np.asarray(np.logaddexp.reduce(log_shares[:, None] - 0.5 * (whitened**2).sum(-1), axis=0))
+
+
+def _plus_minus(mean: np.ndarray, sd: np.ndarray) -> str:
+    return "; ".join(
+        ", ".join(f"{m:.4g} +- {s:.2g}" for m, s in zip(np.atleast_1d(ms), np.atleast_1d(ss), strict=True))
+        for ms, ss in zip(mean, sd, strict=True)
+    )

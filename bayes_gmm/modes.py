@@ -1,0 +1,160 @@
+"""The modes of the posterior: where the chains start, each with the shape of its surroundings.
+
+The optima that EM found lead to modes by Newton's method. Each has a mass, by Laplace's approximation
+
+.. math:: \\log Z_m = \\log p(\\theta_m, x) + \\tfrac{P}{2} \\log 2\\pi - \\tfrac12 \\log |H_m|,
+
+and every mode with a share of the mass gets chains of its own, so that explanations are not missed because all
+chains began in one.
+"""
+
+import itertools
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from .compiled import in_float64
+from .em_fit import EMFit
+from .laplace import Laplace, laplace
+from .mixture import Mixture
+from .posterior_problem import PosteriorProblem, Target, to_coordinates, to_mixtures
+
+WORTH_A_CHAIN = 0.05
+"""A mode with a smaller share of the mass, by Laplace's approximation, gets no chain of its own."""
+
+WORTH_A_MENTION = 0.01
+"""Modes with a larger share of the mass that got no chain are mentioned."""
+
+_MARGIN = 20.0
+"""Nats below the best at which a climb is given up."""
+
+_FEW_STEPS = 10
+
+_SAME = 1e-3
+"""Nats within which two modes are one."""
+
+_MOST = 8
+_MOST_PERMUTED = 5
+_DRAWS_OF_PRIOR = 64
+
+
+class Modes(NamedTuple):
+    """Modes of the posterior, most mass first.
+
+    `around` are the Gaussians around them (M, ...), `mixtures` (M, ...) the modes in data units.
+    """
+
+    around: Laplace
+    mixtures: Mixture
+
+    @property
+    def share(self) -> np.ndarray:
+        """Share of the mass of each mode (M,)."""
+        log_mass = self.around.log_mass
+        mass = np.exp(log_mass - log_mass.max())
+        return mass / mass.sum()
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether these are modes, with proper Gaussians around them."""
+        return bool(self.around.trustworthy.all())
+
+    def allocate(self, num_chains: int) -> np.ndarray:
+        """Mode of each chain (C,): one for each mode with a share of the mass, the rest by the largest remainder."""
+        share = self.share[:num_chains]
+        own = share >= WORTH_A_CHAIN
+        own[0] = True
+        wanted = np.where(own, share / share[own].sum() * num_chains, 0.0)
+        chains = np.maximum(np.floor(wanted), own).astype(int)
+        while chains.sum() > num_chains:
+            chains[np.argmax(np.where(chains > 1, chains - wanted, -np.inf))] -= 1
+        while chains.sum() < num_chains:
+            chains[np.argmax(wanted - chains)] += 1
+        return np.repeat(np.arange(len(chains)), chains)
+
+
+@in_float64
+def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
+    """Climb from the optima of EM and from mixtures with one component fewer; keep the different modes."""
+    found = _climb(_starts(problem, target, mle), target)
+    if problem.n_components > 1:
+        best = to_mixtures(found[0].mode, target.sites)[0]
+        merged = _merged(jax.device_get(best), problem.table.values)
+        found = _climb([*_coordinates(merged, target), *(around.mode for around in found)], target)
+    kept = _distinct([around for around in found if around.trustworthy] or found[:1])
+    around = jax.tree.map(lambda *leaves: np.stack(leaves), *kept)
+    return Modes(around, to_mixtures(around.mode, target.sites)[0])
+
+
+def _starts(problem: PosteriorProblem, target: Target, mle: EMFit) -> list[Any]:
+    """Coordinates of EM's optima; of the best of some draws of the prior when those lie outside its support."""
+    optima = mle.optima if problem.exchangeable else _labellings(mle.mixture)
+    return _coordinates(optima, target) or _coordinates(problem.sample_prior(_DRAWS_OF_PRIOR, seed=0), target)
+
+
+def _coordinates(mixtures: Mixture, target: Target) -> list[Any]:
+    """Coordinates of the most probable of mixtures (M, ...), best first; none where none has a density."""
+    batch = [jax.tree.map(lambda leaf, m=m: leaf[m], mixtures) for m in range(len(mixtures.log_weights))]
+    starts = [to_coordinates(mixture, target.sites) for mixture in batch]
+    values = np.array([float(_potential(start, target)) for start in starts])
+    order = np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:_MOST]
+    return [starts[m] for m in order if np.isfinite(values[m])]
+
+
+def _climb(starts: list[Any], target: Target) -> list[Laplace]:
+    """Short climbs from all starts, then to the end from those that may lead to a mode with mass; best first."""
+    short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
+    lowest = min(around.potential for around in short)
+    promising = _distinct([around for around in short if around.potential - around.remaining < lowest + _MARGIN])
+    found = [jax.device_get(laplace(around.mode, target)) for around in promising]
+    return sorted(found, key=lambda around: around.potential)
+
+
+def _labellings(mixture: Mixture) -> Mixture:
+    """One mixture with its components in every order, or for many components in those that differ by one swap."""
+    K = mixture.n_components
+    if K <= _MOST_PERMUTED:
+        orders = np.array(list(itertools.permutations(range(K))))
+    else:
+        pairs = np.array(list(itertools.combinations(range(K), 2)))
+        orders = np.tile(np.arange(K), (len(pairs) + 1, 1))
+        rows = np.arange(len(pairs))[:, None]
+        orders[rows, pairs] = pairs[:, ::-1]
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(orders), *leaf.shape)), mixture).permute(orders)
+
+
+def _merged(mixture: Mixture, x: np.ndarray) -> Mixture:
+    """Mixtures with each pair of components made one, by moments, and the free one spread thinly over all points.
+
+    When there are more components than the data ask for, these lie near modes that no optimum of the likelihood shows.
+    """
+    pairs = list(itertools.combinations(range(mixture.n_components), 2))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(_merge(mixture, pair, x) for pair in pairs))
+
+
+def _merge(mixture: Mixture, pair: tuple[int, int], x: np.ndarray) -> Mixture:
+    kept, freed = pair
+    both = jax.tree.map(lambda leaf: leaf[list(pair)], mixture)
+    weights, means, covariances = mixture.weights * (1 - 1 / len(x)), mixture.means.copy(), mixture.covariances
+    weights[kept], weights[freed] = weights[list(pair)].sum(), 1 / len(x)
+    both = replace(both, log_weights=both.log_weights - np.logaddexp.reduce(both.log_weights))
+    means[kept], covariances[kept] = both.mean, both.covariance
+    means[freed], covariances[freed] = x.mean(0), np.cov(x, rowvar=False)
+    return Mixture.from_moments(weights, means, covariances)
+
+
+def _distinct(found: list[Laplace]) -> list[Laplace]:
+    """One of each kind, most mass first; another labelling of a mode has the same height."""
+    kept: list[Laplace] = []
+    for around in sorted(found, key=lambda around: -around.log_mass):
+        if all(abs(around.potential - other.potential) > _SAME for other in kept):
+            kept.append(around)
+    return kept
+
+
+@jax.jit
+def _potential(coordinates: Array, target: Target) -> Array:
+    return target.potential(coordinates)

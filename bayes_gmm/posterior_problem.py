@@ -1,0 +1,152 @@
+"""What a posterior is asked for, in data units, and the density that is sampled."""
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from . import kernel
+from .arguments import component_count
+from .covariance import Structure, find_structure
+from .errors import ArgumentError, FitWarning
+from .kernel import Blocks
+from .mixture import Mixture
+from .numpyro_model import natural_parameters, potential
+from .prior import Prior
+from .scaling import Scaling
+from .sites import Sites, as_arrays, assemble, constrain, disassemble, exchangeable, free, unconstrain
+from .table import Table, as_table
+from .ties import tie_warnings
+
+
+class Target(NamedTuple):
+    """All that the posterior density depends on: prior sites, data in unit coordinates, and those coordinates."""
+
+    sites: Sites
+    data: Blocks
+    scaling: Scaling
+
+    def potential(self, coordinates: Float[Array, " P"]) -> Float[Array, ""]:
+        """Minus the log posterior density at unconstrained coordinates."""
+        return potential(coordinates, self.sites, self.data, self.scaling)
+
+    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+        """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
+        return natural_parameters(coordinates, self.sites, self.scaling)
+
+    @property
+    def log_volume(self) -> Any:
+        """What the log-likelihood in unit coordinates exceeds that in data units by."""
+        return self.data.weights.sum() * self.scaling.log_volume
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PosteriorProblem:
+    """Data and prior.
+
+    Attributes
+    ----------
+    table
+        The data.
+    n_components
+        K.
+    covariance_type
+        As it was given.
+    prior
+        The prior, every part filled in.
+    """
+
+    table: Table
+    n_components: int
+    covariance_type: str
+    prior: Prior
+
+    @classmethod
+    def of(cls, x: Any, n_components: Any, *, covariance_type: Any, prior: Any) -> "PosteriorProblem":
+        """Check and convert what a user gives; warn of ties that the prior does not survive.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            When the table or an argument cannot be used.
+        """
+        table = as_table(x)
+        K = component_count(n_components, table)
+        if not (prior is None or isinstance(prior, Prior)):
+            raise ArgumentError(
+                f"prior is {prior!r}.", "a Prior", "Put NumPyro distributions into Prior(weights=, means=, scales=)."
+            )
+        complete = (prior or Prior()).for_data(table.values, K, covariance_type)
+        problem = cls(table=table, n_components=K, covariance_type=covariance_type, prior=complete)
+        problem._require_a_parameter()
+        for sentence in problem.tie_warnings:
+            warnings.warn(sentence, FitWarning, stacklevel=4)
+        return problem
+
+    @property
+    def structure(self) -> Structure:
+        """What the covariances have in common."""
+        return find_structure(self.covariance_type, self.table.n_features)
+
+    @cached_property
+    def sites(self) -> Sites:
+        """Distribution or fixed value of each parameter."""
+        return self.prior.sites(self.n_components, self.table.n_features, self.covariance_type)
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Map to unit coordinates, in which the data have the identity as covariance."""
+        return Scaling.whitening(self.table.values, np.ones(self.table.n_points))
+
+    @cached_property
+    def tie_warnings(self) -> list[str]:
+        """What tied data do to the posterior under this prior."""
+        return tie_warnings(self.sites, self.table)
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether the prior treats all components alike, so that labels mean nothing."""
+        return exchangeable(self.sites)
+
+    def sample_prior(self, num_draws: int, *, seed: int) -> Mixture:
+        """Mixtures (num_draws,) from the prior, in data units."""
+        K, D = self.n_components, self.table.n_features
+        return self.prior.sample(num_draws, K, D, covariance_type=self.covariance_type, seed=seed)
+
+    def target(self) -> Target:
+        """The density to sample; for use in a scoped float64."""
+        data = kernel.blocks(self.table.values, np.ones(self.table.n_points), self.scaling)
+        return Target(as_arrays(self.sites), data, self.scaling)
+
+    def _require_a_parameter(self) -> None:
+        if not free(self.sites):
+            raise ArgumentError(
+                "The prior holds every parameter, so that there is nothing to sample.",
+                "at least one parameter with a distribution",
+                "Evaluate the density of Mixture.from_moments(...) instead.",
+            )
+
+
+@jax.jit
+def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
+    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support."""
+    return unconstrain(sites, disassemble(mixture, sites))
+
+
+@jax.jit
+def to_mixtures(coordinates: Float[Array, "*batch P"], sites: Sites) -> tuple[Mixture, Float[Array, "*batch"]]:
+    """Mixtures in data units at unconstrained coordinates, and their log prior densities there."""
+    batch = coordinates.shape[:-1]
+
+    def one(part: Array) -> tuple[Mixture, Array]:
+        values, log_prior = constrain(sites, part)
+        return assemble(values), log_prior
+
+    flat = jax.vmap(one)(coordinates.reshape(-1, coordinates.shape[-1]))
+    return jax.tree.map(lambda leaf: jnp.reshape(leaf, (*batch, *leaf.shape[1:])), flat)
+

@@ -1,0 +1,234 @@
+"""The posterior by NUTS: EM and Newton find the modes, chains start in each that matters, draws are relabelled and judged."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from . import nuts
+from .arguments import positive_integer, seed_integer
+from .compiled import in_float64
+from .diagnostics import judge
+from .em import fit_em
+from .em_fit import EMFit
+from .errors import ArgumentError
+from .mixture import Mixture
+from .explanations import explain
+from .modes import WORTH_A_MENTION, Modes, find_modes
+from .posterior import Posterior
+from .posterior_problem import PosteriorProblem, to_mixtures
+from .predictive import log_densities
+from .prior import Prior
+from .relabel import Relabelling, relabel
+from .tree import posterior_tree
+
+LARGEST_POINTWISE = 2 * 10**7
+"""Most numbers, one for each draw and point, that are kept of the log-likelihood."""
+
+_ADAPTATION_WARMUP = 1000
+
+
+def fit_nuts(
+    x: Any,
+    n_components: int,
+    *,
+    covariance_type: str = "full",
+    prior: Prior | None = None,
+    num_warmup: int = 200,
+    num_samples: int = 1000,
+    num_chains: int = 4,
+    seed: int = 0,
+    start: EMFit | None = None,
+    progress: bool = True,
+) -> Posterior:
+    r"""Sample the posterior of a Gaussian mixture by NUTS, the labels summed out.
+
+    .. math:: p(\theta \mid x) \propto p(\theta) \prod_n \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)
+
+    Parameters
+    ----------
+    x : (N, D)
+        Table of numbers; rows are points. Column names become coordinates.
+    n_components
+        Number of Gaussians K.
+    covariance_type
+        "full", "tied", "diag", "spherical", "EEI" (diagonal, tied) or "EII" (spherical, tied).
+    prior
+        Prior in data units; the default takes its scale from the data (`Prior`).
+    num_warmup, num_samples
+        Transitions of each chain to tune the step size, and to keep.
+    num_chains
+        Chains, run side by side; each mode that holds a share of the mass gets chains of its own.
+    seed
+        Seed of everything random.
+    start
+        An EM fit of the same table, to start from and to take the labels from; fitted when left out.
+    progress
+        Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
+
+    Returns
+    -------
+    Posterior
+        A `FitWarning` is given where tied data and the prior leave no proper posterior.
+
+    Raises
+    ------
+    DataError, ArgumentError
+        When the table or an argument cannot be used.
+
+    References
+    ----------
+    Hoffman and Gelman (2014), JMLR 15, 1593-1623.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> posterior = bg.fit_nuts(bg.datasets.load("faithful"), n_components=2, progress=False)
+    >>> posterior.verdict.status.name
+    'GOOD'
+    """
+    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
+    run = Run.of(num_warmup, num_samples, num_chains, seed, progress)
+    mle = starting_fit(problem, start, run.seed)
+    sampled = _sample(problem, mle, run)
+    return _assemble(problem, mle, run, sampled)
+
+
+class Run(NamedTuple):
+    """Checked arguments that say how long and from what seed to sample."""
+
+    num_warmup: int
+    num_samples: int
+    num_chains: int
+    seed: int
+    progress: bool
+
+    @classmethod
+    def of(cls, num_warmup: Any, num_samples: Any, num_chains: Any, seed: Any, progress: Any) -> "Run":
+        """Check what a user gives."""
+        return cls(
+            positive_integer("num_warmup", num_warmup),
+            positive_integer("num_samples", num_samples),
+            positive_integer("num_chains", num_chains),
+            seed_integer(seed),
+            bool(progress),
+        )
+
+
+class Sampled(NamedTuple):
+    """What the sampler left: modes, mode of each chain, chains, mixtures in data units and their log-likelihoods."""
+
+    modes: Modes
+    began: np.ndarray
+    plan: nuts.Plan
+    chains: nuts.Chains
+    draws: Mixture
+    log_likelihood: np.ndarray
+
+
+def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
+    """EM's optima for the same data and structure: the given ones, or new ones."""
+    if start is None:
+        return fit_em(problem.table, problem.n_components, covariance_type=problem.covariance_type, seed=seed)
+    same = np.array_equal(start.table.values, problem.table.values) and start.structure == problem.structure
+    if start.mixture.n_components == problem.n_components and same:
+        return start
+    raise ArgumentError(
+        f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "
+        f"{start.table.n_points} points.",
+        f"an EM fit of the same table ({problem.table.n_points} points) with {problem.n_components} components of "
+        f"structure {problem.structure.name}",
+        "Leave start out, or fit it with fit_em(x, n_components, covariance_type=).",
+    )
+
+
+@in_float64
+def _sample(problem: PosteriorProblem, mle: EMFit, run: Run) -> Sampled:
+    target = problem.target()
+    modes = find_modes(problem, target, mle)
+    began = modes.allocate(run.num_chains)
+    around = jax.tree.map(lambda leaf: leaf[began], modes.around)
+    plan = _plan(modes, run.num_warmup)
+    key = jax.random.PRNGKey(run.seed)
+    chains = nuts.sample(target, around, plan, num_samples=run.num_samples, key=key, progress=run.progress)
+    draws, log_prior = to_mixtures(chains.coordinates, target.sites)
+    return Sampled(modes, began, plan, chains, draws, chains.statistics["lp"] - log_prior)
+
+
+def _plan(modes: Modes, num_warmup: int) -> nuts.Plan:
+    if modes.trustworthy:
+        return nuts.Plan(num_warmup)
+    return nuts.Plan(max(num_warmup, _ADAPTATION_WARMUP), adapt_metric=True)
+
+
+def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled) -> Posterior:
+    relabelling = _relabel(problem, mle, sampled)
+    draws = sampled.draws.permute(relabelling.permutations)
+    statistics = sampled.chains.statistics
+    tree = posterior_tree(
+        draws,
+        problem.table,
+        sample_stats=statistics | _depth(statistics["n_steps"], sampled.plan),
+        log_likelihood=sampled.log_likelihood,
+        pointwise=_pointwise(draws, problem),
+        attributes={"inference_library": "bayes_gmm", "seed": run.seed, "num_warmup": sampled.plan.num_warmup},
+    )
+    explanations = explain(tree, sampled.began, sampled.modes.share)
+    return Posterior(
+        draws=draws,
+        relabelling=relabelling,
+        tree=tree,
+        verdict=judge(tree, relabelling, explanations=explanations, notes=tuple(_notes(problem, sampled))),
+        explanations=explanations,
+        modes=sampled.modes,
+        mle=mle,
+        problem=problem,
+        interrupted=sampled.chains.interrupted,
+    )
+
+
+def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
+    """The mode with most mass, under the labels of the EM fit where that is finite."""
+    best = jax.tree.map(lambda leaf: leaf[:1], modes.mixtures)
+    if problem.exchangeable and np.isfinite(mle.mixture.scale_tril).all():
+        best = best.permute(relabel(best, mle.mixture, problem.table.values).permutations)
+    return jax.tree.map(lambda leaf: leaf[0], best)
+
+
+def _relabel(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Relabelling:
+    """Labels of the pivot; the prior's own where it tells the components apart."""
+    relabelling = relabel(sampled.draws, pivot_of(problem, mle, sampled.modes), problem.table.values)
+    if problem.exchangeable:
+        return relabelling
+    own = np.broadcast_to(np.arange(problem.n_components), relabelling.permutations.shape)
+    return relabelling._replace(permutations=own)
+
+
+def _pointwise(draws: Mixture, problem: PosteriorProblem) -> np.ndarray | None:
+    x = problem.table.values
+    if int(np.prod(draws.log_weights.shape[:-1])) * len(x) > LARGEST_POINTWISE:
+        return None
+    return log_densities(draws, x, problem.scaling)
+
+
+def _notes(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
+    yield from problem.tie_warnings
+    if sampled.plan.adapt_metric:
+        yield (
+            "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "
+            f"{sampled.plan.num_warmup} transitions."
+        )
+    if not problem.exchangeable:
+        yield "The prior tells the components apart, so the draws keep its labels and were not relabelled."
+    unseen = np.setdiff1d(np.flatnonzero(sampled.modes.share > WORTH_A_MENTION), sampled.began)
+    if unseen.size:
+        mass = sampled.modes.share[unseen].sum()
+        yield f"{unseen.size} other modes, with about {mass:.0%} of the mass by Laplace's approximation, got no chain."
+    if sampled.chains.interrupted:
+        yield f"Sampling was interrupted after {sampled.log_likelihood.shape[1]} draws of each chain."
+
+
+def _depth(n_steps: np.ndarray, plan: nuts.Plan) -> dict[str, np.ndarray]:
+    depth = np.log2(n_steps).astype(int) + 1
+    return {"tree_depth": depth, "reached_max_tree_depth": depth >= plan.max_tree_depth}
