@@ -34,7 +34,7 @@ FLOORS = {
     },
     "after inference": {
         *("resampling", "profile_likelihood", "likelihood_ratio", "selection"),
-        *("relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "scene"),
+        *("agreement", "relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "scene"),
     },
     "faces": {"plots", "cli"},
     "door": {"__init__", "__main__"},
