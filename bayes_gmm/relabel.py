@@ -84,10 +84,9 @@ def relabel(draws: Mixture, pivot: Mixture, x: np.ndarray, method: str = "respon
     --------
     >>> pivot = Mixture.from_moments([0.5, 0.5], [[-3.0], [3.0]], [[[1.0]], [[1.0]]])
     >>> x, _ = pivot.sample(100, seed=0)
-    >>> draws = pivot.permute([[0, 1], [1, 0], [1, 0]])
+    >>> draws = Mixture.from_moments([[0.5, 0.5]] * 2, [[[-2.9], [3.1]], [[3.1], [-2.9]]], [[[[1.0]]] * 2] * 2)
     >>> relabel(draws, pivot, x).permutations
     array([[0, 1],
-           [1, 0],
            [1, 0]])
     """
     _check_method(method)

@@ -21,6 +21,8 @@ FLOORS = {
         "linalg",
         "datasets",
         "batches",
+        "frames",
+        "checkpoint",
     },
     "the model": {
         *("moments", "conditional", "mixture", "stratified", "information_theory"),
