@@ -81,7 +81,6 @@ class Checkpoint:
             try:
                 _lock(file, path)
                 found = _begin(file, path, identifier) if _is_new(path, identifier) else _read(path, identifier)
-                file.truncate(found.end)
             except BaseException:
                 file.close()
                 raise
@@ -100,7 +99,7 @@ class Checkpoint:
         frame, checksum = framed(pack(record), self._checksum)
         with _writing(self._path):
             try:
-                self._file.truncate(self._end)  # what an append that failed may have left
+                self._file.truncate(self._end)  # what a killed run or a failed append may have left
                 _write(self._file, frame)
             except BaseException:
                 with suppress(OSError):
