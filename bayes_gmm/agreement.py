@@ -40,11 +40,14 @@ class DrawsAtPoints(NamedTuple):
     n_points: int
 
 
-def at_points(draws: Mixture, x: np.ndarray) -> DrawsAtPoints:
-    """Bring draws with leading axes (flattened to S) and points (N, D) to unit coordinates, and pad both."""
+def at_points(draws: Mixture, x: np.ndarray, scaling: Scaling | None = None) -> DrawsAtPoints:
+    """Bring draws with leading axes (flattened to S) and points (N, D) to unit coordinates, and pad both.
+
+    The unit coordinates are those of the points, unless others are given.
+    """
     n_batch = draws.log_weights.ndim - 1
     flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *leaf.shape[n_batch:])), draws)
-    n_draws, scaling = len(flat.log_weights), Scaling.whitening(x, np.ones(len(x)))
+    n_draws, scaling = len(flat.log_weights), scaling or Scaling.whitening(x, np.ones(len(x)))
     padded = jax.tree.map(partial(_pad, mode="edge"), scaling.to_unit(flat))
     return DrawsAtPoints(_naturals(padded), _pad(scaling.points_to_unit(x), mode="constant"), n_draws, len(x))
 

@@ -201,8 +201,9 @@ def _criteria(comparison: Comparison) -> list[str]:
             f"elpd_loo        {loo.elpd:.2f} +- {loo.standard_error:.2f} "
             f"({loo.effective_parameters:.1f} effective parameters{bad})"
         )
-    verdict = str(comparison.posterior.verdict).replace("\n", "\n" + 14 * " ")
-    return [*lines, f"draws           {verdict}", *comparison.notes]
+    verdict = comparison.posterior.verdict
+    reasons = [f"{'':16}- {sentence}" for sentence in verdict.sentences]
+    return [*lines, f"draws           {verdict.summary}", *reasons, *comparison.notes]
 
 
 def _tally(mle: EMFit) -> str:

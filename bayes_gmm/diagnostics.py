@@ -1,66 +1,25 @@
 """Can these draws be trusted? One verdict with reasons, label-invariant quantities first."""
 
 import warnings
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import arviz as az
 import numpy as np
-from arviz_stats.base import array_stats
+from arviz_stats.base.array import array_stats
 
-from .explanations import Explanation
+from .explanations import Explanation, scalars
 from .relabel import Relabelling
+from .verdict import LARGEST_RHAT, SMALLEST_BFMI, SMALLEST_ESS, Verdict, VerdictStatus
 
-LARGEST_RHAT = 1.01
-SMALLEST_ESS = 400.0
-SMALLEST_BFMI = 0.3
+_TAILS = (0.05, 0.95)
+
 LARGEST_AMBIGUITY = 0.05
+"""Share of ambiguous draws above which a component's own numbers are doubted."""
 
-
-class VerdictStatus(IntEnum):
-    """How far a set of draws can be trusted."""
-
-    GOOD = 0
-    DOUBTFUL = 1
-    BAD = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Judgement of a set of draws.
-
-    Attributes
-    ----------
-    status
-        GOOD, DOUBTFUL or BAD: the worst of the reasons.
-    reasons
-        What was found wrong, each with advice; empty when nothing was.
-    notes
-        What the reader should know without it being wrong.
-    max_rhat, min_ess
-        Over the invariants and over the relabelled parameters.
-    n_divergent
-        Transitions that diverged, out of `n_draws`.
-
-    References
-    ----------
-    Vehtari et al. (2021), doi 10.1214/20-BA1221 (R-hat, ESS); Betancourt (2016), arXiv 1604.00695 (BFMI).
-    """
-
-    status: VerdictStatus
-    reasons: tuple[str, ...]
-    notes: tuple[str, ...]
-    max_rhat: dict[str, float]
-    min_ess: dict[str, float]
-    n_divergent: int
-    n_draws: int
-
-    def __str__(self) -> str:
-        rhat, ess = max(self.max_rhat.values()), min(self.min_ess.values())
-        head = f"{self.status.name}: R-hat at most {rhat:.4f}, ESS at least {ess:.0f}, "
-        head += f"{self.n_divergent} divergences in {self.n_draws} draws"
-        return "\n".join([head, *(f"  - {line}" for line in (*self.reasons, *self.notes))])
+HOPELESS_RHAT = 1.05
+"""Disagreement on invariants beyond which more draws are not all that is missing."""
 
 
 def judge(
@@ -71,12 +30,10 @@ def judge(
     notes: tuple[str, ...] = (),
 ) -> Verdict:
     """Judge the draws of a tree (groups invariants, posterior, sample_stats), their explanations and relabelling."""
-    max_rhat, min_ess = {}, {}
+    max_rhat, min_ess, max_mcse = {}, {}, {}
     for group in ("invariants", "posterior"):
-        dataset = tree[group].to_dataset()
-        diagnosed, varying = convergence(dataset), _varying(dataset)
-        max_rhat[group] = _extreme(diagnosed["r_hat"], varying, np.max)
-        min_ess[group] = min(_extreme(diagnosed[name], varying, np.min) for name in ("ess_bulk", "ess_tail"))
+        worst = _worst(np.concatenate(list(scalars(tree[group].to_dataset()))))
+        max_rhat[group], min_ess[group], max_mcse[group] = worst
     stats = tree["sample_stats"]
     found = [
         *_frozen_chains(stats["lp"].values),
@@ -91,34 +48,52 @@ def judge(
         notes=notes,
         max_rhat=max_rhat,
         min_ess=min_ess,
+        max_mcse=max_mcse,
         n_divergent=int(stats["diverging"].sum()),
+        n_deepest=int(stats["reached_max_tree_depth"].sum()),
+        min_bfmi=float(np.min(_bfmi(stats["energy"].values))),
         n_draws=int(stats["diverging"].size),
     )
-
-
-def convergence(dataset: Any) -> dict[str, Any]:
-    """R-hat and bulk and tail effective sample size of every variable of a dataset (chain, draw, ...)."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # a constant has no R-hat: it comes out as NaN and is judged as such
-        return {
-            "r_hat": az.rhat(dataset),
-            "ess_bulk": az.ess(dataset, method="bulk"),
-            "ess_tail": az.ess(dataset, method="tail"),
-        }
 
 
 def summary(dataset: Any, *, probability: float) -> dict[str, Any]:
     """Mean, sd, equal-tailed interval, R-hat and bulk ESS of every variable of a dataset."""
     interval = az.eti(dataset, prob=probability)
-    diagnosed = convergence(dataset)
+    with _quietly():
+        r_hat, ess = az.rhat(dataset), az.ess(dataset, method="bulk")
     return {
         "mean": dataset.mean(("chain", "draw")),
         "sd": dataset.std(("chain", "draw"), ddof=1),
         "lower": interval.sel(ci_bound="lower"),
         "upper": interval.sel(ci_bound="upper"),
-        "r_hat": diagnosed["r_hat"],
-        "ess": diagnosed["ess_bulk"],
+        "r_hat": r_hat,
+        "ess": ess,
     }
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """A constant has no R-hat: it comes out as NaN, of which ArviZ warns, and is judged as such."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _worst(values: np.ndarray) -> tuple[float, float, float]:
+    """Largest R-hat, smallest bulk or tail ESS, largest MCSE over sd, of quantities (Q, C, S) that vary.
+
+    What is the same in every draw, because the prior holds it, has nothing to diagnose. NaN when one of the others
+    is NaN or none varies, so that it cannot pass for good.
+    """
+    varying = np.ptp(values, axis=(1, 2)) > 1e-12 * np.abs(values).max((1, 2))
+    judged = values[varying | np.isnan(values).any((1, 2))]
+    if not len(judged):
+        return np.nan, np.nan, np.nan
+    with _quietly():
+        r_hat = array_stats.rhat(judged)
+        bulk, mean = array_stats.ess(judged, method="bulk"), array_stats.ess(judged, method="mean")
+        tail = array_stats.ess(judged, method="tail", prob=_TAILS)
+    return float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5)
 
 
 class LeaveOneOut(NamedTuple):
@@ -132,8 +107,7 @@ class LeaveOneOut(NamedTuple):
 
 def leave_one_out(tree: Any) -> LeaveOneOut:
     """PSIS-LOO of the marginal likelihood (Vehtari, Gelman and Gabry 2017, doi 10.1007/s11222-016-9696-4)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ArviZ warns of bad points; they are counted and reported
+    with _quietly():  # ArviZ warns of bad points, too; they are counted and reported
         loo = az.loo(tree, pointwise=True)
     bad = int((np.asarray(loo.pareto_k) > loo.good_k).sum())
     return LeaveOneOut(float(loo.elpd), float(loo.se), float(loo.p), bad)
@@ -141,23 +115,10 @@ def leave_one_out(tree: Any) -> LeaveOneOut:
 
 def smooth_importance_weights(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
     """Logarithms of normalised weights with their tail smoothed, and Pareto's k; infinite k when they do not differ."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # ArviZ warns of a large k, which is reported
+    with _quietly():
         log_weights, pareto_k = array_stats.psislw(log_ratios - log_ratios.max())
     log_weights = np.asarray(log_weights) - np.logaddexp.reduce(log_weights)
     return log_weights, float(pareto_k)
-
-
-def _varying(dataset: Any) -> dict[str, np.ndarray]:
-    """Which entries are not the same in every draw: what the prior holds fixed has nothing to diagnose."""
-    high, low = dataset.max(("chain", "draw")), dataset.min(("chain", "draw"))
-    return {name: ((high - low) > 1e-12 * abs(high))[name].values for name in dataset.data_vars}
-
-
-def _extreme(dataset: Any, varying: dict[str, np.ndarray], reduce: Any) -> float:
-    """Largest or smallest entry that varies; NaN when one is or none varies, so that it cannot pass for good."""
-    entries = [values.values[varying[name]].ravel() for name, values in dataset.data_vars.items()]
-    return float(reduce(np.concatenate(entries) if any(map(len, entries)) else np.array([np.nan])))
 
 
 Found = list[tuple[VerdictStatus, str]]
@@ -177,9 +138,10 @@ def _disagreement(max_rhat: dict[str, float], explanations: tuple[Explanation, .
         text = f"The chains found {len(explanations)} different explanations, which are not to be averaged: {listed}."
         return [(VerdictStatus.BAD, text + " Look at each by itself, or use fewer components.")]
     if not max_rhat["invariants"] <= LARGEST_RHAT:
+        status = VerdictStatus.DOUBTFUL if max_rhat["invariants"] <= HOPELESS_RHAT else VerdictStatus.BAD
         return [
             (
-                VerdictStatus.BAD,
+                status,
                 f"The chains disagree on quantities that no relabelling can change (R-hat "
                 f"{max_rhat['invariants']:.3f}), though none stands apart: they are too short. Raise num_samples.",
             )

@@ -35,8 +35,8 @@ class EMFit:
     start_log_likelihoods, start_statuses
         Where each start (R,) ended, and how; a start that was left behind, where it was then.
     optima
-        Distinct maxima that the starts reached, (M, ...) with the best first; at most sixteen, and `mixture` alone when no
-        start converged.
+        Distinct maxima that the starts reached, (M, ...), the best first, at most sixteen; where no start converged,
+        the end of the best.
     kernel_error
         Absolute difference between the fast and the centred form of what was climbed, at `mixture`.
     problem

@@ -1,5 +1,6 @@
 """Chains that found different explanations of the data, told apart by what no relabelling can change."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -74,9 +75,9 @@ def _explanation(tree: Any, chains: list[int], mode_of_chain: np.ndarray, mode_s
 
 
 def _distances(dataset: Any) -> np.ndarray:
-    """Largest difference of chain means over all invariants, (C, C), in units of the larger sd within the two chains."""
+    """Largest difference of chain means over all invariants, (C, C), in units of the larger of the two chains' sds."""
     largest = np.zeros((dataset.sizes["chain"],) * 2)
-    for values in _scalars(dataset):
+    for values in np.concatenate(list(scalars(dataset))):
         means, sds = values.mean(1), values.std(1)
         scale = np.maximum(sds[:, None], sds[None])
         difference = np.abs(means[:, None] - means[None])
@@ -86,10 +87,11 @@ def _distances(dataset: Any) -> np.ndarray:
     return largest
 
 
-def _scalars(dataset: Any) -> Iterator[np.ndarray]:
+def scalars(dataset: Any) -> Iterator[np.ndarray]:
+    """The entries of each variable, (Q, chain, draw)."""
     for variable in dataset.data_vars.values():
         values = variable.transpose("chain", "draw", ...).values
-        yield from np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0)
+        yield np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0)
 
 
 def _linked(distances: np.ndarray) -> list[list[int]]:
@@ -97,5 +99,5 @@ def _linked(distances: np.ndarray) -> list[list[int]]:
     groups: list[list[int]] = []
     for chain in range(len(distances)):
         near = [group for group in groups if (distances[chain, group] <= SEPARATED).any()]
-        groups = [group for group in groups if group not in near] + [sorted([chain, *sum(near, [])])]
+        groups = [group for group in groups if group not in near] + [sorted([chain, *itertools.chain(*near)])]
     return groups

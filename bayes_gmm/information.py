@@ -165,7 +165,10 @@ def _derivatives(
         return kernel.log_likelihood(eta, objective.data) + (eta * objective.known).sum()
 
     eta = natural(origin)
-    slope, curvature = jax.grad(log_likelihood)(eta), kernel.curvature(eta.reshape(unit.n_components, -1), objective.data).reshape(eta.size, -1)
+    slope, curvature = (
+        jax.grad(log_likelihood)(eta),
+        kernel.curvature(eta.reshape(unit.n_components, -1), objective.data).reshape(eta.size, -1),
+    )
     jacobian = jax.jacfwd(natural)(origin)
 
     def bent(theta: Array) -> Array:

@@ -15,8 +15,9 @@ from .posterior_problem import Target
 class Laplace(NamedTuple):
     """Gaussian approximation: coordinates = mode + factor @ standard normal.
 
-    `potential` is minus the log posterior density at the mode, `remaining` what Newton's model still promises to gain in nats (half the squared Newton decrement): zero at a
-    mode. `smallest_eigenvalue` of the Hessian, scaled to a unit diagonal, is positive at a mode.
+    `potential` is minus the log posterior density at the mode. `remaining` is what Newton's model still promises to
+    gain in nats (half the squared Newton decrement), zero at a mode. `damping` is what had to be added to the Hessian,
+    scaled to a unit diagonal, before it was positive definite: nothing at a mode.
     """
 
     mode: Any
@@ -67,7 +68,9 @@ def laplace(start: Float[Array, " P"], target: Target, most_steps: int | Array =
     def step(climb: _Climb) -> _Climb:
         here, direction = _quadratic(climb.coordinates, target)
         # A search from the mode itself would only wander in rounding errors.
-        moved = jnp.where((here.remaining > _ENOUGH) | (here.damping > 0), _line_search(here.mode, direction, target), here.mode)
+        moved = jnp.where(
+            (here.remaining > _ENOUGH) | (here.damping > 0), _line_search(here.mode, direction, target), here.mode
+        )
         return _Climb(moved, here, climb.n_steps + 1)
 
     return jax.lax.while_loop(unfinished, step, _Climb(start, nowhere, jnp.array(0))).last

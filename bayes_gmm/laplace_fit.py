@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import xarray as xr
 
 from .arguments import positive_integer, seed_integer
 from .compiled import in_float64
@@ -27,8 +26,7 @@ from .posterior_problem import PosteriorProblem, Target, to_mixtures
 from .prior import Prior
 from .relabel import relabel
 from .sampling import pivot_of, starting_fit
-from .table import Table
-from .tree import parameters, parameters_dataset
+from .tree import one_chain, parameters
 
 LARGEST_PARETO_K = 0.7
 
@@ -79,14 +77,19 @@ class LaplaceFit:
         """Number of equally weighted draws worth as much, 1 / sum w^2 (Kong 1992)."""
         return float(np.exp(-np.logaddexp.reduce(2 * self.log_weights)))
 
-    def mean(self, function: Callable[[Mixture], Any]) -> Any:
-        """Posterior mean of a function of the batch of draws, such as `lambda draws: draws.means`."""
-        return np.tensordot(np.exp(self.log_weights), np.asarray(function(self.draws)), 1)
+    def expectation(self, function: Callable[[Mixture], Any]) -> tuple[Any, Any]:
+        """Posterior mean and sd of a function of the batch of draws, such as `lambda draws: draws.means`."""
+        return self._moments(np.asarray(function(self.draws)))
 
-    def sd(self, function: Callable[[Mixture], Any]) -> Any:
-        """Posterior standard deviation of a function of the batch of draws."""
-        center = self.mean(function)
-        return np.sqrt(self.mean(lambda draws: (np.asarray(function(draws)) - center) ** 2))
+    def summary(self) -> dict[str, tuple[Any, Any]]:
+        """Posterior mean and sd of weights, means, scales and correlations."""
+        values = parameters(self.draws, self.problem.table.columns)
+        return {name: self._moments(part) for name, part in values.items()}
+
+    def _moments(self, values: np.ndarray) -> tuple[Any, Any]:
+        weights = np.exp(self.log_weights)
+        mean = np.tensordot(weights, values, 1)
+        return mean, np.sqrt(np.tensordot(weights, (values - mean) ** 2, 1))
 
     def resample(self, num_draws: int, *, seed: int = 0) -> Mixture:
         """Mixtures (num_draws,) of equal weight, drawn with replacement by their weights."""
@@ -95,13 +98,11 @@ class LaplaceFit:
         return jax.tree.map(lambda leaf: leaf[chosen], self.draws)
 
     @cached_property
-    def tree(self) -> xr.DataTree:
-        """As many draws of equal weight, as one chain in ArviZ's schema: group posterior."""
-        chain = jax.tree.map(lambda leaf: leaf[None], self.resample(len(self.log_weights)))
-        return xr.DataTree.from_dict({"posterior": parameters_dataset(chain, self.problem.table)})
+    def tree(self) -> Any:
+        """As many draws of equal weight, as one chain in an xarray DataTree of ArviZ's schema: group posterior."""
+        return one_chain(self.resample(len(self.log_weights)), self.problem.table)
 
     def __repr__(self) -> str:
-        table: Table = self.problem.table
         lines = [
             f"LaplaceFit: {self.draws.n_components} components, {len(self.log_weights)} draws around "
             f"{len(self.modes.share)} modes",
@@ -109,10 +110,8 @@ class LaplaceFit:
             f"log evidence {self.log_evidence:.2f}",
             f"  {self.advice}",
         ]
-        for name in parameters(self.draws, table.columns):
-            mean = self.mean(lambda draws, name=name: parameters(draws, table.columns)[name])
-            sd = self.sd(lambda draws, name=name: parameters(draws, table.columns)[name])
-            lines.append(f"  {name:13} {_plus_minus(mean, sd)}")
+        if self.trustworthy:
+            lines += [f"  {name:13} {_plus_minus(*moments)}" for name, moments in self.summary().items()]
         return "\n".join(lines)
 
 

@@ -32,7 +32,7 @@ def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array,
 
 
 def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
-    """Lower triangular L with L L' = A, column by column, without LAPACK and its threads; NaN where A is not positive."""
+    """Lower triangular L with L L' = A, column by column, without LAPACK's threads; NaN where A is not positive."""
     rows = jnp.arange(len(matrix))
 
     def eliminate(number: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:

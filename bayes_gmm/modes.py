@@ -1,8 +1,8 @@
-"""The modes of the posterior: where the chains start, each with the shape of its surroundings.
+r"""The modes of the posterior: where the chains start, each with the shape of its surroundings.
 
 The optima that EM found lead to modes by Newton's method. Each has a mass, by Laplace's approximation
 
-.. math:: \\log Z_m = \\log p(\\theta_m, x) + \\tfrac{P}{2} \\log 2\\pi - \\tfrac12 \\log |H_m|,
+.. math:: \log Z_m = \log p(\theta_m, x) + \tfrac{P}{2} \log 2\pi - \tfrac12 \log |H_m|,
 
 and every mode with a share of the mass gets chains of its own, so that explanations are not missed because all
 chains began in one.
@@ -82,7 +82,7 @@ def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
     found = _climb(_starts(problem, target, mle), target)
     if problem.n_components > 1:
         best = to_mixtures(found[0].mode, target.sites)[0]
-        merged = _merged(jax.device_get(best), problem.table.values)
+        merged = _merged(best, problem.table.values)
         found = _climb([*_coordinates(merged, target), *(around.mode for around in found)], target)
     kept = _distinct([around for around in found if around.trustworthy] or found[:1])
     around = jax.tree.map(lambda *leaves: np.stack(leaves), *kept)

@@ -2,13 +2,15 @@
 
 `numpyro.infer.MCMC` compiles anew at every run. Here the kernel is traced once for each shape, and one program of
 at most `CHUNK` transitions serves warm-up and sampling; between calls of it Python shows progress, writes the
-checkpoint and listens to Ctrl-C. How many transitions a call makes is an argument, so that none is long.
+checkpoint and listens to Ctrl-C. The lengths of a call and of the warm-up are arguments of the program: where the
+metric is known, only the step size has to be tuned, by dual averaging.
 
 References
 ----------
 Hoffman and Gelman (2014), JMLR 15, 1593-1623; Phan, Pradhan and Jankowiak (2019), arXiv 1912.11554.
 """
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from time import perf_counter
@@ -19,9 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import hmc
+from numpyro.infer.hmc_util import dual_averaging
 from tqdm import tqdm
 
 from .checkpoint import Checkpoint
+from .errors import FitWarning, OutputError
 from .laplace import Laplace
 from .posterior_problem import Target
 
@@ -29,17 +33,24 @@ CHUNK = 50
 """Most transitions for one call of the compiled program."""
 
 _STATE = "state "
+_FIRST_STEP = 0.5
 _SECONDS = 1.0
 """Calls are kept about this short."""
 
 
-class Plan(NamedTuple):
-    """What is fixed when the sampler is compiled."""
+class Kernel(NamedTuple):
+    """What is fixed when the sampler is compiled; `metric_warmup` transitions adapt a dense metric, none if zero."""
 
-    num_warmup: int
-    adapt_metric: bool = False
+    metric_warmup: int = 0
     target_accept: float = 0.8
     max_tree_depth: int = 10
+
+
+class Plan(NamedTuple):
+    """How the chains are tuned."""
+
+    num_warmup: int
+    kernel: Kernel = Kernel()
 
 
 class Chains(NamedTuple):
@@ -61,6 +72,7 @@ def sample(
     checkpoint: Checkpoint | None = None,
 ) -> Chains:
     """Run chains from draws of the Gaussians around modes (C, ...), each in coordinates that make its own standard."""
+    around = _remembered(around, checkpoint)
     total = plan.num_warmup + num_samples
     chunks: list[dict[str, np.ndarray]] = []
     interrupted = False
@@ -73,7 +85,9 @@ def sample(
             interrupted = True
             if _length(chunks) <= plan.num_warmup:
                 raise
-    kept = {name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup :] for name in chunks[0]}
+    kept = {
+        name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup : total] for name in chunks[0]
+    }
     return Chains(kept.pop("coordinates"), kept, interrupted)
 
 
@@ -81,35 +95,46 @@ def _chunks(
     target: Target, around: Laplace, plan: Plan, total: int, key: Array, checkpoint: Checkpoint | None
 ) -> Iterator[dict[str, np.ndarray]]:
     """What is observed of the transitions, some at a time: first what the checkpoint holds, then new ones."""
-    states = _start(target, around, jax.random.split(key, len(around.mode)), plan)
+    states = _start(target, around, jax.random.split(key, len(around.mode)), plan.kernel)
     done, length = 0, 1
-    for record in checkpoint.records if checkpoint else ():
+    for record in checkpoint.records[1:] if checkpoint else ():
         states, chunk = _from_record(record, states)
         done += _length([chunk])
         yield chunk
     while done < total:
         length = min(length, CHUNK, total - done)
         began = perf_counter()
-        states, observed = jax.device_get(_advance(target, around, states, length, plan))
+        states, observed = jax.device_get(_advance(target, around, states, length, plan.num_warmup, plan.kernel))
         chunk = {name: values[:, :length] for name, values in observed.items()}
-        if checkpoint:
-            checkpoint.append(_to_record(states, chunk))
+        checkpoint = _remember(checkpoint, _to_record(states, chunk))
         yield chunk
         done += length
         length = max(1, int(length * _SECONDS / (perf_counter() - began)))
 
 
-def _kernel(target: Target, around: Laplace, key: Array, plan: Plan) -> tuple[Any, Any]:
+class _State(NamedTuple):
+    """Of one chain: NumPyro's state, and that of the dual averaging of the step size."""
+
+    hmc: Any
+    averaging: Any
+
+
+_begin_averaging, _average = dual_averaging()
+
+
+def _pair(target: Target, around: Laplace, key: Array, kernel: Kernel) -> tuple[Any, Any]:
     """NumPyro's pair of functions for the standardised target; `transition` needs `begin` traced before it."""
     begin, transition = hmc(potential_fn_gen=_standardised, algo="NUTS")
+    adapting = kernel.metric_warmup > 0
     begin_here = partial(
         begin,
-        num_warmup=plan.num_warmup,
-        step_size=0.5,
-        adapt_mass_matrix=plan.adapt_metric,
-        dense_mass=plan.adapt_metric,
-        target_accept_prob=plan.target_accept,
-        max_tree_depth=plan.max_tree_depth,
+        num_warmup=kernel.metric_warmup,
+        step_size=_FIRST_STEP,
+        adapt_step_size=adapting,
+        adapt_mass_matrix=adapting,
+        dense_mass=adapting,
+        target_accept_prob=kernel.target_accept,
+        max_tree_depth=kernel.max_tree_depth,
         model_args=(target, around),
         rng_key=key,
     )
@@ -120,45 +145,61 @@ def _standardised(target: Target, around: Laplace) -> Any:
     return lambda offset: target.potential(around.mode + around.factor @ offset)
 
 
-def _start(target: Target, around: Laplace, keys: Array, plan: Plan) -> Any:
+def _start(target: Target, around: Laplace, keys: Array, kernel: Kernel) -> _State:
     """Chains at draws of the Gaussians; at their centres those that fell where there is no density."""
-    states = jax.device_get(_begin(target, around, keys, np.ones(len(keys)), plan))
-    inside = np.isfinite(states.potential_energy)
+    states = jax.device_get(_begin(target, around, keys, np.ones(len(keys)), kernel))
+    inside = np.isfinite(states.hmc.potential_energy)
     if inside.all():
         return states
-    return jax.device_get(_begin(target, around, keys, inside.astype(float), plan))
+    return jax.device_get(_begin(target, around, keys, inside.astype(float), kernel))
 
 
-@partial(jax.jit, static_argnames="plan")
-def _begin(target: Target, around: Laplace, keys: Array, spread: Float[Array, " C"], plan: Plan) -> Any:
-    def one(around: Laplace, key: Array, spread: Array) -> Any:
+@partial(jax.jit, static_argnames="kernel")
+def _begin(target: Target, around: Laplace, keys: Array, spread: Float[Array, " C"], kernel: Kernel) -> _State:
+    def one(around: Laplace, key: Array, spread: Array) -> _State:
         key_start, key_chain = jax.random.split(key)
-        begin, _ = _kernel(target, around, key_chain, plan)
-        return begin(spread * jax.random.normal(key_start, around.mode.shape))
+        begin, _ = _pair(target, around, key_chain, kernel)
+        state = begin(spread * jax.random.normal(key_start, around.mode.shape))
+        return _State(state, _begin_averaging(jnp.log(10 * _FIRST_STEP)))
 
     return jax.vmap(one)(around, keys, spread)
 
 
-@partial(jax.jit, static_argnames="plan")
+@partial(jax.jit, static_argnames="kernel")
 def _advance(
-    target: Target, around: Laplace, states: Any, length: int | Array, plan: Plan
-) -> tuple[Any, dict[str, Array]]:
+    target: Target, around: Laplace, states: _State, length: int | Array, num_warmup: int | Array, kernel: Kernel
+) -> tuple[_State, dict[str, Array]]:
     """States after `length` transitions, and what was seen on the way, in the first places of (C, CHUNK, ...)."""
 
-    def one(around: Laplace, state: Any) -> tuple[Any, dict[str, Array]]:
-        begin, transition = _kernel(target, around, state.rng_key, plan)
-        jax.eval_shape(begin, state.z)  # sets the closure variables that `transition` reads
+    def one(around: Laplace, state: _State) -> tuple[_State, dict[str, Array]]:
+        begin, transition = _pair(target, around, state.hmc.rng_key, kernel)
+        jax.eval_shape(begin, state.hmc.z)  # sets the closure variables that `transition` reads
 
-        def step(number: Array, carry: tuple[Any, dict[str, Array]]) -> tuple[Any, dict[str, Array]]:
-            state = transition(carry[0], (target, around))
-            seen = _observe(state, around)
+        def step(number: Array, carry: tuple[_State, dict[str, Array]]) -> tuple[_State, dict[str, Array]]:
+            moved = transition(carry[0].hmc, (target, around))
+            seen = _observe(moved, around)
+            state = (
+                _State(moved, carry[0].averaging)
+                if kernel.metric_warmup
+                else _tune(moved, carry[0], num_warmup, kernel)
+            )
             return state, {name: values.at[number].set(seen[name]) for name, values in carry[1].items()}
 
-        shapes = jax.eval_shape(partial(_observe, around=around), state)
+        shapes = jax.eval_shape(partial(_observe, around=around), state.hmc)
         nothing = {name: jnp.zeros((CHUNK, *seen.shape), seen.dtype) for name, seen in shapes.items()}
         return jax.lax.fori_loop(0, length, step, (state, nothing))
 
     return jax.vmap(one)(around, states)
+
+
+def _tune(moved: Any, before: _State, num_warmup: int | Array, kernel: Kernel) -> _State:
+    """During the warm-up the step size follows the acceptance; at its end it becomes the average, and stays."""
+    updated = _average(kernel.target_accept - moved.accept_prob, before.averaging)
+    warming = moved.i <= num_warmup
+    averaging = jax.tree.map(lambda new, old: jnp.where(warming, new, old), updated, before.averaging)
+    log_step, log_average, *_ = averaging
+    step_size = jnp.exp(jnp.where(moved.i < num_warmup, log_step, log_average))
+    return _State(moved._replace(adapt_state=moved.adapt_state._replace(step_size=step_size)), averaging)
 
 
 def _observe(state: Any, around: Laplace) -> dict[str, Float[Array, "..."]]:
@@ -173,15 +214,35 @@ def _observe(state: Any, around: Laplace) -> dict[str, Float[Array, "..."]]:
     }
 
 
+def _remember(checkpoint: Checkpoint | None, record: dict[str, np.ndarray]) -> Checkpoint | None:
+    """Write a record; when that fails, say so once and go on without, for the draws matter more than the file."""
+    try:
+        if checkpoint:
+            checkpoint.append(record)
+    except OutputError as error:
+        warnings.warn(f"Sampling goes on without its checkpoint. {error}", FitWarning, stacklevel=2)
+        return None
+    return checkpoint
+
+
+def _remembered(around: Laplace, checkpoint: Checkpoint | None) -> Laplace:
+    """The coordinates of the chains: those of the checkpoint's first record, when it has one."""
+    if checkpoint and checkpoint.records:
+        return Laplace(**checkpoint.records[0])
+    _remember(checkpoint, jax.device_get(around)._asdict())
+    return around
+
+
 def _to_record(states: Any, chunk: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     leaves = jax.tree.leaves(states)
     return chunk | {f"{_STATE}{number}": np.asarray(leaf) for number, leaf in enumerate(leaves)}
 
 
 def _from_record(record: dict[str, np.ndarray], like: Any) -> tuple[Any, dict[str, np.ndarray]]:
-    structure = jax.tree.structure(like)
-    leaves = [record[f"{_STATE}{number}"] for number in range(structure.num_leaves)]
-    return structure.unflatten(leaves), {name: part for name, part in record.items() if not name.startswith(_STATE)}
+    leaves, structure = jax.tree.flatten(like)
+    kept = [record[f"{_STATE}{number}"] for number in range(len(leaves))]
+    chunk = {name: part for name, part in record.items() if not name.startswith(_STATE)}
+    return jax.tree.unflatten(structure, kept), chunk
 
 
 def _length(chunks: list[dict[str, np.ndarray]]) -> int:

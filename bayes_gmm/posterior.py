@@ -13,7 +13,6 @@ import xarray as xr
 from . import predictive
 from .arguments import rows_of
 from .compiled import in_float64
-from .diagnostics import Verdict
 from .em_fit import EMFit
 from .errors import ArgumentError, OutputError
 from .explanations import Explanation
@@ -24,6 +23,7 @@ from .prior import Prior
 from .relabel import Relabelling
 from .table import Table
 from .tree import prior_groups
+from .verdict import Verdict
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,7 +147,8 @@ class Posterior:
     def __repr__(self) -> str:
         chains, draws = self.draws.log_weights.shape[:2]
         head = f"Posterior: {self.draws.n_components} components, {chains} chains of {draws} draws"
-        return f"{head}{' (interrupted)' if self.interrupted else ''}\n  {self.verdict}"
+        lines = [f"{head}{' (interrupted)' if self.interrupted else ''}", f"  {self.verdict.summary}"]
+        return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
 
     def _assignment_moments(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         if x is None:

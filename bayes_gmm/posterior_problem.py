@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from . import kernel
 from .arguments import component_count
+from .compiled import padded_length
 from .covariance import Structure, find_structure
 from .errors import ArgumentError, FitWarning
 from .kernel import Blocks
@@ -138,15 +138,19 @@ def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
     return unconstrain(sites, disassemble(mixture, sites))
 
 
-@jax.jit
-def to_mixtures(coordinates: Float[Array, "*batch P"], sites: Sites) -> tuple[Mixture, Float[Array, "*batch"]]:
-    """Mixtures in data units at unconstrained coordinates, and their log prior densities there."""
-    batch = coordinates.shape[:-1]
+def to_mixtures(coordinates: Float[Any, "*batch P"], sites: Sites) -> tuple[Mixture, Float[np.ndarray, "*batch"]]:
+    """Mixtures in data units at unconstrained coordinates, and their log prior densities; in a scoped float64."""
+    batch, n_rows = coordinates.shape[:-1], int(np.prod(coordinates.shape[:-1]))
+    rows = np.reshape(coordinates, (n_rows, -1))
+    padded = np.pad(rows, ((0, padded_length(n_rows) - n_rows), (0, 0)), mode="edge")
+    values = jax.device_get(_to_mixtures(padded, sites))
+    return jax.tree.map(lambda leaf: np.reshape(leaf[:n_rows], (*batch, *leaf.shape[1:])), values)
 
+
+@jax.jit
+def _to_mixtures(coordinates: Float[Array, "S P"], sites: Sites) -> tuple[Mixture, Float[Array, " S"]]:
     def one(part: Array) -> tuple[Mixture, Array]:
         values, log_prior = constrain(sites, part)
         return assemble(values), log_prior
 
-    flat = jax.vmap(one)(coordinates.reshape(-1, coordinates.shape[-1]))
-    return jax.tree.map(lambda leaf: jnp.reshape(leaf, (*batch, *leaf.shape[1:])), flat)
-
+    return jax.vmap(one)(coordinates)

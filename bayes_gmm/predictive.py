@@ -14,36 +14,32 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from . import kernel
-from .compiled import in_float64, padded_length
+from .agreement import DrawsAtPoints, at_points
+from .compiled import in_float64
 from .mixture import Mixture
 from .scaling import Scaling
 
-_DRAWS_AT_ONCE = 16
+_DRAWS_AT_ONCE = 4
 _NUMBERS_AT_ONCE = 10**7
-
-
-def flatten(draws: Mixture) -> Mixture:
-    """The same mixtures with one leading axis."""
-    batch = draws.log_weights.ndim - 1
-    return jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[batch:])), draws)
 
 
 def log_densities(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Log density of each draw at each point, (..., N)."""
-    values = _log_densities(flatten(draws), x, scaling)[:, : len(x)]
+    here = at_points(draws, x, scaling)
+    values = _log_densities(here)[: here.n_draws, : len(x)] - scaling.log_volume
     return np.asarray(values).reshape(*draws.log_weights.shape[:-1], len(x))
 
 
 def assignment_moments(draws: Mixture, x: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over all draws of the responsibilities of each point, (N, K) each."""
-    mean, sd = _moments(flatten(draws), x, scaling)
-    return mean[: len(x)], sd[: len(x)]
+    mean, sd = _assignment_moments(at_points(draws, x, scaling))
+    return mean[:, : len(x)].T, sd[:, : len(x)].T
 
 
 def log_predictive_density(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Log of the density averaged over all draws, (N,)."""
-    n_draws = flatten(draws).log_weights.shape[0]
-    parts = (log_densities(flatten(draws), part, scaling) for part in _in_parts(x, n_draws))
+    n_draws = _number(draws)
+    parts = (log_densities(draws, part, scaling).reshape(n_draws, -1) for part in _in_parts(x, n_draws))
     return np.concatenate([np.logaddexp.reduce(part, axis=0) for part in parts]) - np.log(n_draws)
 
 
@@ -51,11 +47,16 @@ def density_band(draws: Mixture, x: np.ndarray, scaling: Scaling, probability: f
     """Mean over the draws of the density at each point, and the ends of its central interval, (N,) each."""
     tails = [(1 - probability) / 2, (1 + probability) / 2]
     found = []
-    for part in _in_parts(x, flatten(draws).log_weights.shape[0]):
-        densities = np.exp(log_densities(flatten(draws), part, scaling))
+    n_draws = _number(draws)
+    for part in _in_parts(x, n_draws):
+        densities = np.exp(log_densities(draws, part, scaling)).reshape(n_draws, -1)
         found.append([densities.mean(0), *np.quantile(densities, tails, axis=0)])
     mean, lower, upper = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     return mean, lower, upper
+
+
+def _number(draws: Mixture) -> int:
+    return int(np.prod(draws.log_weights.shape[:-1]))
 
 
 def _in_parts(x: np.ndarray, n_draws: int) -> list[np.ndarray]:
@@ -64,40 +65,22 @@ def _in_parts(x: np.ndarray, n_draws: int) -> list[np.ndarray]:
 
 
 @in_float64
-def _log_densities(draws: Mixture, x: np.ndarray, scaling: Scaling) -> Any:
-    return _map_log_density(draws, _padded(x, scaling), scaling)
+@jax.jit
+def _log_densities(here: DrawsAtPoints) -> Float[Array, "S N"]:
+    phi = kernel.features(here.points.T)
+    return lax.map(lambda eta: jax.nn.logsumexp(eta @ phi, axis=0), here.natural, batch_size=_DRAWS_AT_ONCE)
 
 
 @in_float64
-def _moments(draws: Mixture, x: np.ndarray, scaling: Scaling) -> Any:
-    return _assignment_moments(draws, _padded(x, scaling), scaling)
-
-
-def _padded(x: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Points in unit coordinates, the last one repeated so that tables of many lengths share a program."""
-    return np.pad(scaling.points_to_unit(x), ((0, padded_length(len(x)) - len(x)), (0, 0)), mode="edge")
-
-
 @jax.jit
-def _map_log_density(draws: Mixture, points: Array, scaling: Scaling) -> Float[Array, "S N"]:
-    phi, constant = kernel.features(points.T), scaling.log_volume
+def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "K N"], Float[Array, "K N"]]:
+    phi = kernel.features(here.points.T)
 
-    def one(draw: Mixture) -> Array:
-        return jax.nn.logsumexp(kernel.natural(scaling.to_unit(draw)) @ phi, axis=0) - constant
+    def add(number: Any, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        shares = jax.nn.softmax(here.natural[number] @ phi, axis=0)
+        return sums[0] + shares, sums[1] + shares**2
 
-    return lax.map(one, draws, batch_size=min(_DRAWS_AT_ONCE, len(draws.log_weights)))
-
-
-@jax.jit
-def _assignment_moments(draws: Mixture, points: Array, scaling: Scaling) -> tuple[Array, Array]:
-    phi = kernel.features(points.T)
-
-    def add(sums: tuple[Array, Array], draw: Mixture) -> tuple[tuple[Array, Array], None]:
-        shares = jax.nn.softmax(kernel.natural(scaling.to_unit(draw)) @ phi, axis=0)
-        return (sums[0] + shares, sums[1] + shares**2), None
-
-    n_draws = len(draws.log_weights)
-    zero = jnp.zeros((draws.n_components, len(points)))
-    (total, squares), _ = lax.scan(add, (zero, zero), draws)
-    mean = total / n_draws
-    return mean.T, jnp.sqrt(jnp.maximum(squares / n_draws - mean**2, 0.0)).T
+    zero = jnp.zeros((here.natural.shape[1], len(here.points)))
+    total, squares = lax.fori_loop(0, here.n_draws, add, (zero, zero))
+    mean = total / here.n_draws
+    return mean, jnp.sqrt(jnp.maximum(squares / here.n_draws - mean**2, 0.0))

@@ -179,4 +179,3 @@ def _numbers(values: np.ndarray, columns: Sequence[str] | None = None) -> str:
     if values.ndim == 1 and columns is not None and len(columns) == len(values):
         return f"[{', '.join(f'{column} {value:.4g}' for column, value in zip(columns, values, strict=True))}]"
     return np.array2string(values, precision=4, separator=", ", threshold=20).replace("\n", "")
-

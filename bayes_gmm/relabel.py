@@ -89,7 +89,7 @@ def relabel(draws: Mixture, pivot: Mixture, x: np.ndarray, method: str = "respon
     array([[0, 1],
            [1, 0]])
     """
-    _check_method(method)
+    check_method(method)
     points = x[:: -(-len(x) // _POINTS_FOR_AGREEMENT)]
     reference, assignment = _reference(pivot, points, method)
     flat = at_points(draws, points)
@@ -103,7 +103,8 @@ def relabel(draws: Mixture, pivot: Mixture, x: np.ndarray, method: str = "respon
     return Relabelling(*(array.reshape(shape) for array in (permutations, shares, gaps)))
 
 
-def _check_method(method: str) -> None:
+def check_method(method: str) -> None:
+    """Refuse a method that there is not."""
     if method not in METHODS:
         names = ", ".join(map(repr, METHODS))
         raise ArgumentError(f"method is {method!r}.", f"one of {names}", "Leave it out for 'responsibilities'.")

@@ -1,6 +1,10 @@
-"""The posterior by NUTS: EM and Newton find the modes, chains start in each that matters, draws are relabelled and judged."""
+"""The posterior by NUTS: modes are found, chains start in each that matters, draws are relabelled and judged."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -8,19 +12,21 @@ import numpy as np
 
 from . import nuts
 from .arguments import positive_integer, seed_integer
+from .checkpoint import Checkpoint
 from .compiled import in_float64
 from .diagnostics import judge
 from .em import fit_em
 from .em_fit import EMFit
 from .errors import ArgumentError
-from .mixture import Mixture
 from .explanations import explain
+from .mixture import Mixture
 from .modes import WORTH_A_MENTION, Modes, find_modes
 from .posterior import Posterior
 from .posterior_problem import PosteriorProblem, to_mixtures
 from .predictive import log_densities
 from .prior import Prior
-from .relabel import Relabelling, relabel
+from .relabel import Relabelling, check_method, relabel
+from .sites import family
 from .tree import posterior_tree
 
 LARGEST_POINTWISE = 2 * 10**7
@@ -40,6 +46,8 @@ def fit_nuts(
     num_chains: int = 4,
     seed: int = 0,
     start: EMFit | None = None,
+    relabelling: str = "responsibilities",
+    checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> Posterior:
     r"""Sample the posterior of a Gaussian mixture by NUTS, the labels summed out.
@@ -64,6 +72,11 @@ def fit_nuts(
         Seed of everything random.
     start
         An EM fit of the same table, to start from and to take the labels from; fitted when left out.
+    relabelling
+        How label switching is undone: "responsibilities", "ecr" or "stephens" (`relabel`).
+    checkpoint
+        File that keeps the finished draws while sampling goes on. A run that was killed continues from it, when
+        called again with the same arguments (`num_samples` may be larger), to the draws it would have made.
     progress
         Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
 
@@ -75,7 +88,9 @@ def fit_nuts(
     Raises
     ------
     DataError, ArgumentError
-        When the table or an argument cannot be used.
+        When the table or an argument cannot be used, or the checkpoint is of another run.
+    OutputError
+        When the checkpoint cannot be opened. One that can no longer be written is given up with a `FitWarning`.
 
     References
     ----------
@@ -89,10 +104,10 @@ def fit_nuts(
     'GOOD'
     """
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
-    run = Run.of(num_warmup, num_samples, num_chains, seed, progress)
-    mle = starting_fit(problem, start, run.seed)
-    sampled = _sample(problem, mle, run)
-    return _assemble(problem, mle, run, sampled)
+    run = Run.of(num_warmup, num_samples, num_chains, seed, relabelling, progress)
+    with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, _identity(problem, run)) as file:
+        mle = starting_fit(problem, start, run.seed)
+        return _assemble(problem, mle, run, _sample(problem, mle, run, file))
 
 
 class Run(NamedTuple):
@@ -102,16 +117,21 @@ class Run(NamedTuple):
     num_samples: int
     num_chains: int
     seed: int
+    relabelling: str
     progress: bool
 
     @classmethod
-    def of(cls, num_warmup: Any, num_samples: Any, num_chains: Any, seed: Any, progress: Any) -> "Run":
+    def of(
+        cls, num_warmup: Any, num_samples: Any, num_chains: Any, seed: Any, relabelling: Any, progress: Any
+    ) -> "Run":
         """Check what a user gives."""
+        check_method(relabelling)
         return cls(
             positive_integer("num_warmup", num_warmup),
             positive_integer("num_samples", num_samples),
             positive_integer("num_chains", num_chains),
             seed_integer(seed),
+            relabelling,
             bool(progress),
         )
 
@@ -125,6 +145,28 @@ class Sampled(NamedTuple):
     chains: nuts.Chains
     draws: Mixture
     log_likelihood: np.ndarray
+
+
+def _identity(problem: PosteriorProblem, run: Run) -> dict[str, str | int]:
+    """What must be the same when a checkpoint is gone on with."""
+    return {
+        "data": _digest(problem.table.values),
+        "prior": _digest(*jax.tree.leaves(problem.sites)) + " " + " ".join(map(family, problem.sites.values())),
+        "n_components": problem.n_components,
+        "covariance_type": problem.covariance_type,
+        "num_warmup": run.num_warmup,
+        "num_chains": run.num_chains,
+        "seed": run.seed,
+        **{f"version of {package}": version(package) for package in ("bayes_gmm", "jax", "numpyro")},
+    }
+
+
+def _digest(*arrays: Any) -> str:
+    """Fingerprint of arrays."""
+    digest = sha256()
+    for array in map(np.asarray, arrays):
+        digest.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
@@ -144,14 +186,21 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
 
 
 @in_float64
-def _sample(problem: PosteriorProblem, mle: EMFit, run: Run) -> Sampled:
+def _sample(problem: PosteriorProblem, mle: EMFit, run: Run, checkpoint: Checkpoint | None) -> Sampled:
     target = problem.target()
     modes = find_modes(problem, target, mle)
     began = modes.allocate(run.num_chains)
     around = jax.tree.map(lambda leaf: leaf[began], modes.around)
     plan = _plan(modes, run.num_warmup)
-    key = jax.random.PRNGKey(run.seed)
-    chains = nuts.sample(target, around, plan, num_samples=run.num_samples, key=key, progress=run.progress)
+    chains = nuts.sample(
+        target,
+        around,
+        plan,
+        num_samples=run.num_samples,
+        key=jax.random.PRNGKey(run.seed),
+        progress=run.progress,
+        checkpoint=checkpoint,
+    )
     draws, log_prior = to_mixtures(chains.coordinates, target.sites)
     return Sampled(modes, began, plan, chains, draws, chains.statistics["lp"] - log_prior)
 
@@ -159,11 +208,12 @@ def _sample(problem: PosteriorProblem, mle: EMFit, run: Run) -> Sampled:
 def _plan(modes: Modes, num_warmup: int) -> nuts.Plan:
     if modes.trustworthy:
         return nuts.Plan(num_warmup)
-    return nuts.Plan(max(num_warmup, _ADAPTATION_WARMUP), adapt_metric=True)
+    num_warmup = max(num_warmup, _ADAPTATION_WARMUP)
+    return nuts.Plan(num_warmup, nuts.Kernel(metric_warmup=num_warmup))
 
 
 def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled) -> Posterior:
-    relabelling = _relabel(problem, mle, sampled)
+    relabelling = _relabel(problem, mle, run, sampled)
     draws = sampled.draws.permute(relabelling.permutations)
     statistics = sampled.chains.statistics
     tree = posterior_tree(
@@ -196,9 +246,10 @@ def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
     return jax.tree.map(lambda leaf: leaf[0], best)
 
 
-def _relabel(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Relabelling:
+def _relabel(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled) -> Relabelling:
     """Labels of the pivot; the prior's own where it tells the components apart."""
-    relabelling = relabel(sampled.draws, pivot_of(problem, mle, sampled.modes), problem.table.values)
+    pivot = pivot_of(problem, mle, sampled.modes)
+    relabelling = relabel(sampled.draws, pivot, problem.table.values, run.relabelling)
     if problem.exchangeable:
         return relabelling
     own = np.broadcast_to(np.arange(problem.n_components), relabelling.permutations.shape)
@@ -214,7 +265,7 @@ def _pointwise(draws: Mixture, problem: PosteriorProblem) -> np.ndarray | None:
 
 def _notes(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
     yield from problem.tie_warnings
-    if sampled.plan.adapt_metric:
+    if sampled.plan.kernel.metric_warmup:
         yield (
             "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "
             f"{sampled.plan.num_warmup} transitions."
@@ -231,4 +282,4 @@ def _notes(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
 
 def _depth(n_steps: np.ndarray, plan: nuts.Plan) -> dict[str, np.ndarray]:
     depth = np.log2(n_steps).astype(int) + 1
-    return {"tree_depth": depth, "reached_max_tree_depth": depth >= plan.max_tree_depth}
+    return {"tree_depth": depth, "reached_max_tree_depth": depth >= plan.kernel.max_tree_depth}

@@ -1,6 +1,6 @@
 """What a picture shows: the points with their responsibilities, both answers, and the curves drawn from them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from .em_fit import EMFit
 from .errors import ArgumentError
 from .mixture import Mixture
 from .posterior import Posterior
+from .predictive import assignment_moments
 from .table import Table, as_table
 
 MOST_POINTS = 20_000
@@ -110,7 +111,7 @@ def _mean_shares(posterior: Posterior, shown: Table) -> np.ndarray:
     draws = posterior.draws
     if shown.n_points == MOST_POINTS:  # the colours need no more, and wait ten times less
         draws = jax.tree.map(lambda part: part[None], _thinned(draws, _DRAWS_FOR_COLORS))
-    return replace(posterior, table=shown, draws=draws).responsibilities()
+    return assignment_moments(draws, shown.values, posterior.problem.scaling)[0]
 
 
 def _check(posterior: Any, mle: Any, data: Any, probability: float) -> None:

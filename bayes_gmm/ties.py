@@ -1,4 +1,4 @@
-r"""Does the prior of the scales survive tied data?
+r"""Whether the prior of the scales survives tied data.
 
 A component that sits on m points with the same value contributes sigma^(-m) to the likelihood, and the room for its
 mean gives one sigma back, so that the posterior density of log sigma goes as
@@ -41,7 +41,7 @@ class Tie(NamedTuple):
 
     where: str
     column: int
-    count: int
+    times: int
     n_equal: int
     step: float
     log_density: float
@@ -89,18 +89,18 @@ def _tie_of(values: np.ndarray, name: str, column: int) -> Tie:
 
 def _judge(tie: Tie, site: Any, name: str, n_points: int) -> str:
     """Whether the density of log sigma is "improper", a "spike", or neither ("")."""
-    if tie.count < 2:
+    if tie.times < 2:
         return ""
     log_scales = _DEPTH + np.log(tie.step)
-    log_density = log_scales * tie.n_equal * (1 - tie.count) + _log_prior(site, name, tie.column, log_scales)
+    log_density = log_scales * tie.n_equal * (1 - tie.times) + _log_prior(site, name, tie.column, log_scales)
     if np.isfinite(log_density[0]) and not log_density[1] - log_density[0] > _FLAT:
         return "improper"
     # Gain of giving the tied points a component of their own, over leaving them to a mixture that covers them.
-    share = tie.count / n_points
-    density = tie.count * (np.log(share) - tie.n_equal * 0.5 * np.log(2 * np.pi) - tie.log_density)
-    others = (n_points - tie.count) * np.log1p(-share)
+    share = tie.times / n_points
+    density = tie.times * (np.log(share) - tie.n_equal * 0.5 * np.log(2 * np.pi) - tie.log_density)
+    others = (n_points - tie.times) * np.log1p(-share)
     typical = _log_prior(site, name, tie.column, np.array([tie.log_spread]))[0] + tie.n_equal * tie.log_spread
-    gain = log_density.max() + density + others - typical - 0.5 * tie.n_equal * np.log(tie.count)
+    gain = log_density.max() + density + others - typical - 0.5 * tie.n_equal * np.log(tie.times)
     return "spike" if gain > _SPIKE else ""
 
 
@@ -118,7 +118,7 @@ def _log_prior(site: Any, name: str, column: int, log_scales: np.ndarray) -> Any
 
 
 def _sentence(verdict: str, ties: list[Tie], prior: str, name: str) -> str:
-    listed = ", ".join(f"{tie.where} stands {tie.count} times" for tie in ties)
+    listed = ", ".join(f"{tie.where} stands {tie.times} times" for tie in ties)
     consequence = {
         "improper": "a component that shrinks onto such a tie has infinite mass, so that there is no posterior, and "
         "the draws only show the neighbourhood of a mode",

@@ -66,6 +66,12 @@ def posterior_tree(
     return xr.DataTree.from_dict(groups)
 
 
+def one_chain(draws: Mixture, table: Table) -> xr.DataTree:
+    """Draws (S,) as one chain: group posterior."""
+    chain = jax.tree.map(lambda leaf: np.asarray(leaf)[None], draws)
+    return xr.DataTree.from_dict({"posterior": parameters_dataset(chain, table)})
+
+
 def parameters_dataset(draws: Mixture, table: Table) -> xr.Dataset:
     """Weights, means, scales and correlations of draws (chain, draw), with the names of components and columns."""
     return _dataset(parameters(draws, table.columns), table, draws)
@@ -96,7 +102,7 @@ def lower_pairs(matrices: np.ndarray) -> np.ndarray:
 
 def pair_names(columns: Sequence[str]) -> list[str]:
     """Names of the pairs of features, such as "eruptions~waiting"."""
-    return [f"{columns[j]}~{columns[i]}" for i, j in zip(*np.tril_indices(len(columns), -1), strict=True)]
+    return [f"{columns[j]}~{columns[i]}" for i in range(len(columns)) for j in range(i)]
 
 
 def invariants(draws: Mixture, log_likelihood: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
@@ -150,9 +156,7 @@ def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
     return data.assign_coords(draw=chosen)
 
 
-def _dataset(
-    arrays: dict[str, np.ndarray], table: Table, draws: Mixture, **dimensions: tuple[str, ...]
-) -> xr.Dataset:
+def _dataset(arrays: dict[str, np.ndarray], table: Table, draws: Mixture, **dimensions: tuple[str, ...]) -> xr.Dataset:
     own = _DIMENSIONS | dimensions
     variables = {name: (("chain", "draw", *own.get(name, ())), array) for name, array in arrays.items()}
     used = {dimension for dimensions, _ in variables.values() for dimension in dimensions}

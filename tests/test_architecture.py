@@ -26,17 +26,18 @@ FLOORS = {
     },
     "the model": {
         *("moments", "conditional", "mixture", "stratified", "information_theory"),
-        *("covariance", "scaling", "kernel", "prior", "numpyro_model"),
-        *("collapse", "fixed", "conjugate", "objective", "problem"),
+        *("covariance", "scaling", "kernel", "sites", "prior", "ties", "numpyro_model"),
+        *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem"),
     },
     "inference": {
-        *("starts", "climb", "information", "em_fit", "em", "laplace", "nuts"),
+        *("starts", "climb", "information", "em_fit", "em", "laplace", "modes", "nuts"),
         *("unconstrained", "ascent", "gradient"),
         *("stream_fit", "running_statistics", "stochastic_em"),
     },
     "after inference": {
         *("resampling", "profile_likelihood", "likelihood_ratio", "selection"),
-        *("agreement", "relabel", "tree", "diagnostics", "posterior", "rows", "comparison", "scene"),
+        *("agreement", "relabel", "predictive", "explanations", "tree", "verdict", "diagnostics"),
+        *("posterior", "sampling", "laplace_fit", "rows", "comparison", "scene"),
     },
     "faces": {"plots", "cli"},
     "door": {"__init__", "__main__"},
@@ -47,7 +48,7 @@ ROOMS = {
     "xarray": {"tree", "posterior"},
     "matplotlib": {"plots"},
     "numpyro.infer": {"nuts"},
-    "numpyro": {"prior", "numpyro_model", "nuts"},
+    "numpyro": {"prior", "sites", "ties", "numpyro_model", "nuts"},
     "optax": {"ascent"},
     "tqdm": {"nuts", "selection", "stochastic_em", "resampling", "likelihood_ratio"},
     "argparse": {"cli"},
@@ -121,8 +122,18 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
     import bayes_gmm as bg
 
     assert set(bg.__all__) == {
-        *("fit_em", "fit_gradient", "fit_stream", "select_em", "fit_nuts", "compare", "plot_ellipses", "model"),
-        *("Mixture", "EMFit", "EMStatus", "Posterior", "Prior", "Comparison", "Selection", "Table"),
+        *(
+            "fit_em",
+            "fit_gradient",
+            "fit_stream",
+            "select_em",
+            "fit_nuts",
+            "fit_laplace",
+            "compare",
+            "plot_ellipses",
+            "model",
+        ),
+        *("Mixture", "EMFit", "EMStatus", "Posterior", "LaplaceFit", "Prior", "Comparison", "Selection", "Table"),
         *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
         *("GradientFit", "StreamFit", "StreamStatus", "ConjugatePrior"),
         *("bootstrap", "Bootstrap", "profile_interval", "likelihood_ratio_test", "LikelihoodRatioTest"),

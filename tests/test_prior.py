@@ -15,8 +15,8 @@ from numpyro.infer.util import potential_energy
 import bayes_gmm as bg
 from bayes_gmm.kernel import blocks
 from bayes_gmm.numpyro_model import potential
-from bayes_gmm.prior import as_arrays, assemble, constrain, disassemble, free, unconstrain
 from bayes_gmm.scaling import Scaling
+from bayes_gmm.sites import as_arrays, assemble, constrain, disassemble, free, unconstrain
 
 pytestmark = pytest.mark.numpyro
 
@@ -46,7 +46,7 @@ def both_potentials(prior: bg.Prior, x: np.ndarray, mixture: bg.Mixture) -> tupl
     with jax.enable_x64(True):
         scaling = Scaling.whitening(x, np.ones(len(x)))
         sites = as_arrays(prior.for_data(x, K).sites(K, x.shape[1]))
-        values = disassemble(mixture, free(sites))
+        values = disassemble(mixture, sites)
         ours = potential(unconstrain(sites, values), sites, blocks(x, np.ones(len(x)), scaling), scaling)
         coordinates = {name: dist.biject_to(site.support).inv(values[name]) for name, site in free(sites).items()}
         theirs = potential_energy(bg.model, (x, K), {"prior": prior}, coordinates)
@@ -82,7 +82,7 @@ def test_log_prior_of_the_defaults_is_the_closed_form() -> None:
     mixture = bg.Mixture.from_moments([0.2, 0.8], [[10.0], [22.0]], [[[0.5]], [[4.0]]])
     with jax.enable_x64(True):
         sites = as_arrays(bg.Prior().for_data(x, 2).sites(2, 1))
-        values = disassemble(mixture, free(sites))
+        values = disassemble(mixture, sites)
         coordinates = unconstrain(sites, values)
         _, log_density = constrain(sites, coordinates)
     m, s = x.mean(), x.std()
@@ -98,7 +98,7 @@ def test_constrain_inverts_unconstrain(faithful: bg.Table) -> None:
     mixture = random_mixture(np.random.default_rng(3), faithful.values, 3)
     with jax.enable_x64(True):
         sites = as_arrays(bg.Prior().for_data(faithful.values, 3).sites(3, 2))
-        values = constrain(sites, unconstrain(sites, disassemble(mixture, free(sites))))[0]
+        values = constrain(sites, unconstrain(sites, disassemble(mixture, sites)))[0]
         back = jax.device_get(assemble(values))
     np.testing.assert_allclose(back.weights, mixture.weights, rtol=1e-12)
     np.testing.assert_allclose(back.means, mixture.means, rtol=1e-12)
