@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from .climb import EMStatus
@@ -13,7 +12,7 @@ from .diagnostics import LeaveOneOut, leave_one_out, summary
 from .em_fit import EMFit
 from .errors import ArgumentError, FitError
 from .posterior import Posterior
-from .relabel import relabel
+from .relabel import match
 from .rows import PROBABILITY, Row, sentences, table
 from .tree import lower_pairs, pair_names, parameters
 
@@ -137,8 +136,7 @@ def _predictive(posterior: Posterior) -> tuple[LeaveOneOut | None, tuple[str, ..
 
 
 def _common_order(mle: EMFit, posterior: Posterior) -> np.ndarray:
-    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], mle.mixture)
-    return relabel(batch, posterior.mle.mixture, posterior.table.values).permutations[0]
+    return match(mle.mixture, posterior.mle.mixture, posterior.table.values)
 
 
 def _standard_errors(mle: EMFit, order: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

@@ -15,14 +15,15 @@ from .posterior_problem import Target
 class Laplace(NamedTuple):
     """Gaussian approximation: coordinates = mode + factor @ standard normal.
 
-    `potential` is minus the log posterior density at the mode. `remaining` is what Newton's model still promises to
-    gain in nats (half the squared Newton decrement), zero at a mode. `damping` is what had to be added to the Hessian,
-    scaled to a unit diagonal, before it was positive definite: nothing at a mode.
+    `potential` is minus the log posterior density at the mode, `gradient` its slope. `remaining` is what Newton's model
+    still promises to gain in nats (half the squared Newton decrement), zero at a mode. `damping` is what was added to
+    the Hessian, scaled to a unit diagonal, to make it positive definite and the steps small enough: nothing at a mode.
     """
 
     mode: Any
     factor: Any
     potential: Any
+    gradient: Any
     remaining: Any
     damping: Any
 
@@ -38,91 +39,102 @@ class Laplace(NamedTuple):
         return (self.remaining < 1e-6) & (self.damping == 0.0)
 
 
-class _Climb(NamedTuple):
+class _Point(NamedTuple):
     coordinates: Array
-    last: Laplace
+    potential: Array
+    gradient: Array
+    curvature: Array
+
+
+class _Climb(NamedTuple):
+    here: Laplace
+    curvature: Array
+    proposal: Array
     n_steps: Array
 
 
 _ENOUGH = 1e-12
+_ROUNDING = 1e-12
 _SMALLEST_PIVOT = 1e-5
 _LEAST_DAMPING = 1e-2
 _MOST_DAMPING = 1e6
 
 
 @jax.jit
-def laplace(start: Float[Array, " P"], target: Target, most_steps: int | Array = 50) -> Laplace:
-    """Climb from `start` to the mode by damped Newton steps on saddle-free curvature.
+def laplace(start: Float[Any, " P"], target: Target, most_steps: int | Array) -> Laplace:
+    """Climb from `start` towards a mode by Newton steps, damped where they do not climb; with one step, look around.
 
     References
     ----------
-    Dauphin et al. (2014), arXiv 1406.2572 (absolute eigenvalues); Tierney and Kadane (1986),
-    doi 10.1080/01621459.1986.10478240.
+    Levenberg (1944), doi 10.1090/qam/10666, and Marquardt (1963), doi 10.1137/0111030 (damping); Tierney and Kadane
+    (1986), doi 10.1080/01621459.1986.10478240.
     """
-    size = start.shape[0]
-    nowhere = Laplace(start, jnp.zeros((size, size)), jnp.array(jnp.inf), jnp.array(jnp.inf), jnp.array(0.0))
+    start, nothing = jnp.asarray(start), jnp.zeros((len(start), len(start)))
+    nowhere = Laplace(start, nothing, jnp.array(jnp.inf), jnp.zeros_like(start), jnp.array(jnp.inf), jnp.array(0.0))
 
     def unfinished(climb: _Climb) -> Array:
-        return ((climb.last.remaining > _ENOUGH) | (climb.last.damping > 0)) & (climb.n_steps < most_steps)
+        return ((climb.here.remaining > _ENOUGH) | (climb.here.damping > 0)) & (climb.n_steps < most_steps)
 
     def step(climb: _Climb) -> _Climb:
-        here, direction = _quadratic(climb.coordinates, target)
-        # A search from the mode itself would only wander in rounding errors.
-        moved = jnp.where(
-            (here.remaining > _ENOUGH) | (here.damping > 0), _line_search(here.mode, direction, target), here.mode
-        )
-        return _Climb(moved, here, climb.n_steps + 1)
+        """Look at the proposal, take it or damp more, and propose again: the data enter this program in one place."""
+        last = climb.here
+        value, gradient, curvature = derivatives(climb.proposal, target)
+        # Not a number compares false; minus infinity is an overflow. The first proposal is compared with infinity.
+        climbs = jnp.isfinite(value) & (value - _ROUNDING * jnp.abs(value) <= last.potential)
+        found = _Point(climb.proposal, value, gradient, curvature)
+        before = _Point(last.mode, last.potential, last.gradient, climb.curvature)
+        point = jax.tree.map(lambda new, old: jnp.where(climbs, new, old), found, before)
+        relaxed = jnp.where(last.damping > _LEAST_DAMPING, last.damping / 8, 0.0)
+        here, direction = _gaussian(point, jnp.where(climbs, relaxed, _more(last.damping)))
+        return _Climb(here, point.curvature, here.mode + direction, climb.n_steps + 1)
 
-    return jax.lax.while_loop(unfinished, step, _Climb(start, nowhere, jnp.array(0))).last
+    return jax.lax.while_loop(unfinished, step, _Climb(nowhere, nothing, start, jnp.array(0))).here
 
 
 def derivatives(coordinates: Array, target: Target) -> tuple[Array, Array, Array]:
-    """Potential, its gradient and its Hessian, by the chain rule through the natural parameters.
+    """Potential, its gradient and its Hessian.
 
-    The data enter through the kernel's statistics and curvature alone, one pass each; the rest is small.
+    The log-likelihood is replaced by its second-order expansion in the natural parameters, which has the same
+    derivatives there: the data enter through the kernel's statistics and curvature alone, one pass each.
     """
-
-    def natural(theta: Array) -> Array:
-        return target.natural_parameters(theta)[0].ravel()
-
-    eta, log_prior = target.natural_parameters(coordinates)
-    log_likelihood, slope = kernel.expected_statistics(eta, target.data)
+    eta = target.natural_parameters(coordinates)[0]
+    log_likelihood, statistics = kernel.expected_statistics(eta, target.data)
     curvature = kernel.curvature(eta, target.data).reshape(eta.size, eta.size)
-    jacobian = jax.jacfwd(natural)(coordinates)
 
-    def bent(theta: Array) -> Array:
+    def potential(theta: Array) -> Array:
         moved, log_prior = target.natural_parameters(theta)
-        return (slope * moved).sum() + log_prior
+        change = (moved - eta).ravel()
+        expanded = log_likelihood + statistics.ravel() @ change + 0.5 * change @ curvature @ change
+        return -(expanded - target.log_volume + log_prior)
 
-    gradient, bend = jax.grad(bent)(coordinates), jax.hessian(bent)(coordinates)
-    value = -(log_likelihood - target.log_volume + log_prior)
-    return value, -gradient, -(jacobian.T @ curvature @ jacobian + bend)
+    def gradient(theta: Array) -> tuple[Array, tuple[Array, Array]]:
+        value, slope = jax.value_and_grad(potential)(theta)
+        return slope, (value, slope)
+
+    hessian, (value, slope) = jax.jacfwd(gradient, has_aux=True)(coordinates)
+    return value, slope, hessian
 
 
-def _quadratic(coordinates: Array, target: Target) -> tuple[Laplace, Array]:
-    """Gaussian with the curvature found here, damped until it is one, and Newton's step to where it peaks."""
-    value, gradient, curvature = derivatives(coordinates, target)
+def _gaussian(point: _Point, damping: Array) -> tuple[Laplace, Array]:
+    """Gaussian with this curvature, damped at least so much and until it is one, and the step to where it peaks."""
     # A unit diagonal makes one damping serve all: the coordinates have the units of the data.
-    scale = 1 / jnp.sqrt(jnp.abs(jnp.diagonal(curvature)))
-    scaled = curvature * scale[:, None] * scale[None]
+    scale = 1 / jnp.sqrt(jnp.abs(jnp.diagonal(point.curvature)))
+    scaled = point.curvature * scale[:, None] * scale[None]
 
-    def improper(attempt: tuple[Array, Array]) -> Array:
-        # Not a number compares false.
+    def improper(attempt: tuple[Array, Array, Array]) -> Array:
         return ~(jnp.diagonal(attempt[1]).min() > _SMALLEST_PIVOT) & (attempt[0] < _MOST_DAMPING)
 
-    def damp(attempt: tuple[Array, Array]) -> tuple[Array, Array]:
-        damping = jnp.maximum(4 * attempt[0], _LEAST_DAMPING)
-        return damping, cholesky(scaled + damping * jnp.eye(len(scale)))
+    def damp(attempt: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        tried = attempt[2]
+        return tried, cholesky(scaled + tried * jnp.eye(len(scale))), _more(tried)
 
-    damping, triangle = jax.lax.while_loop(improper, damp, (jnp.array(0.0), cholesky(scaled)))
+    damping, triangle, _ = jax.lax.while_loop(improper, damp, (damping, jnp.full_like(scaled, jnp.nan), damping))
     factor = scale[:, None] * invert_tril(triangle).T
-    slopes = factor.T @ gradient
-    return Laplace(coordinates, factor, value, 0.5 * slopes @ slopes, damping), -factor @ slopes
+    slopes = factor.T @ point.gradient
+    return Laplace(
+        point.coordinates, factor, point.potential, point.gradient, 0.5 * slopes @ slopes, damping
+    ), -factor @ slopes
 
 
-def _line_search(coordinates: Array, direction: Array, target: Target) -> Array:
-    """Best of a full step, its halves down to a thousandth, and staying."""
-    fractions = jnp.append(0.5 ** jnp.arange(11.0), 0.0)
-    candidates = coordinates[None] + fractions[:, None] * direction[None]
-    values = jax.lax.map(target.potential, candidates)
-    return candidates[jnp.argmin(jnp.where(jnp.isnan(values), jnp.inf, values))]
+def _more(damping: Array) -> Array:
+    return jnp.maximum(4 * damping, _LEAST_DAMPING)

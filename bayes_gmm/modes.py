@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from .compiled import in_float64
 from .em_fit import EMFit
@@ -31,7 +30,8 @@ WORTH_A_MENTION = 0.01
 _MARGIN = 20.0
 """Nats below the best at which a climb is given up."""
 
-_FEW_STEPS = 10
+_FEW_STEPS = 12
+_MANY_STEPS = 100
 
 _SAME = 1e-3
 """Nats within which two modes are one."""
@@ -99,8 +99,8 @@ def _coordinates(mixtures: Mixture, target: Target) -> list[Any]:
     """Coordinates of the most probable of mixtures (M, ...), best first; none where none has a density."""
     batch = [jax.tree.map(lambda leaf, m=m: leaf[m], mixtures) for m in range(len(mixtures.log_weights))]
     starts = [to_coordinates(mixture, target.sites) for mixture in batch]
-    values = np.array([float(_potential(start, target)) for start in starts])
-    order = np.argsort(np.where(np.isnan(values), np.inf, values), kind="stable")[:_MOST]
+    values = np.array([float(laplace(start, target, 1).potential) for start in starts])
+    order = np.argsort(values, kind="stable")[:_MOST]
     return [starts[m] for m in order if np.isfinite(values[m])]
 
 
@@ -109,7 +109,7 @@ def _climb(starts: list[Any], target: Target) -> list[Laplace]:
     short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
     lowest = min(around.potential for around in short)
     promising = _distinct([around for around in short if around.potential - around.remaining < lowest + _MARGIN])
-    found = [jax.device_get(laplace(around.mode, target)) for around in promising]
+    found = [jax.device_get(laplace(around.mode, target, _MANY_STEPS)) for around in promising]
     return sorted(found, key=lambda around: around.potential)
 
 
@@ -153,8 +153,3 @@ def _distinct(found: list[Laplace]) -> list[Laplace]:
         if all(abs(around.potential - other.potential) > _SAME for other in kept):
             kept.append(around)
     return kept
-
-
-@jax.jit
-def _potential(coordinates: Array, target: Target) -> Array:
-    return target.potential(coordinates)

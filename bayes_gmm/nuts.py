@@ -10,9 +10,12 @@ References
 Hoffman and Gelman (2014), JMLR 15, 1593-1623; Phan, Pradhan and Jankowiak (2019), arXiv 1912.11554.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from operator import itemgetter
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -22,11 +25,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpyro.infer.hmc import hmc
 from numpyro.infer.hmc_util import dual_averaging
+from numpyro.infer.util import ParamInfo
 from tqdm import tqdm
 
 from .checkpoint import Checkpoint
 from .errors import FitWarning, OutputError
-from .laplace import Laplace
+from .laplace import Laplace, laplace
 from .posterior_problem import Target
 
 CHUNK = 50
@@ -67,18 +71,22 @@ def sample(
     plan: Plan,
     *,
     num_samples: int,
-    key: Array,
+    seed: int,
     progress: bool,
     checkpoint: Checkpoint | None = None,
 ) -> Chains:
-    """Run chains from draws of the Gaussians around modes (C, ...), each in coordinates that make its own standard."""
+    """Run chains from draws of the Gaussians around modes (C, ...), each in coordinates that make its own standard.
+
+    Chains run in threads, as many at a time as there are cores: side by side in one program each would wait for the
+    longest trajectory, and on one core.
+    """
     around = _remembered(around, checkpoint)
     total = plan.num_warmup + num_samples
     chunks: list[dict[str, np.ndarray]] = []
     interrupted = False
     with tqdm(total=total, desc="warm-up", unit=" transitions", disable=not progress, leave=False) as bar:
         try:
-            for chunk in _chunks(target, around, plan, total, key, checkpoint):
+            for chunk in _chunks(target, around, plan, total, seed, checkpoint):
                 chunks.append(chunk)
                 _show(bar, chunks, plan)
         except KeyboardInterrupt:
@@ -92,24 +100,39 @@ def sample(
 
 
 def _chunks(
-    target: Target, around: Laplace, plan: Plan, total: int, key: Array, checkpoint: Checkpoint | None
+    target: Target, around: Laplace, plan: Plan, total: int, seed: int, checkpoint: Checkpoint | None
 ) -> Iterator[dict[str, np.ndarray]]:
     """What is observed of the transitions, some at a time: first what the checkpoint holds, then new ones."""
-    states = _start(target, around, jax.random.split(key, len(around.mode)), plan.kernel)
-    done, length = 0, 1
+    arounds = [jax.tree.map(itemgetter(chain), around) for chain in range(len(around.mode))]
+    states, done = _start(target, arounds, seed, plan.kernel), 0
     for record in checkpoint.records[1:] if checkpoint else ():
         states, chunk = _from_record(record, states)
         done += _length([chunk])
         yield chunk
-    while done < total:
-        length = min(length, CHUNK, total - done)
-        began = perf_counter()
-        states, observed = jax.device_get(_advance(target, around, states, length, plan.num_warmup, plan.kernel))
-        chunk = {name: values[:, :length] for name, values in observed.items()}
-        checkpoint = _remember(checkpoint, _to_record(states, chunk))
-        yield chunk
-        done += length
-        length = max(1, int(length * _SECONDS / (perf_counter() - began)))
+    _advance(target, arounds[0], states[0], 0, 0, plan.kernel)  # compiles, for all threads
+    with ThreadPoolExecutor(min(len(states), os.cpu_count() or 1)) as threads:
+        length = 1
+        while done < total:
+            length = min(length, CHUNK, total - done)
+            began = perf_counter()
+            states, chunk = _advance_all(target, arounds, states, length, plan, threads)
+            checkpoint = _remember(checkpoint, _to_record(states, chunk))
+            yield chunk
+            done += length
+            length = max(1, int(length * _SECONDS / (perf_counter() - began)))
+
+
+def _advance_all(
+    target: Target, arounds: list[Laplace], states: list["_State"], length: int, plan: Plan, threads: Executor
+) -> tuple[list["_State"], dict[str, np.ndarray]]:
+    """States after `length` transitions of each chain, and what was seen on the way, (C, length, ...)."""
+
+    def advance(around: Laplace, state: _State) -> tuple[_State, dict[str, np.ndarray]]:
+        with jax.enable_x64(True):  # which each thread has for itself
+            return jax.device_get(_advance(target, around, state, length, plan.num_warmup, plan.kernel))
+
+    moved, seen = zip(*threads.map(advance, arounds, states), strict=True)
+    return list(moved), {name: np.stack([part[name][:length] for part in seen]) for name in seen[0]}
 
 
 class _State(NamedTuple):
@@ -145,51 +168,46 @@ def _standardised(target: Target, around: Laplace) -> Any:
     return lambda offset: target.potential(around.mode + around.factor @ offset)
 
 
-def _start(target: Target, around: Laplace, keys: Array, kernel: Kernel) -> _State:
+def _start(target: Target, arounds: list[Laplace], seed: int, kernel: Kernel) -> list[_State]:
     """Chains at draws of the Gaussians; at their centres those that fell where there is no density."""
-    states = jax.device_get(_begin(target, around, keys, np.ones(len(keys)), kernel))
-    inside = np.isfinite(states.hmc.potential_energy)
-    if inside.all():
-        return states
-    return jax.device_get(_begin(target, around, keys, inside.astype(float), kernel))
+    states = []
+    for around, source in zip(arounds, np.random.SeedSequence(seed).spawn(len(arounds)), strict=True):
+        offset = np.random.default_rng(source).standard_normal(len(around.mode))
+        here = laplace(around.mode + around.factor @ offset, target, 1)  # for the potential and its gradient
+        if not np.isfinite(here.potential):
+            here, offset = around, np.zeros_like(offset)
+        slope = around.factor.T @ np.asarray(here.gradient)
+        key = source.generate_state(2)  # of the kind that jax.random makes from a seed
+        states.append(jax.device_get(_begin(target, around, offset, np.asarray(here.potential), slope, key, kernel)))
+    return states
 
 
 @partial(jax.jit, static_argnames="kernel")
-def _begin(target: Target, around: Laplace, keys: Array, spread: Float[Array, " C"], kernel: Kernel) -> _State:
-    def one(around: Laplace, key: Array, spread: Array) -> _State:
-        key_start, key_chain = jax.random.split(key)
-        begin, _ = _pair(target, around, key_chain, kernel)
-        state = begin(spread * jax.random.normal(key_start, around.mode.shape))
-        return _State(state, _begin_averaging(jnp.log(10 * _FIRST_STEP)))
-
-    return jax.vmap(one)(around, keys, spread)
+def _begin(
+    target: Target, around: Laplace, offset: Array, potential: Array, slope: Array, key: Array, kernel: Kernel
+) -> _State:
+    begin, _ = _pair(target, around, key, kernel)
+    return _State(begin(ParamInfo(offset, potential, slope)), _begin_averaging(jnp.log(10 * _FIRST_STEP)))
 
 
 @partial(jax.jit, static_argnames="kernel")
 def _advance(
-    target: Target, around: Laplace, states: _State, length: int | Array, num_warmup: int | Array, kernel: Kernel
+    target: Target, around: Laplace, state: _State, length: int | Array, num_warmup: int | Array, kernel: Kernel
 ) -> tuple[_State, dict[str, Array]]:
-    """States after `length` transitions, and what was seen on the way, in the first places of (C, CHUNK, ...)."""
+    """State after `length` transitions, and what was seen on the way, in the first places of (CHUNK, ...)."""
+    begin, transition = _pair(target, around, state.hmc.rng_key, kernel)
+    jax.eval_shape(begin, state.hmc.z)  # sets the closure variables that `transition` reads
 
-    def one(around: Laplace, state: _State) -> tuple[_State, dict[str, Array]]:
-        begin, transition = _pair(target, around, state.hmc.rng_key, kernel)
-        jax.eval_shape(begin, state.hmc.z)  # sets the closure variables that `transition` reads
+    def step(number: Array, carry: tuple[_State, dict[str, Array]]) -> tuple[_State, dict[str, Array]]:
+        before, observed = carry
+        moved = transition(before.hmc, (target, around))
+        seen = _observe(moved, around)
+        after = before._replace(hmc=moved) if kernel.metric_warmup else _tune(moved, before, num_warmup, kernel)
+        return after, {name: values.at[number].set(seen[name]) for name, values in observed.items()}
 
-        def step(number: Array, carry: tuple[_State, dict[str, Array]]) -> tuple[_State, dict[str, Array]]:
-            moved = transition(carry[0].hmc, (target, around))
-            seen = _observe(moved, around)
-            state = (
-                _State(moved, carry[0].averaging)
-                if kernel.metric_warmup
-                else _tune(moved, carry[0], num_warmup, kernel)
-            )
-            return state, {name: values.at[number].set(seen[name]) for name, values in carry[1].items()}
-
-        shapes = jax.eval_shape(partial(_observe, around=around), state.hmc)
-        nothing = {name: jnp.zeros((CHUNK, *seen.shape), seen.dtype) for name, seen in shapes.items()}
-        return jax.lax.fori_loop(0, length, step, (state, nothing))
-
-    return jax.vmap(one)(around, states)
+    shapes = jax.eval_shape(partial(_observe, around=around), state.hmc)
+    nothing = {name: jnp.zeros((CHUNK, *seen.shape), seen.dtype) for name, seen in shapes.items()}
+    return jax.lax.fori_loop(0, length, step, (state, nothing))
 
 
 def _tune(moved: Any, before: _State, num_warmup: int | Array, kernel: Kernel) -> _State:
@@ -233,16 +251,16 @@ def _remembered(around: Laplace, checkpoint: Checkpoint | None) -> Laplace:
     return around
 
 
-def _to_record(states: Any, chunk: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    leaves = jax.tree.leaves(states)
-    return chunk | {f"{_STATE}{number}": np.asarray(leaf) for number, leaf in enumerate(leaves)}
+def _to_record(states: list[_State], chunk: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    leaves = jax.tree.leaves(jax.tree.map(lambda *parts: np.stack(parts), *states))
+    return chunk | {f"{_STATE}{number}": leaf for number, leaf in enumerate(leaves)}
 
 
-def _from_record(record: dict[str, np.ndarray], like: Any) -> tuple[Any, dict[str, np.ndarray]]:
-    leaves, structure = jax.tree.flatten(like)
+def _from_record(record: dict[str, np.ndarray], like: list[_State]) -> tuple[list[_State], dict[str, np.ndarray]]:
+    leaves, structure = jax.tree.flatten(like[0])
     kept = [record[f"{_STATE}{number}"] for number in range(len(leaves))]
-    chunk = {name: part for name, part in record.items() if not name.startswith(_STATE)}
-    return jax.tree.unflatten(structure, kept), chunk
+    states = [jax.tree.unflatten(structure, [leaf[chain] for leaf in kept]) for chain in range(len(like))]
+    return states, {name: part for name, part in record.items() if not name.startswith(_STATE)}
 
 
 def _length(chunks: list[dict[str, np.ndarray]]) -> int:

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from . import kernel
 from .arguments import component_count
-from .compiled import padded_length
 from .covariance import Structure, find_structure
 from .errors import ArgumentError, FitWarning
 from .kernel import Blocks
@@ -22,6 +21,8 @@ from .scaling import Scaling
 from .sites import Sites, as_arrays, assemble, constrain, disassemble, exchangeable, free, unconstrain
 from .table import Table, as_table
 from .ties import tie_warnings
+
+_ROWS_AT_ONCE = 256
 
 
 class Target(NamedTuple):
@@ -59,12 +60,15 @@ class PosteriorProblem:
         As it was given.
     prior
         The prior, every part filled in.
+    default_scales
+        Whether the prior of the scales is the package's own.
     """
 
     table: Table
     n_components: int
     covariance_type: str
     prior: Prior
+    default_scales: bool
 
     @classmethod
     def of(cls, x: Any, n_components: Any, *, covariance_type: Any, prior: Any) -> "PosteriorProblem":
@@ -81,8 +85,14 @@ class PosteriorProblem:
             raise ArgumentError(
                 f"prior is {prior!r}.", "a Prior", "Put NumPyro distributions into Prior(weights=, means=, scales=)."
             )
-        complete = (prior or Prior()).for_data(table.values, K, covariance_type)
-        problem = cls(table=table, n_components=K, covariance_type=covariance_type, prior=complete)
+        prior = prior or Prior()
+        problem = cls(
+            table=table,
+            n_components=K,
+            covariance_type=covariance_type,
+            prior=prior.for_data(table.values, K, covariance_type),
+            default_scales=prior.scales is None and prior.variances is None,
+        )
         problem._require_a_parameter()
         for sentence in problem.tie_warnings:
             warnings.warn(sentence, FitWarning, stacklevel=4)
@@ -105,8 +115,8 @@ class PosteriorProblem:
 
     @cached_property
     def tie_warnings(self) -> list[str]:
-        """What tied data do to the posterior under this prior."""
-        return tie_warnings(self.sites, self.table)
+        """What tied data do to the posterior under this prior; nothing under the default, which is made for them."""
+        return [] if self.default_scales else tie_warnings(self.sites, self.table)
 
     @property
     def exchangeable(self) -> bool:
@@ -121,7 +131,7 @@ class PosteriorProblem:
     def target(self) -> Target:
         """The density to sample; for use in a scoped float64."""
         data = kernel.blocks(self.table.values, np.ones(self.table.n_points), self.scaling)
-        return Target(as_arrays(self.sites), data, self.scaling)
+        return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
 
     def _require_a_parameter(self) -> None:
         if not free(self.sites):
@@ -140,11 +150,12 @@ def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
 
 def to_mixtures(coordinates: Float[Any, "*batch P"], sites: Sites) -> tuple[Mixture, Float[np.ndarray, "*batch"]]:
     """Mixtures in data units at unconstrained coordinates, and their log prior densities; in a scoped float64."""
-    batch, n_rows = coordinates.shape[:-1], int(np.prod(coordinates.shape[:-1]))
-    rows = np.reshape(coordinates, (n_rows, -1))
-    padded = np.pad(rows, ((0, padded_length(n_rows) - n_rows), (0, 0)), mode="edge")
-    values = jax.device_get(_to_mixtures(padded, sites))
-    return jax.tree.map(lambda leaf: np.reshape(leaf[:n_rows], (*batch, *leaf.shape[1:])), values)
+    batch = coordinates.shape[:-1]
+    rows = np.reshape(coordinates, (-1, coordinates.shape[-1]))
+    padded = np.pad(rows, ((0, -len(rows) % _ROWS_AT_ONCE), (0, 0)), mode="edge")
+    parts = [jax.device_get(_to_mixtures(part, sites)) for part in np.split(padded, len(padded) // _ROWS_AT_ONCE)]
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+    return jax.tree.map(lambda leaf: np.reshape(leaf, (*batch, *leaf.shape[1:])), whole)
 
 
 @jax.jit

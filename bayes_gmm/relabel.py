@@ -103,6 +103,12 @@ def relabel(draws: Mixture, pivot: Mixture, x: np.ndarray, method: str = "respon
     return Relabelling(*(array.reshape(shape) for array in (permutations, shares, gaps)))
 
 
+def match(mixture: Mixture, pivot: Mixture, x: np.ndarray) -> np.ndarray:
+    """Permutation (K,) of one mixture's components under which its responsibilities agree best with the pivot's."""
+    agreement = pivot.responsibilities(x).T @ mixture.responsibilities(x)
+    return _best_permutations(agreement[None])[0]
+
+
 def check_method(method: str) -> None:
     """Refuse a method that there is not."""
     if method not in METHODS:

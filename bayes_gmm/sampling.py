@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from hashlib import sha256
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from .posterior import Posterior
 from .posterior_problem import PosteriorProblem, to_mixtures
 from .predictive import log_densities
 from .prior import Prior
-from .relabel import Relabelling, check_method, relabel
+from .relabel import Relabelling, check_method, match, relabel
 from .sites import family
 from .tree import posterior_tree
 
@@ -197,7 +198,7 @@ def _sample(problem: PosteriorProblem, mle: EMFit, run: Run, checkpoint: Checkpo
         around,
         plan,
         num_samples=run.num_samples,
-        key=jax.random.PRNGKey(run.seed),
+        seed=run.seed,
         progress=run.progress,
         checkpoint=checkpoint,
     )
@@ -240,10 +241,10 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled)
 
 def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
     """The mode with most mass, under the labels of the EM fit where that is finite."""
-    best = jax.tree.map(lambda leaf: leaf[:1], modes.mixtures)
+    best = jax.tree.map(itemgetter(0), modes.mixtures)
     if problem.exchangeable and np.isfinite(mle.mixture.scale_tril).all():
-        best = best.permute(relabel(best, mle.mixture, problem.table.values).permutations)
-    return jax.tree.map(lambda leaf: leaf[0], best)
+        return best.permute(match(best, mle.mixture, problem.table.values))
+    return best
 
 
 def _relabel(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled) -> Relabelling:

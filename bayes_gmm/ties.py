@@ -32,7 +32,10 @@ _SPIKE = 5.0
 _FLAT = 1e-6
 """Smaller rises of the log density of log sigma, over a quarter of its unit, are rounding."""
 
-_DEPTH = np.linspace(-150.0, 0.0, 601)
+_SAME_VALUE = 1e-9
+"""Part of the spread by which values differ that rounding alone tells apart."""
+
+_DEPTH = np.linspace(-100.0, 0.0, 401)
 """Logarithms of scales, relative to the finest step in the data, at which a spike is looked for."""
 
 
@@ -74,6 +77,7 @@ def _tie_of(values: np.ndarray, name: str, column: int) -> Tie:
     spread = values.std(0)
     near = (np.abs(values - rows[top]) <= 0.25 * spread).all(1).mean()
     gaps = [np.diff(np.unique(part)) for part in values.T]
+    gaps = [gap[gap > _SAME_VALUE * size] for gap, size in zip(gaps, spread, strict=True)]
     shown = ", ".join(f"{value:g}" for value in rows[top])
     where = f"in column {name!r} the value {shown}" if values.shape[1] == 1 else f"the row ({shown})"
     return Tie(
@@ -114,7 +118,7 @@ def _log_prior(site: Any, name: str, column: int, log_scales: np.ndarray) -> Any
         warnings.simplefilter("ignore")  # NumPyro warns of values outside the support; they have no density
         inside, density = base.support(everywhere), base.log_prob(everywhere)
     inside, density = (part[..., column] if part.ndim == 3 else part for part in (inside, density))
-    return jnp.where(inside & ~jnp.isnan(density), density, -jnp.inf).max(-1) + np.log(values[:, 0, 0])
+    return jnp.where(inside & jnp.isfinite(density), density, -jnp.inf).max(-1) + np.log(values[:, 0, 0])
 
 
 def _sentence(verdict: str, ties: list[Tie], prior: str, name: str) -> str:

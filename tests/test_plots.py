@@ -18,7 +18,7 @@ from bayes_gmm.em import fit_em
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.mixture import Mixture
 from bayes_gmm.plots import component_color, plot_ellipses
-from bayes_gmm.posterior import fit_nuts
+from bayes_gmm.sampling import fit_nuts
 from bayes_gmm.table import Table, as_table
 
 FAITHFUL, GALAXIES, IRIS = (datasets.load(name) for name in ("faithful", "galaxies", "iris"))

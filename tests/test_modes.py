@@ -1,0 +1,141 @@
+"""Modes of the posterior: found, told apart, weighed, and each given its chains."""
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+import scipy.stats
+
+import bayes_gmm as bg
+from bayes_gmm.laplace import derivatives
+from bayes_gmm.modes import Modes, find_modes
+from bayes_gmm.posterior_problem import PosteriorProblem, to_coordinates
+from bayes_gmm.verdict import VerdictStatus
+
+pytestmark = pytest.mark.numpyro
+
+TYPES = ("full", "tied", "diag", "spherical", "EEI", "EII")
+
+
+def mirrored() -> np.ndarray:
+    """Three clusters, the outer ones mirror images: two components explain them in two equally good ways."""
+    rng = np.random.default_rng(0)
+    outer, inner = 6 + rng.normal(size=40), np.abs(rng.normal(size=20))
+    return np.concatenate([-outer, -inner, inner, outer])[:, None]
+
+
+def modes_of(x: np.ndarray, n_components: int, covariance_type: str = "full", prior: bg.Prior | None = None) -> Modes:
+    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
+    mle = bg.fit_em(x, n_components, covariance_type=covariance_type)
+    with jax.enable_x64(True):
+        return find_modes(problem, problem.target(), mle)
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_gradient_and_hessian_by_the_chain_rule_are_those_of_autodiff(covariance_type: str, faithful: bg.Table) -> None:
+    problem = PosteriorProblem.of(faithful, 2, covariance_type=covariance_type, prior=None)
+    mixture = bg.fit_em(faithful, 2, covariance_type=covariance_type, max_steps=300).mixture
+    with jax.enable_x64(True):
+        target = problem.target()
+        at = to_coordinates(mixture, target.sites) + 0.1
+        value, gradient, hessian = jax.jit(derivatives)(at, target)
+        assert float(value) == pytest.approx(float(target.potential(at)), rel=1e-13)
+        np.testing.assert_allclose(gradient, jax.grad(target.potential)(at), rtol=1e-9, atol=1e-8)
+        expected = jax.hessian(target.potential)(at)
+        np.testing.assert_allclose(hessian, expected, rtol=1e-8, atol=1e-7 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_at_a_mode_the_gradient_is_zero_and_the_gaussian_is_the_inverse_hessian(
+    covariance_type: str, faithful: bg.Table
+) -> None:
+    modes = modes_of(faithful.values, 2, covariance_type)
+    problem = PosteriorProblem.of(faithful, 2, covariance_type=covariance_type, prior=None)
+    assert modes.trustworthy
+    with jax.enable_x64(True):
+        target = problem.target()
+        at, factor = jax.numpy.asarray(modes.around.mode[0]), modes.around.factor[0]
+        whitened = factor.T @ np.asarray(jax.grad(target.potential)(at))
+        np.testing.assert_allclose(whitened, 0, atol=1e-5)
+        identity = factor.T @ np.asarray(jax.hessian(target.potential)(at)) @ factor
+        np.testing.assert_allclose(identity, np.eye(len(at)), atol=1e-5)
+
+
+def test_mass_of_a_gaussian_posterior_is_its_evidence() -> None:
+    """With K = 1, all but the mean held, the posterior is Gaussian and Laplace's approximation exact."""
+    x = np.random.default_rng(0).normal(1.0, 1.0, size=(30, 1))
+    prior = bg.Prior(means=dist.Normal(0.0, 2.0), scales=1.0, weights=[1.0])
+    modes = modes_of(x, 1, prior=prior)
+    marginal = scipy.stats.multivariate_normal(np.zeros(30), np.eye(30) + 4.0)
+    assert modes.around.log_mass[0] == pytest.approx(marginal.logpdf(x[:, 0]), rel=1e-10)
+
+
+def test_two_equally_good_explanations_have_half_of_the_mass_each() -> None:
+    modes = modes_of(mirrored(), 2, "tied")
+    np.testing.assert_allclose(modes.share[:2], 0.5, atol=0.01)
+    heights = -modes.around.potential
+    assert heights[0] == pytest.approx(heights[1], abs=0.02)
+    np.testing.assert_allclose(np.sort(modes.mixtures.weights[0]), np.sort(modes.mixtures.weights[1]), atol=0.01)
+
+
+def test_relabelled_optima_are_one_mode(faithful: bg.Table) -> None:
+    modes = modes_of(faithful.values, 2)
+    assert modes.share[0] > 0.999
+
+
+@pytest.mark.parametrize(
+    ("log_mass", "num_chains", "expected"),
+    [
+        ([0.0], 4, [0, 0, 0, 0]),
+        ([0.0, 0.0], 4, [0, 0, 1, 1]),
+        ([0.0, np.log(0.1)], 4, [0, 0, 0, 1]),
+        ([0.0, np.log(0.01)], 4, [0, 0, 0, 0]),
+        ([0.0, -0.1, -0.2, -0.3, -0.4], 4, [0, 1, 2, 3]),
+        ([0.0, -0.1], 1, [0]),
+        ([0.0, 0.0, -5.0], 3, [0, 0, 1]),
+    ],
+)
+def test_each_mode_with_a_share_of_the_mass_gets_a_chain(log_mass: list, num_chains: int, expected: list) -> None:
+    class Around:
+        """Only the masses matter here."""
+
+    around = Around()
+    around.log_mass = np.array(log_mass)
+    chains = Modes(around, None).allocate(num_chains)
+    assert len(chains) == num_chains
+    assert chains.tolist() == expected
+
+
+def test_chains_in_two_explanations_are_reported_as_two() -> None:
+    posterior = bg.fit_nuts(mirrored(), 2, covariance_type="tied", num_samples=300, progress=False)
+    assert posterior.verdict.status is VerdictStatus.BAD
+    assert "2 different explanations" in posterior.verdict.reasons[0]
+    first, second = posterior.explanations
+    assert sorted(first.chains + second.chains) == [0, 1, 2, 3]
+    assert (first.share, second.share) == (0.5, 0.5)
+    assert first.log_likelihood == pytest.approx(second.log_likelihood, abs=1.0)
+    assert first.mode_share + second.mode_share == pytest.approx(1.0, abs=0.01)
+    assert str(first) in str(posterior.verdict)
+
+
+def test_one_explanation_is_not_split(faithful_posterior: bg.Posterior) -> None:
+    (only,) = faithful_posterior.explanations
+    assert only.chains == (0, 1, 2, 3)
+    assert only.log_likelihood == pytest.approx(faithful_posterior.tree["invariants"]["log_likelihood"].values.mean())
+
+
+def test_a_prior_that_tells_components_apart_keeps_its_labels(faithful: bg.Table) -> None:
+    """The first component is said to be the upper cluster, so the draws must not be sorted otherwise."""
+    far_apart = dist.Normal(np.array([[4.5, 80.0], [2.0, 55.0]]), np.array([0.3, 3.0]))
+    posterior = bg.fit_nuts(faithful, 2, prior=bg.Prior(means=far_apart), num_samples=200, progress=False)
+    assert (posterior.draws.means[..., 0, 0] > posterior.draws.means[..., 1, 0]).all()
+    assert any("keep its labels" in note for note in posterior.verdict.notes)
+    assert (posterior.relabelling.permutations == np.arange(2)).all()
+
+
+def test_a_prior_without_room_for_the_optima_starts_from_its_own_draws() -> None:
+    x = np.random.default_rng(0).normal(size=(100, 1))
+    x[:50] += 6
+    prior = bg.Prior(means=dist.Uniform(1.0, 2.0))
+    posterior = bg.fit_nuts(x, 2, prior=prior, num_samples=200, progress=False)
+    assert ((posterior.draws.means > 1) & (posterior.draws.means < 2)).all()
