@@ -32,6 +32,9 @@ from .linalg import LOG_2PI, invert_tril, log_diagonal, unvech, vech
 from .mixture import Mixture
 from .scaling import Scaling
 
+_THIN = 2
+"""Number of features up to which matrix products are slower than sums of products."""
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +116,7 @@ def expected_statistics(
     """
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
     eta = lax.optimization_barrier(eta)
-    block_statistics = partial(_thin_block if points.shape[1] <= 2 else _wide_block, eta, assignment=assignment)
+    block_statistics = partial(_thin_block if points.shape[1] <= _THIN else _wide_block, eta, assignment=assignment)
 
     def add_block(number: Any, total: Any) -> Any:
         return jax.tree.map(jnp.add, total, block_statistics(points[number], weights[number]))
@@ -192,6 +195,8 @@ def _wide_block(eta: Array, points: Array, weights: Array, assignment: Assignmen
 
 
 def _squares(points: Float[Array, "D B"]) -> Float[Array, "V B"]:
+    if len(points) <= _THIN:
+        return jnp.concatenate([points[i : i + 1] * points[: i + 1] for i in range(len(points))])
     rows, columns = np.tril_indices(points.shape[0])
     return points[rows] * points[columns]
 
@@ -199,11 +204,12 @@ def _squares(points: Float[Array, "D B"]) -> Float[Array, "V B"]:
 def _block_size(n_points: int, n_features: int) -> int:
     """Points per block: as measured, and an odd multiple of 64 so that rows do not collide in the cache."""
     n_statistics = 1 + n_features + n_features * (n_features + 1) // 2
-    largest = 4416 if n_features <= 2 else 8384 if n_statistics <= 256 else 2112
+    # Matrix products that are large enough to be shared among threads lose more by that than they gain.
+    largest = 4416 if n_features <= _THIN else 704 if 50 < n_statistics <= 256 else 1088
     if n_points < 2 * largest:
         return padded_length(n_points)
     # A last block of the largest size would be mostly padding.
-    return largest if n_points >= 6 * largest else 64 * (largest // 256 | 1)
+    return largest if n_points >= 6 * largest else 64 * (largest // 128 | 1)
 
 
 def _block_count(n_used: int) -> int:
