@@ -1,14 +1,13 @@
 r"""The loop of EM: one run until nothing is left to gain, accelerated where it crawls, and many runs in rounds.
 
 EM is a map of expected statistics to expected statistics, s -> E(M(s)), whose fixed point is the maximum. Where
-components overlap its steps shrink slowly; Anderson's method then combines the last few into one long step. Statistics
-are the place to do that: whatever they are, the M-step makes of them a mixture that has the structure, holds what is
-held and knows the prior. A long step that loses, or leads to no mixture, is taken back and a plain one made.
+components overlap its steps shrink slowly; the last few are then combined into one long step (`extrapolation`).
+Statistics are the place to do that: whatever they are, the M-step makes of them a mixture that has the structure, holds
+what is held and knows the prior. A long step that loses, or leads to no mixture, is taken back and a plain one made.
 
 References
 ----------
-Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; acceleration: Anderson (1965),
-doi 10.1145/321296.321305, for EM Henderson and Varadhan (2019), doi 10.1080/10618600.2019.1594835.
+Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x.
 """
 
 from dataclasses import dataclass, replace
@@ -23,14 +22,12 @@ from jaxtyping import Array, Float
 
 from . import kernel
 from .collapse import narrowest_scales
-from .linalg import invert_tril
+from .extrapolation import adapt_reach, anderson_step, no_past, remember, within_reach
 from .mixture import Mixture
 from .objective import Objective
 
 _RUNNING = -1
-_MEMORY = 8
 _PLAIN_STEPS = 20
-_RIDGE = 1e-12
 
 
 class EMStatus(IntEnum):
@@ -96,8 +93,8 @@ class Run:
         the squared length of the score in units of the complete-data information.
     status, n_steps, path
         How the run ended, after how many steps, and the value before each.
-    past_statistics, past_residuals, n_past
-        Statistics (S, K, F) of earlier mixtures, what one step added to them, and how many there are.
+    past
+        Earlier steps, and how far a long step may go.
     """
 
     mixture: Mixture
@@ -110,9 +107,7 @@ class Run:
     status: Any
     n_steps: Any
     path: Any
-    past_statistics: Any
-    past_residuals: Any
-    n_past: Any
+    past: Any
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
@@ -151,7 +146,7 @@ def _best_first(runs: Run) -> Array:
 
 def _begin(start: Mixture, path_length: int) -> Run:
     shape = jax.eval_shape(kernel.natural, start).shape
-    nothing, memory, unknown = jnp.zeros(shape), jnp.zeros((_MEMORY, *shape)), jnp.array(jnp.nan)
+    nothing, unknown = jnp.zeros(shape), jnp.array(jnp.nan)
     return Run(
         mixture=start,
         statistics=nothing,
@@ -163,9 +158,7 @@ def _begin(start: Mixture, path_length: int) -> Run:
         status=jnp.array(_RUNNING),
         n_steps=jnp.array(0),
         path=jnp.full(path_length, jnp.nan),
-        past_statistics=memory,
-        past_residuals=memory,
-        n_past=jnp.array(0),
+        past=no_past(shape),
     )
 
 
@@ -181,59 +174,49 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
     rejected = run.bold & ~(value >= run.value - _rounding(run.value))
     statistics = jnp.where(rejected, run.fallback, statistics)
     residual = statistics - run.statistics
-    n_past = jnp.where(rejected | (run.n_steps == 0), 0, run.n_past)
     # Steps of hard assignment jump from one labelling to the next: there is nothing smooth to extrapolate.
     slow = rule.accelerate & (objective.assignment is kernel.soft) & (run.n_steps >= _PLAIN_STEPS)
-    accelerating = slow & (n_past > 0)
-    long_step = _extrapolate(run, residual, n_past)
+    accelerating = slow & (run.past.size > 0) & ~rejected
+    target, long_step = _long_step(run, residual)
     plain = objective.maximise(statistics, near=run.mixture)
     bold = jax.lax.cond(
         accelerating, lambda: objective.maximise(run.statistics + long_step, near=run.mixture), lambda: plain
     )
     score = objective.complete(statistics, plain) - objective.complete(statistics, run.mixture)
-    gain = value - run.value
     # At the very top the score is rounding, and so would be its rate.
-    stretch = _stretch(run.score / score, residual, long_step, n_past, slow)
+    stretch = _stretch(run.score / score, residual, target, run.past.size, slow)
     remaining = jnp.where(score <= _rounding(value), 0.0, score * stretch)
-    status = jnp.where(rejected, _RUNNING, _status(run, value, gain, score, remaining, plain, objective, rule))
+    ended = _status(run, value, value - run.value, score, remaining, plain, objective, rule)
+    status = jnp.where(rejected, _RUNNING, ended)
     sound = _smallest_scale(bold, objective) > rule.smallest_scale
     go_bold = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
-    move, slot = status == _RUNNING, n_past % _MEMORY
-    accepted_value = jnp.where(rejected, run.value, value)
+    move = status == _RUNNING
+    past = remember(run.past, run.statistics, residual, ~rejected & (run.n_steps > 0))
     return Run(
         mixture=_choose(move, _choose(go_bold, bold, plain), run.mixture),
         statistics=jnp.where(go_bold, run.statistics + long_step, statistics),
         bold=go_bold,
         fallback=statistics,
-        value=accepted_value,
-        gain=gain,
+        value=jnp.where(rejected, run.value, value),
+        gain=value - run.value,
         score=jnp.where(rejected, run.score, score),
         status=status,
         n_steps=run.n_steps + move,
-        path=run.path.at[run.n_steps].set(accepted_value),
-        past_statistics=run.past_statistics.at[slot].set(run.statistics),
-        past_residuals=run.past_residuals.at[slot].set(residual),
-        n_past=jnp.where(rejected | (run.n_steps == 0), 0, n_past + 1),
+        path=run.path.at[run.n_steps].set(jnp.where(rejected, run.value, value)),
+        past=adapt_reach(past, succeeded=run.bold, failed=rejected | (accelerating & ~sound)),
     )
+
+
+def _long_step(run: Run, residual: Float[Array, "K F"]) -> tuple[Array, Array]:
+    """Where past steps point to, and how far in that direction to go."""
+    # A count of n has a standard deviation of sqrt(n).
+    weights = 1 / jnp.maximum(run.fallback[:, :1], 1.0)
+    target = anderson_step(run.past, run.statistics, residual, weights)
+    return target, within_reach(target, residual, weights, run.past.reach)
 
 
 def _choose(first: Array, one: Mixture, other: Mixture) -> Mixture:
     return jax.tree.map(partial(jnp.where, first), one, other)
-
-
-def _extrapolate(run: Run, residual: Float[Array, "K F"], n_past: Array) -> Float[Array, "K F"]:
-    """Anderson's step: to where the residual, as linear through this evaluation and the past ones, is smallest."""
-    filled = (jnp.arange(_MEMORY) < n_past)[:, None, None]
-    inputs = jnp.where(filled, run.past_statistics - run.statistics[None], 0.0)
-    changes = jnp.where(filled, run.past_residuals - residual[None], 0.0)
-    # A count of n has a standard deviation of sqrt(n).
-    weights = 1 / jnp.maximum(run.fallback[:, :1], 1.0)
-    gram = jnp.einsum("skf,tkf->st", changes * weights[None], changes)
-    target = jnp.einsum("skf,kf->s", changes * weights[None], residual)
-    ridge = _RIDGE * jnp.trace(gram) + np.finfo(gram.dtype).tiny
-    whitening = invert_tril(jnp.linalg.cholesky(gram + ridge * jnp.eye(_MEMORY)))
-    shares = whitening.T @ (whitening @ target)
-    return residual - jnp.tensordot(shares, inputs + changes, 1)
 
 
 def _stretch(score_ratio: Array, residual: Array, long_step: Array, n_past: Array, slow: Array) -> Array:

@@ -233,7 +233,7 @@ def _one_generation(starts: Mixture, objective: Objective, rule: Rule, problem: 
     at_once = 1 if jax.default_backend() == "cpu" else n_starts
     rounds = _rounds(n_starts, problem.table.n_points)
     runs = climb(starts, objective, rule, rounds, at_once, padded_length(int(rule.max_steps) + 1))
-    return jax.device_get(replace(runs, past_statistics=None, past_residuals=None))
+    return jax.device_get(replace(runs, past=None))
 
 
 def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:

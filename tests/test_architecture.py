@@ -30,7 +30,7 @@ FLOORS = {
         *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem"),
     },
     "inference": {
-        *("starts", "climb", "information", "em_fit", "em", "laplace", "modes", "nuts"),
+        *("starts", "extrapolation", "climb", "information", "em_fit", "em", "laplace", "modes", "nuts"),
         *("unconstrained", "ascent", "gradient"),
         *("stream_fit", "running_statistics", "stochastic_em"),
     },
