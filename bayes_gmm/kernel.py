@@ -206,13 +206,15 @@ def _block_size(n_points: int, n_features: int) -> int:
     n_statistics = 1 + n_features + n_features * (n_features + 1) // 2
     # Matrix products that are large enough to be shared among threads lose more by that than they gain.
     largest = 4416 if n_features <= _THIN else 704 if 50 < n_statistics <= 256 else 1088
-    if n_points < 2 * largest:
+    if n_points <= min(2 * largest, 4416):
         return padded_length(n_points)
     # A last block of the largest size would be mostly padding.
-    return largest if n_points >= 6 * largest else 64 * (largest // 128 | 1)
+    return largest if n_points >= 6 * largest else 64 * (min(largest // 2, 1088) // 64 | 1)
 
 
 def _block_count(n_used: int) -> int:
-    """Smallest power of two, or half as much again as one, that is not below `n_used`."""
+    """One, or the smallest power of two from 4 that is not below `n_used`; beyond 64 also half as much again as one."""
     power = 1 << (n_used - 1).bit_length()
-    return power if power < 4 or n_used > 3 * power // 4 else 3 * power // 4
+    if n_used > 64 and n_used <= 3 * power // 4:
+        return 3 * power // 4
+    return power if n_used == 1 else max(power, 4)

@@ -240,15 +240,18 @@ def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
     points = rows_of("points", x, mixture.n_features)
     batch = mixture.log_weights.shape[:-1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), mixture)
-    padding = ((0, padded_length(len(points)) - len(points)), (0, 0))
-    values = np.asarray(_map_points(function, flat, np.pad(points, padding, mode="edge")))[:, : len(points)]
+    size = min(padded_length(len(points)), _POINTS_AT_ONCE)
+    parts = [points[first : first + size] for first in range(0, len(points), size)]
+    # All parts have one length, so that long tables share a program.
+    padded = (np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge") for part in parts)
+    values = np.concatenate([np.asarray(_map_points(function, flat, part)) for part in padded], 1)[:, : len(points)]
     return values.reshape(*batch, *values.shape[1:])
 
 
 @partial(jax.jit, static_argnums=0)
 def _map_points(function: Callable[..., Any], mixtures: Mixture, points: Array) -> Array:
     def at_all(mixture: Mixture) -> Array:
-        return jax.lax.map(partial(function, mixture), points, batch_size=min(_POINTS_AT_ONCE, len(points)))
+        return jax.vmap(partial(function, mixture))(points)
 
     return jax.lax.map(at_all, mixtures)
 
