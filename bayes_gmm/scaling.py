@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import Array, Float
 
 from .mixture import Mixture
@@ -65,7 +64,7 @@ class Scaling:
 
     def points_to_unit(self, x: np.ndarray) -> np.ndarray:
         """Points (N, D) from data units to unit coordinates."""
-        return scipy.linalg.solve_triangular(self.factor, (x - self.center).T, lower=True).T
+        return (x - self.center) @ _inverse(self.factor).T
 
     def to_unit(self, mixture: Mixture) -> Mixture:
         """Mixture from data units to unit coordinates."""
@@ -88,5 +87,18 @@ class Scaling:
 
 
 def _solve(factor: Float[Array | np.ndarray, "D D"], columns: Any) -> Any:
-    solve = jax.scipy.linalg.solve_triangular if isinstance(factor, jax.Array) else scipy.linalg.solve_triangular
-    return solve(factor, np.eye(factor.shape[0]), lower=True) @ columns
+    return _inverse(factor) @ columns
+
+
+def _inverse(factor: Float[Array | np.ndarray, "D D"]) -> Any:
+    """Inverse of a lower triangular matrix.
+
+    In NumPy row by row: LAPACK's solver wakes its threads however small the matrix, and they go on spinning.
+    """
+    identity = np.eye(len(factor))
+    if isinstance(factor, jax.Array):
+        return jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
+    inverse = np.zeros_like(identity)
+    for i, row in enumerate(factor):
+        inverse[i] = (identity[i] - row[:i] @ inverse[:i]) / row[i]
+    return inverse
