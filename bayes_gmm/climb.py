@@ -22,12 +22,14 @@ from jaxtyping import Array, Float
 
 from . import kernel
 from .collapse import narrowest_scales
-from .extrapolation import adapt_reach, anderson_step, no_past, remember, within_reach
+from .extrapolation import adapt_reach, anderson_step, forget_if, no_past, remember, within_reach
 from .mixture import Mixture
 from .objective import Objective
 
 _RUNNING = -1
 _PLAIN_STEPS = 20
+_CARELESS_STEPS = 100
+"""Until then a long step that goes too far is a cheap look elsewhere, and finds maxima that careful ones do not."""
 
 
 class EMStatus(IntEnum):
@@ -192,6 +194,7 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
     go_bold = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
     move = status == _RUNNING
     past = remember(run.past, run.statistics, residual, ~rejected & (run.n_steps > 0))
+    careful = adapt_reach(past, succeeded=run.bold, failed=rejected | (accelerating & ~sound))
     return Run(
         mixture=_choose(move, _choose(go_bold, bold, plain), run.mixture),
         statistics=jnp.where(go_bold, run.statistics + long_step, statistics),
@@ -203,7 +206,7 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
         status=status,
         n_steps=run.n_steps + move,
         path=run.path.at[run.n_steps].set(jnp.where(rejected, run.value, value)),
-        past=adapt_reach(past, succeeded=run.bold, failed=rejected | (accelerating & ~sound)),
+        past=_choose(run.n_steps >= _CARELESS_STEPS, careful, forget_if(rejected, past)),
     )
 
 
@@ -212,10 +215,11 @@ def _long_step(run: Run, residual: Float[Array, "K F"]) -> tuple[Array, Array]:
     # A count of n has a standard deviation of sqrt(n).
     weights = 1 / jnp.maximum(run.fallback[:, :1], 1.0)
     target = anderson_step(run.past, run.statistics, residual, weights)
-    return target, within_reach(target, residual, weights, run.past.reach)
+    careful = within_reach(target, residual, weights, run.past.reach)
+    return target, jnp.where(run.n_steps >= _CARELESS_STEPS, careful, target)
 
 
-def _choose(first: Array, one: Mixture, other: Mixture) -> Mixture:
+def _choose[T](first: Array, one: T, other: T) -> T:
     return jax.tree.map(partial(jnp.where, first), one, other)
 
 

@@ -2,8 +2,9 @@ r"""Long steps of an iteration s -> s + r(s), from what the last ones showed.
 
 Anderson's method goes to where r, taken as linear through this step and the past ones, is smallest. Near a maximum
 that is right, but it looks for any fixed point: beside a saddle it leads down, and far from the fixed point too far.
-A long step is therefore turned round where it opposes the plain one, and is never longer than so many plain steps:
-four times as many after each success, a quarter of them after each failure.
+A careful long step is therefore turned round where it opposes the plain one, and is never longer than so many plain
+steps: four times as many after each success, a quarter of them after each failure. A careless one goes all the way,
+and when it fails all is forgotten.
 
 References
 ----------
@@ -65,6 +66,11 @@ def adapt_reach(past: Past, succeeded: Bool[Array, ""], failed: Bool[Array, ""])
     """Past with what a long step has shown of how far one may go."""
     farther = jnp.where(succeeded, jnp.minimum(_GROWTH * past.reach, _FARTHEST), past.reach)
     return past._replace(reach=jnp.where(failed, jnp.maximum(past.reach / _GROWTH, 1.0), farther))
+
+
+def forget_if(failed: Bool[Array, ""], past: Past) -> Past:
+    """Past without any steps, after a careless one that failed."""
+    return past._replace(size=jnp.where(failed, 0, past.size))
 
 
 def anderson_step(
