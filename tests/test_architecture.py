@@ -53,7 +53,7 @@ ROOMS = {
     "tqdm": {"nuts", "selection", "stochastic_em", "resampling", "likelihood_ratio"},
     "argparse": {"cli"},
     "csv": {"csv_file", "comparison", "datasets"},
-    "scipy": {"scaling", "relabel", "starts", "profile_likelihood"},
+    "scipy": {"relabel", "starts", "profile_likelihood"},
     "sklearn": set(),
     "pandas": set(),
     "polars": set(),
