@@ -237,7 +237,7 @@ def gradient(repeats: int) -> tuple[Row, list[list[object]]]:
             (1e4 * seconds(whole, at, sites, data, scaling), 1e4 * seconds(alone, eta, data))
             for _ in range(3 * repeats + 1)
         ][1:]
-    potential_time, kernel_time = np.median(turns, axis=0)
+    potential_time, kernel_time = np.min(turns, axis=0)  # others on the machine only add
     ratio = potential_time / kernel_time
     line = ["N=10000 D=2 K=3: microseconds of the potential's gradient against the kernel's", potential_time]
     return {"microseconds": turns}, [[*line, kernel_time, f"{ratio:.2f} x", "1.5 x", ratio <= 1.5]]
