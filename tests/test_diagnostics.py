@@ -1,7 +1,6 @@
 """The verdict is good for good draws and catches each planted failure."""
 
 import arviz as az
-import jax
 import numpy as np
 import pytest
 
