@@ -1,6 +1,7 @@
 from . import datasets as datasets
 from .climb import EMStatus as EMStatus
 from .comparison import Comparison as Comparison, compare as compare
+from .compile_cache import use_compile_cache as use_compile_cache
 from .conjugate import ConjugatePrior as ConjugatePrior
 from .em import fit_em as fit_em
 from .em_fit import EMFit as EMFit
@@ -29,6 +30,7 @@ from .numpyro_model import model as model
 from .plots import plot_ellipses as plot_ellipses
 from .posterior import Posterior as Posterior
 from .prior import Prior as Prior
+from .prior_check import prior_predictive as prior_predictive
 from .profile_likelihood import profile_interval as profile_interval
 from .resampling import Bootstrap as Bootstrap, bootstrap as bootstrap
 from .sampling import fit_nuts as fit_nuts

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from .climb import EMStatus
-from .diagnostics import LeaveOneOut, leave_one_out, summary
+from .diagnostics import summary
 from .em_fit import EMFit
 from .errors import ArgumentError, FitError
+from .leave_one_out import LeaveOneOut, leave_one_out
 from .posterior import Posterior
 from .relabel import match
 from .rows import PROBABILITY, Row, sentences, table
@@ -127,10 +128,8 @@ def _check_same(mle: EMFit, posterior: Posterior) -> None:
 
 
 def _predictive(posterior: Posterior) -> tuple[LeaveOneOut | None, tuple[str, ...]]:
-    if "log_likelihood" not in posterior.tree:
-        return None, ("No elpd_loo: there are too many points to keep the log-likelihood of each.",)
     try:
-        return leave_one_out(posterior.tree), ()
+        return leave_one_out(posterior), ()
     except ValueError as error:  # ArviZ's answer to draws that do not differ
         return None, (f"No elpd_loo: its importance weights cannot be smoothed ({error}). Draw more samples.",)
 

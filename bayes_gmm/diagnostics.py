@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -59,7 +59,7 @@ def judge(
 def summary(dataset: Any, *, probability: float) -> dict[str, Any]:
     """Mean, sd, equal-tailed interval, R-hat and bulk ESS of every variable of a dataset."""
     interval = az.eti(dataset, prob=probability)
-    with _quietly():
+    with quietly():
         r_hat, ess = az.rhat(dataset), az.ess(dataset, method="bulk")
     return {
         "mean": dataset.mean(("chain", "draw")),
@@ -72,7 +72,7 @@ def summary(dataset: Any, *, probability: float) -> dict[str, Any]:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """A constant has no R-hat: it comes out as NaN, of which ArviZ warns, and is judged as such."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -89,33 +89,16 @@ def _worst(values: np.ndarray) -> tuple[float, float, float]:
     judged = values[varying | np.isnan(values).any((1, 2))]
     if not len(judged):
         return np.nan, np.nan, np.nan
-    with _quietly():
+    with quietly():
         r_hat = array_stats.rhat(judged)
         bulk, mean = array_stats.ess(judged, method="bulk"), array_stats.ess(judged, method="mean")
         tail = array_stats.ess(judged, method="tail", prob=_TAILS)
     return float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5)
 
 
-class LeaveOneOut(NamedTuple):
-    """Expected log predictive density of a new point times N, estimated by leaving one out."""
-
-    elpd: float
-    standard_error: float
-    effective_parameters: float
-    bad_points: int
-
-
-def leave_one_out(tree: Any) -> LeaveOneOut:
-    """PSIS-LOO of the marginal likelihood (Vehtari, Gelman and Gabry 2017, doi 10.1007/s11222-016-9696-4)."""
-    with _quietly():  # ArviZ warns of bad points, too; they are counted and reported
-        loo = az.loo(tree, pointwise=True)
-    bad = int((np.asarray(loo.pareto_k) > loo.good_k).sum())
-    return LeaveOneOut(float(loo.elpd), float(loo.se), float(loo.p), bad)
-
-
 def smooth_importance_weights(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
     """Logarithms of normalised weights with their tail smoothed, and Pareto's k; infinite k when they do not differ."""
-    with _quietly():
+    with quietly():
         log_weights, pareto_k = array_stats.psislw(log_ratios - log_ratios.max())
     log_weights = np.asarray(log_weights) - np.logaddexp.reduce(log_weights)
     return log_weights, float(pareto_k)

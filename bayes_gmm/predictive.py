@@ -55,6 +55,13 @@ def density_band(draws: Mixture, x: np.ndarray, scaling: Scaling, probability: f
     return mean, lower, upper
 
 
+def thinned(draws: Mixture, n_draws: int) -> Mixture:
+    """So many of the draws, evenly apart, with one leading axis."""
+    total, batch = _number(draws), draws.log_weights.ndim - 1
+    chosen = np.linspace(0, total - 1, min(n_draws, total)).round().astype(int)
+    return jax.tree.map(lambda leaf: np.reshape(leaf, (total, *leaf.shape[batch:]))[chosen], draws)
+
+
 def _number(draws: Mixture) -> int:
     return int(np.prod(draws.log_weights.shape[:-1]))
 

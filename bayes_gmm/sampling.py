@@ -30,7 +30,7 @@ from .relabel import Relabelling, check_method, match, relabel
 from .sites import family
 from .tree import posterior_tree
 
-LARGEST_POINTWISE = 2 * 10**7
+LARGEST_POINTWISE = 10**7
 """Most numbers, one for each draw and point, that are kept of the log-likelihood."""
 
 _ADAPTATION_WARMUP = 1000

@@ -12,7 +12,7 @@ from .em_fit import EMFit
 from .errors import ArgumentError
 from .mixture import Mixture
 from .posterior import Posterior
-from .predictive import assignment_moments
+from .predictive import assignment_moments, thinned
 from .table import Table, as_table
 
 MOST_POINTS = 20_000
@@ -52,7 +52,7 @@ def compose(posterior: Any, mle: Any, data: Any, n_draws: int, probability: floa
     """Check what is to be shown and bring it together; a large table becomes a random sample of its rows."""
     _check(posterior, mle, data, probability)
     table = as_table(data) if data is not None else (posterior or mle).table
-    draws = _thinned(posterior.draws, positive_integer("n_draws", n_draws)) if posterior else None
+    draws = thinned(posterior.draws, positive_integer("n_draws", n_draws)) if posterior else None
     fit = jax.tree.map(np.float64, mle.mixture if isinstance(mle, EMFit) else mle)
     _check_mixtures(table, draws, fit)
     shown = _sample_of_rows(table, seed_integer(seed))
@@ -92,12 +92,6 @@ def bins_of(values: np.ndarray) -> np.ndarray:
     return np.arange(values.min() - step / 2, values.max() + 1.5 * width, width)
 
 
-def _thinned(draws: Mixture, n_draws: int) -> Mixture:
-    total = int(np.prod(draws.log_weights.shape[:2]))
-    chosen = np.linspace(0, total - 1, min(n_draws, total)).round().astype(int)
-    return Mixture(**{name: part.reshape(total, *part.shape[2:])[chosen] for name, part in vars(draws).items()})
-
-
 def _sample_of_rows(table: Table, seed: int) -> Table:
     if table.n_points <= MOST_POINTS:
         return table
@@ -110,7 +104,7 @@ def _mean_shares(posterior: Posterior, shown: Table) -> np.ndarray:
         return posterior.responsibilities()
     draws = posterior.draws
     if shown.n_points == MOST_POINTS:  # the colours need no more, and wait ten times less
-        draws = jax.tree.map(lambda part: part[None], _thinned(draws, _DRAWS_FOR_COLORS))
+        draws = jax.tree.map(lambda part: part[None], thinned(draws, _DRAWS_FOR_COLORS))
     return assignment_moments(draws, shown.values, posterior.problem.scaling)[0]
 
 

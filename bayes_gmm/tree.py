@@ -59,7 +59,7 @@ def posterior_tree(
         "invariants": _dataset(invariants(draws, log_likelihood, probes(table.values)), table, draws),
         "sample_stats": _dataset(sample_stats, table, draws),
         "posterior_predictive": _replicated(draws, table, attributes["seed"]),
-        "observed_data": _observed(table),
+        "observed_data": observed_data(table),
     }
     if pointwise is not None:
         groups["log_likelihood"] = _dataset({"x": pointwise}, table, draws, x=("point",))
@@ -181,6 +181,7 @@ def _coordinates(table: Table, draws: Mixture) -> dict[str, Any]:
     }
 
 
-def _observed(table: Table) -> xr.Dataset:
+def observed_data(table: Table) -> xr.Dataset:
+    """The table as a dataset."""
     coordinates = {"point": np.arange(table.n_points), "feature": list(table.columns)}
     return xr.Dataset({"x": (("point", "feature"), table.values)}, coordinates)

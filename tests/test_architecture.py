@@ -21,6 +21,7 @@ FLOORS = {
         "linalg",
         "datasets",
         "batches",
+        "compile_cache",
         "frames",
         "checkpoint",
     },
@@ -37,15 +38,15 @@ FLOORS = {
     "after inference": {
         *("resampling", "profile_likelihood", "likelihood_ratio", "selection"),
         *("agreement", "relabel", "predictive", "explanations", "tree", "verdict", "diagnostics"),
-        *("posterior", "sampling", "laplace_fit", "rows", "comparison", "scene"),
+        *("posterior", "sampling", "prior_check", "laplace_fit", "leave_one_out", "rows", "comparison", "scene"),
     },
     "faces": {"plots", "cli"},
     "door": {"__init__", "__main__"},
 }
 
 ROOMS = {
-    "arviz": {"diagnostics"},
-    "xarray": {"tree", "posterior"},
+    "arviz": {"diagnostics", "leave_one_out"},
+    "xarray": {"tree", "posterior", "prior_check", "leave_one_out"},
     "matplotlib": {"plots"},
     "numpyro.infer": {"nuts"},
     "numpyro": {"prior", "sites", "ties", "numpyro_model", "nuts"},
@@ -128,6 +129,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
             "fit_stream",
             "select_em",
             "fit_nuts",
+            "prior_predictive",
             "fit_laplace",
             "compare",
             "plot_ellipses",
@@ -137,7 +139,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
         *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
         *("GradientFit", "StreamFit", "StreamStatus", "ConjugatePrior"),
         *("bootstrap", "Bootstrap", "profile_interval", "likelihood_ratio_test", "LikelihoodRatioTest"),
-        *("as_table", "read_table", "datasets"),
+        *("as_table", "read_table", "datasets", "use_compile_cache"),
         *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning"),
     }
     for name in bg.__all__:

@@ -39,9 +39,9 @@ from nuts_peers import NEEDS, PROGRAMS, Run
 import bayes_gmm as bg
 from bayes_gmm import kernel
 from bayes_gmm.numpyro_model import potential
-from bayes_gmm.prior import as_arrays, disassemble, free, unconstrain
 from bayes_gmm.relabel import relabel
 from bayes_gmm.scaling import Scaling
+from bayes_gmm.sites import as_arrays, disassemble, unconstrain
 from bayes_gmm.tree import parameters
 
 OURS, FROM_FIT, NUMPYRO, STAN, PYMC = PROGRAMS
@@ -228,7 +228,7 @@ def gradient(repeats: int) -> tuple[Row, list[list[object]]]:
     with jax.enable_x64(True):
         scaling = Scaling.whitening(x, ones)
         data, sites = kernel.blocks(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
-        at = unconstrain(sites, disassemble(mixture, free(sites)))
+        at = unconstrain(sites, disassemble(mixture, sites))
         eta = kernel.natural(scaling.to_unit(mixture))
         whole = jax.jit(partial(many_gradients, potential))
         alone = jax.jit(partial(many_gradients, kernel.log_likelihood))
