@@ -99,7 +99,8 @@ def _worst(values: np.ndarray) -> tuple[float, float, float]:
 def smooth_importance_weights(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
     """Logarithms of normalised weights with their tail smoothed, and Pareto's k; infinite k when they do not differ."""
     with quietly():
-        log_weights, pareto_k = array_stats.psislw(log_ratios - log_ratios.max())
+        # ArviZ takes what leave-one-out begins with, log-likelihoods: minus the log ratios.
+        log_weights, pareto_k = array_stats.psislw(log_ratios.max() - log_ratios)
     log_weights = np.asarray(log_weights) - np.logaddexp.reduce(log_weights)
     return log_weights, float(pareto_k)
 

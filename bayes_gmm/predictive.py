@@ -83,11 +83,13 @@ def _log_densities(here: DrawsAtPoints) -> Float[Array, "S N"]:
 def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "K N"], Float[Array, "K N"]]:
     phi = kernel.features(here.points.T)
 
-    def add(number: Any, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        shares = jax.nn.softmax(here.natural[number] @ phi, axis=0)
-        return sums[0] + shares, sums[1] + shares**2
+    # Differences from the first draw, whose squares do not cancel where all draws agree.
+    first = jax.nn.softmax(here.natural[0] @ phi, axis=0)
 
-    zero = jnp.zeros((here.natural.shape[1], len(here.points)))
-    total, squares = lax.fori_loop(0, here.n_draws, add, (zero, zero))
+    def add(number: Any, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        difference = jax.nn.softmax(here.natural[number] @ phi, axis=0) - first
+        return sums[0] + difference, sums[1] + difference**2
+
+    total, squares = lax.fori_loop(0, here.n_draws, add, (jnp.zeros_like(first), jnp.zeros_like(first)))
     mean = total / here.n_draws
-    return mean, jnp.sqrt(jnp.maximum(squares / here.n_draws - mean**2, 0.0))
+    return first + mean, jnp.sqrt(jnp.maximum(squares / here.n_draws - mean**2, 0.0))
