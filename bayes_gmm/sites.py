@@ -124,7 +124,8 @@ def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, 
         jacobian = transform.log_abs_det_jacobian(part, values[name])
         log_density += site.log_prob(values[name]).sum() + jacobian.sum()
         start = stop
-    return values, log_density
+    # Where a square underflows NumPyro's inverse gamma is infinite, and a sampler that steps there never leaves.
+    return values, jnp.where(log_density < jnp.inf, log_density, -jnp.inf)
 
 
 def as_arrays(sites: Sites) -> Sites:
