@@ -10,6 +10,8 @@ import numpy as np
 SEPARATED = 1.0
 """Chains whose means of some invariant differ by more than this many standard deviations tell different stories."""
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
@@ -78,10 +80,10 @@ def _distances(dataset: Any) -> np.ndarray:
     """Largest difference of chain means over all invariants, (C, C), in units of the larger of the two chains' sds."""
     largest = np.zeros((dataset.sizes["chain"],) * 2)
     for values in np.concatenate(list(scalars(dataset))):
-        means, sds = values.mean(1), values.std(1)
-        scale = np.maximum(sds[:, None], sds[None])
-        difference = np.abs(means[:, None] - means[None])
-        apart = np.divide(difference, scale, out=np.where(difference > 0, np.inf, 0.0), where=scale > 0)
+        # The probability that points far apart belong together may be 1e-200, and its square zero.
+        unit = values / (np.abs(values).max() or 1.0)
+        means, sds = unit.mean(1), np.maximum(unit.std(1), _ROUNDING)
+        apart = np.abs(means[:, None] - means[None]) / np.maximum(sds[:, None], sds[None])
         largest = np.maximum(largest, np.where(np.isnan(apart), np.inf, apart))
     np.fill_diagonal(largest, 0.0)
     return largest
