@@ -24,6 +24,7 @@ _NO_LIMIT = 2**30
 _GENERATION = 32
 _CHEAP_POINTS = 2000
 _SAME_OPTIMUM = 1e-3
+_SAME_COMPONENTS = 0.05
 _MOST_OPTIMA = 16
 
 
@@ -182,7 +183,7 @@ def fit_problem(problem: Problem, climbing: Climbing, n_slots: int | None = None
         path=runs.path[best, : runs.n_steps[best] + 1],
         start_log_likelihoods=runs.value,
         start_statuses=runs.status,
-        optima=_optima(runs, best),
+        optima=_optima(runs, best, problem),
         kernel_error=abs(float(runs.value[best] - log_priors[best]) - problem.objective_without_prior(mixture)),
         problem=problem,
     )
@@ -211,14 +212,25 @@ def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
 
 
-def _optima(runs: Run, best: int) -> Mixture:
-    """Converged runs with different values, best first."""
+def _optima(runs: Run, best: int, problem: Problem) -> Mixture:
+    """Converged runs, best first, with different values or, where data are symmetric, different components."""
     order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
+    components = _without_labels(runs.mixture, problem.table.values)
     kept: list[int] = [best]
     for run in order:
-        if runs.status[run] == EMStatus.CONVERGED and all(abs(runs.value[kept] - runs.value[run]) > _SAME_OPTIMUM):
+        same = np.abs(runs.value[kept] - runs.value[run]) <= _SAME_OPTIMUM
+        alike = np.abs(components[kept] - components[run]).max(1) <= _SAME_COMPONENTS
+        if runs.status[run] == EMStatus.CONVERGED and not np.any(same & alike):
             kept.append(int(run))
     return jax.tree.map(lambda leaf: leaf[kept[:_MOST_OPTIMA]], runs.mixture)
+
+
+def _without_labels(mixtures: Mixture, x: np.ndarray) -> np.ndarray:
+    """Sums over the components of means and covariances of mixtures (M,), in sds of the data, (M, D + D D)."""
+    spread = x.std(0)
+    means = ((mixtures.means - x.mean(0)) / spread).sum(-2)
+    factors = mixtures.scale_tril / spread[:, None]
+    return np.concatenate([means, (factors @ factors.mT).sum(-3).reshape(len(means), -1)], 1)
 
 
 def _generations(n_starts: int) -> tuple[int, int]:

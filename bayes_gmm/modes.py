@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from .compiled import in_float64
 from .em_fit import EMFit
@@ -35,6 +36,9 @@ _MANY_STEPS = 100
 
 _SAME = 1e-3
 """Nats within which two modes are one."""
+
+_ALIKE = 1e-2
+"""Relative difference of the summed natural parameters below which two modes of the same height are one."""
 
 _MOST = 8
 _MOST_PERMUTED = 5
@@ -84,7 +88,7 @@ def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
         best = to_mixtures(found[0].mode, target.sites)[0]
         merged = _merged(best, problem.table.values)
         found = _climb([*_coordinates(merged, target), *(around.mode for around in found)], target)
-    kept = _distinct([around for around in found if around.trustworthy] or found[:1])
+    kept = _distinct([around for around in found if around.trustworthy] or found[:1], target)
     around = jax.tree.map(lambda *leaves: np.stack(leaves), *kept)
     return Modes(around, to_mixtures(around.mode, target.sites)[0])
 
@@ -108,7 +112,8 @@ def _climb(starts: list[Any], target: Target) -> list[Laplace]:
     """Short climbs from all starts, then to the end from those that may lead to a mode with mass; best first."""
     short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
     lowest = min(around.potential for around in short)
-    promising = _distinct([around for around in short if around.potential - around.remaining < lowest + _MARGIN])
+    hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
+    promising = _distinct(hopeful, target)
     found = [jax.device_get(laplace(around.mode, target, _MANY_STEPS)) for around in promising]
     return sorted(found, key=lambda around: around.potential)
 
@@ -146,10 +151,23 @@ def _merge(mixture: Mixture, pair: tuple[int, int], x: np.ndarray) -> Mixture:
     return Mixture.from_moments(weights, means, covariances)
 
 
-def _distinct(found: list[Laplace]) -> list[Laplace]:
-    """One of each kind, most mass first; another labelling of a mode has the same height."""
-    kept: list[Laplace] = []
+def _distinct(found: list[Laplace], target: Target) -> list[Laplace]:
+    """One of each kind, most mass first; another labelling of a mode has the same height and components."""
+    kept: list[tuple[Laplace, np.ndarray]] = []
     for around in sorted(found, key=lambda around: -around.log_mass):
-        if all(abs(around.potential - other.potential) > _SAME for other in kept):
-            kept.append(around)
-    return kept
+        components = np.asarray(_components(around.mode, target))
+        if not any(_same(around, components, *other) for other in kept):
+            kept.append((around, components))
+    return [around for around, _ in kept]
+
+
+def _same(one: Laplace, components: np.ndarray, other: Laplace, its_components: np.ndarray) -> bool:
+    """Whether two modes are one: symmetric data have modes of the same height that are different explanations."""
+    close = np.abs(components - its_components).max() <= _ALIKE * np.abs(components).max()
+    return bool(close and abs(one.potential - other.potential) <= _SAME)
+
+
+@jax.jit
+def _components(coordinates: Array, target: Target) -> Array:
+    """Sum of the components' natural parameters (F,), which has no labels."""
+    return target.natural_parameters(coordinates)[0].sum(0)
