@@ -1,9 +1,11 @@
 r"""The posterior without sampling: Gaussians around its modes, corrected by importance weights.
 
-.. math:: q(\theta) = \sum_m s_m N(\theta \mid \theta_m, H_m^{-1}), \qquad w_s \propto p(\theta_s, x) / q(\theta_s),
+.. math:: q(\theta) = \frac{1}{K!} \sum_\tau \sum_m s_m N(\tau\theta \mid \theta_m, H_m^{-1}), \qquad
+          w_s \propto p(\theta_s, x) / q(\theta_s),
 
-in unconstrained coordinates. The weights are smoothed by a generalised Pareto distribution fitted to the largest, and
-its shape k says whether they can be trusted at all.
+in unconstrained coordinates, over all orders tau of the components where the prior tells none apart: where components
+overlap, one Gaussian reaches several labellings. The weights are smoothed by a generalised Pareto distribution fitted
+to the largest, and its shape k says whether they can be trusted at all.
 """
 
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from math import lgamma
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .arguments import positive_integer, seed_integer
@@ -21,11 +24,12 @@ from .diagnostics import smooth_importance_weights
 from .em_fit import EMFit
 from .linalg import LOG_2PI
 from .mixture import Mixture
-from .modes import Modes, find_modes
+from .modes import Modes, find_modes, labellings
 from .posterior_problem import PosteriorProblem, Target, to_mixtures
 from .prior import Prior
 from .relabel import relabel
 from .sampling import pivot_of, starting_fit
+from .sites import assemble, constrain, disassemble, unconstrain
 from .tree import one_chain, parameters
 
 LARGEST_PARETO_K = 0.7
@@ -167,12 +171,11 @@ def fit_laplace(
     modes, draws, log_ratios = _draw(problem, mle, num_draws, seed)
     labelled = relabel(draws, pivot_of(problem, mle, modes), problem.table.values)
     log_weights, pareto_k = smooth_importance_weights(log_ratios)
-    labellings = lgamma(problem.n_components + 1) if problem.exchangeable else 0.0
     return LaplaceFit(
         draws=draws.permute(labelled.permutations) if problem.exchangeable else draws,
         log_weights=log_weights,
         pareto_k=pareto_k,
-        log_evidence=float(np.logaddexp.reduce(log_ratios) - np.log(num_draws) + labellings),
+        log_evidence=float(np.logaddexp.reduce(log_ratios) - np.log(num_draws)),
         modes=modes,
         problem=problem,
     )
@@ -188,7 +191,7 @@ def _draw(problem: PosteriorProblem, mle: EMFit, num_draws: int, seed: int) -> t
     noise = rng.standard_normal((num_draws, modes.around.mode.shape[1], 1))
     coordinates = modes.around.mode[chosen] + (modes.around.factor[chosen] @ noise)[..., 0]
     log_joint = -np.asarray(_potentials(coordinates, target))
-    log_ratios = np.where(np.isnan(log_joint), -np.inf, log_joint) - _log_proposal(modes, coordinates)
+    log_ratios = np.where(np.isnan(log_joint), -np.inf, log_joint) - _log_proposal(problem, modes, coordinates, target)
     return modes, to_mixtures(coordinates, target.sites)[0], log_ratios
 
 
@@ -197,14 +200,41 @@ def _potentials(coordinates: Any, target: Target) -> Any:
     return jax.lax.map(target.potential, coordinates, batch_size=min(16, len(coordinates)))
 
 
-def _log_proposal(modes: Modes, coordinates: np.ndarray) -> np.ndarray:
-    """Log density of the mixture of Gaussians (S,)."""
+def _log_proposal(problem: PosteriorProblem, modes: Modes, coordinates: np.ndarray, target: Target) -> Any:
+    """Log density of the mixture of Gaussians (S,), averaged over the labellings where they mean nothing."""
+    K = problem.n_components
+    orders = labellings(K) if problem.exchangeable else np.arange(K)[None]
     inverse = np.linalg.inv(modes.around.factor)
-    whitened = (coordinates[None] - modes.around.mode[:, None]) @ inverse.mT
     _, log_scale = np.linalg.slogdet(inverse)
     with np.errstate(divide="ignore"):
-        log_shares = np.log(modes.share) + log_scale - 0.5 * coordinates.shape[1] * LOG_2PI
-    return np.asarray(np.logaddexp.reduce(log_shares[:, None] - 0.5 * (whitened**2).sum(-1), axis=0))
+        log_heights = np.log(modes.share) + log_scale - 0.5 * coordinates.shape[1] * LOG_2PI
+    total = _log_proposals(coordinates, orders, (modes.around.mode, inverse, log_heights), target)
+    # With many components the orders left out are too far away to count.
+    return np.asarray(total) - (lgamma(K + 1) if problem.exchangeable else 0.0)
+
+
+@jax.jit
+def _log_proposals(coordinates: Any, orders: Any, gaussians: Any, target: Target) -> Any:
+    """Log of the summed densities of Gaussians at draws (S, P) in all `orders` of the components."""
+    centers, inverse, log_heights = gaussians
+
+    def reordered(order: Any, values: dict[str, Any]) -> Any:
+        mixture = jax.tree.map(lambda leaf: leaf[order], assemble(values))
+        return unconstrain(target.sites, disassemble(mixture, target.sites))
+
+    def one(point: Any) -> Any:
+        values, log_prior = constrain(target.sites, point)
+
+        def in_order(order: Any) -> Any:
+            moved = reordered(order, values)
+            whitened = jnp.einsum("mij,mj->mi", inverse, moved[None] - centers)
+            # The prior knows no order, so that its densities differ by the change of volume alone.
+            volume = log_prior - constrain(target.sites, moved)[1]
+            return jax.nn.logsumexp(log_heights - 0.5 * (whitened**2).sum(1)) + volume
+
+        return jax.nn.logsumexp(jax.vmap(in_order)(orders))
+
+    return jax.lax.map(one, coordinates, batch_size=min(16, len(coordinates)))
 
 
 def _plus_minus(mean: np.ndarray, sd: np.ndarray) -> str:

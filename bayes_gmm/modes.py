@@ -95,7 +95,7 @@ def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
 
 def _starts(problem: PosteriorProblem, target: Target, mle: EMFit) -> list[Any]:
     """Coordinates of EM's optima; of the best of some draws of the prior when those lie outside its support."""
-    optima = mle.optima if problem.exchangeable else _labellings(mle.mixture)
+    optima = mle.optima if problem.exchangeable else _labelled(mle.mixture)
     return _coordinates(optima, target) or _coordinates(problem.sample_prior(_DRAWS_OF_PRIOR, seed=0), target)
 
 
@@ -118,16 +118,21 @@ def _climb(starts: list[Any], target: Target) -> list[Laplace]:
     return sorted(found, key=lambda around: around.potential)
 
 
-def _labellings(mixture: Mixture) -> Mixture:
-    """One mixture with its components in every order, or for many components in those that differ by one swap."""
-    K = mixture.n_components
+def labellings(n_components: int) -> np.ndarray:
+    """All orders of the components (O, K), the given one first; of many components those that differ by one swap."""
+    K = n_components
     if K <= _MOST_PERMUTED:
-        orders = np.array(list(itertools.permutations(range(K))))
-    else:
-        pairs = np.array(list(itertools.combinations(range(K), 2)))
-        orders = np.tile(np.arange(K), (len(pairs) + 1, 1))
-        rows = np.arange(len(pairs))[:, None]
-        orders[rows, pairs] = pairs[:, ::-1]
+        return np.array(list(itertools.permutations(range(K))))
+    pairs = np.array(list(itertools.combinations(range(K), 2)))
+    orders = np.tile(np.arange(K), (len(pairs) + 1, 1))
+    rows = np.arange(1, len(pairs) + 1)[:, None]
+    orders[rows, pairs] = pairs[:, ::-1]
+    return orders
+
+
+def _labelled(mixture: Mixture) -> Mixture:
+    """One mixture with its components in these orders."""
+    orders = labellings(mixture.n_components)
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(orders), *leaf.shape)), mixture).permute(orders)
 
 
