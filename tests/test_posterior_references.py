@@ -113,6 +113,25 @@ def test_evidence_notices_another_prior() -> None:
     assert abs(found - expected) > 10 * np.hypot(error, own_error)
 
 
+def test_evidence_counts_labellings_once_where_components_overlap() -> None:
+    """Both components lie in the middle: one Gaussian covers both labellings. The oracle draws from the prior."""
+    x = np.random.default_rng(9).normal(size=(82, 1))
+    prior = bg.Prior(
+        weights=dist.Dirichlet(np.array([5.0, 5.0])),
+        means=dist.Normal(0.0, 0.1),
+        variances=dist.InverseGamma(20.0, 19.0),
+    )
+    fit = bg.fit_laplace(x, 2, covariance_type="tied", prior=prior, num_draws=20_000)
+    assert fit.trustworthy
+    draws = prior.for_data(x, 2, "tied").sample(20_000, 2, 1, covariance_type="tied", seed=5)
+    log_ratios = draws.log_prob(x).sum(1)
+    expected = scipy.special.logsumexp(log_ratios) - log(len(log_ratios))
+    error = np.sqrt((scipy.special.softmax(log_ratios) ** 2).sum() - 1 / len(log_ratios))
+    own_error = np.sqrt(1 / fit.effective_sample_size - 1 / len(fit.log_weights))
+    assert abs(fit.log_evidence - expected) < 4 * np.hypot(error, own_error)
+    assert abs(fit.log_evidence + log(2) - expected) > 10 * np.hypot(error, own_error)
+
+
 # Covariance structures: importance sampling with densities of SciPy, the proposal fitted to the draws
 
 STRUCTURES = {"tied": (1, 2, 1), "diag": (2, 2, 0), "spherical": (2, 1, 0)}
