@@ -121,7 +121,7 @@ def test_posterior_ellipses_are_those_of_the_draws_in_order(geyser):
 
 
 def test_drawn_posterior_is_spread_over_all_chains(geyser):
-    few = scene._thinned(geyser.draws, 5)
+    few = scene.thinned(geyser.draws, 5)
     flat = geyser.draws.means.reshape(-1, 2, 2)
     np.testing.assert_array_equal(few.means, flat[[0, 25, 50, 74, 99]])
 

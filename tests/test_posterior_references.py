@@ -391,7 +391,11 @@ def potential_of_a_spike(prior: bg.Prior | None) -> Callable[[float], float]:
     """Minus the log posterior density with one component on a tie, as a function of its standard deviation."""
     x = rounded()
     problem = PosteriorProblem(
-        table=bg.fit_em(x, 2).table, n_components=2, covariance_type="full", prior=(prior or bg.Prior()).for_data(x, 2)
+        table=bg.as_table(x),
+        n_components=2,
+        covariance_type="full",
+        prior=(prior or bg.Prior()).for_data(x, 2),
+        default_scales=prior is None,
     )
 
     def potential(scale: float) -> float:
