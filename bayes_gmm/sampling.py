@@ -27,7 +27,7 @@ from .posterior_problem import PosteriorProblem, to_mixtures
 from .predictive import log_densities
 from .prior import Prior
 from .relabel import Relabelling, check_method, match, relabel
-from .sites import family
+from .sites import OrderedSites, family
 from .tree import posterior_tree
 
 LARGEST_POINTWISE = 10**7
@@ -152,7 +152,10 @@ def _identity(problem: PosteriorProblem, run: Run) -> dict[str, str | int]:
     """What must be the same when a checkpoint is gone on with."""
     return {
         "data": _digest(problem.table.values),
-        "prior": _digest(*jax.tree.leaves(problem.sites)) + " " + " ".join(map(family, problem.sites.values())),
+        # Hyperparameters in the order of their names: NumPyro's own differs from process to process.
+        "prior": " ".join(
+            [*map(family, problem.sites.values()), _digest(*jax.tree.leaves(OrderedSites(problem.sites)))]
+        ),
         "n_components": problem.n_components,
         "covariance_type": problem.covariance_type,
         "num_warmup": run.num_warmup,

@@ -7,8 +7,8 @@ Each test of a sampler on one setting errs with a probability of at most `FAMILY
 
 No data set is left out because of its verdict. Those on which NUTS makes few effective draws are sampled again and
 longer, which depends on the data alone; how many stay doubtful is printed. The Laplace fit answers for itself where
-Pareto's k is below 0.7, and only there. With one feature this is about half of the data sets, with two almost none: a
-Gaussian has too thin tails for correlations and variances of some 25 points.
+Pareto's k is below 0.7, and only there. With one feature this is 4 data sets in 10, with two almost none: a Gaussian
+has too thin tails for correlations and variances of some 25 points.
 
 `pytest -m slow -n0 -s tests/test_calibration.py` prints the table. Minutes on one core of two: 3 for K=2 D=1, 7 for
 K=3 D=1, 6 for K=2 D=2, 3 for the wrong prior.

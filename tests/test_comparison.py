@@ -111,9 +111,8 @@ def test_other_tables_are_refused(faithful_mle: bg.EMFit, faithful_posterior: bg
 def test_draws_that_do_not_differ_have_no_loo_and_the_text_says_so(
     faithful_mle: bg.EMFit, faithful_posterior: bg.Posterior
 ) -> None:
-    tree = faithful_posterior.tree.copy(deep=True)
-    tree["log_likelihood"]["x"].values[...] = tree["log_likelihood"]["x"].values[:1, :1]
-    comparison = bg.compare(faithful_mle, replace(faithful_posterior, tree=tree))
+    draws = jax.tree.map(lambda leaf: np.broadcast_to(leaf[:1, :1], leaf.shape), faithful_posterior.draws)
+    comparison = bg.compare(faithful_mle, replace(faithful_posterior, draws=draws))
     assert comparison.loo is None
     assert "No elpd_loo" in str(comparison)
 
