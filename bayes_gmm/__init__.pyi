@@ -26,6 +26,7 @@ from .likelihood_ratio import (
     likelihood_ratio_test as likelihood_ratio_test,
 )
 from .mixture import Mixture as Mixture
+from .model_comparison import ModelComparison as ModelComparison, compare_models as compare_models
 from .numpyro_model import model as model
 from .plots import plot_ellipses as plot_ellipses
 from .posterior import Posterior as Posterior

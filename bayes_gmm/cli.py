@@ -1,25 +1,36 @@
-"""The command `bayes-gmm`: one table in; the MLE, the posterior and their comparison out."""
+"""The command `bayes-gmm`: what can be asked for; the answers are in `commands`."""
 
 import argparse
-import json
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from . import datasets
-from .errors import BayesGMMError, FitWarning, OutputError
-from .table import Table, read_table
+from .commands import fit, list_datasets, report, select
+from .errors import BayesGMMError, FitWarning
+
+type Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_EPILOG = """\
+examples:
+  bayes-gmm fit faithful --components 2
+  bayes-gmm fit table.csv -k 3 --columns height,weight --report
+  bayes-gmm select iris --components 1-6 --covariance full,tied,VEV
+  bayes-gmm report galaxies -k 4 --out galaxies.html
+  bayes-gmm datasets faithful | bayes-gmm fit - -k 2 --json > fit.json
+
+results go to standard output, progress and warnings to standard error.
+exit status: 0 when it succeeded, 2 when the table or the request cannot be used, 130 when interrupted."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it succeeded, 2 when the input or the request could not be used."""
     options = _parser().parse_args(arguments)
+    options.command = ["bayes-gmm", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", FitWarning)
@@ -40,75 +51,107 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bayes-gmm",
         description="Gaussian mixtures by maximum likelihood and by their posterior, side by side.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('bayes_gmm')}")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
-    fit = verbs.add_parser(
-        "fit",
-        help="fit a table and compare the two answers",
-        description="Fit K Gaussians to a table by EM and by NUTS, print both side by side, and write "
-        "posterior.nc, mle.json, components.csv and figure.png.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    fit.add_argument("table", metavar="TABLE", help=f"a CSV file, or one of {', '.join(datasets.names())}")
-    fit.add_argument("--components", "-k", type=int, required=True, metavar="K", help="number of Gaussians")
-    fit.add_argument("--columns", metavar="A,B", help="columns to use, by name; all when left out")
-    fit.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: results/TABLE_K)")
-    fit.add_argument("--starts", type=int, metavar="N", help="random starts of EM (default: many where they are cheap)")
-    fit.add_argument("--num-chains", type=int, default=4, metavar="N", help="chains of NUTS")
-    fit.add_argument("--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain")
-    fit.add_argument("--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain")
-    fit.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random")
-    fit.set_defaults(run=_fit)
+    _add_fit(verbs)
+    _add_select(verbs)
+    _add_report(verbs)
+    _add_datasets(verbs)
     return parser
 
 
-def _fit(options: argparse.Namespace) -> None:
-    table = _load(options.table, options.columns)
-    out = _writable_folder(options.out or Path("results") / f"{table.name}_{options.components}")
-    # Imported here: a mistake in the request is answered at once, not after seconds of imports.
-    from .comparison import compare
-    from .em import fit_em
-    from .plots import plot_ellipses
-    from .sampling import fit_nuts
+def _verb(verbs: Verbs, name: str, short: str, long: str, run: Callable[[argparse.Namespace], None]) -> Any:
+    verb = verbs.add_parser(name, help=short, description=long, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    verb.set_defaults(run=run)
+    return verb
 
-    mle = fit_em(table, options.components, n_starts=options.starts, seed=options.seed).check()
-    posterior = fit_nuts(
-        table,
-        options.components,
-        num_warmup=options.num_warmup,
-        num_samples=options.num_samples,
-        num_chains=options.num_chains,
-        seed=options.seed,
-        start=mle,
-        progress=sys.stderr.isatty(),
+
+def _add_fit(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "fit",
+        "fit a table and compare the two answers",
+        "Fit K Gaussians to a table by EM and by NUTS, print both side by side, and write posterior.nc (read by "
+        "ArviZ), mle.json, components.csv, points.csv and figure.png.",
+        fit,
     )
-    comparison = compare(mle, posterior)
-    (out / "mle.json").write_text(json.dumps(mle.record(), indent=1) + "\n", encoding="utf-8")
-    comparison.to_csv(out / "components.csv")
-    posterior.save(out / "posterior.nc")
-    panels = np.asarray(plot_ellipses(posterior, mle=mle), dtype=object)
-    panels.flat[0].figure.savefig(out / "figure.png", dpi=200)
-    print(f"{comparison}\n\nWritten to {out}: posterior.nc, mle.json, components.csv, figure.png", flush=True)
+    _add_table(verb)
+    _add_model(verb)
+    verb.add_argument("--out", metavar="DIR", type=Path, help="folder for the results (default: results/TABLE_K)")
+    verb.add_argument("--report", action="store_true", help="write report.html, one file for a colleague, too")
+    verb.add_argument("--json", action="store_true", help="print the comparison as JSON rather than as a table")
 
 
-def _load(name: str, columns: str | None) -> Table:
-    chosen = [column.strip() for column in columns.split(",")] if columns else None
-    if name in datasets.names():
-        table = datasets.load(name)
-        return table.select(chosen) if chosen else table
-    return read_table(name, columns=chosen)
+def _add_select(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "select",
+        "compare numbers of components and covariance structures",
+        "Fit every number of components with every structure by EM and print a criterion for each; lower is better.",
+        select,
+    )
+    _add_table(verb)
+    verb.add_argument(
+        "--components", "-k", default="1-9", metavar="K,...", help="numbers of Gaussians, such as 1-6 or 2,4,8"
+    )
+    verb.add_argument(
+        "--covariance",
+        default="full",
+        metavar="NAME,...",
+        help="full, tied, diag, spherical or mclust's codes such as VEV; several with commas",
+    )
+    verb.add_argument("--criterion", default="bic", choices=("bic", "icl", "aic"), help="what is printed")
+    verb.add_argument("--starts", type=int, default=16, metavar="N", help="random starts of EM for each fit")
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random")
+    verb.add_argument("--out", metavar="FILE", type=Path, help="CSV file for all criteria (default: none)")
+    verb.add_argument("--json", action="store_true", help="print all criteria as JSON rather than one as a table")
 
 
-def _writable_folder(path: Path) -> Path:
-    """The folder, made if need be, after a file could be written into it: before the sampling, not after."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as error:
-        raise OutputError(
-            f"Nothing can be written to {path} ({error.strerror}).",
-            "a folder that can be written to",
-            "Choose another one with --out.",
-        ) from error
+def _add_report(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "report",
+        "fit a table and write one HTML file about it",
+        "Fit K Gaussians by EM and by NUTS and write one self-contained HTML file: verdict, tables, figures, model and "
+        "priors in words and formulas, and how to reproduce it.",
+        report,
+    )
+    _add_table(verb)
+    _add_model(verb)
+    verb.add_argument("--out", metavar="FILE", type=Path, help="the file (default: TABLE_K.html)")
+
+
+def _add_datasets(verbs: Verbs) -> None:
+    verb = _verb(
+        verbs,
+        "datasets",
+        "list the data sets that come with the package, or print one",
+        "List the data sets that come with the package with their sources, or print one as CSV.",
+        list_datasets,
+    )
+    verb.add_argument("name", nargs="?", metavar="NAME", help=f"one of {', '.join(datasets.names())}")
+    verb.add_argument("--json", action="store_true", help="print the list as JSON")
+
+
+def _add_table(verb: argparse.ArgumentParser) -> None:
+    sets = ", ".join(datasets.names())
+    verb.add_argument("table", metavar="TABLE", help=f"a CSV file, - for standard input, or one of {sets}")
+    verb.add_argument("--columns", metavar="A,B", help="columns to use, by name (default: all)")
+
+
+def _add_model(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--components", "-k", type=int, required=True, metavar="K", help="number of Gaussians")
+    verb.add_argument(
+        "--covariance", default="full", metavar="NAME", help="full, tied, diag, spherical, EEI or EII covariances"
+    )
+    verb.add_argument("--starts", type=int, metavar="N", help="random starts of EM (default: more where cheap)")
+    verb.add_argument(
+        "--bootstrap", type=int, default=0, metavar="N", help="replicates for standard errors by resampling"
+    )
+    verb.add_argument("--num-chains", type=int, default=4, metavar="N", help="chains of NUTS")
+    verb.add_argument("--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain")
+    verb.add_argument("--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain")
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random")

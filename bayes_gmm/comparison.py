@@ -1,76 +1,119 @@
 """The maximum-likelihood fit beside the posterior: what the point estimate hides."""
 
-import csv
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .arguments import rows_of
 from .climb import EMStatus
-from .diagnostics import summary
 from .em_fit import EMFit
-from .errors import ArgumentError, FitError
-from .leave_one_out import LeaveOneOut, leave_one_out
+from .errors import ArgumentError
+from .estimates import aligned_rows
+from .leave_one_out import LeaveOneOut
+from .points import Points
 from .posterior import Posterior
+from .records import Record, write_csv, write_json
 from .relabel import match
-from .rows import PROBABILITY, Row, sentences, table
-from .tree import lower_pairs, pair_names, parameters
+from .resampling import Bootstrap
+from .rows import Row, html, sentences, table
+from .scores import Scores, score
+from .verdict import VerdictStatus
 
-CERTAIN = 0.9
-"""A point is uncertain when its most probable component has less than this."""
+PARTS = ("parameters", "scores", "points")
+
+_BYTES_OF_HTML = 2950
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
     """Parameters, predictive quality and assignments of points, by maximum likelihood and by the posterior.
 
+    Prints as a table, in a terminal and in a notebook.
+
     Attributes
     ----------
     rows
         One `Row` for each weight, mean, sd and correlation.
-    loo
-        Leave-one-out predictive density of the posterior; None when it could not be computed (`notes` say why).
-    mle_responsibilities, posterior_responsibilities, responsibilities_sd : (N, K)
-        Soft assignments at the estimate, their posterior mean and posterior sd.
+    scores
+        Log-likelihood, leave-one-out and held-out predictive density.
+    points
+        Soft assignments by either answer, and which of them are uncertain.
+    mle, posterior
+        What is compared.
     notes
-        What could not be computed, and why.
+        What could not be computed, and why; in what the two differ besides.
     """
 
     rows: tuple[Row, ...]
-    loo: LeaveOneOut | None
-    mle_responsibilities: np.ndarray = field(repr=False)
-    posterior_responsibilities: np.ndarray = field(repr=False)
-    responsibilities_sd: np.ndarray = field(repr=False)
+    scores: Scores
+    points: Points
     mle: EMFit = field(repr=False)
     posterior: Posterior = field(repr=False)
     notes: tuple[str, ...] = ()
 
     @property
+    def loo(self) -> LeaveOneOut | None:
+        """Leave-one-out predictive density of the posterior; None when it could not be computed (`notes` say why)."""
+        return self.scores.loo
+
+    @property
     def uncertain_points(self) -> np.ndarray:
         """Indices of the points whose most probable component has a posterior probability below 0.9."""
-        return np.flatnonzero(self.posterior_responsibilities.max(1) < CERTAIN)
+        return self.points.uncertain
 
     @property
     def changed_points(self) -> np.ndarray:
         """Indices of the points whose most probable component differs between the two."""
-        return np.flatnonzero(self.mle_responsibilities.argmax(1) != self.posterior_responsibilities.argmax(1))
+        return self.points.changed
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write the rows, with all digits, to a CSV file."""
-        records = [asdict(row) | {"shift": row.shift, "width_ratio": row.width_ratio} for row in self.rows]
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(records[0]))
-            writer.writeheader()
-            writer.writerows(records)
+    def records(self, part: str = "parameters") -> list[Record]:
+        """A list of dictionaries, ready for a data frame: of "parameters", "scores" or "points".
+
+        Raises
+        ------
+        ArgumentError
+            When there is no such part.
+        """
+        if part not in PARTS:
+            raise ArgumentError(f"part is {part!r}.", f"one of {', '.join(PARTS)}", 'The default is "parameters".')
+        if part == "parameters":
+            return [row.record() for row in self.rows]
+        return self.scores.records() if part == "scores" else self.points.records()
+
+    def to_csv(self, path: str | Path, part: str = "parameters") -> None:
+        """Write the records of a part, with all digits, to a CSV file; `OutputError` when it cannot be written."""
+        write_csv(self.records(part), path)
+
+    def to_json(self, path: str | Path) -> None:
+        """Write all parts, the verdict and what is hidden to a JSON file; `OutputError` when it cannot be written."""
+        write_json(self.record(), path)
+
+    def record(self) -> Record:
+        """Everything as dictionaries, lists, texts and numbers."""
+        parts = {part: self.records(part) for part in PARTS}
+        verdict = self.posterior.verdict
+        return {
+            "table": self.posterior.table.name,
+            "n_points": self.posterior.table.n_points,
+            "n_components": self.posterior.draws.n_components,
+            "verdict": {"status": verdict.status.name, "reasons": verdict.reasons, "notes": verdict.notes},
+            **parts,
+            "hidden": self.hidden(),
+            "notes": self.notes,
+        }
 
     def hidden(self) -> tuple[str, ...]:
         """Sentences on what the point estimate does not show."""
-        return (*sentences(self.rows), _points(self))
+        return (*sentences(self.rows), self.points.sentence())
 
     def __str__(self) -> str:
         sections = [
-            _header(self),
+            *_header(self),
+            "",
             *table(self.rows),
             "",
             *_criteria(self),
@@ -81,14 +124,30 @@ class Comparison:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        listed = "".join(f"<li>{escape(line)}" for line in (*self.hidden(), self.posterior.verdict.summary))
+        head, tail = escape("\n".join(_header(self))), f"<p>What the point estimate hides<ul>{listed}</ul>"
+        return f"<p>{head}{html(self.rows, _BYTES_OF_HTML - len((head + tail).encode()))}{tail}"
 
-def compare(mle: EMFit, posterior: Posterior) -> Comparison:
+
+def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = None, x_test: Any = None) -> Comparison:
     """Put an EM fit and a posterior of the same table side by side, under the labels of the posterior.
+
+    Parameters
+    ----------
+    mle
+        What `fit_em` returned.
+    posterior
+        What `fit_nuts` returned. One whose verdict is BAD is compared with that in the head of the table.
+    bootstrap
+        What `bg.bootstrap(mle)` returned, for standard errors by resampling beside those from the information.
+    x_test : (M, D)
+        Points that neither has seen, to score the predictions of both.
 
     Raises
     ------
     ArgumentError
-        When the two are of different tables or numbers of components.
+        When the two are of different tables, columns or numbers of components, or an argument cannot be used.
 
     Examples
     --------
@@ -96,107 +155,104 @@ def compare(mle: EMFit, posterior: Posterior) -> Comparison:
     >>> x = bg.datasets.load("faithful")
     >>> mle = bg.fit_em(x, n_components=2)
     >>> posterior = bg.fit_nuts(x, n_components=2, start=mle, progress=False)
-    >>> print(bg.compare(mle, posterior))  # doctest: +SKIP
+    >>> comparison = bg.compare(mle, posterior)
+    >>> [row.name for row in comparison.rows if abs(row.shift) > 0.5]
+    ['sd[0, eruptions]']
     """
-    _check_same(mle, posterior)
-    x = posterior.table.values
-    order = _common_order(mle, posterior)
+    _check_same(mle, posterior, bootstrap)
+    data = posterior.table
+    order = match(mle.mixture, posterior.mle.mixture, data.values)
+    rows, notes = aligned_rows(mle, posterior, bootstrap, order)
     mixture = mle.mixture.permute(order)
-    errors, notes = _standard_errors(mle, order)
-    loo, unknown = _predictive(posterior)
+    points = None if x_test is None else rows_of("points of x_test", x_test, data.n_features)
+    scores, unknown = score(mle, posterior, points)
     return Comparison(
-        rows=tuple(_rows(parameters(mixture, posterior.table.columns), errors, posterior)),
-        loo=loo,
-        mle_responsibilities=mixture.responsibilities(x),
-        posterior_responsibilities=posterior.responsibilities(),
-        responsibilities_sd=posterior.responsibilities_sd(),
+        rows=rows,
+        scores=scores,
+        points=Points(
+            mle_responsibilities=mixture.responsibilities(data.values),
+            responsibilities=posterior.responsibilities(),
+            responsibilities_sd=posterior.responsibilities_sd(),
+        ),
         mle=mle,
         posterior=posterior,
-        notes=notes + unknown,
+        notes=(*_differences(mle, posterior), *notes, *unknown),
     )
 
 
-def _check_same(mle: EMFit, posterior: Posterior) -> None:
-    same_table = np.array_equal(mle.table.values, posterior.table.values)
-    if not same_table or mle.mixture.n_components != posterior.draws.n_components:
+def _check_same(mle: Any, posterior: Any, bootstrap: Any) -> None:
+    """Refuse what cannot be compared, and say in which respect."""
+    given = {"mle": (mle, EMFit), "posterior": (posterior, Posterior), "bootstrap": (bootstrap, Bootstrap | None)}
+    for name, (value, wanted) in given.items():
+        if not isinstance(value, wanted):
+            raise ArgumentError(
+                f"{name} is of type {type(value).__name__}.",
+                "compare(mle, posterior, bootstrap=None) with an EMFit, a Posterior and a Bootstrap",
+                "Give what fit_em, fit_nuts and bootstrap return, in this order.",
+            )
+    if found := _unlike(mle, posterior):
         raise ArgumentError(
-            f"The EM fit has {mle.mixture.n_components} components on {mle.table.n_points} points, the posterior "
-            f"{posterior.draws.n_components} on {posterior.table.n_points}.",
+            found,
             "two fits of the same table with the same number of components",
             "Fit both to the same table: fit_nuts(x, K, start=fit_em(x, K)).",
         )
+    if bootstrap is not None and bootstrap.fit is not mle:
+        raise ArgumentError("bootstrap is of another fit than mle.", "resampling of that fit", "Give bootstrap(mle).")
 
 
-def _predictive(posterior: Posterior) -> tuple[LeaveOneOut | None, tuple[str, ...]]:
-    try:
-        return leave_one_out(posterior), ()
-    except ValueError as error:  # ArviZ's answer to draws that do not differ
-        return None, (f"No elpd_loo: its importance weights cannot be smoothed ({error}). Draw more samples.",)
+def _unlike(mle: EMFit, posterior: Posterior) -> str:
+    """What differs between the two, or nothing."""
+    ours, theirs = mle.table, posterior.table
+    K, other_K = mle.mixture.n_components, posterior.draws.n_components
+    if ours.columns != theirs.columns:
+        return f"The EM fit has the columns {', '.join(ours.columns)}, the posterior {', '.join(theirs.columns)}."
+    if ours.n_points != theirs.n_points:
+        return f"The EM fit is of {ours.n_points} points, the posterior of {theirs.n_points}."
+    if not np.array_equal(ours.values, theirs.values):
+        rows = int((ours.values != theirs.values).any(1).sum())
+        return f"The EM fit and the posterior are of different data: {rows} of {ours.n_points} rows differ."
+    return "" if K == other_K else f"The EM fit has {K} components, the posterior {other_K}."
 
 
-def _common_order(mle: EMFit, posterior: Posterior) -> np.ndarray:
-    return match(mle.mixture, posterior.mle.mixture, posterior.table.values)
+def _differences(mle: EMFit, posterior: Posterior) -> Iterator[str]:
+    if mle.structure != posterior.problem.structure:
+        yield (
+            f"The covariances differ: {mle.structure.name} in the EM fit, {posterior.problem.structure.name} in the "
+            "posterior."
+        )
 
 
-def _standard_errors(mle: EMFit, order: np.ndarray) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    try:
-        errors = {name: values[order] for name, values in mle.standard_errors.items()}
-    except FitError as error:
-        shapes = {name: np.shape(getattr(mle.mixture, name)) for name in ("weights", "means", "scales", "correlations")}
-        errors = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
-        return errors, (f"No standard errors. {error}",)
-    return errors, ()
-
-
-_NAMES = {"weights": "weight", "means": "mean", "scales": "sd", "correlations": "correlation"}
-
-
-def _rows(estimates: dict[str, np.ndarray], errors: dict[str, np.ndarray], posterior: Posterior) -> Iterator[Row]:
-    """Component by component: weight, means, sds, correlations."""
-    columns = posterior.table.columns
-    labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
-    errors = errors | {"correlations": lower_pairs(errors["correlations"])}
-    found = summary(posterior.tree["posterior"].to_dataset(), probability=PROBABILITY)
-    for component in range(posterior.draws.n_components):
-        for name in estimates:
-            columns_of = {"estimate": estimates[name], "standard_error": errors[name]}
-            columns_of |= {field: values[name].values for field, values in found.items()}
-            parts = {field: np.atleast_1d(values[component]) for field, values in columns_of.items()}
-            for i, label in enumerate(labels[name]):
-                numbers = {field: float(values[i]) for field, values in parts.items()}
-                yield Row(component=component, parameter=_NAMES[name], feature=label, **numbers)
-
-
-def _points(comparison: Comparison) -> str:
-    total = len(comparison.mle_responsibilities)
-    uncertain, changed = len(comparison.uncertain_points), len(comparison.changed_points)
-    return (
-        f"Points that no component holds with probability {CERTAIN}: {uncertain} of {total}; points that change their "
-        f"cluster: {changed}; largest posterior sd of a responsibility: {comparison.responsibilities_sd.max():.2f}."
-    )
-
-
-def _header(comparison: Comparison) -> str:
-    data = comparison.posterior.table
+def _header(comparison: Comparison) -> list[str]:
+    data, verdict = comparison.posterior.table, comparison.posterior.verdict
     names = ", ".join(data.columns[:6]) + (", ..." if data.n_features > 6 else "")
-    return (
+    head = (
         f"{data.name}: {data.n_points} points, {data.n_features} features ({names}), "
-        f"{comparison.posterior.draws.n_components} components\n"
+        f"{comparison.posterior.draws.n_components} components"
     )
+    if verdict.status is not VerdictStatus.BAD:
+        return [head]
+    return [head, f"THE DRAWS ARE BAD, and the posterior's numbers with them: {verdict.reasons[0]}"]
 
 
 def _criteria(comparison: Comparison) -> list[str]:
-    mle, loo = comparison.mle, comparison.loo
+    mle, scores = comparison.mle, comparison.scores
     lines = [
-        f"log-likelihood  {mle.log_likelihood:.6f} ({mle.status.name} after {mle.n_steps} steps)",
+        f"log-likelihood  {mle.log_likelihood:.6f} ({mle.status.name} after {mle.n_steps} steps); "
+        f"posterior mean {scores.mean_log_likelihood:.2f}",
         f"starts          {_tally(mle)}",
         f"BIC             {mle.bic():.2f} ({mle.n_parameters} parameters)",
     ]
-    if loo is not None:
-        bad = f"; {loo.bad_points} points with a bad Pareto k" if loo.bad_points else ""
+    if scores.loo is not None:
+        loo, bad = scores.loo, scores.loo.bad_points
         lines.append(
-            f"elpd_loo        {loo.elpd:.2f} +- {loo.standard_error:.2f} "
-            f"({loo.effective_parameters:.1f} effective parameters{bad})"
+            f"elpd_loo        {loo.elpd:.2f} +- {loo.standard_error:.2f} ({loo.effective_parameters:.1f} effective "
+            f"parameters{f'; {bad} points with a bad Pareto k' if bad else ''})"
+        )
+    if scores.held_out is not None:
+        held = scores.held_out
+        lines.append(
+            f"held out        {held.mle:.4f} by maximum likelihood, {held.posterior:.4f} by the posterior, in nats a "
+            f"point of {held.n_points} (difference {held.difference:+.4f} +- {held.difference_error:.4f})"
         )
     verdict = comparison.posterior.verdict
     reasons = [f"{'':16}- {sentence}" for sentence in verdict.sentences]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from bayes_gmm.checks import MISSING, bad_cell, check_names, is_number, positions
 from bayes_gmm.errors import DataError
+
+STANDARD_INPUT = Path("-")
+"""What is read for this path."""
 
 
 def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> tuple[list[str], list[NDArray[np.float64]]]:
@@ -42,7 +46,7 @@ def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> tuple
 
 def _read_text(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = (sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()).decode("utf-8-sig")
     except FileNotFoundError:
         remedy = f"Check the path; a relative one starts at {Path.cwd()}."
         raise _unfit(path, "does not exist", remedy) from None

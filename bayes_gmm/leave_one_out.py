@@ -21,7 +21,9 @@ _DRAWS_OF_APPROXIMATION = 100
 class LeaveOneOut(NamedTuple):
     """Expected log predictive density of as many new points as there are data, estimated by leaving one out.
 
-    `n_evaluated` says how many points were left out in turn; `standard_error` holds the error of that choice, too.
+    `bad_points` is the number of points whose Pareto k is too large for their weights to be trusted. `n_evaluated` says
+    how many points were left out in turn; `standard_error` holds the error of that choice, too. `pointwise` (N,) are
+    the parts of the sum, of the points that were not left out by approximation.
     """
 
     elpd: float
@@ -29,6 +31,7 @@ class LeaveOneOut(NamedTuple):
     effective_parameters: float
     bad_points: int
     n_evaluated: int
+    pointwise: np.ndarray
 
 
 def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
@@ -50,20 +53,25 @@ def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
     x = posterior.table.values
     if len(x) <= MOST_POINTS:
         elpd, p, bad = _pointwise(posterior, x)
-        return LeaveOneOut(float(elpd.sum()), float(np.sqrt(len(x) * elpd.var())), float(p.sum()), bad, len(x))
+        return LeaveOneOut(
+            float(elpd.sum()), float(np.sqrt(len(x) * elpd.var(ddof=1))), float(p.sum()), bad, len(x), elpd
+        )
     rows = np.random.default_rng(seed).choice(len(x), _SUBSAMPLE, replace=False)
     elpd, p, bad = _pointwise(posterior, x[rows])
     approximate = log_predictive_density(
         thinned(posterior.draws, _DRAWS_OF_APPROXIMATION), x, posterior.problem.scaling
     )
     differences = elpd - approximate[rows]
+    pointwise = approximate + differences.mean()
+    pointwise[rows] = elpd
     sampling = len(x) ** 2 * differences.var(ddof=1) / len(rows) * (1 - len(rows) / len(x))
     return LeaveOneOut(
         float(approximate.sum() + len(x) * differences.mean()),
-        float(np.sqrt(len(x) * elpd.var() + sampling)),
+        float(np.sqrt(len(x) * elpd.var(ddof=1) + sampling)),
         float(len(x) * p.mean()),
         bad,
         len(rows),
+        pointwise,
     )
 
 

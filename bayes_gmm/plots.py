@@ -11,10 +11,10 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
-from .comparison import CERTAIN
 from .em_fit import EMFit
 from .errors import ArgumentError
 from .mixture import Mixture
+from .points import CERTAIN
 from .posterior import Posterior
 from .scene import Scene, abscissae, bins_of, compose, contours, weighted_densities
 

@@ -129,10 +129,13 @@ class Prior:
 
     def describe(self, columns: Sequence[str] | None = None) -> str:
         """One line for each parameter, hyperparameters in data units, by column where they differ."""
+        return "\n".join(["Prior", *(f"  {name:13} {text}" for name, text in self.in_words(columns).items())])
+
+    def in_words(self, columns: Sequence[str] | None = None) -> dict[str, str]:
+        """The same by parameter."""
         parts = {name: getattr(self, name) for name in ("weights", "means", "scales", "variances", "correlations")}
         unused = {"variances"} if self.variances is None else {"scales"}
-        shown = {name: _words(value, columns) for name, value in parts.items() if name not in unused}
-        return "\n".join(["Prior", *(f"  {name:13} {text}" for name, text in shown.items())])
+        return {name: _words(value, columns) for name, value in parts.items() if name not in unused}
 
     def __repr__(self) -> str:
         return self.describe()

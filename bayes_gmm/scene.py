@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from .arguments import positive_integer, seed_integer
-from .comparison import CERTAIN
 from .em_fit import EMFit
 from .errors import ArgumentError
 from .mixture import Mixture
+from .points import CERTAIN
 from .posterior import Posterior
 from .predictive import assignment_moments, thinned
 from .table import Table, as_table

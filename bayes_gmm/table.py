@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bayes_gmm.checks import TABLE, check_kinds, check_names, check_shape, check_values, positions
-from bayes_gmm.csv_file import read_columns
+from bayes_gmm.csv_file import STANDARD_INPUT, read_columns
 from bayes_gmm.errors import ArgumentError, DataError
 
 
@@ -143,7 +143,7 @@ def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
 def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None = None) -> Table:
     r"""The numbers of a CSV file, with or without a header, as a `Table` named after the file.
 
-    Cells are separated by commas, semicolons or tabs. `columns` names those to keep.
+    Cells are separated by commas, semicolons or tabs. `columns` names those to keep. The path "-" is standard input.
 
     Raises
     ------
@@ -162,7 +162,8 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
     3
     """
     path = Path(path)
-    return Table(*_from_columns(*read_columns(path, columns)), name=path.stem, source=str(path))
+    name = "table" if path == STANDARD_INPUT else path.stem
+    return Table(*_from_columns(*read_columns(path, columns)), name=name, source=str(path))
 
 
 def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from html import escape
 
+from .records import html_table
+
 LARGEST_RHAT = 1.01
 SMALLEST_ESS = 400.0
 SMALLEST_BFMI = 0.3
@@ -75,19 +77,13 @@ class Verdict:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head, *rows = (
-            "".join(
-                f"<td style='text-align:{'right' if 0 < i < 3 else 'left'}'>{escape(cell)}</td>"
-                for i, cell in enumerate(row)
-            )
-            for row in self._rows()
-        )
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        listed = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.sentences)
-        return (
-            f"<p><b>{self.status.name}</b> ({self.n_draws} draws)</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><ul>{listed}</ul>"
-        )
+        listed = "".join(f"<li>{escape(sentence)}" for sentence in self.sentences)
+        return f"<p><b>{self.status.name}</b> ({self.n_draws} draws){self.table()}<ul>{listed}</ul>"
+
+    def table(self) -> str:
+        """The numbers as a table in HTML."""
+        head, *rows = self._rows()
+        return html_table(head, rows)
 
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
         """Name, value over the invariants, value over the relabelled parameters, and what was wanted."""

@@ -1,14 +1,17 @@
 """The MLE beside the posterior: numbers under one labelling, and what the point estimate hides."""
 
 import csv
+import json
 import re
 from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
+from scipy.stats import entropy
 
 import bayes_gmm as bg
+from bayes_gmm.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro
 
@@ -61,10 +64,10 @@ def test_permuted_mle_gives_the_same_rows(comparison: bg.Comparison, faithful_po
 
 
 def test_uncertain_and_changed_points_are_those_of_the_responsibilities(comparison: bg.Comparison) -> None:
-    certainty = comparison.posterior_responsibilities.max(1)
+    certainty = comparison.points.responsibilities.max(1)
     assert set(comparison.uncertain_points) == {i for i, value in enumerate(certainty) if value < 0.9}
     assert len(comparison.uncertain_points) >= 1
-    changed = comparison.mle_responsibilities.argmax(1) != comparison.posterior_responsibilities.argmax(1)
+    changed = comparison.points.mle_responsibilities.argmax(1) != comparison.points.responsibilities.argmax(1)
     assert list(comparison.changed_points) == list(np.flatnonzero(changed))
 
 
@@ -100,12 +103,124 @@ def test_csv_round_trip(comparison: bg.Comparison, tmp_path) -> None:
     assert records[1]["feature"] == "eruptions"
 
 
-def test_other_tables_are_refused(faithful_mle: bg.EMFit, faithful_posterior: bg.Posterior) -> None:
-    fewer = bg.fit_em(faithful_mle.table.values[:100], 2)
-    with pytest.raises(bg.ArgumentError, match="two fits of the same table"):
-        bg.compare(fewer, faithful_posterior)
-    with pytest.raises(bg.ArgumentError, match="two fits of the same table"):
-        bg.compare(bg.fit_em(faithful_mle.table, 3), faithful_posterior)
+def test_what_cannot_be_compared_is_refused_with_the_difference(
+    faithful_mle: bg.EMFit, faithful_posterior: bg.Posterior
+) -> None:
+    x = faithful_mle.table.values
+    other = x.copy()
+    other[3, 0] += 0.1
+    table = faithful_mle.table
+    cases = [
+        (bg.fit_em(bg.Table(x[:100], table.columns), 2), "of 100 points, the posterior of 272"),
+        (bg.fit_em(table, 3), "The EM fit has 3 components, the posterior 2"),
+        (bg.fit_em(x, 2), "the columns x1, x2, the posterior eruptions, waiting"),
+        (bg.fit_em(bg.Table(other, table.columns), 2), "different data: 1 of 272 rows differ"),
+    ]
+    for fit, words in cases:
+        with pytest.raises(bg.ArgumentError, match=words):
+            bg.compare(fit, faithful_posterior)
+
+
+@pytest.mark.wrong_types
+def test_wrong_types_are_named(faithful_mle: bg.EMFit, faithful_posterior: bg.Posterior) -> None:
+    with pytest.raises(bg.ArgumentError, match="mle is of type Posterior"):
+        bg.compare(faithful_posterior, faithful_mle)
+    with pytest.raises(bg.ArgumentError, match="bootstrap is of type int"):
+        bg.compare(faithful_mle, faithful_posterior, bootstrap=100)
+    other = bg.bootstrap(bg.fit_em(faithful_mle.table, 2, covariance_type="tied"), n_replicates=3)
+    with pytest.raises(bg.ArgumentError, match="of another fit than mle"):
+        bg.compare(faithful_mle, faithful_posterior, bootstrap=other)
+    with pytest.raises(bg.ArgumentError, match="points of x_test have shape"):
+        bg.compare(faithful_mle, faithful_posterior, x_test=[1.0, 2.0])
+    with pytest.raises(bg.ArgumentError, match="one of parameters, scores, points"):
+        bg.compare(faithful_mle, faithful_posterior).records("rows")
+
+
+def test_bootstrap_errors_have_a_column_of_their_own(
+    comparison: bg.Comparison, faithful_mle: bg.EMFit, faithful_posterior: bg.Posterior
+) -> None:
+    assert "bootstrap" not in str(comparison)
+    resampled = bg.bootstrap(faithful_mle, n_replicates=200)
+    swapped = replace(faithful_mle, mixture=faithful_mle.mixture.permute([1, 0]))
+    of_swapped = replace(resampled, draws=resampled.draws.permute(np.tile([1, 0], (200, 1))), fit=swapped)
+    for mle, draws in ((faithful_mle, resampled), (swapped, of_swapped)):
+        both = bg.compare(mle, faithful_posterior, bootstrap=draws)
+        expected = resampled.standard_errors
+        found = {row.name: row.bootstrap_error for row in both.rows}
+        assert found["mean[1, waiting]"] == pytest.approx(expected["means"][1, 1], rel=1e-12)
+        assert found["correlation[0, eruptions~waiting]"] == pytest.approx(expected["correlations"][0, 1, 0], rel=1e-12)
+        assert "bootstrap" in str(both)
+
+
+def test_held_out_points_are_scored_by_both(faithful: bg.Table) -> None:
+    rows = np.random.default_rng(0).permutation(faithful.n_points)
+    train, test = faithful.values[rows[:200]], faithful.values[rows[200:]]
+    mle = bg.fit_em(train, 2)
+    posterior = bg.fit_nuts(train, 2, start=mle, num_samples=200, progress=False)
+    held = bg.compare(mle, posterior, x_test=test).scores.held_out
+    draws = posterior.draws
+    densities = [
+        [bg.Mixture(log_weights=w, means=m, scale_tril=s).log_prob(test) for w, m, s in zip(*chain, strict=True)]
+        for chain in zip(draws.log_weights, draws.means, draws.scale_tril, strict=True)
+    ]
+    predictive = np.log(np.exp(np.reshape(densities, (-1, len(test)))).mean(0))
+    assert held.n_points == 72
+    assert held.mle == pytest.approx(mle.mixture.log_prob(test).mean(), rel=1e-12)
+    assert held.posterior == pytest.approx(predictive.mean(), rel=1e-9)
+    differences = predictive - mle.mixture.log_prob(test)
+    assert held.difference_error == pytest.approx(differences.std(ddof=1) / np.sqrt(72), rel=1e-6)
+
+
+def test_records_and_json_hold_every_part_without_nan(comparison: bg.Comparison, tmp_path) -> None:
+    comparison.to_json(tmp_path / "both.json")
+    text = (tmp_path / "both.json").read_text()
+    assert "NaN" not in text
+    record = json.loads(text)
+    assert [len(record[part]) for part in ("parameters", "scores", "points")] == [12, 2, 272]
+    assert record["parameters"][0]["bootstrap_error"] is None
+    assert record["parameters"][1]["estimate"] == comparison.rows[1].estimate
+    assert record["verdict"]["status"] == "GOOD"
+    assert record["hidden"] == list(comparison.hidden())
+    import pandas as pd
+
+    points = pd.DataFrame(comparison.records("points"))
+    assert list(points.index[points.uncertain]) == list(comparison.uncertain_points)
+    shares = comparison.points.responsibilities
+    np.testing.assert_allclose(points.entropy, entropy(shares, axis=1), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(points.probability, shares.max(1))
+
+
+def test_a_path_that_cannot_be_written_is_an_output_error(comparison: bg.Comparison, tmp_path) -> None:
+    for write in (comparison.to_csv, comparison.to_json):
+        with pytest.raises(bg.OutputError, match="cannot be written"):
+            write(tmp_path / "missing" / "file")
+
+
+def test_html_is_small_and_closed(comparison: bg.Comparison) -> None:
+    iris = bg.datasets.load("iris")
+    mle = bg.fit_em(iris, 3)
+    many = bg.compare(mle, bg.fit_nuts(iris, 3, start=mle, num_samples=100, num_chains=2, progress=False))
+    for each in (comparison, many):
+        html = each._repr_html_()
+        assert len(html.encode()) < 3000
+        assert html.count("<table>") == html.count("</table>") == 1
+    assert "mean[0, waiting]" in comparison._repr_html_()
+    assert "parameters that move less are left out" in many._repr_html_()
+
+
+def test_bad_draws_are_said_in_the_head_of_every_form(
+    comparison: bg.Comparison, faithful_mle: bg.EMFit, faithful_posterior: bg.Posterior
+) -> None:
+    verdict = replace(faithful_posterior.verdict, status=VerdictStatus.BAD, reasons=("Chain 2 never moved.",))
+    bad = bg.compare(faithful_mle, replace(faithful_posterior, verdict=verdict))
+    assert str(bad).splitlines()[1].startswith("THE DRAWS ARE BAD")
+    assert "Chain 2 never moved." in bad._repr_html_()[:400]
+    assert "THE DRAWS ARE BAD" not in str(comparison)
+
+
+def test_other_structures_are_compared_and_said(faithful: bg.Table, faithful_posterior: bg.Posterior) -> None:
+    tied = bg.fit_em(faithful, 2, covariance_type="tied")
+    assert "The covariances differ: EEE in the EM fit, VVV" in str(bg.compare(tied, faithful_posterior))
 
 
 def test_draws_that_do_not_differ_have_no_loo_and_the_text_says_so(
@@ -128,4 +243,4 @@ def test_missing_standard_errors_are_said_and_not_invented(faithful_posterior: b
 
 def test_comparison_does_not_depend_on_global_precision(comparison: bg.Comparison) -> None:
     assert not jax.config.jax_enable_x64
-    assert comparison.posterior_responsibilities.dtype == np.float64
+    assert comparison.points.responsibilities.dtype == np.float64

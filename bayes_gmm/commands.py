@@ -1,0 +1,169 @@
+"""What the verbs of the command `bayes-gmm` do with their options."""
+
+import argparse
+import csv
+import re
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import datasets
+from .errors import ArgumentError, OutputError
+from .records import to_json, write_csv, write_json
+from .table import Table, read_table
+
+# The parts that compute are imported by the verbs: a mistake in the request is answered at once, not after seconds.
+if TYPE_CHECKING:
+    from .comparison import Comparison
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Fit both ways; print the comparison and write it with the draws."""
+    table = _load(options)
+    out = _writable_folder(options.out or Path("results") / f"{table.name}_{options.components}")
+    comparison = _compare(table, options)
+    from .image import save_figure
+    from .plots import plot_ellipses
+
+    mle, posterior = comparison.mle, comparison.posterior
+    write_json(mle.record(), out / "mle.json")
+    comparison.to_csv(out / "components.csv")
+    comparison.to_csv(out / "points.csv", "points")
+    posterior.save(out / "posterior.nc")
+    save_figure(plot_ellipses(posterior, mle=mle), out / "figure.png")
+    written = ["posterior.nc", "mle.json", "components.csv", "points.csv", "figure.png"]
+    if options.report:
+        _write_report(comparison, out / "report.html", options)
+        written.append("report.html")
+    print(to_json(comparison.record()) if options.json else f"{comparison}\n", flush=True)
+    print(f"Written to {out}: {', '.join(written)}", file=sys.stderr if options.json else sys.stdout, flush=True)
+
+
+def select(options: argparse.Namespace) -> None:
+    """Criteria over numbers of components and structures."""
+    table = _load(options)
+    counts = _numbers(options.components)
+    if options.out:
+        _writable_folder(options.out.parent)
+    from .selection import select_em
+
+    selection = select_em(
+        table,
+        counts,
+        covariance_type=_names(options.covariance),
+        criterion=options.criterion,
+        n_starts=options.starts,
+        seed=options.seed,
+        progress=sys.stderr.isatty(),
+    )
+    if options.out:
+        write_csv(selection.records(), options.out)
+    print(to_json(selection.records()) if options.json else selection, flush=True)
+
+
+def report(options: argparse.Namespace) -> None:
+    """Fit both ways and write one HTML file."""
+    table = _load(options)
+    path = options.out or Path(f"{table.name}_{options.components}.html")
+    _writable_folder(path.parent)
+    comparison = _compare(table, options)
+    _write_report(comparison, path, options)
+    print(f"{comparison.posterior.verdict.summary}\nWritten to {path}", flush=True)
+
+
+def list_datasets(options: argparse.Namespace) -> None:
+    """The bundled data sets, or one of them as CSV."""
+    if options.name is None:
+        tables = [datasets.load(name) for name in datasets.names()]
+        print(to_json([_about(table) for table in tables]) if options.json else "\n\n".join(map(_words, tables)))
+        return
+    table = datasets.load(options.name)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*table.columns, *(["label"] if table.labels else [])])
+    for row, values in enumerate(table.values.tolist()):
+        writer.writerow([*values, *([table.labels[row]] if table.labels else [])])
+    sys.stdout.flush()
+
+
+def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
+    from .comparison import compare
+    from .em import fit_em
+    from .resampling import bootstrap
+    from .sampling import fit_nuts
+
+    shared = {"covariance_type": options.covariance, "seed": options.seed}
+    mle = fit_em(table, options.components, n_starts=options.starts, **shared).check()
+    resampled = bootstrap(mle, n_replicates=options.bootstrap, seed=options.seed) if options.bootstrap else None
+    posterior = fit_nuts(
+        table,
+        options.components,
+        num_warmup=options.num_warmup,
+        num_samples=options.num_samples,
+        num_chains=options.num_chains,
+        start=mle,
+        progress=sys.stderr.isatty(),
+        **shared,
+    )
+    return compare(mle, posterior, bootstrap=resampled)
+
+
+def _write_report(comparison: "Comparison", path: Path, options: argparse.Namespace) -> None:
+    from .report import write_report
+
+    write_report(comparison, path, command=shlex.join(options.command))
+
+
+def _load(options: argparse.Namespace) -> Table:
+    chosen = _names(options.columns) if options.columns else None
+    if options.table in datasets.names():
+        table = datasets.load(options.table)
+        return table.select(chosen) if chosen else table
+    return read_table(options.table, columns=chosen)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _numbers(text: str) -> list[int]:
+    """Numbers such as "1-6" or "2,4,8", or both."""
+    counts: list[int] = []
+    for part in _names(text):
+        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if ends is None or not (found := list(range(int(ends[1]), int(ends[2] or ends[1]) + 1))):
+            raise ArgumentError(
+                f"--components is {text!r}.", "numbers from small to large, such as 1-6 or 2,4,8", "Try 1-9."
+            )
+        counts += found
+    return counts
+
+
+def _about(table: Table) -> dict[str, object]:
+    return {
+        "name": table.name,
+        "n_points": table.n_points,
+        "columns": table.columns,
+        "units": table.units,
+        "source": table.source,
+        "caveats": table.caveats,
+    }
+
+
+def _words(table: Table) -> str:
+    return f"{table!r}\n{table.source}\n{table.caveats}"
+
+
+def _writable_folder(path: Path) -> Path:
+    """The folder, made if need be, after a file could be written into it: before the sampling, not after."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise OutputError(
+            f"Nothing can be written to {path} ({error.strerror}).",
+            "a folder that can be written to",
+            "Choose another one with --out.",
+        ) from error

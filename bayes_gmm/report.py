@@ -1,0 +1,273 @@
+"""The report: one HTML file about both answers that a colleague can read without this package."""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import plots
+from .comparison import Comparison, compare
+from .em_fit import EMFit
+from .errors import OutputError
+from .image import png_of
+from .page import bullets, code, formula, operator, page, paragraphs, picture, scrolling, symbol, total, wide_table
+from .posterior import Posterior
+from .records import html_table, unwritable
+from .resampling import Bootstrap
+from .rows import Row, as_cells
+from .verdict import Verdict
+
+MOST_ROWS = 120
+"""Longer tables of parameters leave the correlations out, and then those that move least."""
+
+_MOST_POINTS = 20
+
+_STRUCTURES = {
+    "VVV": "each component has a covariance matrix of its own",
+    "EEE": "all components share one covariance matrix",
+    "VVI": "each component has standard deviations of its own, and no correlations",
+    "EEI": "all components share the standard deviations, and there are no correlations",
+    "VII": "each component is a sphere with a standard deviation of its own",
+    "EII": "all components are spheres with the same standard deviation",
+    "E": "all components share one variance",
+    "V": "each component has a variance of its own",
+}
+
+
+def report(
+    mle: EMFit, posterior: Posterior, path: str | Path, *, bootstrap: Bootstrap | None = None, x_test: Any = None
+) -> Path:
+    """Write one self-contained HTML file that shows both answers: verdict, tables, figures, model and how to repeat it.
+
+    Parameters
+    ----------
+    mle, posterior, bootstrap, x_test
+        As `compare` takes them.
+    path
+        The file to write.
+
+    Returns
+    -------
+    Path
+        Of the file, which holds everything it shows and needs no network.
+
+    Raises
+    ------
+    ArgumentError
+        When the two cannot be compared.
+    OutputError
+        When the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import bayes_gmm as bg
+    >>> x = bg.datasets.load("galaxies")
+    >>> mle = bg.fit_em(x, n_components=3)
+    >>> posterior = bg.fit_nuts(x, n_components=3, start=mle, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = bg.report(mle, posterior, f"{folder}/galaxies.html")
+    ...     path.stat().st_size < 3_000_000
+    True
+    """
+    return write_report(compare(mle, posterior, bootstrap=bootstrap, x_test=x_test), path)
+
+
+def write_report(comparison: Comparison, path: str | Path, *, command: str = "") -> Path:
+    """Write the report of a comparison, with the command line that made it."""
+    path = Path(path)
+    try:
+        path.touch()  # before the figures are drawn, not after
+        path.write_text(_html(comparison, command), encoding="utf-8")
+    except OutputError:
+        raise
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return path
+
+
+def _html(comparison: Comparison, command: str) -> str:
+    table, K = comparison.posterior.table, comparison.posterior.draws.n_components
+    title = f"{table.name}: {K} Gaussian{'s' if K > 1 else ''}, by maximum likelihood and by the posterior"
+    lead = f"{table.n_points:,} points, {table.n_features} features: {', '.join(table.columns)}"
+    sections = [
+        ("", _first_screen(comparison)),
+        ("Both answers", _both_answers(comparison)),
+        ("Points", _points(comparison)),
+        ("Can the draws be trusted?", _trust(comparison)),
+        ("Data", _data(comparison)),
+        ("Model and priors", _model(comparison)),
+        ("How to reproduce", _reproduce(comparison, command)),
+    ]
+    return page(title, lead, sections)
+
+
+def _first_screen(comparison: Comparison) -> str:
+    verdict = comparison.posterior.verdict
+    reasons = bullets(verdict.sentences) if verdict.sentences else ""
+    box = f'<div class="verdict {verdict.status.name}"><p><b>{_judged(verdict)}</b> {escape(verdict.summary)}</p>'
+    return f"{box}{reasons}</div><h3>What the point estimate hides</h3>{bullets(comparison.hidden())}"
+
+
+def _judged(verdict: Verdict) -> str:
+    return {
+        "GOOD": "The draws can be trusted.",
+        "DOUBTFUL": "The draws can be trusted only in part.",
+        "BAD": "The draws cannot be trusted.",
+    }[verdict.status.name]
+
+
+def _both_answers(comparison: Comparison) -> str:
+    mle, posterior = comparison.mle, comparison.posterior
+    shown = _worth_showing(comparison.rows)
+    left_out = len(comparison.rows) - len(shown)
+    rows = html_table(*as_cells(shown, diagnostics=True))
+    note = paragraphs(f"{left_out} parameters, correlations first, are left out here.") if left_out else ""
+    ellipses = _picture(
+        lambda: plots.plot_ellipses(posterior, mle=mle),
+        "The data with draws from the posterior (thin) and the maximum-likelihood fit (dashed).",
+    )
+    forest = _picture(
+        lambda: plots.plot_forest(comparison),
+        "Each parameter by both answers: estimate with two standard errors, posterior mean with its interval.",
+    )
+    return ellipses + scrolling(rows) + note + forest + _scores(comparison)
+
+
+def _worth_showing(rows: Sequence[Row]) -> list[Row]:
+    if len(rows) <= MOST_ROWS:
+        return list(rows)
+    ranked = sorted(rows, key=lambda row: (row.parameter == "correlation", not row.flag, -abs(row.shift)))
+    kept = {row.name for row in ranked[:MOST_ROWS]}
+    return [row for row in rows if row.name in kept]
+
+
+def _scores(comparison: Comparison) -> str:
+    head = ["predictive quality, in nats", "maximum likelihood", "posterior", "standard error"]
+    rows = [
+        [record["score"], *(_number(record[name], 2) for name in ("maximum_likelihood", "posterior", "standard_error"))]
+        for record in comparison.records("scores")
+    ]
+    return scrolling(html_table(head, rows)) + paragraphs(*comparison.notes)
+
+
+def _points(comparison: Comparison) -> str:
+    posterior = comparison.posterior
+    figures = [
+        _picture(
+            lambda: plots.plot_uncertainty(posterior),
+            "How uncertain the component of each point is, and how uncertain that uncertainty is itself.",
+        )
+    ]
+    if posterior.draws.n_components > 1:
+        figures.append(
+            _picture(
+                lambda: plots.plot_coclustering(posterior),
+                "Probability that two points come from the same component, which no relabelling can change.",
+            )
+        )
+    return paragraphs(comparison.points.sentence()) + _uncertain_points(comparison) + "".join(figures)
+
+
+def _uncertain_points(comparison: Comparison) -> str:
+    """Table of the points that no component holds, the most uncertain first."""
+    table, points = comparison.posterior.table, comparison.points
+    order = points.uncertain[np.argsort(-points.entropy[points.uncertain], kind="stable")]
+    if not len(order):
+        return ""
+    head = ["row", *table.columns, *(f"p(component {k})" for k in range(points.responsibilities.shape[1])), "by MLE"]
+    body = [_point(comparison, n) for n in order[:_MOST_POINTS]]
+    rest = len(order) - len(body)
+    return scrolling(html_table(head, body)) + (paragraphs(f"{rest} more are not listed.") if rest else "")
+
+
+def _point(comparison: Comparison, n: int) -> list[str]:
+    points, values = comparison.points, comparison.posterior.table.values[n]
+    shares = zip(points.responsibilities[n], points.responsibilities_sd[n], strict=True)
+    by_mle = points.mle_responsibilities[n].argmax()
+    return [str(n), *(f"{value:.6g}" for value in values), *(f"{p:.2f} ± {sd:.2f}" for p, sd in shares), str(by_mle)]
+
+
+def _trust(comparison: Comparison) -> str:
+    posterior = comparison.posterior
+    figures: list[tuple[Callable[[], Any], str]] = [
+        (lambda: plots.plot_diagnostics(posterior), "The chains, on quantities that no relabelling can change."),
+        (lambda: plots.plot_ppc(posterior), "Data replicated from the posterior against the data."),
+        (lambda: plots.plot_prior_posterior(posterior), "What the data add to the prior."),
+    ]
+    if posterior.draws.n_components > 1:
+        figures.insert(
+            1, (lambda: plots.plot_relabelling(posterior), "The same draws before and after label switching is undone.")
+        )
+    explanations = [str(explanation) for explanation in posterior.explanations]
+    several = bullets(explanations) if len(explanations) > 1 else ""
+    return scrolling(posterior.verdict.table()) + several + "".join(_picture(*figure) for figure in figures)
+
+
+def _data(comparison: Comparison) -> str:
+    table = comparison.posterior.table
+    x, units = table.values, table.units or ("",) * table.n_features
+    summary = np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
+    rows = [
+        [name, unit, *(f"{value:.4g}" for value in row)]
+        for name, unit, row in zip(table.columns, units, summary, strict=True)
+    ]
+    words = [text for text in (table.source, table.caveats) if text]
+    return scrolling(html_table(["column", "unit", "mean", "sd", "smallest", "largest"], rows, 2)) + paragraphs(*words)
+
+
+def _model(comparison: Comparison) -> str:
+    problem = comparison.posterior.problem
+    K, D = problem.n_components, problem.table.n_features
+    words = (
+        f"Each row comes from one of K = {K} Gaussians in D = {D} dimensions; from which is not known and is summed "
+        f"out. The weights are positive and sum to one; {_STRUCTURES[problem.structure.name]}."
+    )
+    mixture = formula(
+        "<mi>p</mi>", operator("("), symbol("x", "n"), operator(")"), operator("="), total("k", "K"),
+        symbol("π", "k"), "<mi>N</mi>", operator("("), symbol("x", "n"), operator("|"), symbol("μ", "k"),
+        operator(","), symbol("Σ", "k"), operator(")"),
+    )  # fmt: skip
+    posterior = formula(
+        "<mi>p</mi>", operator("("), "<mi>θ</mi>", operator("|"), "<mi>x</mi>", operator(")"), operator("∝"),
+        "<mi>p</mi>", operator("("), "<mi>θ</mi>", operator(")"),
+        "<munderover><mo>∏</mo><mrow><mi>n</mi><mo>=</mo><mn>1</mn></mrow><mi>N</mi></munderover>",
+        "<mi>p</mi>", operator("("), symbol("x", "n"), operator("|"), "<mi>θ</mi>", operator(")"),
+    )  # fmt: skip
+    priors = problem.prior.in_words(problem.table.columns)
+    table = scrolling(wide_table(["prior of", "in the units of the data"], list(priors.items())))
+    fitted = (
+        "Maximum likelihood: the best maximum that EM found from "
+        f"{len(comparison.mle.start_statuses)} starts. Posterior: NUTS on the same likelihood and the priors below."
+    )
+    return paragraphs(words) + mixture + paragraphs(fitted) + posterior + table
+
+
+def _reproduce(comparison: Comparison, command: str) -> str:
+    mle, posterior = comparison.mle, comparison.posterior
+    attributes, (chains, draws) = posterior.tree["posterior"].attrs, posterior.draws.log_weights.shape[:2]
+    K, structure, source = posterior.problem.n_components, posterior.problem.covariance_type, posterior.table.name
+    lines = [
+        "import bayes_gmm as bg",
+        f"x = ...  # the table {source!r}, {posterior.table.n_points} rows",
+        f"mle = bg.fit_em(x, {K}, covariance_type={mle.structure.name!r}, n_starts={len(mle.start_statuses)})",
+        f"posterior = bg.fit_nuts(x, {K}, covariance_type={structure!r}, num_warmup={attributes['num_warmup']}, "
+        f"num_samples={draws},",
+        f"                        num_chains={chains}, seed={attributes['seed']}, start=mle)",
+        "bg.report(mle, posterior, 'report.html')",
+    ]
+    versions = ", ".join(f"{name} {version(name)}" for name in ("bayes_gmm", "jax", "numpyro", "arviz", "numpy"))
+    asked = paragraphs("The command:") + code(command) if command else ""
+    return asked + paragraphs("In Python:") + code("\n".join(lines)) + paragraphs(f"Versions: {versions}.")
+
+
+def _picture(draw: Callable[[], Any], caption: str) -> str:
+    png, width = png_of(draw())
+    return picture(png, caption, width)
+
+
+def _number(value: float, digits: int) -> str:
+    return "" if np.isnan(value) else f"{value:.{digits}f}"
