@@ -27,7 +27,11 @@ from .likelihood_ratio import (
 )
 from .mixture import Mixture as Mixture
 from .numpyro_model import model as model
-from .plots import plot_ellipses as plot_ellipses
+from .plots import (
+    plot_clusters as plot_clusters,
+    plot_ellipses as plot_ellipses,
+    plot_pair as plot_pair,
+)
 from .posterior import Posterior as Posterior
 from .prior import Prior as Prior
 from .prior_check import prior_predictive as prior_predictive
