@@ -29,8 +29,12 @@ from .mixture import Mixture as Mixture
 from .numpyro_model import model as model
 from .plots import (
     plot_clusters as plot_clusters,
+    plot_coclustering as plot_coclustering,
+    plot_density as plot_density,
     plot_ellipses as plot_ellipses,
     plot_pair as plot_pair,
+    plot_ppc as plot_ppc,
+    plot_uncertainty as plot_uncertainty,
 )
 from .posterior import Posterior as Posterior
 from .prior import Prior as Prior

@@ -66,7 +66,7 @@ def number(ax: Axes, k: int, x: float, y: float) -> None:
 
 def dot(color: Any, **style: Any) -> Line2D:
     """A round marker for a legend."""
-    return Line2D([], [], linestyle="", marker="o", markersize=5, **{"color": color, **style})
+    return Line2D([], [], **{"color": color, "linestyle": "", "marker": "o", "markersize": 5, **style})
 
 
 def stroke(color: Any = FRAME, **style: Any) -> Line2D:

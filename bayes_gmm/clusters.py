@@ -173,7 +173,7 @@ def plot_pair(
 
 def _single_or_grid(scene: Scene, ax: Axes | None) -> Axes | np.ndarray:
     if scene.table.n_features <= 2:
-        return single(scene, ax)
+        return single(scene, list(range(scene.table.n_features)), ax)
     if ax is not None:
         raise ArgumentError(
             f"ax is given for {scene.table.n_features} features.",

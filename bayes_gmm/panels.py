@@ -29,19 +29,20 @@ from .comparison import CERTAIN
 from .scene import Scene, abscissae, bins_of, contours, weighted_densities
 
 
-def single(scene: Scene, ax: Axes | None) -> Axes:
+def single(scene: Scene, features: list[int], ax: Axes | None) -> Axes:
     """One or two features on one pair of axes."""
     ax = axes_or_new(ax)
-    last = scene.table.n_features - 1
-    panel(ax, scene, 0, last)
-    if last == 0:
-        _strip_of_points(ax, scene)
-    explain_above(ax, title(scene, list(range(last + 1))), entries(scene), **_LEGEND)
+    panel(ax, scene, features[0], features[-1])
+    if len(features) == 1:
+        _strip_of_points(ax, scene, features[0])
+    explain_above(ax, title(scene, features), entries(scene), **_LEGEND)
     return ax
 
 
 def grid(scene: Scene, features: list[int]) -> np.ndarray:
     """Each chosen feature against each; the upper triangle holds the legend."""
+    if len(features) == 1:
+        return np.array([[single(scene, features, None)]])
     D = len(features)
     size = 1.4 + 1.7 * D, 1.2 + 1.5 * D
     figure, axes = plt.subplots(D, D, sharex="col", figsize=size, layout="constrained", squeeze=False)
@@ -89,11 +90,11 @@ def points(ax: Axes, scene: Scene, xy: np.ndarray) -> None:
 def title(scene: Scene, features: list[int]) -> str:
     """The data, the number of components, and what is left out."""
     table, D, F = scene.table, scene.table.n_features, len(features)
-    which = "first " * (features == list(range(F)))
+    which = "first " * (features == list(range(F)) and F > 1)
     sampled = counted(len(scene.points), table.n_points)
     return (
         f"{table.name}, {scene.shares.shape[1]} components"
-        + f", {100 * scene.probability:g}% ellipses" * (D > 1)
+        + f", {100 * scene.probability:g}% ellipses" * (F > 1)
         + f", {which}{F} of {D} features" * (F < D)
         + f", {sampled}" * bool(sampled)
         + scene.caution
@@ -179,9 +180,9 @@ def _histogram(ax: Axes, scene: Scene, feature: int) -> None:
     ax.hist(parts, bins, weights=list(scene.shares.T), stacked=True, color=colors, alpha=0.35, **style)
 
 
-def _strip_of_points(ax: Axes, scene: Scene) -> None:
+def _strip_of_points(ax: Axes, scene: Scene, feature: int) -> None:
     top = ax.get_ylim()[1]
     heights = np.random.default_rng(0).uniform(-0.1, -0.02, len(scene.points)) * top
-    points(ax, scene, np.column_stack([scene.points, heights]))
+    points(ax, scene, np.column_stack([scene.points[:, feature], heights]))
     ax.set_ylim(-0.12 * top, top)
     ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= top])

@@ -1,6 +1,17 @@
 """The door to all figures: each takes what the fits returned, draws on given axes or new ones, and returns them."""
 
 from .canvas import component_color
+from .certainty import plot_coclustering, plot_uncertainty
 from .clusters import plot_clusters, plot_ellipses, plot_pair
+from .densities import plot_density, plot_ppc
 
-__all__ = ["component_color", "plot_clusters", "plot_ellipses", "plot_pair"]
+__all__ = [
+    "component_color",
+    "plot_clusters",
+    "plot_coclustering",
+    "plot_density",
+    "plot_ellipses",
+    "plot_pair",
+    "plot_ppc",
+    "plot_uncertainty",
+]
