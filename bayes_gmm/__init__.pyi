@@ -32,8 +32,10 @@ from .plots import (
     plot_coclustering as plot_coclustering,
     plot_density as plot_density,
     plot_ellipses as plot_ellipses,
+    plot_forest as plot_forest,
     plot_pair as plot_pair,
     plot_ppc as plot_ppc,
+    plot_prior_posterior as plot_prior_posterior,
     plot_uncertainty as plot_uncertainty,
 )
 from .posterior import Posterior as Posterior

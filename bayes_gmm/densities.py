@@ -18,6 +18,7 @@ from .canvas import (
     SMALL,
     TEXT,
     axes_or_new,
+    counted,
     dot,
     explain_above,
     frame,
@@ -34,7 +35,8 @@ from .scene import Scene, bins_of, caution, compose, label
 
 _SHARES = (0.99, 0.95, 0.8, 0.5, 0.2)
 _OUTLINED = (0.95, 0.5)
-_RELATIVE_SDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+_RELATIVE_SDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_FEW_REPLICATIONS = 50
 _RUST = "#A63603"
 
 
@@ -147,7 +149,9 @@ def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float =
         ax.set_xlabel(label(table, column), **TEXT)
     count = len(found[0].replicated)
     which = "first " * (features is None) + f"{len(columns)} of {table.n_features} features, "
-    title = f"{table.name}, {which * (len(columns) < table.n_features)}{count} replications of {table.n_points:,} points"
+    title = (
+        f"{table.name}, {which * (len(columns) < table.n_features)}{count} replications of {table.n_points:,} points"
+    )
     entries = {
         "data": stroke(INK),
         "median of the replications": stroke(FRAME),
@@ -195,17 +199,20 @@ def _surface(ax: Axes, posterior: Posterior, scene: Scene, features: list[int]) 
     found = surface(posterior, scene, features)
     _regions(ax, found)
     _relative_sd(ax, found)
-    ax.scatter(*scene.points[:, features].T, s=2, color=INK, alpha=0.35, linewidths=0, zorder=2.5)
+    crowd = np.sqrt(len(scene.points) / 500)
+    style: dict[str, Any] = {"s": 2 / max(crowd, 1), "alpha": 0.35 / max(crowd, 1)}
+    ax.scatter(*scene.points[:, features].T, **style, color=INK, linewidths=0, zorder=2.5)
     entries = {f"{len(scene.points):,} points": dot(INK, markersize=2), "relative posterior sd": stroke(_RUST)}
     if scene.mle is not None:
         heights = levels_of(found.mean, _OUTLINED)
         density = found.at_grid(scene.mle.marginal(features))
-        style: dict[str, Any] = {"colors": INK, "linewidths": 1.1, "linestyles": [DASHED["linestyle"]]}
+        style = {"colors": INK, "linewidths": 1.1, "linestyles": [DASHED["linestyle"]]}
         ax.contour(found.x, found.y, density, levels=heights, **style, zorder=4)
         entries["maximum likelihood"] = stroke(**DASHED)
     ax.set_xlabel(scene.label(features[0]), **TEXT)
     ax.set_ylabel(scene.label(features[1]), **TEXT)
-    explain_above(ax, _title(scene), entries)
+    sampled = counted(len(scene.points), scene.table.n_points)
+    explain_above(ax, _title(scene) + f", {sampled}" * bool(sampled), entries)
 
 
 def _regions(ax: Axes, found: Surface) -> None:
@@ -223,10 +230,10 @@ def _relative_sd(ax: Axes, found: Surface) -> None:
     """Lines inside the outermost region, beyond which the relative sd is that of almost nothing."""
     outside = found.mean < levels_of(found.mean, _SHARES[:1])[0]
     relative = np.ma.masked_where(outside, found.relative_sd)
-    levels = [level for level in _RELATIVE_SDS if relative.min() < level < relative.max()]
+    levels = [level for level in _RELATIVE_SDS if relative.min() < level < relative.max()][-5:]
     if levels:
         lines = ax.contour(found.x, found.y, relative, levels=levels, colors=_RUST, linewidths=0.8, zorder=3)
-        ax.clabel(lines, fmt=lambda level: f"{level:.0%}", fontsize=7)
+        ax.clabel(lines, fmt=lambda level: f"{100 * level:g}%", fontsize=7)
 
 
 def _title(scene: Scene) -> str:
@@ -251,7 +258,11 @@ def _replicated(ax: Axes, found: Replications, probability: float) -> None:
     ax.stairs(upper, found.edges, baseline=lower, fill=True, color=PALE, zorder=1)
     ax.stairs(median, found.edges, color=FRAME, linewidth=1.2, zorder=2)
     ax.stairs(found.observed, found.edges, color=INK, linewidth=1.3, zorder=3)
-    shares = ", ".join(f"{name} {share:.2f}" for name, share in found.p_values.items())
+    shares = ", ".join(f"{name} {_share(value, len(found.replicated))}" for name, value in found.p_values.items())
     ax.set_title(f"P(replicated $\\geq$ data): {shares}", loc="left", fontsize=8, color=INK)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("density", **SMALL)
+
+
+def _share(value: float, count: int) -> str:
+    return f"{value:.2f}" if count >= _FEW_REPLICATIONS else f"{round(value * count)} of {count}"

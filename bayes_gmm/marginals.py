@@ -11,6 +11,7 @@ from .scaling import Scaling
 from .scene import Scene, abscissae
 
 _SIDE = 120
+_MARGIN = 0.2
 _DRAWS = 500
 
 
@@ -45,7 +46,7 @@ def curve(posterior: Posterior, scene: Scene, feature: int, probability: float) 
 
 def surface(posterior: Posterior, scene: Scene, features: list[int]) -> Surface:
     """Density of two features over at most five hundred draws, evenly spaced."""
-    x, y = (np.linspace(*scene.view(feature), _SIDE) for feature in features)
+    x, y = (_even(scene.table.values[:, feature]) for feature in features)
     draws = thinned(posterior.draws, _DRAWS).marginal(features)
     densities = np.exp(log_densities(draws, _grid(x, y), _scaling(posterior, features)))
     mean, sd = densities.mean(0), densities.std(0)
@@ -58,6 +59,12 @@ def levels_of(density: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
     descending = np.sort(density, axis=None)[::-1]
     held = np.cumsum(descending) / descending.sum()
     return descending[np.minimum(np.searchsorted(held, shares), len(held) - 1)]
+
+
+def _even(values: np.ndarray) -> np.ndarray:
+    """Wide enough to hold what the density has outside the data."""
+    margin = _MARGIN * np.ptp(values)
+    return np.linspace(values.min() - margin, values.max() + margin, _SIDE)
 
 
 def _scaling(posterior: Posterior, features: list[int]) -> Scaling:
