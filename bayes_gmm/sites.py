@@ -181,7 +181,10 @@ def exchangeable(sites: Sites) -> bool:
         return values.ndim == 0 or bool((values == values[:1]).all())
 
     arrays = {name: site for name, site in sites.items() if name not in free(sites)}
-    per_component = {name: site for name, site in free(sites).items() if name == "weights" or site.batch_shape}
+    # What is only expanded to the components has arrays of its own shape, such as LKJ's one entry for each feature.
+    per_component = {
+        name: site for name, site in free(sites).items() if name == "weights" or innermost(site).batch_shape
+    }
     return all(map(alike, jax.tree.leaves((arrays, per_component))))
 
 

@@ -16,7 +16,7 @@ import bayes_gmm as bg
 from bayes_gmm.kernel import blocks
 from bayes_gmm.numpyro_model import potential
 from bayes_gmm.scaling import Scaling
-from bayes_gmm.sites import as_arrays, assemble, constrain, disassemble, free, unconstrain
+from bayes_gmm.sites import as_arrays, assemble, constrain, disassemble, exchangeable, free, unconstrain
 
 pytestmark = pytest.mark.numpyro
 
@@ -177,3 +177,30 @@ def test_model_serves_variational_inference(faithful: bg.Table) -> None:
     result = svi.run(jax.random.key(0), 300, faithful.values, 2, progress_bar=False)
     assert np.isfinite(result.losses).all()
     assert result.losses[-50:].mean() < result.losses[:50].mean()
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 3, 4, 10])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag"])
+def test_default_prior_treats_all_components_alike(n_features: int, covariance_type: str) -> None:
+    x = np.random.default_rng(0).normal(size=(50, n_features))
+    prior = bg.Prior().for_data(x, 3, covariance_type)
+    assert exchangeable(prior.sites(3, n_features, covariance_type))
+
+
+@pytest.mark.parametrize("part", ["means", "scales", "correlations", "weights"])
+def test_prior_of_its_own_for_each_component_tells_them_apart(part: str) -> None:
+    own = {
+        "means": dist.Normal(np.array([[0.0], [1.0], [2.0]]), 1.0),
+        "scales": dist.LogNormal(np.array([[0.0], [1.0], [2.0]]), 1.0),
+        "correlations": dist.LKJCholesky(4, np.array([1.0, 2.0, 3.0])),
+        "weights": dist.Dirichlet(np.array([1.0, 2.0, 3.0])),
+    }
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    prior = bg.Prior(**{part: own[part]}).for_data(x, 3, "full")
+    assert not exchangeable(prior.sites(3, 4, "full"))
+
+
+def test_one_prior_of_the_mean_vectors_treats_all_components_alike() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    prior = bg.Prior(means=JOINT_MEANS).for_data(x, 3, "full")
+    assert exchangeable(prior.sites(3, 2, "full"))
