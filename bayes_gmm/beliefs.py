@@ -20,6 +20,7 @@ from .tree import lower_pairs, pair_names
 _PRIOR_DRAWS = 10_000
 _PRIOR = "#c4c4c4"
 _TAILS = (0.01, 0.99)
+_FAR_TAILS = (0.001, 0.999)
 _MOST_PAIRS = 6
 
 type _Panel = tuple[str, np.ndarray, np.ndarray]
@@ -36,7 +37,7 @@ def plot_prior_posterior(
     """Plot what the prior said of each parameter and what the posterior says of it, component by component.
 
     Histograms of draws, each scaled to its highest bin. The prior is grey, or, where it tells the components apart, an
-    outline for each; what lies beyond 98% of it is left out unless the posterior is there.
+    outline for each. What lies beyond 98% of the prior and 99.8% of the posterior is left out.
 
     Parameters
     ----------
@@ -76,7 +77,9 @@ def plot_prior_posterior(
     before, after = (_draws_by_kind(mixtures, table, columns) for mixtures in (prior, posterior.draws))
     rows = [[(name, before[kind][name], after[kind][name]) for name in before[kind]] for kind in kinds]
     axes = _draw(rows, shared=posterior.problem.exchangeable)
-    some = f", {len(columns)} of {table.n_features} features" * (len(columns) < table.n_features)
+    some = f", {'first ' * (features is None)}{len(columns)} of {table.n_features} features" * (
+        len(columns) < table.n_features
+    )
     _explain(axes, f"{table.name}, {posterior.draws.n_components} components{some}{caution(posterior)}", posterior)
     return axes
 
@@ -89,7 +92,7 @@ def _draws_by_kind(mixtures: Mixture, table: Table, columns: list[int]) -> dict[
         "weight": {"weight": mixtures.weights},
         "mean": {f"mean {label(table, column)}": mixtures.means[..., column] for column in columns},
         "sd": {f"sd {label(table, column)}": mixtures.scales[..., column] for column in columns},
-        "correlation": {f"correlation {pair}": correlations[..., place] for place, pair in enumerate(pairs)},
+        "correlation": {f"correlation\n{pair}": correlations[..., place] for place, pair in enumerate(pairs)},
     }
     K = mixtures.n_components
     return {kind: {name: np.reshape(part, (-1, K)) for name, part in parts.items()} for kind, parts in draws.items()}
@@ -101,7 +104,7 @@ def _draw(rows: list[list[_Panel]], *, shared: bool) -> np.ndarray:
     if max(map(len, rows)) == 1:
         rows = [[panel for row in rows for panel in row]]
     width = max(map(len, rows))
-    size = 0.6 + (2.9 if width < 4 else 2.3) * width, 1.1 + 1.75 * len(rows)
+    size = 0.6 + (2.9 if width < 4 else 1.8) * width, 1.1 + 1.75 * len(rows)
     _, axes = plt.subplots(len(rows), width, figsize=size, layout="constrained", squeeze=False)
     for line, row in zip(axes, rows, strict=True):
         for place, ax in enumerate(line):
@@ -117,31 +120,35 @@ def _panel(ax: Axes, panel: _Panel, shared: bool) -> None:
     name, before, after = panel
     frame(ax)
     low, high = np.quantile(before, _TAILS)
-    limits = min(low, after.min()), max(high, after.max())
+    ranges = np.quantile(after, _FAR_TAILS, axis=0).T
+    limits = min(low, ranges.min()), max(high, ranges.max())
     if shared:
         ax.stairs(*_scaled(before.ravel(), 40, limits), fill=True, color=_PRIOR, zorder=1)
     for k in range(after.shape[1]):
         color = component_color(k)
         if not shared:
             ax.stairs(*_scaled(before[:, k], 40, limits), color=color, linestyle="--", zorder=1)
-        ax.stairs(*_scaled(after[:, k], 20), fill=True, color=color, alpha=0.75, zorder=2)
+        ax.stairs(*_scaled(after[:, k], 24, ranges[k]), fill=True, color=color, alpha=0.75, zorder=2)
     margin = 0.03 * (limits[1] - limits[0]) or 1.0
     ax.set(yticks=[], ylim=(0, 1.08), xlim=(limits[0] - margin, limits[1] + margin))
     ax.set_xlabel(name, **SMALL)
 
 
-def _scaled(
-    values: np.ndarray, n_bins: int, limits: tuple[float, float] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def _scaled(values: np.ndarray, n_bins: int, limits: Any) -> tuple[np.ndarray, np.ndarray]:
     """Heights with the highest at one, and edges."""
     counts, edges = np.histogram(values, n_bins, limits)
     return counts / max(counts.max(), 1), edges
 
 
 def _explain(axes: np.ndarray, title: str, posterior: Posterior) -> None:
+    """Title above; the legend where the first row leaves room for it, or below."""
     figure, K = axes.flat[0].figure, posterior.draws.n_components
     prior = Patch(color=_PRIOR) if posterior.problem.exchangeable else Patch(fill=False, edgecolor=INK, linestyle="--")
     entries = {"prior": prior}
     entries |= {f"posterior, component {k}": Patch(color=component_color(k), alpha=0.75) for k in range(min(K, 7))}
     figure.suptitle(title, x=0.01, ha="left", **TEXT)
-    figure.legend(**legend_style(entries), loc="outside lower left", ncols=max(2, int(figure.get_figwidth() // 1.8)))
+    if axes[0, -1].axison:
+        columns = max(2, int(figure.get_figwidth() // 1.8))
+        figure.legend(**legend_style(entries), loc="outside lower left", ncols=columns)
+    else:
+        axes[0, 1].legend(**legend_style(entries), loc="upper left")

@@ -150,7 +150,7 @@ def _row(ax: Axes, row: Row, place: int, limit: float) -> None:
         side = np.sign(estimate)
         ax.plot([0.98 * side * limit], [place + _APART], marker=">" if side > 0 else "<", color=color, markersize=5)
         where: Any = {"ha": "right" if side > 0 else "left", "va": "center"}
-        ax.text(0.95 * side * limit, place + _APART, f"{estimate:.0f} ", **SMALL, **where)
+        ax.text(0.95 * side * limit, place + _APART, f"{estimate:.0f}".replace("-", "\N{MINUS SIGN}"), **SMALL, **where)
         return
     reach = 2 * row.standard_error / unit
     ax.plot([estimate - reach, estimate + reach], [place + _APART] * 2, **_dashed(color), zorder=2)
@@ -192,7 +192,8 @@ def _numbers(row: Row, table: Table) -> str:
     has_unit = table.units is not None and row.parameter in ("mean", "sd")
     unit = f" {table.units[table.columns.index(row.feature)]}" if table.units and has_unit else ""
     flag = f"  ({_flag(row)})" if _flag(row) else ""
-    return f"{row.mean:.{digits}f} \N{PLUS-MINUS SIGN} {row.sd:.{digits}f}{unit}{flag}"
+    mean = f"{row.mean:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{mean} \N{PLUS-MINUS SIGN} {row.sd:.{digits}f}{unit}{flag}"
 
 
 def _explain(ax: Axes, comparison: Comparison, rows: list[Row], n_asked: int) -> None:
@@ -205,4 +206,4 @@ def _explain(ax: Axes, comparison: Comparison, rows: list[Row], n_asked: int) ->
     if without:
         entries[f"no standard error ({without} of {len(rows)})"] = dot(INK, **{**hollow, "markersize": 4.5})
     chosen = f", {len(rows)} of {n_asked} parameters: where the two differ most" * (len(rows) < n_asked)
-    explain_above(ax, f"{table.name}, {K} components{chosen}{caution(comparison.posterior)}", entries)
+    explain_above(ax, f"{table.name}, {K} components{chosen}{caution(comparison.posterior)}", entries, each=4.0)
