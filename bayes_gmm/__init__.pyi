@@ -31,11 +31,14 @@ from .plots import (
     plot_clusters as plot_clusters,
     plot_coclustering as plot_coclustering,
     plot_density as plot_density,
+    plot_diagnostics as plot_diagnostics,
     plot_ellipses as plot_ellipses,
     plot_forest as plot_forest,
     plot_pair as plot_pair,
     plot_ppc as plot_ppc,
     plot_prior_posterior as plot_prior_posterior,
+    plot_relabelling as plot_relabelling,
+    plot_selection as plot_selection,
     plot_uncertainty as plot_uncertainty,
 )
 from .posterior import Posterior as Posterior
