@@ -79,10 +79,12 @@ def legend_style(entries: dict[str, Any]) -> dict[str, Any]:
     return {"handles": list(entries.values()), "labels": list(entries), "frameon": False, "fontsize": 8}
 
 
-def explain_above(ax: Axes, title: str, entries: dict[str, Any], *, each: float = 1.2, **style: Any) -> None:
-    """Title, and below it a legend as wide as the axes, both above the data; an entry takes `each` inches."""
+def explain_above(
+    ax: Axes, title: str, entries: dict[str, Any], *, each: float = 1.2, most: int = 4, **style: Any
+) -> None:
+    """Title, and below it a legend as wide as the axes, both above the data; its columns take `each` inches."""
     inches = ax.get_window_extent().width / ax.figure.dpi
-    columns = int(np.clip(inches // each, 1, 4))
+    columns = int(np.clip(inches // each, 1, most))
     rows = int(np.ceil(len(entries) / columns))
     ax.set_title(title, loc="left", **TEXT, pad=9 + 13 * rows)
     place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 0.99), "ncols": columns, "columnspacing": 1.2}

@@ -201,18 +201,21 @@ def _bars(ax: Axes, x: np.ndarray, doubt: Doubt, size: float) -> None:
 
 def _map(ax: Axes, fit: Posterior | EMFit, doubt: Doubt, columns: list[int]) -> None:
     xy = fit.table.values[np.ix_(doubt.rows, columns)]
+    x, y = xy.T
     colors, room = to_rgba_array([component_color(k) for k in doubt.component]), _room(doubt)
-    ax.scatter(*xy.T, s=_area(doubt.uncertainty, room), c=colors, alpha=0.55, linewidths=0, zorder=3)
+    ax.scatter(x, y, s=_area(doubt.uncertainty, room), c=colors, alpha=0.55, linewidths=0, zorder=3)
     doubted = doubt.reach > 10 * _NEGLIGIBLE
     if doubt.sd is not None:
         ring: Any = {"facecolors": "none", "edgecolors": colors[doubted], "linewidths": 0.8 * np.sqrt(room)}
-        ax.scatter(*xy[doubted].T, s=_area(doubt.reach[doubted], room), **ring, zorder=3)
+        ax.scatter(x[doubted], y[doubted], s=_area(doubt.reach[doubted], room), **ring, zorder=3)
     if room == 1:
         for place in _apart(xy[doubted] / np.ptp(fit.table.values[:, columns], axis=0)):
             ax.annotate(str(doubt.rows[place]), xy[place], (8, 6), textcoords="offset points", **_NAME)
     ax.set_xlabel(label(fit.table, columns[0]), **TEXT)
     ax.set_ylabel(label(fit.table, columns[1]), **TEXT)
-    discs = {f"uncertainty {u}": dot(FRAME, markersize=np.sqrt(_area(u, room)), mew=0) for u in (0.1, 0.5)}
+    discs: dict[str, Any] = {
+        f"uncertainty {u}": dot(FRAME, markersize=np.sqrt(_area(u, room)), mew=0) for u in (0.1, 0.5)
+    }
     _explain(ax, fit, doubt, "", discs | _sd(doubt, dot("none", markeredgecolor=FRAME, markersize=8)))
 
 

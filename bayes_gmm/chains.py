@@ -21,6 +21,7 @@ from .verdict import LARGEST_RHAT, SMALLEST_ESS
 _PARAMETERS = {"weights": "weight", "means": "mean", "scales": "sd"}
 _MOST_DRAWS = 1000
 _RANK_BINS = 20
+_LONGEST_NAME = 40
 _DARK, _LIGHT = "#1f4e79", "#9fc0dd"
 
 
@@ -76,7 +77,7 @@ def plot_relabelling(posterior: Posterior, *, parameter: str = "means", feature:
     axes[1].set_title(words, loc="left", **TEXT)
     thinned = f", every {_stride(n_draws)}th shown" * (_stride(n_draws) > 1)
     axes[1].set_xlabel(f"{before.shape[1]} chains of {n_draws:,} draws{thinned}", **TEXT)
-    entries = {f"component {k}": stroke(component_color(k)) for k in range(min(len(before), 7))}
+    entries = {f"component {k}": stroke(component_color(k), linewidth=2) for k in range(min(len(before), 7))}
     axes[0].figure.legend(**legend_style(entries), loc="outside lower left", ncols=4)
     return axes
 
@@ -117,7 +118,7 @@ def plot_diagnostics(posterior: Posterior) -> np.ndarray:
     (2, 3)
     """
     instance_of("posterior", posterior, Posterior, "Give what fit_nuts returned.")
-    statistics = {name: part.values for name, part in posterior.tree["sample_stats"].data_vars.items()}
+    statistics = {str(name): part.values for name, part in posterior.tree["sample_stats"].data_vars.items()}
     invariants, own = (traces_of(posterior.tree[group].to_dataset()) for group in ("invariants", "posterior"))
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), layout="constrained")
     for ax in axes.flat:
@@ -171,6 +172,10 @@ def _name(ax: Axes, title: str, across: str, up: str) -> None:
     ax.set_ylabel(up, **SMALL)
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+
+
 def _log_posterior(ax: Axes, statistics: dict[str, np.ndarray]) -> None:
     values, diverging = statistics["lp"], statistics["diverging"].astype(bool)
     shown = np.arange(0, values.shape[1], _stride(values.shape[1]))
@@ -184,25 +189,26 @@ def _log_posterior(ax: Axes, statistics: dict[str, np.ndarray]) -> None:
 def _ranks(ax: Axes, invariants: Traces) -> None:
     worst = invariants.worst
     values = invariants.values[worst]
-    counts = rank_counts(values, _RANK_BINS)
-    expected = values.shape[1] / _RANK_BINS
-    low, high = binom.ppf([0.025, 0.975], values.shape[1], 1 / _RANK_BINS) / expected
+    n_bins = int(np.clip(values.shape[1] // 20, 4, _RANK_BINS))
+    counts, expected = rank_counts(values, n_bins), values.shape[1] / n_bins
+    low, high = binom.ppf([0.025, 0.975], values.shape[1], 1 / n_bins) / expected
     ax.axhspan(low, high, color=PALE, zorder=0)
     for chain, count in enumerate(counts):
         color = chain_color(chain, len(counts))
-        ax.stairs(count / expected, np.linspace(0, 1, _RANK_BINS + 1), color=color, linewidth=1.2)
+        ax.stairs(count / expected, np.linspace(0, 1, n_bins + 1), baseline=None, color=color, linewidth=1.2)
     r_hat = invariants.r_hat[worst]
-    _name(ax, f"largest R-hat: {invariants.names[worst]}, {r_hat:.3f}", "rank among all draws", "draws / expected")
+    _name(ax, f"R-hat {r_hat:.3f}: {_short(invariants.names[worst])}", "rank among all draws", "draws / expected")
     ax.set_xlim(0, 1)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.08 * max(high, counts.max() / expected))
 
 
 def _energy(ax: Axes, energy: np.ndarray, bfmi: float) -> None:
     """Where changes are narrower than the energy itself, chains need long to reach its tails."""
     centred, changes = energy - energy.mean(), np.diff(energy, axis=1)
-    edges = np.histogram_bin_edges(np.concatenate([centred.ravel(), changes.ravel()]), 40)
-    for values, style in ((centred, {"fill": True, "color": _LIGHT}), (changes, {"color": _DARK, "linewidth": 1.4})):
-        ax.stairs(np.histogram(values, edges, density=True)[0], edges, **style)
+    n_bins = int(np.clip(np.sqrt(energy.size), 8, 40))
+    edges = np.histogram_bin_edges(np.concatenate([centred.ravel(), changes.ravel()]), n_bins)
+    ax.stairs(np.histogram(centred, edges, density=True)[0], edges, fill=True, color=_LIGHT)
+    ax.stairs(np.histogram(changes, edges, density=True)[0], edges, color=_DARK, linewidth=1.4)
     entries = {"energy": Patch(color=_LIGHT), "its changes": stroke(_DARK)}
     ax.legend(**legend_style(entries), loc="upper right", handlelength=1.2)
     _name(ax, f"smallest BFMI {bfmi:.2f}", "energy, centred", "density")
@@ -214,9 +220,8 @@ def _evolution(ax: Axes, invariants: Traces) -> None:
     ax.plot(until, sizes, color=_LIGHT, linewidth=0.8)
     ax.plot(until, sizes[:, worst], color=_DARK, linewidth=1.6)
     ax.axhline(SMALLEST_ESS, color=INK, linewidth=0.9, linestyle=":")
-    _name(
-        ax, f"smallest: {invariants.names[worst]}, {sizes[-1, worst]:.0f}", "draws of all chains", "ESS of invariants"
-    )
+    title = f"ESS {sizes[-1, worst]:.0f}: {_short(invariants.names[worst])}"
+    _name(ax, title, "draws of all chains", "ESS of invariants")
     ax.set_ylim(bottom=0)
     ax.set_xlim(0, until[-1] * 1.02)
 
@@ -226,14 +231,14 @@ def _depths(ax: Axes, statistics: dict[str, np.ndarray]) -> None:
     counts = np.bincount(depths.ravel(), minlength=2)
     ax.bar(np.arange(len(counts)), counts / counts.sum(), width=0.8, color=_LIGHT)
     ax.set_xticks(np.arange(depths.min(), len(counts)))
-    ax.set_xlim(depths.min() - 0.8, len(counts) - 0.2)
+    ax.set_xlim(depths.min() - 1.2, len(counts) + 0.2)
     steps = statistics["n_steps"].mean()
     _name(ax, f"{deepest} cut at the largest depth, {steps:.1f} steps a draw", "tree depth", "share of draws")
 
 
 def _everything(ax: Axes, invariants: Traces, own: Traces) -> None:
-    for traces, style in ((own, {"color": _LIGHT}), (invariants, {"color": _DARK})):
-        ax.plot(traces.ess, traces.r_hat, "o", markersize=4, alpha=0.9, markeredgewidth=0, **style)
+    for traces, color in ((own, _LIGHT), (invariants, _DARK)):
+        ax.plot(traces.ess, traces.r_hat, "o", markersize=4, alpha=0.9, markeredgewidth=0, color=color)
     ax.axhline(LARGEST_RHAT, color=INK, linewidth=0.9, linestyle=":")
     ax.axvline(SMALLEST_ESS, color=INK, linewidth=0.9, linestyle=":")
     entries: dict[str, Line2D] = {"invariants": dot(_DARK), "relabelled parameters": dot(_LIGHT)}

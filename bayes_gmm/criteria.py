@@ -7,15 +7,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from .canvas import INK, PALETTE, TEXT, axes_or_new, explain_above, frame, stroke
+from .canvas import INK, PALETTE, SMALL, TEXT, axes_or_new, explain_above, frame, stroke
 from .errors import ArgumentError
 
 _LABELS = {
     "bic": "BIC, lower is better",
     "icl": "ICL, lower is better",
     "aic": "AIC, lower is better",
-    "elpd_loo": "elpd_loo with standard error, higher is better",
+    "elpd_loo": "elpd_loo \N{PLUS-MINUS SIGN} standard error",
 }
+_HIGHER_IS_BETTER = ("elpd_loo",)
+_REACH = 8.0
+"""How far the axis goes from the best, in distances of the median."""
+
 _SHAPES, _STROKES = ("o", "s"), ("-", (0, (4, 1.5)))
 
 type _Records = list[dict[str, Any]]
@@ -25,7 +29,7 @@ def plot_selection(selection: Any, *, criterion: str | None = None, ax: Axes | N
     """Plot a criterion over the number of components, one line for each covariance structure.
 
     The best is ringed and named. A fit that failed has no criterion: a cross at the bottom says so. One that had not
-    converged is hollow.
+    converged is hollow. Fits far worse than the median lie beyond the axis, and are counted there.
 
     Parameters
     ----------
@@ -62,7 +66,7 @@ def plot_selection(selection: Any, *, criterion: str | None = None, ax: Axes | N
     if len(shown) == 1:
         ax = axes_or_new(ax)
         _panel(ax, records, shown[0])
-        explain_above(ax, title, _entries(records, shown))
+        explain_above(ax, title, _entries(records, shown), each=0.85, most=7)
         return ax
     if ax is not None:
         raise ArgumentError(
@@ -72,7 +76,7 @@ def plot_selection(selection: Any, *, criterion: str | None = None, ax: Axes | N
     for one, name in zip(axes, shown, strict=True):
         _panel(one, records, name)
     axes[0].set_xlabel("")
-    explain_above(axes[0], title, _entries(records, shown))
+    explain_above(axes[0], title, _entries(records, shown), each=0.85, most=7)
     return axes
 
 
@@ -114,11 +118,10 @@ def _panel(ax: Axes, records: _Records, name: str) -> None:
     structures = _structures(records)
     for place, structure in enumerate(structures):
         own = sorted((r for r in records if str(r["structure"]) == structure), key=lambda r: r["n_components"])
-        shift = 0.07 * (place - (len(structures) - 1) / 2) if name == "elpd_loo" else 0.0
-        _line(ax, own, name, place, shift)
+        _line(ax, own, name, place, _shift(place, len(structures), name))
     _crosses(ax, records, name)
     _best(ax, records, name)
-    ax.margins(y=0.15)
+    _zoom(ax, _values(records, name), name)
     ax.set_xticks(sorted({int(record["n_components"]) for record in records}))
     ax.set_xlabel("number of components", **TEXT)
     ax.set_ylabel(_LABELS[name], **TEXT)
@@ -157,13 +160,42 @@ def _crosses(ax: Axes, records: _Records, name: str) -> None:
 
 
 def _best(ax: Axes, records: _Records, name: str) -> None:
-    values = _values(records, name) * (-1 if name == "elpd_loo" else 1)
-    best = records[int(np.nanargmin(values))]
-    ax.plot([best["n_components"]], [best[name]], "o", markersize=12, markerfacecolor="none", color=INK, zorder=5)
-    words = f"K = {best['n_components']}, {best['structure']}"
-    below = -20 if name != "elpd_loo" else 14
-    style: dict[str, Any] = {**TEXT, "ha": "center", "zorder": 6}
-    ax.annotate(words, (best["n_components"], best[name]), (0, below), textcoords="offset points", **style)
+    best, structures = records[_place_of_best(_values(records, name), name)], _structures(records)
+    structure = str(best["structure"])
+    x = best["n_components"] + _shift(structures.index(structure), len(structures), name)
+    ax.plot([x], [best[name]], "o", markersize=12, markerfacecolor="none", color=INK, zorder=5)
+    higher = name in _HIGHER_IS_BETTER
+    edge = best[name] + (np.nan_to_num(best.get("elpd_loo_se", 0.0)) if higher else 0.0)
+    style: dict[str, Any] = {**TEXT, "ha": "center", "va": "bottom" if higher else "top", "zorder": 6}
+    words = f"K = {best['n_components']}, {structure}"
+    ax.annotate(words, (x, edge), (0, 9 if higher else -9), textcoords="offset points", **style)
+
+
+def _place_of_best(values: np.ndarray, name: str) -> int:
+    return int(np.nanargmax(values) if name in _HIGHER_IS_BETTER else np.nanargmin(values))
+
+
+def _shift(place: int, count: int, name: str) -> float:
+    """Sideways, so that the bars of standard errors do not hide each other."""
+    return min(0.07, 0.5 / count) * (place - (count - 1) / 2) if name == "elpd_loo" else 0.0
+
+
+def _zoom(ax: Axes, values: np.ndarray, name: str) -> None:
+    """Leave out what is hopeless, and say so: otherwise one bad structure flattens all others."""
+    values = values[np.isfinite(values)]
+    best = values[_place_of_best(values, name)]
+    ax.margins(y=0.15)
+    ax.autoscale_view()
+    reach = _REACH * np.abs(np.median(values) - best)
+    outside = int((np.abs(values - best) > reach).sum())
+    if not outside or reach == 0:
+        return
+    low, high = (best - reach, best + 0.2 * reach) if name in _HIGHER_IS_BETTER else (best - 0.2 * reach, best + reach)
+    ax.set_ylim(low, high)
+    where: dict[str, Any] = {"ha": "right", "va": "bottom" if name in _HIGHER_IS_BETTER else "top"}
+    y = 0.01 if name in _HIGHER_IS_BETTER else 0.99
+    fits = "1 fit lies" if outside == 1 else f"{outside} fits lie"
+    ax.text(0.995, y, f"{fits} beyond the axis", transform=ax.transAxes, **SMALL, **where)
 
 
 def _entries(records: _Records, shown: list[str]) -> dict[str, Any]:

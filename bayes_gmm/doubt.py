@@ -43,7 +43,8 @@ class Doubt(NamedTuple):
 
     def first(self, count: int) -> "Doubt":
         """The most uncertain ones alone."""
-        return Doubt(*(None if part is None else part[:count] for part in self))
+        sd = None if self.sd is None else self.sd[:count]
+        return Doubt(self.rows[:count], self.uncertainty[:count], sd, self.component[:count], self.runner_up[:count])
 
 
 def doubt_of(fit: Posterior | EMFit, seed: int) -> Doubt:
