@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .alignment import aligned_rows
 from .arguments import rows_of
 from .climb import EMStatus
 from .em_fit import EMFit
 from .errors import ArgumentError
-from .estimates import aligned_rows
 from .leave_one_out import LeaveOneOut
 from .points import Points
 from .posterior import Posterior
