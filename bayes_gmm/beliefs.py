@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from .arguments import columns_chosen, instance_of, seed_integer
-from .canvas import INK, MOST_FEATURES, SMALL, TEXT, component_color, frame, legend_style
+from .canvas import INK, MOST_FEATURES, SMALL, TEXT, component_color, frame, headline, legend_style
 from .estimates import kinds_of
 from .mixture import Mixture
 from .posterior import Posterior
@@ -80,7 +80,7 @@ def plot_prior_posterior(
     some = f", {'first ' * (features is None)}{len(columns)} of {table.n_features} features" * (
         len(columns) < table.n_features
     )
-    _explain(axes, f"{table.name}, {posterior.draws.n_components} components{some}{caution(posterior)}", posterior)
+    _explain(axes, headline(table.name, prior.n_components) + some + caution(posterior), posterior)
     return axes
 
 
@@ -119,22 +119,29 @@ def _draw(rows: list[list[_Panel]], *, shared: bool) -> np.ndarray:
 def _panel(ax: Axes, panel: _Panel, shared: bool) -> None:
     name, before, after = panel
     frame(ax)
-    low, high = np.quantile(before, _TAILS)
-    ranges = np.quantile(after, _FAR_TAILS, axis=0).T
-    limits = min(low, ranges.min()), max(high, ranges.max())
+    ranges = [_range(draws, _FAR_TAILS) for draws in after.T]
+    ends = np.array([_range(before, _TAILS), *ranges])
+    low, high = ends[:, 0].min(), ends[:, 1].max()
     if shared:
-        ax.stairs(*_scaled(before.ravel(), 40, limits), fill=True, color=_PRIOR, zorder=1)
-    for k in range(after.shape[1]):
+        ax.stairs(*_scaled(before.ravel(), 40, (low, high)), fill=True, color=_PRIOR, zorder=1)
+    for k, own in enumerate(ranges):
         color = component_color(k)
         if not shared:
-            ax.stairs(*_scaled(before[:, k], 40, limits), color=color, linestyle="--", zorder=1)
-        ax.stairs(*_scaled(after[:, k], 24, ranges[k]), fill=True, color=color, alpha=0.75, zorder=2)
-    margin = 0.03 * (limits[1] - limits[0]) or 1.0
-    ax.set(yticks=[], ylim=(0, 1.08), xlim=(limits[0] - margin, limits[1] + margin))
+            ax.stairs(*_scaled(before[:, k], 40, (low, high)), color=color, linestyle="--", zorder=1)
+        ax.stairs(*_scaled(after[:, k], 24, own), fill=True, color=color, alpha=0.75, zorder=2)
+    margin = 0.03 * (high - low)
+    ax.set(yticks=[], ylim=(0, 1.08), xlim=(low - margin, high + margin))
     ax.set_xlabel(name, **SMALL)
 
 
-def _scaled(values: np.ndarray, n_bins: int, limits: Any) -> tuple[np.ndarray, np.ndarray]:
+def _range(values: np.ndarray, tails: tuple[float, float]) -> tuple[float, float]:
+    """Quantiles, a little apart also where the prior holds the value."""
+    low, high = np.quantile(values, tails)
+    least = 1e-6 * max(abs(low), abs(high), 1e-6)
+    return float(low - least), float(high + least)
+
+
+def _scaled(values: np.ndarray, n_bins: int, limits: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Heights with the highest at one, and edges."""
     counts, edges = np.histogram(values, n_bins, limits)
     return counts / max(counts.max(), 1), edges

@@ -91,6 +91,11 @@ def explain_above(
     ax.legend(**legend_style(entries), **place, **style)
 
 
+def headline(name: str, n_components: int) -> str:
+    """Such as "faithful, 2 components"."""
+    return f"{name}, {n_components} component{'s' * (n_components != 1)}"
+
+
 def counted(shown: int, total: int, what: str = "points") -> str:
     """Says that only some are shown, such as "random 20,000 of 1,000,000 points"; empty when all are."""
     return f"random {shown:,} of {total:,} {what}" if shown < total else ""

@@ -19,6 +19,7 @@ from .canvas import (
     dot,
     explain_above,
     frame,
+    headline,
     number,
     stroke,
 )
@@ -158,7 +159,7 @@ def plot_coclustering(posterior: Posterior, *, max_points: int = 500, ax: Axes |
     _matrix(ax, together[np.ix_(order, order)])
     _strip(ax, posterior.predict(points)[order])
     sampled = counted(len(rows), table.n_points)
-    title = f"{table.name}, {draws.n_components} components" + f", {sampled}" * bool(sampled) + caution(posterior)
+    title = headline(table.name, draws.n_components) + f", {sampled}" * bool(sampled) + caution(posterior)
     ax.set_title(title, loc="left", **TEXT)
     return ax
 
@@ -246,7 +247,7 @@ def _apart(xy: np.ndarray) -> list[int]:
 
 
 def _explain(ax: Axes, fit: Posterior | EMFit, doubt: Doubt, which: str, extra: dict[str, Any]) -> None:
-    components = {f"component {k}": dot(component_color(k)) for k in np.unique(doubt.component)[:4]}
+    components = {f"component {k}": dot(component_color(k)) for k in np.unique(doubt.component)[:7]}
     which = which or counted(len(doubt.rows), fit.table.n_points)
     uncertain = int((doubt.uncertainty > 1 - CERTAIN).sum())
     title = f"{fit.table.name}" + f", {which}" * bool(which) + f", {uncertain:,} above {1 - CERTAIN:.1f}"

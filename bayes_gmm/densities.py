@@ -22,6 +22,7 @@ from .canvas import (
     dot,
     explain_above,
     frame,
+    headline,
     legend_style,
     stroke,
 )
@@ -237,7 +238,7 @@ def _relative_sd(ax: Axes, found: Surface) -> None:
 
 
 def _title(scene: Scene) -> str:
-    return f"{scene.table.name}, {scene.shares.shape[1]} components{scene.caution}"
+    return headline(scene.table.name, scene.shares.shape[1]) + scene.caution
 
 
 def _tiles(count: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from .canvas import (
     dot,
     explain_above,
     frame,
+    headline,
     stroke,
 )
 from .comparison import Comparison
@@ -206,4 +207,4 @@ def _explain(ax: Axes, comparison: Comparison, rows: list[Row], n_asked: int) ->
     if without:
         entries[f"no standard error ({without} of {len(rows)})"] = dot(INK, **{**hollow, "markersize": 4.5})
     chosen = f", {len(rows)} of {n_asked} parameters: where the two differ most" * (len(rows) < n_asked)
-    explain_above(ax, f"{table.name}, {K} components{chosen}{caution(comparison.posterior)}", entries, each=4.0)
+    explain_above(ax, headline(table.name, K) + chosen + caution(comparison.posterior), entries, each=4.0)

@@ -21,6 +21,7 @@ from .canvas import (
     dot,
     explain_above,
     frame,
+    headline,
     legend_style,
     number,
     stroke,
@@ -93,7 +94,7 @@ def title(scene: Scene, features: list[int]) -> str:
     which = "first " * (features == list(range(F)) and F > 1)
     sampled = counted(len(scene.points), table.n_points)
     return (
-        f"{table.name}, {scene.shares.shape[1]} components"
+        headline(table.name, scene.shares.shape[1])
         + f", {100 * scene.probability:g}% ellipses" * (F > 1)
         + f", {which}{F} of {D} features" * (F < D)
         + f", {sampled}" * bool(sampled)
