@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 import pytest
 import scipy.stats
 from numpyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO, autoguide, log_likelihood
+from numpyro.infer.inspect import get_model_relations
 from numpyro.infer.util import potential_energy
 
 import bayes_gmm as bg
@@ -207,3 +208,12 @@ def test_the_default_prior_knows_no_order_of_the_components(n_features: int, cov
 def test_priors_that_tell_components_apart_are_recognised(prior: bg.Prior, expected: bool) -> None:
     x = np.random.default_rng(0).normal(size=(50, 4))
     assert PosteriorProblem.of(x, 3, covariance_type="full", prior=prior).exchangeable == expected
+
+
+def test_model_can_be_rendered(faithful: bg.Table) -> None:
+    """What `numpyro.render_model` draws: the points depend on every parameter, inside their plates."""
+    relations = get_model_relations(bg.model, model_args=(faithful.values, 2))
+    assert set(relations["sample_sample"]["x"]) == {"weights", "means", "variances", "correlation_tril"}
+    assert relations["observed"] == ["x"]
+    assert set(relations["plate_sample"]["component"]) == {"means", "variances", "correlation_tril"}
+    assert relations["plate_sample"]["point"] == ["x"]
