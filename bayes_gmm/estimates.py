@@ -200,7 +200,7 @@ def _names(ax: Axes, rows: list[Row], table: Table) -> None:
 
 def _numbers(row: Row, table: Table) -> str:
     has_unit = table.units is not None and row.parameter in ("mean", "sd")
-    unit = f" {table.units[table.columns.index(row.feature)]}" if table.units and has_unit else ""
+    unit = f" [{table.units[table.columns.index(row.feature)]}]" if table.units and has_unit else ""
     flag = f"  ({_flag(row)})" if _flag(row) else ""
     if _held(row):
         return f"held at {row.mean:.4g}{unit}{flag}"

@@ -437,8 +437,8 @@ def test_forest_gives_the_numbers_with_units(comparison):
     ax = bg.plot_forest(comparison)
     numbers = [tick.get_text() for tick in ax.child_axes[0].get_yticklabels()]
     names = [tick.get_text() for tick in ax.get_yticklabels()]
-    assert numbers[names.index("mean[1, waiting]")].endswith(" min")
-    assert not numbers[names.index("weight[0]")].endswith(" min")
+    assert numbers[names.index("mean[1, waiting]")].endswith(" [min]")
+    assert not numbers[names.index("weight[0]")].endswith(" [min]")
     row = next(row for row in comparison.rows if row.name == "mean[1, waiting]")
     assert float(numbers[names.index(row.name)].split()[0]) == pytest.approx(row.mean, abs=0.006)
 
@@ -447,7 +447,7 @@ def test_forest_shows_of_a_held_parameter_its_value_alone(comparison):
     held = with_rows(comparison, mean=1.0, sd=1e-16, lower=1.0, upper=1.0)
     ax = bg.plot_forest(held, parameters="sd")
     numbers = [tick.get_text() for tick in ax.child_axes[0].get_yticklabels()]
-    assert numbers == ["held at 1 min"] * 4
+    assert numbers == ["held at 1 [min]"] * 4
     assert not any(line.get_markerfacecolor() == "white" for line in ax.lines)
 
 
