@@ -278,4 +278,4 @@ def _strip(ax: Axes, labels: np.ndarray) -> None:
     edges = np.flatnonzero(np.diff(labels)) + 1
     for run in np.split(np.arange(len(labels)), edges):
         if len(run) >= len(labels) / 12:
-            number(strip, labels[run[0]], 0, run.mean())
+            number(strip, int(labels[run[0]]), 0.0, float(run.mean()))

@@ -143,8 +143,13 @@ def _line(ax: Axes, own: _Records, name: str, place: int, shift: float) -> None:
     if running.any():
         ax.plot(counts[running], values[running], **{**style, **hollow})
     if name == "elpd_loo":
-        errors = np.nan_to_num(_values(own, "elpd_loo_se"))
-        ax.vlines(counts, values - errors, values + errors, color=style["color"], linewidth=1, alpha=0.7, zorder=2)
+        known = np.isfinite(values)
+        _errors(ax, counts[known], values[known], np.nan_to_num(_values(own, "elpd_loo_se"))[known], style["color"])
+
+
+def _errors(ax: Axes, counts: np.ndarray, values: np.ndarray, errors: np.ndarray, color: str) -> None:
+    if len(counts):
+        ax.vlines(counts, values - errors, values + errors, color=color, linewidth=1, alpha=0.7, zorder=2)
 
 
 def _crosses(ax: Axes, records: _Records, name: str) -> None:

@@ -242,8 +242,8 @@ def _title(scene: Scene) -> str:
 
 
 def _tiles(count: int) -> np.ndarray:
-    """Axes in rows of three at most."""
-    columns = min(count, 3)
+    """Axes in rows of three at most; four in two rows."""
+    columns = 2 if count == 4 else min(count, 3)
     rows = -(-count // columns)
     size = (6.4, 4.6) if count == 1 else (1 + 3.2 * columns, 0.9 + 2.5 * rows)
     _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)

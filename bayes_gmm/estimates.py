@@ -34,6 +34,7 @@ KINDS = ("weight", "mean", "sd", "correlation")
 _WARNING = "#A63603"
 _APART = 0.17
 _FARTHEST = 8.0
+_ROUNDING = 1e-12
 
 
 def plot_forest(
@@ -49,7 +50,8 @@ def plot_forest(
               ([\theta_{lower}, \theta_{upper}] - E[\theta]) / \mathrm{sd}[\theta]
 
     All rows share one axis of posterior sds, so that parameters in different units can be compared; the posterior mean
-    and sd in units of the data stand at the right. What is flagged in the comparison is marked there.
+    and sd in units of the data stand at the right. What is flagged in the comparison is marked there. Of a parameter
+    that the prior holds the value alone is shown.
 
     Parameters
     ----------
@@ -129,12 +131,18 @@ def _most_different(rows: list[Row], most: int) -> list[Row]:
 
 def _difference(row: Row) -> float:
     """How far the ends of the two intervals, or the estimates, lie apart, in posterior sds."""
-    if row.sd <= 0:
+    if _held(row):
         return 0.0
     if np.isnan(row.standard_error):
         return 2 * abs(row.shift)
     ends = row.estimate - 2 * row.standard_error - row.lower, row.estimate + 2 * row.standard_error - row.upper
     return float(np.abs(ends).sum() / row.sd)
+
+
+def _held(row: Row) -> bool:
+    """Whether the prior held it, so that its draws differ by rounding alone."""
+    size = 1.0 if row.parameter in ("weight", "correlation") else abs(row.mean)
+    return row.sd <= _ROUNDING * size
 
 
 def _flag(row: Row) -> str:
@@ -143,17 +151,19 @@ def _flag(row: Row) -> str:
 
 def _row(ax: Axes, row: Row, place: int, limit: float) -> None:
     """Posterior above, maximum likelihood below; an estimate out of sight becomes an arrow with its distance."""
-    color, unit = component_color(row.component), row.sd if row.sd > 0 else 1.0
-    lower, upper, estimate = (np.array([row.lower, row.upper, row.estimate]) - row.mean) / unit
-    ax.plot([lower, upper], [place - _APART] * 2, color=color, linewidth=2.2, solid_capstyle="butt", zorder=3)
+    color = component_color(row.component)
     ax.plot([0], [place - _APART], "o", color=color, markersize=4.5, zorder=4)
+    if _held(row):
+        return
+    lower, upper, estimate = (np.array([row.lower, row.upper, row.estimate]) - row.mean) / row.sd
+    ax.plot([lower, upper], [place - _APART] * 2, color=color, linewidth=2.2, solid_capstyle="butt", zorder=3)
     if abs(estimate) > limit:
         side = np.sign(estimate)
         ax.plot([0.98 * side * limit], [place + _APART], marker=">" if side > 0 else "<", color=color, markersize=5)
         where: Any = {"ha": "right" if side > 0 else "left", "va": "center"}
         ax.text(0.95 * side * limit, place + _APART, f"{estimate:.0f}".replace("-", "\N{MINUS SIGN}"), **SMALL, **where)
         return
-    reach = 2 * row.standard_error / unit
+    reach = 2 * row.standard_error / row.sd
     ax.plot([estimate - reach, estimate + reach], [place + _APART] * 2, **_dashed(color), zorder=2)
     ax.plot([estimate], [place + _APART], "o", color=color, markerfacecolor="white", markersize=4.5, zorder=4)
 
@@ -164,7 +174,7 @@ def _dashed(color: str) -> dict[str, Any]:
 
 def _limit(rows: list[Row]) -> float:
     """How far the axis goes: it holds all intervals, and estimates up to eight sds away."""
-    varying = [row for row in rows if row.sd > 0]
+    varying = [row for row in rows if not _held(row)]
     ends = [np.abs([row.lower - row.mean, row.upper - row.mean]).max() / row.sd for row in varying]
     reaches = [abs(row.shift) + 2 * np.nan_to_num(row.standard_error / row.sd) for row in varying]
     return float(1.08 * max([2.5, *ends, *np.minimum(reaches, _FARTHEST)]))
@@ -189,10 +199,12 @@ def _names(ax: Axes, rows: list[Row], table: Table) -> None:
 
 
 def _numbers(row: Row, table: Table) -> str:
-    digits = int(np.clip(1 - np.floor(np.log10(row.sd)), 0, 8)) if row.sd > 0 else 4
     has_unit = table.units is not None and row.parameter in ("mean", "sd")
-    unit = f" {table.units[table.columns.index(row.feature)]}" if table.units and has_unit else ""
+    unit = f" [{table.units[table.columns.index(row.feature)]}]" if table.units and has_unit else ""
     flag = f"  ({_flag(row)})" if _flag(row) else ""
+    if _held(row):
+        return f"held at {row.mean:.4g}{unit}{flag}"
+    digits = int(np.clip(1 - np.floor(np.log10(row.sd)), 0, 8))
     mean = f"{row.mean:.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return f"{mean} \N{PLUS-MINUS SIGN} {row.sd:.{digits}f}{unit}{flag}"
 

@@ -82,7 +82,7 @@ class Posterior:
         return self._assignment_moments(x)[1]
 
     def co_clustering(self, x: Any = None) -> np.ndarray:
-        """Probability that two points belong to one component, (N, N), whatever the labels; at most 5000 points."""
+        """Probability that two points belong to the same component, (N, N), for at most 5000 points."""
         return co_clustering.co_clustering(self.draws, self._points(x), self.problem.scaling)
 
     def predict(self, x: Any = None) -> np.ndarray:
