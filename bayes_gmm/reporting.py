@@ -181,7 +181,7 @@ def _uncertain_points(comparison: Comparison) -> str:
     if not len(order):
         return ""
     head = ["row", *table.columns, *(f"p(component {k})" for k in range(points.responsibilities.shape[1])), "by MLE"]
-    body = [_point(comparison, n) for n in order[:_MOST_POINTS]]
+    body = [_point(comparison, n) for n in order[:_MOST_POINTS].tolist()]
     rest = len(order) - len(body)
     return scrolling(html_table(head, body)) + (paragraphs(f"{rest} more are not listed.") if rest else "")
 

@@ -118,7 +118,7 @@ def test_bad_draws_are_the_first_that_is_seen(comparison: Comparison, tmp_path: 
     assert "Chain 1 never moved." in head
 
 
-@pytest.mark.parametrize(("n_features", "n_components"), [(1, 1), (1, 3), (3, 2), (10, 3)])
+@pytest.mark.parametrize(("n_features", "n_components"), [(1, 1), (10, 2)])
 def test_any_number_of_features_and_components_gives_a_page(n_features: int, n_components: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(60, n_features)) + 6 * k for k in range(n_components)])
