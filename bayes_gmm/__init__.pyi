@@ -28,11 +28,25 @@ from .likelihood_ratio import (
 from .mixture import Mixture as Mixture
 from .model_comparison import ModelComparison as ModelComparison, compare_models as compare_models
 from .numpyro_model import model as model
-from .plots import plot_ellipses as plot_ellipses
+from .plots import (
+    plot_clusters as plot_clusters,
+    plot_coclustering as plot_coclustering,
+    plot_density as plot_density,
+    plot_diagnostics as plot_diagnostics,
+    plot_ellipses as plot_ellipses,
+    plot_forest as plot_forest,
+    plot_pair as plot_pair,
+    plot_ppc as plot_ppc,
+    plot_prior_posterior as plot_prior_posterior,
+    plot_relabelling as plot_relabelling,
+    plot_selection as plot_selection,
+    plot_uncertainty as plot_uncertainty,
+)
 from .posterior import Posterior as Posterior
 from .prior import Prior as Prior
 from .prior_check import prior_predictive as prior_predictive
 from .profile_likelihood import profile_interval as profile_interval
+from .reporting import report as report
 from .resampling import Bootstrap as Bootstrap, bootstrap as bootstrap
 from .sampling import fit_nuts as fit_nuts
 from .selection import Selection as Selection, select_em as select_em

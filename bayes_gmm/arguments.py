@@ -1,5 +1,6 @@
 """Checks of the arguments that several public functions share."""
 
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
@@ -116,3 +117,41 @@ def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
         found = f"Among the rows of positive sample_weight: {error.found}"
         raise DataError(found, error.expected, error.remedy) from None
     return weights
+
+
+def columns_chosen(features: Any, columns: Sequence[str], most: int) -> list[int]:
+    """Indices of one to `most` different columns, each given by name or index; a single one needs no list."""
+    try:
+        wanted = [features] if isinstance(features, str) or np.ndim(features) == 0 else list(features)
+        chosen = [_column(feature, columns) for feature in wanted]
+    except (TypeError, ValueError):
+        chosen = []
+    if not (chosen and len(set(chosen)) == len(chosen) <= most):
+        listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
+        number = "one" if most == 1 else f"one to {most} different ones"
+        raise ArgumentError(
+            f"features is {features!r}.", f"{number} of the columns {listed}", "Name columns, or count them from 0."
+        )
+    return chosen
+
+
+def instance_of(name: str, value: Any, kinds: type | tuple[type, ...], remedy: str) -> None:
+    """Refuse a value that is of none of these types."""
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    if not isinstance(value, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ArgumentError(f"{name} is of type {type(value).__name__}.", expected, remedy)
+
+
+def open_probability(value: Any, default: float) -> float:
+    """`value` as a float strictly between 0 and 1."""
+    if not (isinstance(value, float | np.floating) and 0 < value < 1):
+        raise ArgumentError(f"probability is {value!r}.", "a number between 0 and 1", f"The default is {default}.")
+    return float(value)
+
+
+def _column(feature: Any, columns: Sequence[str]) -> int:
+    if isinstance(feature, str):
+        return columns.index(feature)
+    number = -1 if isinstance(feature, bool | np.bool_) else index(feature)
+    return range(len(columns)).index(number)

@@ -13,8 +13,6 @@ from . import datasets
 from .commands import fit, list_datasets, report, select
 from .errors import BayesGMMError, FitWarning
 
-type Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
-
 _EPILOG = """\
 examples:
   bayes-gmm fit faithful --components 2
@@ -63,13 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(verbs: Verbs, name: str, short: str, long: str, run: Callable[[argparse.Namespace], None]) -> Any:
-    verb = verbs.add_parser(name, help=short, description=long, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+def _verb(verbs: Any, name: str, short: str, long: str, run: Callable[[argparse.Namespace], None]) -> Any:
+    verb = verbs.add_parser(name, help=short, description=long)
     verb.set_defaults(run=run)
     return verb
 
 
-def _add_fit(verbs: Verbs) -> None:
+def _add_fit(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "fit",
@@ -85,7 +83,7 @@ def _add_fit(verbs: Verbs) -> None:
     verb.add_argument("--json", action="store_true", help="print the comparison as JSON rather than as a table")
 
 
-def _add_select(verbs: Verbs) -> None:
+def _add_select(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "select",
@@ -95,22 +93,32 @@ def _add_select(verbs: Verbs) -> None:
     )
     _add_table(verb)
     verb.add_argument(
-        "--components", "-k", default="1-9", metavar="K,...", help="numbers of Gaussians, such as 1-6 or 2,4,8"
+        "--components",
+        "-k",
+        default="1-9",
+        metavar="K,...",
+        help="numbers of Gaussians, such as 1-6 or 2,4,8 (default: %(default)s)",
     )
     verb.add_argument(
         "--covariance",
         default="full",
         metavar="NAME,...",
-        help="full, tied, diag, spherical or mclust's codes such as VEV; several with commas",
+        help="full, tied, diag, spherical or mclust's codes such as VEV; several with commas (default: %(default)s)",
     )
-    verb.add_argument("--criterion", default="bic", choices=("bic", "icl", "aic"), help="what is printed")
-    verb.add_argument("--starts", type=int, default=16, metavar="N", help="random starts of EM for each fit")
-    verb.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random")
+    verb.add_argument(
+        "--criterion", default="bic", choices=("bic", "icl", "aic"), help="what is printed (default: %(default)s)"
+    )
+    verb.add_argument(
+        "--starts", type=int, default=16, metavar="N", help="random starts of EM for each fit (default: %(default)s)"
+    )
+    verb.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of everything random (default: %(default)s)"
+    )
     verb.add_argument("--out", metavar="FILE", type=Path, help="CSV file for all criteria (default: none)")
     verb.add_argument("--json", action="store_true", help="print all criteria as JSON rather than one as a table")
 
 
-def _add_report(verbs: Verbs) -> None:
+def _add_report(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "report",
@@ -124,7 +132,7 @@ def _add_report(verbs: Verbs) -> None:
     verb.add_argument("--out", metavar="FILE", type=Path, help="the file (default: TABLE_K.html)")
 
 
-def _add_datasets(verbs: Verbs) -> None:
+def _add_datasets(verbs: Any) -> None:
     verb = _verb(
         verbs,
         "datasets",
@@ -145,13 +153,22 @@ def _add_table(verb: argparse.ArgumentParser) -> None:
 def _add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--components", "-k", type=int, required=True, metavar="K", help="number of Gaussians")
     verb.add_argument(
-        "--covariance", default="full", metavar="NAME", help="full, tied, diag, spherical, EEI or EII covariances"
+        "--covariance",
+        default="full",
+        metavar="NAME",
+        help="full, tied, diag, spherical, EEI or EII covariances (default: %(default)s)",
     )
     verb.add_argument("--starts", type=int, metavar="N", help="random starts of EM (default: more where cheap)")
     verb.add_argument(
         "--bootstrap", type=int, default=0, metavar="N", help="replicates for standard errors by resampling"
     )
-    verb.add_argument("--num-chains", type=int, default=4, metavar="N", help="chains of NUTS")
-    verb.add_argument("--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain")
-    verb.add_argument("--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain")
-    verb.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random")
+    verb.add_argument("--num-chains", type=int, default=4, metavar="N", help="chains of NUTS (default: %(default)s)")
+    verb.add_argument(
+        "--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain (default: %(default)s)"
+    )
+    verb.add_argument(
+        "--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain (default: %(default)s)"
+    )
+    verb.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of everything random (default: %(default)s)"
+    )

@@ -110,7 +110,7 @@ def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
 
 
 def _write_report(comparison: "Comparison", path: Path, options: argparse.Namespace) -> None:
-    from .report import write_report
+    from .reporting import write_report
 
     write_report(comparison, path, command=shlex.join(options.command))
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from .alignment import aligned_rows
 from .arguments import rows_of
 from .climb import EMStatus
 from .em_fit import EMFit
 from .errors import ArgumentError
-from .estimates import aligned_rows
 from .leave_one_out import LeaveOneOut
 from .points import Points
 from .posterior import Posterior
-from .records import Record, write_csv, write_json
+from .records import Record, counted, write_csv, write_json
 from .relabel import match
 from .resampling import Bootstrap
 from .rows import Row, html, sentences, table
@@ -226,8 +226,8 @@ def _header(comparison: Comparison) -> list[str]:
     data, verdict = comparison.posterior.table, comparison.posterior.verdict
     names = ", ".join(data.columns[:6]) + (", ..." if data.n_features > 6 else "")
     head = (
-        f"{data.name}: {data.n_points} points, {data.n_features} features ({names}), "
-        f"{comparison.posterior.draws.n_components} components"
+        f"{data.name}: {data.n_points} points, {counted(data.n_features, 'feature')} ({names}), "
+        f"{counted(comparison.posterior.draws.n_components, 'component')}"
     )
     if verdict.status is not VerdictStatus.BAD:
         return [head]

@@ -10,19 +10,20 @@ sd is more than half as large again as the other.
 """
 
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import ndtri
 
 from .compiled import in_float64
+from .mixture import Mixture
 from .modes import WORTH_A_MENTION
 from .posterior import Posterior
+from .posterior_problem import to_mixtures
 from .relabel import match
-from .sites import Sites, as_arrays, assemble, constrain
-from .tree import lower_pairs
+from .sites import as_arrays
+from .tree import parameters
 
 FARTHEST_END = 0.5
 """Largest distance, in posterior sds, between the ends of both intervals that is no disagreement."""
@@ -30,6 +31,7 @@ FARTHEST_END = 0.5
 WIDEST = 1.5
 """Largest ratio of both sds that is no disagreement."""
 
+_STEP = 1e-4  # central differences are right to its square
 _APART = 2.0
 _NEAR = 2.0
 _SKEWED = 0.4
@@ -42,16 +44,22 @@ class Gaussian(NamedTuple):
     sd: dict[str, np.ndarray]
 
 
+@in_float64
 def gaussian_at_mode(posterior: Posterior) -> Gaussian | None:
     """The Gaussian around the mode with most mass, under the labels of the draws; None when there is no proper mode."""
     if not posterior.modes.trustworthy:
         return None
-    order = _orders(posterior)[0]
     around = jax.tree.map(itemgetter(0), posterior.modes.around)
-    values, slopes = _values_and_slopes(around.mode, around.factor, as_arrays(posterior.problem.sites))
-    correlated = posterior.table.n_features > 1
-    sds = {name: np.sqrt((np.asarray(slope) ** 2).sum(-1)) for name, slope in slopes.items()}
-    return Gaussian(*(_reported(part, order, correlated) for part in (values, sds)))
+    order, sites = _orders(posterior)[0], as_arrays(posterior.problem.sites)
+
+    def at(coordinates: np.ndarray) -> dict[str, np.ndarray]:
+        return _parameters(to_mixtures(coordinates, sites)[0].permute(order), posterior)
+
+    columns = _STEP * around.factor.T
+    mode, ahead, behind = at(around.mode[None]), at(around.mode + columns), at(around.mode - columns)
+    slopes = {name: (ahead[name] - behind[name]) / (2 * _STEP) for name in mode}
+    sds = {name: np.sqrt((slope**2).sum(0)) for name, slope in slopes.items()}
+    return Gaussian({name: values[0] for name, values in mode.items()}, sds)
 
 
 def flags(posterior: Posterior, gaussian: Gaussian | None, probability: float) -> dict[str, np.ndarray]:
@@ -72,6 +80,10 @@ def flags(posterior: Posterior, gaussian: Gaussian | None, probability: float) -
         )
         found[name] = np.where(_disagree(values, mode, sd, probability), reason, "")
     return found
+
+
+def _parameters(mixtures: Mixture, posterior: Posterior) -> dict[str, np.ndarray]:
+    return parameters(mixtures, posterior.table.columns)
 
 
 def _draws(posterior: Posterior) -> dict[str, np.ndarray]:
@@ -120,28 +132,8 @@ def _other_modes(posterior: Posterior) -> dict[str, np.ndarray]:
     mixtures = jax.tree.map(lambda leaf: leaf[worthy], posterior.modes.mixtures.permute(_orders(posterior)))
     several = posterior.explanations if len(posterior.explanations) > 1 else ()
     found = {}
+    at_modes = _parameters(mixtures, posterior)
     for name, chains in _draws(posterior).items():
-        at_modes = getattr(mixtures, name)
-        at_modes = lower_pairs(at_modes) if name == "correlations" else at_modes
         of_groups = [chains[list(group.chains)].mean((0, 1)) for group in several]
-        found[name] = np.concatenate([at_modes, np.reshape(of_groups, (-1, *chains.shape[2:]))])
+        found[name] = np.concatenate([at_modes[name], np.reshape(of_groups, (-1, *chains.shape[2:]))])
     return found
-
-
-def _reported(values: dict[str, Any], order: np.ndarray, correlated: bool) -> dict[str, np.ndarray]:
-    ordered = {name: np.asarray(part)[order] for name, part in values.items()}
-    correlations = ordered.pop("correlations")
-    return ordered | ({"correlations": lower_pairs(correlations)} if correlated else {})
-
-
-@in_float64
-@jax.jit
-def _values_and_slopes(mode: Any, factor: Any, sites: Sites) -> tuple[Any, Any]:
-    """Parameters at the mode, and their derivatives (..., P) along the columns of the factor."""
-
-    def values(noise: Any) -> dict[str, Any]:
-        mixture = assemble(constrain(sites, mode + factor @ noise)[0])
-        return {name: getattr(mixture, name) for name in ("weights", "means", "scales", "correlations")}
-
-    nowhere = jnp.zeros_like(mode)
-    return values(nowhere), jax.jacfwd(values)(nowhere)

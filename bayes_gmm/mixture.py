@@ -142,10 +142,12 @@ class Mixture:
         cumulative = np.cumsum(self.weights, -1)
         uniform = rng.random((*batch, n_points, 1)) * cumulative[..., None, -1:]
         labels = (uniform > cumulative[..., None, :]).sum(-1)
-        means = np.take_along_axis(self.means, labels[..., None], -2)
-        factors = np.take_along_axis(self.scale_tril, labels[..., None, None], -3)
-        noise = rng.standard_normal(means.shape)
-        return means + (factors @ noise[..., None])[..., 0], labels
+        points = np.take_along_axis(np.asarray(self.means), labels[..., None], -2)
+        noise = rng.standard_normal(points.shape)
+        for j in range(self.n_features):  # column by column: many small matrix products take three times as long
+            column = np.take_along_axis(np.asarray(self.scale_tril[..., j]), labels[..., None], -2)
+            points += column * noise[..., j, None]
+        return points, labels
 
     def marginal(self, features: Iterable[int] | np.ndarray) -> "Mixture":
         """Mixture of the chosen features alone: their means and blocks of the covariances.

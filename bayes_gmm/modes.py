@@ -10,6 +10,7 @@ chains began in one.
 
 import itertools
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from jaxtyping import Array
 
 from .compiled import in_float64
 from .em_fit import EMFit
+from .errors import FitError
 from .laplace import Laplace, laplace
 from .mixture import Mixture
 from .posterior_problem import PosteriorProblem, Target, to_coordinates, to_mixtures
@@ -30,6 +32,8 @@ WORTH_A_MENTION = 0.01
 
 _MARGIN = 20.0
 """Nats below the best at which a climb is given up."""
+
+_OPTIMISM = 10.0
 
 _FEW_STEPS = 12
 _MANY_STEPS = 100
@@ -84,10 +88,8 @@ class Modes(NamedTuple):
 def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
     """Climb from the optima of EM and from mixtures with one component fewer; keep the different modes."""
     found = _climb(_starts(problem, target, mle), target)
-    if problem.n_components > 1:
-        best = to_mixtures(found[0].mode, target.sites)[0]
-        merged = _merged(best, problem.table.values)
-        found = _climb([*_coordinates(merged, target), *(around.mode for around in found)], target)
+    if merged := _coordinates(_near_misses(found[0], problem, target), target):
+        found = _climb([*merged, *(around.mode for around in found)], target)
     kept = _distinct([around for around in found if around.trustworthy] or found[:1], target)
     around = jax.tree.map(lambda *leaves: np.stack(leaves), *kept)
     return Modes(around, to_mixtures(around.mode, target.sites)[0])
@@ -96,16 +98,24 @@ def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
 def _starts(problem: PosteriorProblem, target: Target, mle: EMFit) -> list[Any]:
     """Coordinates of EM's optima; of the best of some draws of the prior when those lie outside its support."""
     optima = mle.optima if problem.exchangeable else _labelled(mle.mixture)
-    return _coordinates(optima, target) or _coordinates(problem.sample_prior(_DRAWS_OF_PRIOR, seed=0), target)
+    if starts := _coordinates(_each(optima), target):
+        return starts
+    return _coordinates(_each(problem.sample_prior(_DRAWS_OF_PRIOR, seed=0)), target) or _nowhere(problem)
 
 
-def _coordinates(mixtures: Mixture, target: Target) -> list[Any]:
-    """Coordinates of the most probable of mixtures (M, ...), best first; none where none has a density."""
-    batch = [jax.tree.map(lambda leaf, m=m: leaf[m], mixtures) for m in range(len(mixtures.log_weights))]
-    starts = [to_coordinates(mixture, target.sites) for mixture in batch]
-    values = np.array([float(laplace(start, target, 1).potential) for start in starts])
-    order = np.argsort(values, kind="stable")[:_MOST]
-    return [starts[m] for m in order if np.isfinite(values[m])]
+def _coordinates(mixtures: list[Mixture], target: Target) -> list[Any]:
+    """Coordinates of the most probable mixtures, best first, that may lead to a mode; none where none has a density."""
+    starts = [to_coordinates(mixture, target.sites) for mixture in mixtures]
+    looks = [jax.device_get(laplace(start, target, 1)) for start in starts]
+    finite = [m for m in range(len(looks)) if np.isfinite(looks[m].potential)]
+    order = sorted(finite, key=lambda m: looks[m].potential)[:_MOST]
+    return [starts[m] for m in order if _may_gain(looks[m]) > looks[m].potential - looks[order[0]].potential]
+
+
+def _may_gain(around: Laplace) -> float:
+    """Nats that a climb may gain at most: some for each parameter, and many times what Newton's model promises."""
+    promised = _OPTIMISM * around.remaining if around.damping == 0 else np.inf
+    return float(_MARGIN + 0.5 * len(around.mode) + promised)
 
 
 def _climb(starts: list[Any], target: Target) -> list[Laplace]:
@@ -116,6 +126,19 @@ def _climb(starts: list[Any], target: Target) -> list[Laplace]:
     promising = _distinct(hopeful, target)
     found = [jax.device_get(laplace(around.mode, target, _MANY_STEPS)) for around in promising]
     return sorted(found, key=lambda around: around.potential)
+
+
+def _nowhere(problem: PosteriorProblem) -> list[Any]:
+    raise FitError(
+        f"The posterior has no density at EM's optima, nor at {_DRAWS_OF_PRIOR} draws of the prior.",
+        "a prior that gives some mixture near the data a density",
+        f"The prior in data units:\n{problem.prior.describe(problem.table.columns)}",
+    )
+
+
+def _each(mixtures: Mixture) -> list[Mixture]:
+    """One by one those of a batch (M, ...)."""
+    return [jax.tree.map(itemgetter(m), mixtures) for m in range(len(mixtures.log_weights))]
 
 
 def labellings(n_components: int) -> np.ndarray:
@@ -136,13 +159,18 @@ def _labelled(mixture: Mixture) -> Mixture:
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(orders), *leaf.shape)), mixture).permute(orders)
 
 
-def _merged(mixture: Mixture, x: np.ndarray) -> Mixture:
-    """Mixtures with each pair of components made one, by moments, and the free one spread thinly over all points.
+def _near_misses(best: Laplace, problem: PosteriorProblem, target: Target) -> list[Mixture]:
+    """Mixtures with a pair of components made one, by moments, and the free one spread thinly over all points.
 
-    When there are more components than the data ask for, these lie near modes that no optimum of the likelihood shows.
+    When there are more components than the data ask for, these lie near modes that no optimum of the likelihood shows;
+    where they fit much worse there are not.
     """
-    pairs = list(itertools.combinations(range(mixture.n_components), 2))
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *(_merge(mixture, pair, x) for pair in pairs))
+    if problem.n_components == 1:
+        return []
+    mixture, x = to_mixtures(best.mode, target.sites)[0], problem.table.values
+    lowest = mixture.log_prob(x).sum() - _MARGIN - 0.5 * len(best.mode)
+    pairs = itertools.combinations(range(problem.n_components), 2)
+    return [merged for pair in pairs if (merged := _merge(mixture, pair, x)).log_prob(x).sum() > lowest]
 
 
 def _merge(mixture: Mixture, pair: tuple[int, int], x: np.ndarray) -> Mixture:

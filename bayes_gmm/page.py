@@ -7,7 +7,7 @@ from html import escape
 _STYLE = """
 :root { color-scheme: light; --ink: #222; --soft: #666; --line: #ddd; --wash: #f6f7f8; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1.25rem 3rem; max-width: 62rem; color: var(--ink); background: #fff;
+body { margin: 0 auto; padding: 1.5rem 1.25rem 3rem; max-width: 66rem; color: var(--ink); background: #fff;
        font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; padding-top: .75rem; border-top: 1px solid var(--line); }
@@ -18,7 +18,7 @@ p, li { max-width: 46rem; overflow-wrap: anywhere; }
 .GOOD { border-color: #009e73; } .DOUBTFUL { border-color: #e69f00; } .BAD { border-color: #d55e00; }
 .scroll { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: .25rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; background: var(--wash); }
 th.wrap, td.wrap { white-space: normal; text-align: left; vertical-align: top; }
 tr.group td { font-weight: 600; text-align: left; padding-top: .75rem; }
@@ -101,9 +101,9 @@ def operator(text: str) -> str:
     return f"<mo>{escape(text)}</mo>"
 
 
-def total(below: str, above: str) -> str:
-    """A sum from below to above."""
-    return f"<munderover><mo>∑</mo><mrow><mi>{below}</mi><mo>=</mo><mn>1</mn></mrow><mi>{above}</mi></munderover>"
+def over(sign: str, index: str) -> str:
+    """A large sign with its index below: what stands above it collides where there is no mathematical font."""
+    return f"<munder><mo>{sign}</mo><mi>{index}</mi></munder>"
 
 
 def _letters(text: str) -> str:

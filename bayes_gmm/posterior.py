@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from . import predictive
+from . import co_clustering, predictive
 from .arguments import rows_of
 from .compiled import in_float64
 from .em_fit import EMFit
@@ -80,6 +80,10 @@ class Posterior:
     def responsibilities_sd(self, x: Any = None) -> np.ndarray:
         """Posterior standard deviation of the soft assignments, (N, K)."""
         return self._assignment_moments(x)[1]
+
+    def co_clustering(self, x: Any = None) -> np.ndarray:
+        """Probability that two points belong to the same component, (N, N), for at most 5000 points."""
+        return co_clustering.co_clustering(self.draws, self._points(x), self.problem.scaling)
 
     def predict(self, x: Any = None) -> np.ndarray:
         """Component with the largest posterior mean responsibility, (N,)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ import numpyro.distributions as dist
 from .compiled import in_float64
 from .errors import ArgumentError
 from .mixture import Mixture
-from .sites import Layout, Sites, assemble, build_sites, family, free, innermost
+from .sites import Layout, Sites, as_arrays, assemble, build_sites, family, free, innermost
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -152,10 +153,15 @@ class Prior:
 
 @in_float64
 def _sample_prior(sites: Sites, num_draws: int, seed: int) -> Mixture:
-    keys = jax.random.split(jax.random.key(seed), len(free(sites)))
-    drawn = {name: site.sample(key, (num_draws,)) for key, (name, site) in zip(keys, free(sites).items(), strict=True)}
+    drawn = jax.device_get(_draw(as_arrays(free(sites)), jax.random.key(seed), num_draws))
     held = {name: np.broadcast_to(site, (num_draws, *site.shape)) for name, site in sites.items() if name not in drawn}
     return assemble(drawn | held)
+
+
+@partial(jax.jit, static_argnums=2)
+def _draw(sites: Sites, key: Any, num_draws: int) -> dict[str, Any]:
+    keys = jax.random.split(key, len(sites))
+    return {name: site.sample(key, (num_draws,)) for key, (name, site) in zip(keys, sites.items(), strict=True)}
 
 
 def _words(value: Any, columns: Sequence[str] | None) -> str:

@@ -59,6 +59,11 @@ def unwritable(path: str | Path, error: OSError) -> OutputError:
     )
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, such as "1 feature" or "2 features"."""
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], n_left: int = 1) -> str:
     """A small table: the first `n_left` columns to the left, numbers to the right; closing tags are left out."""
     return "".join(

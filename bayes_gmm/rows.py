@@ -85,6 +85,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         f"{'':{label_width}}   {'estimate':>10} {'std error':>10}{'  bootstrap' * resampled}   {'mean':>10} {'sd':>9} "
         f"{f'{PROBABILITY:.0%} interval':>22}   {'R-hat':>6} {'ESS':>6}",
     ]
+    lines = [line.rstrip() for line in lines]
     for row in rows:
         if row.parameter == "weight":
             lines.append(f"component {row.component}")

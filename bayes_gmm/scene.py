@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arguments import positive_integer, seed_integer
+from .arguments import open_probability, positive_integer, seed_integer
 from .em_fit import EMFit
 from .errors import ArgumentError
 from .mixture import Mixture
@@ -23,7 +23,10 @@ _DRAWS_FOR_COLORS = 400
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """What is shown: the points (M, D) with their responsibilities (M, K), and both answers."""
+    """What is shown: the points (M, D) with their responsibilities (M, K), and both answers.
+
+    `draws` (S,) are some of the posterior's, or, if `averaged`, the one mixture of their mean moments.
+    """
 
     table: Table
     points: np.ndarray
@@ -31,6 +34,8 @@ class Scene:
     draws: Mixture | None
     mle: Mixture | None
     probability: float
+    averaged: bool = False
+    caution: str = ""
 
     @property
     def uncertain(self) -> np.ndarray:
@@ -39,8 +44,7 @@ class Scene:
 
     def label(self, feature: int) -> str:
         """Column name with its unit."""
-        unit = f" [{self.table.units[feature]}]" if self.table.units else ""
-        return self.table.columns[feature] + unit
+        return label(self.table, feature)
 
     def view(self, feature: int) -> tuple[float, float]:
         """Limits that come from the data alone, so that a few wild draws do not shrink everything else."""
@@ -48,16 +52,45 @@ class Scene:
         return float(low - 0.1 * (high - low)), float(high + 0.1 * (high - low))
 
 
-def compose(posterior: Any, mle: Any, data: Any, n_draws: int, probability: float, seed: int) -> Scene:
-    """Check what is to be shown and bring it together; a large table becomes a random sample of its rows."""
+def compose(posterior: Any, mle: Any, data: Any, n_draws: int | None, probability: float, seed: int) -> Scene:
+    """Check what is to be shown and bring it together; a large table becomes a random sample of its rows.
+
+    Without `n_draws` the mean of the draws is shown in their place.
+    """
     _check(posterior, mle, data, probability)
     table = as_table(data) if data is not None else (posterior or mle).table
-    draws = thinned(posterior.draws, positive_integer("n_draws", n_draws)) if posterior else None
     fit = jax.tree.map(np.float64, mle.mixture if isinstance(mle, EMFit) else mle)
+    draws = _shown_draws(posterior, n_draws) if posterior else None
     _check_mixtures(table, draws, fit)
     shown = _sample_of_rows(table, seed_integer(seed))
-    shares = _mean_shares(posterior, shown) if posterior else fit.responsibilities(shown)
-    return Scene(table=table, points=shown.values, shares=shares, draws=draws, mle=fit, probability=probability)
+    return Scene(
+        table=table,
+        points=shown.values,
+        shares=_mean_shares(posterior, shown) if posterior else fit.responsibilities(shown),
+        draws=draws,
+        mle=fit,
+        probability=probability,
+        averaged=n_draws is None,
+        caution=caution(posterior) if posterior and n_draws is None else "",
+    )
+
+
+def label(table: Table, feature: int) -> str:
+    """Column name with its unit."""
+    return table.columns[feature] + (f" [{table.units[feature]}]" if table.units else "")
+
+
+def caution(posterior: Posterior) -> str:
+    """What a title adds where means over all draws mix explanations that are not to be mixed."""
+    count = len(posterior.explanations)
+    return f", mean of {count} different explanations" * (count > 1)
+
+
+def mean_mixture(draws: Mixture) -> Mixture:
+    """The mixture of the mean weights, means and covariances of draws with leading axes."""
+    batch = tuple(range(draws.log_weights.ndim - 1))
+    moments = (np.asarray(part).mean(batch) for part in (draws.weights, draws.means, draws.covariances))
+    return Mixture.from_moments(*moments)
 
 
 def contours(mixture: Mixture, probability: float) -> np.ndarray:
@@ -92,19 +125,34 @@ def bins_of(values: np.ndarray) -> np.ndarray:
     return np.arange(values.min() - step / 2, values.max() + 1.5 * width, width)
 
 
+def sampled_rows(n_points: int, most: int, seed: int) -> np.ndarray:
+    """All row numbers, or a random sample of `most`."""
+    if n_points <= most:
+        return np.arange(n_points)
+    return np.random.default_rng(seed).choice(n_points, most, replace=False)
+
+
+def draws_for_many_points(posterior: Posterior) -> Mixture:
+    """As many of the draws as a picture of many points needs: they wait ten times less."""
+    return jax.tree.map(lambda part: part[None], thinned(posterior.draws, _DRAWS_FOR_COLORS))
+
+
+def _shown_draws(posterior: Posterior, n_draws: int | None) -> Mixture:
+    if n_draws is not None:
+        return thinned(posterior.draws, positive_integer("n_draws", n_draws))
+    return jax.tree.map(lambda part: part[None], mean_mixture(posterior.draws))
+
+
 def _sample_of_rows(table: Table, seed: int) -> Table:
     if table.n_points <= MOST_POINTS:
         return table
-    rows = np.random.default_rng(seed).choice(table.n_points, MOST_POINTS, replace=False)
-    return Table(table.values[rows], table.columns)
+    return Table(table.values[sampled_rows(table.n_points, MOST_POINTS, seed)], table.columns)
 
 
 def _mean_shares(posterior: Posterior, shown: Table) -> np.ndarray:
     if shown is posterior.table:
         return posterior.responsibilities()
-    draws = posterior.draws
-    if shown.n_points == MOST_POINTS:  # the colours need no more, and wait ten times less
-        draws = jax.tree.map(lambda part: part[None], thinned(draws, _DRAWS_FOR_COLORS))
+    draws = draws_for_many_points(posterior) if shown.n_points == MOST_POINTS else posterior.draws
     return assignment_moments(draws, shown.values, posterior.problem.scaling)[0]
 
 
@@ -117,9 +165,7 @@ def _check(posterior: Any, mle: Any, data: Any, probability: float) -> None:
         raise ArgumentError(found, "a Posterior, and an EMFit or a Mixture", call)
     if posterior is None and data is None and isinstance(mle, Mixture):
         raise ArgumentError("mle is a Mixture, which holds no data.", "the points", "Give data=, a table.")
-    if not (isinstance(probability, float | np.floating) and 0 < probability < 1):
-        found = f"probability is {probability!r}."
-        raise ArgumentError(found, "a number between 0 and 1", "The default is 0.9.")
+    open_probability(probability, default=0.9)
 
 
 def _check_mixtures(table: Table, draws: Mixture | None, mle: Mixture | None) -> None:

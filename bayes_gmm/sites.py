@@ -180,9 +180,19 @@ def exchangeable(sites: Sites) -> bool:
         values = np.asarray(leaf)
         return values.ndim == 0 or bool((values == values[:1]).all())
 
-    arrays = {name: site for name, site in sites.items() if name not in free(sites)}
-    per_component = {name: site for name, site in free(sites).items() if name == "weights" or site.batch_shape}
-    return all(map(alike, jax.tree.leaves((arrays, per_component))))
+    held = [site for name, site in sites.items() if name not in free(sites)]
+    own = [_own_part(site) for name, site in free(sites).items() if name == "weights" or site.batch_shape]
+    return all(map(alike, jax.tree.leaves((held, own))))
+
+
+def _own_part(site: Any) -> Any:
+    """The part of a distribution that has a component axis, first; nothing where one was repeated for all."""
+    if isinstance(site, dist.Independent):
+        return _own_part(site.base_dist)
+    if isinstance(site, dist.ExpandedDistribution):
+        repeated = len(site.base_dist.batch_shape) < len(site.batch_shape) or site.base_dist.batch_shape[0] == 1
+        return None if repeated else _own_part(site.base_dist)
+    return site
 
 
 def innermost(distribution: Any) -> Any:

@@ -45,6 +45,7 @@ def test_fit_succeeds_and_prints_on_standard_output_only(results) -> None:
         "components.csv",
         "figure.png",
         "mle.json",
+        "points.csv",
         "posterior.nc",
     ]
 
@@ -126,6 +127,9 @@ BAD_REQUESTS = {
     "no chains": (["--components", "2", "--num-chains", "0"], "num_chains is 0"),
     "no samples": (["--components", "2", "--num-samples", "-5"], "num_samples is -5"),
     "bad seed": (["--components", "2", "--seed", "-1"], "seed is -1"),
+    "unknown structure": (["--components", "2", "--covariance", "round"], "'round'"),
+    "structure without a posterior": (["--components", "2", "--covariance", "VEV"], "VEV"),
+    "negative bootstrap": (["--components", "2", "--bootstrap", "-3"], "n_replicates is -3"),
 }
 
 
@@ -194,7 +198,7 @@ def test_a_reader_who_closes_the_pipe_does_no_harm(tmp_path: Path) -> None:
     command = ["bash", "-c", f"set -o pipefail; {arguments} | true"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (process.returncode, process.stderr) == (0, "")
-    assert len(list(out.iterdir())) == 4
+    assert len(list(out.iterdir())) == 5
 
 
 def test_draws_too_few_for_loo_are_said_and_the_rest_is_shown(
@@ -211,4 +215,101 @@ def test_help_names_the_bundled_tables(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--help"])
     assert ended.value.code == 0
-    assert "faithful, iris, galaxies" in capsys.readouterr().out.replace("\n", " ")
+    assert "faithful, iris, galaxies" in " ".join(capsys.readouterr().out.split())
+
+
+def run_in_process(
+    *arguments: str, given: str | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bayes_gmm", *arguments]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_json_through_pipes_with_progress_and_files_kept_apart(tmp_path: Path) -> None:
+    """`bayes-gmm datasets faithful | bayes-gmm fit - --json`: the table in, one JSON object out, words on stderr."""
+    printed = run_in_process("datasets", "faithful")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert printed.stdout.splitlines()[:2] == ["eruptions,waiting", "3.6,79.0"]
+    options = ["-k", "2", "--json", "--out", str(tmp_path / "out"), "--bootstrap", "20", *QUICK]
+    fitted = run_in_process("fit", "-", *options, given=printed.stdout)
+    assert fitted.returncode == 0, fitted.stderr
+    record = json.loads(fitted.stdout)
+    assert record["table"] == "table"
+    assert record["n_points"] == 272
+    assert record["parameters"][0]["estimate"] == pytest.approx(0.355873, abs=1e-5)
+    assert record["parameters"][0]["bootstrap_error"] > 0
+    assert fitted.stderr.startswith("Written to ")
+    assert len((tmp_path / "out" / "points.csv").read_text().splitlines()) == 273
+
+
+def test_fit_with_report_and_report_alone_write_the_same_kind_of_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone, out = tmp_path / "deep" / "galaxies.html", tmp_path / "out"
+    assert main(["report", "galaxies", "-k", "2", "--covariance", "tied", "--out", str(alone), *QUICK]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == f"Written to {alone}"
+    assert main(["fit", "galaxies", "-k", "2", "--covariance", "tied", "--report", "--out", str(out), *QUICK]) == 0
+    assert "report.html" in capsys.readouterr().out
+    pages = [path.read_text() for path in (alone, out / "report.html")]
+    assert all("all components share one variance" in page for page in pages)
+    assert f"bayes-gmm report galaxies -k 2 --covariance tied --out {alone}" in pages[0]
+
+
+def test_select_prints_a_table_and_writes_all_criteria(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "criteria.csv"
+    options = ["--components", "1-2,4", "--covariance", "full,tied", "--starts", "4", "--out", str(out)]
+    assert main(["select", "galaxies", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["K", "1", "2", "4"]
+    rows = out.read_text().splitlines()
+    assert len(rows) == 7
+    assert rows[0].startswith("n_components,structure,status,log_likelihood")
+    assert main(["select", "galaxies", "-k", "1", "--json"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    x = bg.datasets.load("galaxies").values
+    normal = -0.5 * len(x) * (np.log(2 * np.pi * x.var()) + 1)
+    assert record["bic"] == pytest.approx(-2 * normal + 2 * np.log(len(x)), rel=1e-9)
+
+
+@pytest.mark.parametrize("counts", ["", "a", "3-1", "2,", "1--4", "0-2", "-3"])
+def test_counts_that_make_no_sense_are_refused(counts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["select", "galaxies", f"--components={counts}"]) == 2
+    assert "components is" in capsys.readouterr().err
+
+
+def test_datasets_lists_sources_and_prints_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name}: " in listed for name in bg.datasets.names())
+    assert "Fisher (1936)" in listed
+    assert main(["datasets", "--json"]) == 0
+    assert [table["n_points"] for table in json.loads(capsys.readouterr().out)] == [272, 150, 82]
+    assert main(["datasets", "iris"]) == 0
+    header, first, *rest = capsys.readouterr().out.splitlines()
+    assert header == "sepal_length,sepal_width,petal_length,petal_width,label"
+    assert first.endswith(",setosa")
+    assert len(rest) == 149
+    assert main(["datasets", "geyser"]) == 2
+    assert "geyser" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", [[], ["fit"], ["select"], ["report"], ["datasets"]])
+def test_every_help_explains_every_option(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*verb, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text or verb
+    for line in text.split("options:")[1].splitlines():
+        if line.startswith("  -"):
+            assert len(line.split(None, 1)) == 2, line
+
+
+def test_an_unwritable_report_is_found_out_before_sampling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bayes_gmm.em.fit_em", lambda *_, **__: pytest.fail("the fit began"))
+    blocked = write(tmp_path / "file", "not a folder")
+    assert main(["report", "faithful", "-k", "2", "--out", f"{blocked}/report.html"]) == 2
+    assert "Nothing can be written to" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -9,35 +10,31 @@ from scipy.stats import norm
 import bayes_gmm as bg
 from bayes_gmm.disagreement import FARTHEST_END, WIDEST, flags, gaussian_at_mode
 from bayes_gmm.rows import PROBABILITY
+from bayes_gmm.sites import as_arrays, assemble, constrain
 
 pytestmark = pytest.mark.numpyro
 
 GALAXIES = bg.datasets.load("galaxies")
 
 
-def test_the_gaussian_is_that_of_central_differences(faithful_posterior: bg.Posterior) -> None:
-    """Its sd is the root of v' H^-1 v, with the slope v of each parameter along the columns of the factor."""
-    import jax
-
-    from bayes_gmm.posterior_problem import to_mixtures
-    from bayes_gmm.sites import as_arrays
-
+def test_the_gaussian_is_that_of_the_delta_method(faithful_posterior: bg.Posterior) -> None:
+    """Its sd is the root of g' H^-1 g, the gradient g by automatic differentiation."""
     found = gaussian_at_mode(faithful_posterior)
-    around = faithful_posterior.modes.around
-    step = 1e-4
+    around, mode = faithful_posterior.modes.around, faithful_posterior.modes.mixtures
     with jax.enable_x64(True):
         sites = as_arrays(faithful_posterior.problem.sites)
-        columns = step * np.asarray(around.factor[0]).T
-        above, _ = to_mixtures(around.mode[0] + columns, sites)
-        below, _ = to_mixtures(around.mode[0] - columns, sites)
-    for name in ("weights", "means", "scales"):
-        slopes = (getattr(above, name) - getattr(below, name)) / (2 * step)
-        sds = np.sqrt((slopes**2).sum(0))
+
+        def parameters(coordinates: jax.Array) -> dict[str, jax.Array]:
+            mixture = assemble(constrain(sites, coordinates)[0])
+            return {name: getattr(mixture, name) for name in ("weights", "means", "scales")}
+
+        gradients = jax.device_get(jax.jacfwd(parameters)(around.mode[0]))
+    covariance = around.factor[0] @ around.factor[0].T
+    for name, gradient in gradients.items():
+        sds = np.sqrt(np.einsum("...i,ij,...j", gradient, covariance, gradient))
         # Components of the mode may be in another order than those of the draws.
-        np.testing.assert_allclose(np.sort(sds, axis=0), np.sort(found.sd[name], axis=0), rtol=1e-6)
-        np.testing.assert_allclose(
-            np.sort(getattr(faithful_posterior.modes.mixtures, name)[0], axis=0), np.sort(found.mode[name], axis=0)
-        )
+        np.testing.assert_allclose(np.sort(found.sd[name], axis=0), np.sort(sds, axis=0), rtol=1e-6)
+        np.testing.assert_allclose(np.sort(found.mode[name], axis=0), np.sort(getattr(mode, name)[0], axis=0))
 
 
 def test_the_gaussian_carries_the_labels_of_the_draws(faithful_posterior: bg.Posterior) -> None:

@@ -111,3 +111,22 @@ def test_a_prior_without_room_for_the_optima_starts_from_its_own_draws() -> None
     prior = bg.Prior(means=dist.Uniform(1.0, 2.0))
     posterior = bg.fit_nuts(x, 2, prior=prior, num_samples=200, progress=False)
     assert ((posterior.draws.means > 1) & (posterior.draws.means < 2)).all()
+
+
+def test_a_prior_without_density_anywhere_near_is_said() -> None:
+    """Means uniform on an interval that holds no data: neither EM's optima nor any mixture near them has a density."""
+    x = np.random.default_rng(0).normal(size=(30, 1))
+    prior = bg.Prior(means=dist.Normal(0.0, 1.0), scales=dist.Uniform(1e-200, 1e-199))
+    with pytest.raises(bg.FitError, match="no density at EM's optima"):
+        bg.fit_nuts(x, 2, prior=prior, num_samples=10, progress=False)
+
+
+@pytest.mark.parametrize("n_features", [3, 5])
+def test_label_switching_is_undone_in_any_dimension(n_features: int) -> None:
+    """Clusters that overlap so much that chains change labels: relabelled draws keep each component to itself."""
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(size=(30, n_features)) + shift for shift in (0.0, 1.2)])
+    posterior = bg.fit_nuts(x, 2, num_samples=300, progress=False)
+    assert posterior.problem.exchangeable
+    assert (posterior.relabelling.permutations == [1, 0]).all(-1).any()
+    assert not any("tells the components apart" in note for note in posterior.verdict.notes)

@@ -10,11 +10,13 @@ import numpyro.distributions as dist
 import pytest
 import scipy.stats
 from numpyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO, autoguide, log_likelihood
+from numpyro.infer.inspect import get_model_relations
 from numpyro.infer.util import potential_energy
 
 import bayes_gmm as bg
 from bayes_gmm.kernel import blocks
 from bayes_gmm.numpyro_model import potential
+from bayes_gmm.posterior_problem import PosteriorProblem
 from bayes_gmm.scaling import Scaling
 from bayes_gmm.sites import as_arrays, assemble, constrain, disassemble, free, unconstrain
 
@@ -177,3 +179,41 @@ def test_model_serves_variational_inference(faithful: bg.Table) -> None:
     result = svi.run(jax.random.key(0), 300, faithful.values, 2, progress_bar=False)
     assert np.isfinite(result.losses).all()
     assert result.losses[-50:].mean() < result.losses[:50].mean()
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "EEI", "EII"])
+@pytest.mark.parametrize("n_features", [1, 2, 3, 5])
+def test_the_default_prior_knows_no_order_of_the_components(n_features: int, covariance_type: str) -> None:
+    x = np.random.default_rng(0).normal(size=(50, n_features))
+    assert PosteriorProblem.of(x, 3, covariance_type=covariance_type, prior=None).exchangeable
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        (bg.Prior(correlations=dist.LKJCholesky(4, 3.0)), True),
+        (bg.Prior(correlations=dist.LKJCholesky(4, np.array([3.0, 3.0, 3.0]))), True),
+        (bg.Prior(correlations=dist.LKJCholesky(4, np.array([3.0, 3.0, 1.0]))), False),
+        (bg.Prior(means=dist.Normal(np.zeros(4), 1.0)), True),
+        (bg.Prior(means=dist.Normal(np.arange(4.0), 1.0)), True),
+        (bg.Prior(means=dist.Normal(np.arange(3.0)[:, None], 1.0)), False),
+        (bg.Prior(means=dist.MultivariateNormal(np.zeros(4), np.eye(4) + 0.1)), True),
+        (bg.Prior(scales=dist.LogNormal(0.0, np.arange(1.0, 5.0))), True),
+        (bg.Prior(scales=dist.LogNormal(np.array([[0.0], [0.0], [1.0]]), 1.0)), False),
+        (bg.Prior(weights=dist.Dirichlet(np.array([1.0, 1.0, 2.0]))), False),
+        (bg.Prior(weights=np.array([0.2, 0.3, 0.5])), False),
+        (bg.Prior(scales=1.0), True),
+    ],
+)
+def test_priors_that_tell_components_apart_are_recognised(prior: bg.Prior, expected: bool) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 4))
+    assert PosteriorProblem.of(x, 3, covariance_type="full", prior=prior).exchangeable == expected
+
+
+def test_model_can_be_rendered(faithful: bg.Table) -> None:
+    """What `numpyro.render_model` draws: the points depend on every parameter, inside their plates."""
+    relations = get_model_relations(bg.model, model_args=(faithful.values, 2))
+    assert set(relations["sample_sample"]["x"]) == {"weights", "means", "variances", "correlation_tril"}
+    assert relations["observed"] == ["x"]
+    assert set(relations["plate_sample"]["component"]) == {"means", "variances", "correlation_tril"}
+    assert relations["plate_sample"]["point"] == ["x"]

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from . import plots
+from . import datasets, plots
 from .comparison import Comparison, compare
 from .em_fit import EMFit
 from .errors import OutputError
 from .image import png_of
-from .page import bullets, code, formula, operator, page, paragraphs, picture, scrolling, symbol, total, wide_table
+from .page import bullets, code, formula, operator, over, page, paragraphs, picture, scrolling, symbol, wide_table
 from .posterior import Posterior
-from .records import html_table, unwritable
+from .records import counted, html_table, unwritable
 from .resampling import Bootstrap
 from .rows import Row, as_cells
+from .table import Table
 from .verdict import Verdict
 
 MOST_ROWS = 120
@@ -80,7 +81,7 @@ def write_report(comparison: Comparison, path: str | Path, *, command: str = "")
     """Write the report of a comparison, with the command line that made it."""
     path = Path(path)
     try:
-        path.touch()  # before the figures are drawn, not after
+        path.open("a").close()  # before the figures are drawn, not after
         path.write_text(_html(comparison, command), encoding="utf-8")
     except OutputError:
         raise
@@ -91,8 +92,9 @@ def write_report(comparison: Comparison, path: str | Path, *, command: str = "")
 
 def _html(comparison: Comparison, command: str) -> str:
     table, K = comparison.posterior.table, comparison.posterior.draws.n_components
-    title = f"{table.name}: {K} Gaussian{'s' if K > 1 else ''}, by maximum likelihood and by the posterior"
-    lead = f"{table.n_points:,} points, {table.n_features} features: {', '.join(table.columns)}"
+    title = f"{table.name}: {counted(K, 'Gaussian')}"
+    features = f"{counted(table.n_features, 'feature')}: {', '.join(table.columns)}"
+    lead = f"Maximum likelihood and the posterior side by side. {table.n_points:,} points, {features}."
     sections = [
         ("", _first_screen(comparison)),
         ("Both answers", _both_answers(comparison)),
@@ -179,7 +181,7 @@ def _uncertain_points(comparison: Comparison) -> str:
     if not len(order):
         return ""
     head = ["row", *table.columns, *(f"p(component {k})" for k in range(points.responsibilities.shape[1])), "by MLE"]
-    body = [_point(comparison, n) for n in order[:_MOST_POINTS]]
+    body = [_point(comparison, n) for n in order[:_MOST_POINTS].tolist()]
     rest = len(order) - len(body)
     return scrolling(html_table(head, body)) + (paragraphs(f"{rest} more are not listed.") if rest else "")
 
@@ -227,14 +229,14 @@ def _model(comparison: Comparison) -> str:
         f"out. The weights are positive and sum to one; {_STRUCTURES[problem.structure.name]}."
     )
     mixture = formula(
-        "<mi>p</mi>", operator("("), symbol("x", "n"), operator(")"), operator("="), total("k", "K"),
+        "<mi>p</mi>", operator("("), symbol("x", "n"), operator(")"), operator("="), over("∑", "k"),
         symbol("π", "k"), "<mi>N</mi>", operator("("), symbol("x", "n"), operator("|"), symbol("μ", "k"),
         operator(","), symbol("Σ", "k"), operator(")"),
     )  # fmt: skip
     posterior = formula(
         "<mi>p</mi>", operator("("), "<mi>θ</mi>", operator("|"), "<mi>x</mi>", operator(")"), operator("∝"),
         "<mi>p</mi>", operator("("), "<mi>θ</mi>", operator(")"),
-        "<munderover><mo>∏</mo><mrow><mi>n</mi><mo>=</mo><mn>1</mn></mrow><mi>N</mi></munderover>",
+        over("∏", "n"),
         "<mi>p</mi>", operator("("), symbol("x", "n"), operator("|"), "<mi>θ</mi>", operator(")"),
     )  # fmt: skip
     priors = problem.prior.in_words(problem.table.columns)
@@ -249,10 +251,10 @@ def _model(comparison: Comparison) -> str:
 def _reproduce(comparison: Comparison, command: str) -> str:
     mle, posterior = comparison.mle, comparison.posterior
     attributes, (chains, draws) = posterior.tree["posterior"].attrs, posterior.draws.log_weights.shape[:2]
-    K, structure, source = posterior.problem.n_components, posterior.problem.covariance_type, posterior.table.name
+    K, structure = posterior.problem.n_components, posterior.problem.covariance_type
     lines = [
         "import bayes_gmm as bg",
-        f"x = ...  # the table {source!r}, {posterior.table.n_points} rows",
+        f"x = {_origin(posterior.table)}",
         f"mle = bg.fit_em(x, {K}, covariance_type={mle.structure.name!r}, n_starts={len(mle.start_statuses)})",
         f"posterior = bg.fit_nuts(x, {K}, covariance_type={structure!r}, num_warmup={attributes['num_warmup']}, "
         f"num_samples={draws},",
@@ -262,6 +264,17 @@ def _reproduce(comparison: Comparison, command: str) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("bayes_gmm", "jax", "numpyro", "arviz", "numpy"))
     asked = paragraphs("The command:") + code(command) if command else ""
     return asked + paragraphs("In Python:") + code("\n".join(lines)) + paragraphs(f"Versions: {versions}.")
+
+
+def _origin(table: Table) -> str:
+    """Where the table comes from, as code, as far as it says so itself."""
+    chosen = f"[{', '.join(map(repr, table.columns))}]"
+    if table.name in datasets.names():
+        whole = datasets.load(table.name).columns == table.columns
+        return f"bg.datasets.load({table.name!r})" + ("" if whole else f".select({chosen})")
+    if Path(table.source).suffix:
+        return f"bg.read_table({table.source!r}, columns={chosen})"
+    return f"...  # the table {table.name!r}, {table.n_points} rows, columns {chosen}"
 
 
 def _picture(draw: Callable[[], Any], caption: str) -> str:
