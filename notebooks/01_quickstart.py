@@ -31,8 +31,8 @@ x
 # %% [markdown]
 # ## The maximum-likelihood fit
 #
-# EM climbs the likelihood $\log L(\theta) = \sum_n \log p(x_n)$ from many starts at once, and every start reports
-# where it ended.
+# EM climbs the likelihood $\log L(\theta) = \sum_n \log p(x_n)$ from many starts at once, and every start reports where
+# it ended.
 
 # %%
 mle = bg.fit_em(x, n_components=2)
@@ -51,8 +51,8 @@ assert mle.start_log_likelihoods[~at_best].max() < mle.log_likelihood - 100
 # %% [markdown]
 # ## The posterior
 #
-# NUTS draws from $p(\theta \mid x) \propto p(\theta) \prod_n \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)$, the labels summed
-# out. The default prior takes its scale from the data. The first thing to look at is not a mean but the verdict:
+# NUTS draws from $p(\theta \mid x) \propto p(\theta) \prod_n \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)$, the labels
+# summed out. The default prior takes its scale from the data. The first thing to look at is not a mean but the verdict:
 
 # %%
 posterior = bg.fit_nuts(x, n_components=2, start=mle, progress=False)
@@ -107,9 +107,9 @@ for point in comparison.uncertain_points:
     print(f"with a posterior sd of {record['probability_sd']:.2f}")
 
 # %% [markdown]
-# Exactly one eruption has no component with probability 0.9. And its "80 %" is no hard number: in nine of ten draws
-# the probability of component 0 lies between 0.42 and 0.97, from a toss of a coin to near certainty. The ranking shows
-# how quickly doubt fades after it.
+# Exactly one eruption has no component with probability 0.9. And its "80 %" is no hard number: in nine of ten draws the
+# probability of component 0 lies between 0.42 and 0.97, from a toss of a coin to near certainty. The ranking shows how
+# quickly doubt fades after it.
 
 # %%
 probability = posterior.draws.responsibilities(x.values[[243]])[..., 0, 0]  # (chain, draw)
@@ -131,7 +131,8 @@ ax = bg.plot_density(posterior, mle=mle, features="waiting")
 # ## A question of your own
 #
 # Any function of the mixture has a posterior. How long do we wait after an eruption of $d$ minutes? Every draw answers
-# by its own regression $E[\text{waiting} \mid \text{eruption} = d]$, a smooth curve that bends from one kind to the other.
+# by its own regression $E[\text{waiting} \mid \text{eruption} = d]$, a smooth curve that bends from one kind to the
+# other.
 
 # %%
 duration = np.linspace(1.5, 5.2, 60)
@@ -171,8 +172,8 @@ ax = bg.plot_ellipses(posterior_of_few, mle=mle_of_few)
 
 # %% [markdown]
 # Now the estimate and the posterior part. Three parameters move by more than half a posterior sd, the spreads are
-# skewed (an interval "estimate plus or minus" has the wrong shape), and the dashed ellipses are on the small side of the
-# draws. All four spreads of the posterior are larger than those of the fit.
+# skewed (an interval "estimate plus or minus" has the wrong shape), and the dashed ellipses are on the small side of
+# the draws. All four spreads of the posterior are larger than those of the fit.
 
 # %%
 assert posterior_of_few.verdict.status.name == "GOOD"

@@ -104,8 +104,8 @@ np.testing.assert_allclose(path[-1], mle.log_likelihood, atol=1e-6)
 # %% [markdown]
 # ## NUTS: the same function again
 #
-# The log posterior is $\ell(\eta(\theta)) + \log p(\theta)$, and NUTS walks along its gradient. So the log-likelihood of
-# each draw, which the sampler keeps, is our one-line function at that draw, all four thousand of them:
+# The log posterior is $\ell(\eta(\theta)) + \log p(\theta)$, and NUTS walks along its gradient. So the log-likelihood
+# of each draw, which the sampler keeps, is our one-line function at that draw, all four thousand of them:
 
 # %%
 posterior = bg.fit_nuts(x, n_components=2, start=mle, progress=False)
@@ -115,8 +115,8 @@ np.testing.assert_allclose(ours, posterior.tree["invariants"]["log_likelihood"],
 
 # %% [markdown]
 # Seen from above, the maximum-likelihood fit is the top of this function and the posterior is what lies just below it:
-# $2\,[\ell(\hat\eta) - \ell]$ of the draws is spread roughly like $\chi^2$ with 11 degrees of freedom, one for each free
-# parameter. The draws are on average eleven, the square root of 22 up or down, below the top, and never at it.
+# $2\,[\ell(\hat\eta) - \ell]$ of the draws is spread roughly like $\chi^2$ with 11 degrees of freedom, one for each
+# free parameter. The draws are on average eleven, the square root of 22 up or down, below the top, and never at it.
 
 # %%
 deviance = 2 * (mle.log_likelihood - np.asarray(ours)).ravel()
@@ -138,8 +138,8 @@ assert abs(deviance.std() - np.sqrt(22)) < 0.7
 # %% [markdown]
 # ## k-means is a limit
 #
-# Give all components one covariance $\sigma^2 I$ and equal weights, and let $\sigma \to 0$: the nearest centre takes the
-# whole point, and EM becomes Lloyd's algorithm. Here is Lloyd's algorithm:
+# Give all components one covariance $\sigma^2 I$ and equal weights, and let $\sigma \to 0$: the nearest centre takes
+# the whole point, and EM becomes Lloyd's algorithm. Here is Lloyd's algorithm:
 
 # %%
 z = (x.values - x.values.mean(0)) / x.values.std(0)
@@ -186,8 +186,8 @@ legend = ax.legend(frameon=False)
 # The hard fit has the same centres as Lloyd's algorithm, to rounding. The soft ones approach them: at $\sigma = 0.05$
 # they are within a hundredth of a standard deviation, and nearly no doubt is left.
 #
-# So k-means is a Gaussian mixture that was told, before seeing the data, that clusters are round, equally large, equally
-# frequent, and infinitely narrow. Where you would not say that yourself, do not let it be said for you.
+# So k-means is a Gaussian mixture that was told, before seeing the data, that clusters are round, equally large,
+# equally frequent, and infinitely narrow. Where you would not say that yourself, do not let it be said for you.
 
 # %%
 np.testing.assert_allclose(np.sort(hard.mixture.means, 0), np.sort(centers, 0), atol=1e-10)
@@ -252,8 +252,8 @@ for title, paths in races.items():
 # information that the labels hide. Long steps (the default of `fit_em`) cut that by more than five, and L-BFGS by far
 # more. Adam, made for other problems, is not within a thousandth of a nat after 1500 passes, in either race.
 #
-# So why is EM the default? Because a step of it cannot fall and a structure, a held parameter, a weight or a known label
-# costs it nothing; and because from many starts on well separated data, it is the one that gets there first.
+# So why is EM the default? Because a step of it cannot fall and a structure, a held parameter, a weight or a known
+# label costs it nothing; and because from many starts on well separated data, it is the one that gets there first.
 
 # %%
 apart, close = (passes_to(paths) for paths in races.values())

@@ -10,8 +10,8 @@
 # # 3. Label switching: component 0 has no name
 #
 # Swap the names of two components and nothing that can be observed changes. So a mixture of $K$ Gaussians has $K!$
-# equivalent solutions, and a sampler that does its work visits more than one of them. This notebook shows what that does
-# to your draws, what relabelling repairs, what it cannot repair, and which numbers never needed it.
+# equivalent solutions, and a sampler that does its work visits more than one of them. This notebook shows what that
+# does to your draws, what relabelling repairs, what it cannot repair, and which numbers never needed it.
 
 # %%
 from itertools import permutations
@@ -64,8 +64,8 @@ for name, means in {"as sampled": as_sampled, "relabelled": relabelled}.items():
 
 # %% [markdown]
 # As sampled, "the mean of component 0" is an average over draws in which component 0 is the left one and draws in which
-# it is the right one. In the limit of infinitely many draws both components have the same posterior mean, namely a number
-# that describes neither. Relabelled, the components stand where the data have them, 2.5 apart.
+# it is the right one. In the limit of infinitely many draws both components have the same posterior mean, namely a
+# number that describes neither. Relabelled, the components stand where the data have them, 2.5 apart.
 
 # %%
 assert posterior.verdict.status.name != "BAD"
@@ -121,8 +121,8 @@ legend = axes[0].legend(frameon=False)
 
 # %% [markdown]
 # Named by the points they hold, the two instruments have standard deviations near 1 and 5, known to within a tenth or
-# so. Ordered by their means, a quarter of the draws have the names the wrong way round; each "component" is now a
-# blend of both, with a posterior sd more than four times as large, and a posterior mean where there is no draw at all.
+# so. Ordered by their means, a quarter of the draws have the names the wrong way round; each "component" is now a blend
+# of both, with a posterior sd more than four times as large, and a posterior mean where there is no draw at all.
 
 # %%
 assert two.verdict.status.name == "GOOD"
@@ -154,8 +154,8 @@ ambiguous.round(3)
 # %% [markdown]
 # `ambiguous` is, for each component, the share of draws in which it holds less than half of the points that it holds in
 # the pivot. The first and the last of the four are beyond doubt: a group of slow galaxies and a few fast ones. Of the
-# two in the middle, which overlap, one is somebody else in about a quarter of the draws. Its "posterior mean" would be a
-# mean over different stories.
+# two in the middle, which overlap, one is somebody else in about a quarter of the draws. Its "posterior mean" would be
+# a mean over different stories.
 
 # %%
 assert ambiguous[[0, 3]].max() < 0.02
@@ -179,8 +179,8 @@ ax = bg.plot_density(four)
 #
 # $$P(z_n = z_m \mid x) = \frac{1}{S} \sum_s \sum_k r^{(s)}_{nk} \, r^{(s)}_{mk},$$
 #
-# a question that all 24 labellings answer alike. Blocks are clusters that the data insist on; a shaded block is one that
-# they do not.
+# a question that all 24 labellings answer alike. Blocks are clusters that the data insist on; a shaded block is one
+# that they do not.
 
 # %%
 ax = bg.plot_coclustering(four)

@@ -33,8 +33,8 @@ print(x.source)
 # $$\mathrm{AIC} = -2 \log L + 2 p, \qquad \mathrm{BIC} = -2 \log L + p \log N, \qquad
 # \mathrm{ICL} = \mathrm{BIC} - 2 \sum_n \log \max_k r_{nk}.$$
 #
-# AIC aims at prediction, BIC approximates minus twice the log evidence, and ICL adds a charge for clusters that overlap.
-# With one feature the structures are two: one variance for all ("tied") or one for each ("full").
+# AIC aims at prediction, BIC approximates minus twice the log evidence, and ICL adds a charge for clusters that
+# overlap. With one feature the structures are two: one variance for all ("tied") or one for each ("full").
 
 # %%
 selection = bg.select_em(x, range(1, 8), covariance_type=("tied", "full"), n_starts=64, progress=False)
@@ -49,8 +49,8 @@ ax = bg.plot_selection(selection)
 
 # %% [markdown]
 # BIC names six components, AIC seven, and ICL has three and four within a hundredth of each other. Before you choose a
-# favourite, look at the last column. From four components on, one of them has a standard deviation of 0.0175: it sits on
-# two galaxies whose velocities happen to be 35 km/s apart. That is no group of galaxies; it is a place where the
+# favourite, look at the last column. From four components on, one of them has a standard deviation of 0.0175: it sits
+# on two galaxies whose velocities happen to be 35 km/s apart. That is no group of galaxies; it is a place where the
 # likelihood pays well for a narrow component, and no penalty on the *number* of parameters knows of it.
 
 # %%
@@ -67,8 +67,8 @@ np.testing.assert_allclose(full[6].mixture.scales[narrow, 0], 0.0175, atol=1e-4)
 assert full[4].mixture.scales.min() < 0.02
 
 # %% [markdown]
-# A weak prior on the variances takes the reward for such spikes away; the fit is then the mode of a posterior (MAP), and
-# the same BIC says three. All components are now wider than 280 km/s.
+# A weak prior on the variances takes the reward for such spikes away; the fit is then the mode of a posterior (MAP),
+# and the same BIC says three. All components are now wider than 280 km/s.
 
 # %%
 regularised = bg.select_em(x, range(1, 8), prior=bg.ConjugatePrior(), n_starts=64, progress=False)
@@ -89,8 +89,8 @@ for test in tests.values():
     print(test)
 
 # %% [markdown]
-# Two components are rejected as firmly as 99 simulations can; three are not, at 5 %. (That does not prove three.
-# With 82 galaxies a fourth group of modest size would often go unnoticed.)
+# Two components are rejected as firmly as 99 simulations can; three are not, at 5 %. (That does not prove three. With
+# 82 galaxies a fourth group of modest size would often go unnoticed.)
 
 # %%
 assert tests[2].p_value <= 0.03
@@ -100,9 +100,8 @@ assert tests[3].p_value > 0.05
 # ## Posteriors, compared by what they predict
 #
 # Now six posteriors, from one component to six. Their yardstick is the expected log predictive density of a galaxy that
-# the model has not seen, estimated by leaving each out in turn:
-# $\mathrm{elpd\_loo} = \sum_n \log p(x_n \mid x_{-n})$. Stacking then asks which weights would make the *average* of the
-# six predict best.
+# the model has not seen, estimated by leaving each out in turn: $\mathrm{elpd\_loo} = \sum_n \log p(x_n \mid x_{-n})$.
+# Stacking then asks which weights would make the *average* of the six predict best.
 
 # %%
 posteriors = {f"K={K}": bg.fit_nuts(x, K, start=full[K], num_samples=2000, progress=False) for K in range(1, 7)}
@@ -139,8 +138,9 @@ ax.set(xlabel="velocity [1000 km/s]", ylabel="density", ylim=(0, 0.4))
 legend = ax.legend(frameon=False)
 
 # %% [markdown]
-# From four components on the predictive density barely changes: no event has a probability that differs by a tenth. Three
-# smooth the bulk into a single hump. The maximum-likelihood fit of six is another matter: its spike leaves the picture.
+# From four components on the predictive density barely changes: no event has a probability that differs by a tenth.
+# Three smooth the bulk into a single hump. The maximum-likelihood fit of six is another matter: its spike leaves the
+# picture.
 
 # %%
 densities = {name: np.exp(posteriors[name].log_prob(grid)) for name in ("K=3", "K=4", "K=6")}
@@ -182,9 +182,9 @@ sensitivity
 
 # %% [markdown]
 # Under one prior the odds are four to one for four components, under the other even, and falling: each component pays
-# anew for the room that its mean was given and did not use. The predictions hardly care: elpd_loo moves by less than two
-# nats, of which some are Monte Carlo error, where its standard error is eight to ten. If you report evidence or $p(K \mid x)$,
-# report the prior with it, and mean it.
+# anew for the room that its mean was given and did not use. The predictions hardly care: elpd_loo moves by less than
+# two nats, of which some are Monte Carlo error, where its standard error is eight to ten. If you report evidence or
+# $p(K \mid x)$, report the prior with it, and mean it.
 
 # %%
 assert 1.0 < log_odds[2] < 1.8
@@ -208,8 +208,8 @@ assert all(8 < model.elpd_loo_se < 11 for model in sensitivity.models)
 # | evidence | would have bet best beforehand? | 3 or 4, by the prior |
 #
 # The honest conclusion: there are at least three groups, a slow one, a fast one, and the bulk. Whether the bulk is one
-# Gaussian or two these 82 velocities do not say. If you need a density, take four or more and let the posterior average;
-# if you need clusters, take three; and if your conclusion hangs on the number, say so.
+# Gaussian or two these 82 velocities do not say. If you need a density, take four or more and let the posterior
+# average; if you need clusters, take three; and if your conclusion hangs on the number, say so.
 
 # %%
 three = full[3].mixture

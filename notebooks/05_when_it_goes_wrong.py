@@ -63,9 +63,9 @@ assert all(error.found and error.expected and error.remedy for error in errors.v
 # %% [markdown]
 # ## Collapse: the likelihood has no maximum
 #
-# Put the mean of one component on a single point and let its standard deviation $\sigma$ go to zero. The density at that
-# point grows like $\sigma^{-D}$, all others are looked after by the second component, and the likelihood grows without
-# bound. Here with Old Faithful, a share of $1/272$ on row 0:
+# Put the mean of one component on a single point and let its standard deviation $\sigma$ go to zero. The density at
+# that point grows like $\sigma^{-D}$, all others are looked after by the second component, and the likelihood grows
+# without bound. Here with Old Faithful, a share of $1/272$ on row 0:
 
 # %%
 x = bg.datasets.load("faithful")
@@ -94,8 +94,8 @@ legend = ax.legend(frameon=False)
 
 # %% [markdown]
 # Each factor of ten in width pays $D \log 10 = 4.6$ nats, for ever; in the end more than any sensible fit. Nobody wants
-# that "maximum". So the answer to look for is the best *local* one, and a run that shrinks below a ten-thousandth of the
-# data's spread is said to have collapsed.
+# that "maximum". So the answer to look for is the best *local* one, and a run that shrinks below a ten-thousandth of
+# the data's spread is said to have collapsed.
 
 # %%
 gain = np.diff(heights[:20]) / np.diff(np.log10(widths[:20]))
@@ -117,9 +117,9 @@ except bg.FitError as error:
     say(f"FitError: {error}")
 
 # %% [markdown]
-# Every start collapsed, the status says so, a `FitWarning` tells you without being asked, and `check()` turns it into an
-# error for scripts. The cure that keeps maximum likelihood's speed is a conjugate prior: the answer is then the mode of a
-# posterior, which has no such holes.
+# Every start collapsed, the status says so, a `FitWarning` tells you without being asked, and `check()` turns it into
+# an error for scripts. The cure that keeps maximum likelihood's speed is a conjugate prior: the answer is then the mode
+# of a posterior, which has no such holes.
 
 # %%
 assert greedy.status is bg.EMStatus.COLLAPSED
@@ -134,10 +134,10 @@ assert cured.mixture.scales.min() > 0.05
 # %% [markdown]
 # ## Ties: a posterior that does not exist
 #
-# Old Faithful's waiting times are whole minutes; 78 stands fifteen times in the table. A half-normal prior on the standard
-# deviations looks harmless, but it has positive density at zero, and a component that sits on $m$ tied values earns
-# $\sigma^{-m}$. Its mean must hit the tie, which costs one $\sigma$, and so the posterior density of $\log \sigma$ goes
-# like $p(\log \sigma) \, \sigma^{1 - m}$: its integral is infinite. There is no posterior.
+# Old Faithful's waiting times are whole minutes; 78 stands fifteen times in the table. A half-normal prior on the
+# standard deviations looks harmless, but it has positive density at zero, and a component that sits on $m$ tied values
+# earns $\sigma^{-m}$. Its mean must hit the tie, which costs one $\sigma$, and so the posterior density of $\log
+# \sigma$ goes like $p(\log \sigma) \, \sigma^{1 - m}$: its integral is infinite. There is no posterior.
 
 # %%
 log_width = np.linspace(np.log(1e-12), np.log(30), 400)
@@ -171,9 +171,9 @@ for sentence in said:
 print(improper.verdict.summary)
 
 # %% [markdown]
-# Look at the last line: the draws look perfect. Chains that start near a sensible mode never see the hole next to it, and
-# no R-hat can report a place where nobody was. Only reading data and prior together finds it, which is why the package
-# warns *before* sampling, by column and value, and repeats it in the verdict.
+# Look at the last line: the draws look perfect. Chains that start near a sensible mode never see the hole next to it,
+# and no R-hat can report a place where nobody was. Only reading data and prior together finds it, which is why the
+# package warns *before* sampling, by column and value, and repeats it in the verdict.
 
 # %%
 assert len(said) == 1
@@ -210,10 +210,10 @@ ax.set(xlabel="velocity [1000 km/s]", ylabel="density")
 legend = ax.legend(frameon=False)
 
 # %% [markdown]
-# No relabelling makes these one, so the verdict is BAD and the stories are listed, each with its chains. How many chains
-# tell a story says little about its probability (each mode that matters was given a chain); the share of the mass by
-# Laplace's approximation is the better guide, and here it leaves both standing. What to do: look at each by itself, as
-# above, and ask whether the number of components is right. (With three, one story remains: notebook 4.)
+# No relabelling makes these one, so the verdict is BAD and the stories are listed, each with its chains. How many
+# chains tell a story says little about its probability (each mode that matters was given a chain); the share of the
+# mass by Laplace's approximation is the better guide, and here it leaves both standing. What to do: look at each by
+# itself, as above, and ask whether the number of components is right. (With three, one story remains: notebook 4.)
 
 # %%
 assert stories.verdict.status.name == "BAD"
@@ -224,8 +224,8 @@ assert all(0.1 < story.mode_share < 0.9 for story in stories.explanations)
 # %% [markdown]
 # ## Too many components: divergences
 #
-# A hundred draws from one Gaussian, and two components asked for. The spare one may be anywhere, of any width, and weigh
-# next to nothing: a funnel that no step size fits.
+# A hundred draws from one Gaussian, and two components asked for. The spare one may be anywhere, of any width, and
+# weigh next to nothing: a funnel that no step size fits.
 
 # %%
 single = np.random.default_rng(0).normal(size=(100, 1))
@@ -273,7 +273,7 @@ assert proper.verdict.status.name == "GOOD"
 # | what happened | what you see | what to do |
 # |---|---|---|
 # | collapse | `COLLAPSED`, `FitWarning` | fewer components, `ConjugatePrior`, or the posterior |
-# | ties under a prior with mass at zero | `FitWarning` with column and value | the default prior, or one without tiny scales |
+# | ties under a prior with mass at zero | `FitWarning` with column and value | the default prior, or no tiny scales |
 # | several explanations | BAD, `posterior.explanations` | look at each, reconsider K; never average |
 # | spare components | divergences, ambiguous draws | fewer components, or an informed prior |
 # | too few draws | small ESS, large R-hat | raise `num_samples` |

@@ -62,9 +62,9 @@ for d, ax in enumerate(axes):
 legend = axes[0].legend(frameon=False)
 
 # %% [markdown]
-# Thirty imagined tables in blue, the real one in black. The prior expects two humps, roughly where they are, and nothing
-# absurd: hardly an eruption of negative length. The waits are shorter than the ranger said, though not beyond what he
-# allowed. That is what a good prior looks like: vague, and not silly.
+# Thirty imagined tables in blue, the real one in black. The prior expects two humps, roughly where they are, and
+# nothing absurd: hardly an eruption of negative length. The waits are shorter than the ranger said, though not beyond
+# what he allowed. That is what a good prior looks like: vague, and not silly.
 
 # %%
 assert (simulated[..., 0] < 0).mean() < 0.01
@@ -127,8 +127,8 @@ for name, values in samples.items():
     print(f"{name:17} {values.shape}")
 
 # %% [markdown]
-# The same posterior, by other means: both sets of means agree to a fifth of a posterior sd or better, which is what
-# a thousand draws can tell. And NumPyro's log-likelihood, its labels summed out by `MixtureSameFamily`, is the kernel's.
+# The same posterior, by other means: both sets of means agree to a fifth of a posterior sd or better, which is what a
+# thousand draws can tell. And NumPyro's log-likelihood, its labels summed out by `MixtureSameFamily`, is the kernel's.
 
 # %%
 assert np.all(np.abs(samples["means"].mean(0) - own.mean((0, 1))) < 0.2 * own.std((0, 1)))
@@ -141,8 +141,8 @@ np.testing.assert_allclose(pointwise, mixtures.log_prob(x.values), atol=1e-8)
 # ## Variational inference, and prediction
 #
 # `SVI` with an automatic guide fits a Gaussian in unconstrained coordinates. It is quick, and here, with a prior that
-# tells the components apart and plenty of data, it is a good approximation. (Under an exchangeable prior it would settle
-# for one of the $K!$ labellings and never say so.)
+# tells the components apart and plenty of data, it is a good approximation. (Under an exchangeable prior it would
+# settle for one of the $K!$ labellings and never say so.)
 
 # %%
 complete = ranger.for_data(x.values, 2)  # what the ranger left out, the correlations, filled in
@@ -179,8 +179,8 @@ az.summary(posterior.tree, var_names=["weights", "means"])
 plots = az.plot_rank(posterior.tree, var_names=["means"], figure_kwargs={"figsize": (9, 2.6)})
 
 # %% [markdown]
-# Each curve is one chain, and none leaves the others behind: R-hat says the same in one number. Now the comparison of the
-# ranger's prior with the default, by leave-one-out cross-validation, by ArviZ itself:
+# Each curve is one chain, and none leaves the others behind: R-hat says the same in one number. Now the comparison of
+# the ranger's prior with the default, by leave-one-out cross-validation, by ArviZ itself:
 
 # %%
 assert float(az.rhat(posterior.tree, var_names=["means"])["means"].max()) < 1.01
