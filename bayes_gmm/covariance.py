@@ -69,6 +69,11 @@ class Structure:
             return "scale" if shape == "I" else "columns"
         return "affine" if shape == orientation else "scale"
 
+    @property
+    def has_closed_form(self) -> bool:
+        """Whether the M-step needs no iteration, through which there are no derivatives in reverse."""
+        return "VE" not in (self.name[:2], self.name[1:])
+
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Number of free parameters of the covariances: 1 for a volume, D - 1 for a shape, D (D - 1) / 2 for axes."""
         times = {"I": 0, "E": 1, "V": n_components}

@@ -152,7 +152,7 @@ def _derivatives(
     """Observed information, and derivatives of the natural parameters and of what is reported.
 
     By the chain rule through the natural parameters: the data enter through the kernel's gradient and Hessian alone,
-    and the rest, which may hold iterations, is differentiated forwards.
+    and the rest is differentiated forwards where it holds iterations.
     """
     rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, objective=objective)
     origin = jnp.zeros(free.shape[1] + tangents.shape[1])
@@ -174,7 +174,8 @@ def _derivatives(
     def bent(theta: Array) -> Array:
         return slope @ natural(theta) + objective.log_prior(rebuild(theta))
 
-    information = -(jacobian.T @ curvature @ jacobian + jax.jacfwd(jax.jacfwd(bent))(origin))
+    first = jax.grad if objective.structure.has_closed_form else jax.jacfwd
+    information = -(jacobian.T @ curvature @ jacobian + jax.jacfwd(first(bent))(origin))
     return information, jacobian, jax.jacfwd(lambda theta: _reported(scaling.to_data(rebuild(theta))))(origin)
 
 
