@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
 
 _COLORS = 128
-_LARGE = 50_000
+_LARGE = 25_000
 _KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
