@@ -83,7 +83,7 @@ axes = bg.plot_prior_posterior(posterior, parameters=("weight", "mean"))
 # %% [markdown]
 # Three things to see. The ranger's prior tells the components apart, so there is no label switching to undo, and the
 # verdict says that nothing was relabelled. With 272 eruptions the data drown the prior: the posterior means are within
-# half a posterior sd of those under the default. And each posterior is many times narrower than its prior.
+# half a posterior sd of those under the default. And each posterior is more than five times narrower than its prior.
 
 # %%
 default = bg.fit_nuts(x, 2, progress=False)
@@ -95,8 +95,8 @@ assert np.all(np.abs(own.mean((0, 1)) - usual.mean((0, 1))) < 0.5 * usual.std((0
 assert np.all(own.std((0, 1)) < np.array([0.5, 10.0]) / 5)
 
 # %% [markdown]
-# A number in place of a distribution holds the parameter. Say the clocks are known to scatter by six minutes, and both
-# kinds to be equally frequent:
+# A number in place of a distribution holds the parameter. Say that within a kind eruptions are known to scatter by 0.4
+# minutes and waits by six, and that both kinds are equally frequent:
 
 # %%
 held = bg.Prior(weights=np.array([0.5, 0.5]), scales=np.array([0.4, 6.0]))
@@ -188,8 +188,8 @@ table = az.compare({"ranger": posterior.tree, "default": default.tree})
 table[["rank", "elpd", "p", "elpd_diff", "dse"]]
 
 # %% [markdown]
-# The two priors predict equally well: the difference is less than a nat. The prior mattered before the data came, and
-# would matter again with thirty eruptions; with 272 it is good manners.
+# The two priors predict equally well: the difference is less than a nat. With 272 eruptions a good prior is good
+# manners; with thirty it would be more.
 
 # %%
 loo = az.loo(posterior.tree)

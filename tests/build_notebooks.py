@@ -57,10 +57,8 @@ async def _run(notebook: Any, timeout: int) -> None:
         sockets = {} if sys.platform == "win32" else {"transport": "ipc", "ip": f"{folder}/socket"}
         kernel = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), **sockets)
         options = {"timeout": timeout, "record_timing": False, "resources": {"metadata": {"path": folder}}}
-        try:
-            await NotebookClient(notebook, km=kernel, **options).async_execute()
-        finally:
-            await kernel.shutdown_kernel(now=True)
+        # The kernel is ours, so that only at our word the client ends it and closes its sockets.
+        await NotebookClient(notebook, km=kernel, **options).async_execute(cleanup_kc=True)
 
 
 def build(path: Path) -> Path:
