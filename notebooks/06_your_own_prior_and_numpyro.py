@@ -189,7 +189,7 @@ table[["rank", "elpd", "p", "elpd_diff", "dse"]]
 
 # %% [markdown]
 # The two priors predict equally well: the difference is less than a nat. With 272 eruptions a good prior is good
-# manners; with thirty it would be more.
+# manners.
 
 # %%
 loo = az.loo(posterior.tree)

@@ -36,6 +36,7 @@ def read_source(path: Path) -> Any:
     notebook = jupytext.read(path, fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": _KERNELSPEC, "language_info": {"name": "python"}})
     for number, cell in enumerate(notebook.cells):
+        cell.source = cell.source.strip("\n")
         cell.id = f"{path.stem[:2]}-{number:02}"
         cell.metadata = nbformat.from_dict({})
     return notebook

@@ -12,7 +12,8 @@ import pytest
 from build_notebooks import FOLDER, SOURCES, execute, read_source
 
 LARGEST = 300_000
-SLOW = {"04", "06"}  # which compile most: they run with -m slow
+SLOW = {"04", "05", "06"}
+"""Those that compile most: they run with -m slow."""
 NAMES = [source.stem for source in SOURCES]
 
 
