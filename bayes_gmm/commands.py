@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import datasets
 from .errors import ArgumentError, OutputError
-from .records import to_json, write_csv, write_json
+from .records import to_json, write_json
 from .table import Table, read_table
 
 # The parts that compute are imported by the verbs: a mistake in the request is answered at once, not after seconds.
@@ -59,7 +59,7 @@ def select(options: argparse.Namespace) -> None:
         progress=sys.stderr.isatty(),
     )
     if options.out:
-        write_csv(selection.records(), options.out)
+        selection.to_csv(options.out)
     print(to_json(selection.records()) if options.json else selection, flush=True)
 
 

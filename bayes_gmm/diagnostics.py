@@ -14,6 +14,7 @@ from .relabel import Relabelling
 from .verdict import LARGEST_RHAT, SMALLEST_BFMI, SMALLEST_ESS, Verdict, VerdictStatus
 
 _TAILS = (0.05, 0.95)
+_FEWEST_RATIOS = 10
 
 LARGEST_AMBIGUITY = 0.05
 """Share of ambiguous draws above which a component's own numbers are doubted."""
@@ -97,12 +98,21 @@ def _worst(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def smooth_importance_weights(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Logarithms of normalised weights with their tail smoothed, and Pareto's k; infinite k when they do not differ."""
-    with quietly():
-        # ArviZ takes what leave-one-out begins with, log-likelihoods: minus the log ratios.
-        log_weights, pareto_k = array_stats.psislw(log_ratios.max() - log_ratios)
-    log_weights = np.asarray(log_weights) - np.logaddexp.reduce(log_weights)
-    return log_weights, float(pareto_k)
+    """Logarithms of normalised weights with their tail smoothed, and Pareto's k.
+
+    Minus infinity when the largest ratios are all the same, a tail that has nothing to smooth; infinity when there are
+    too few to tell.
+    """
+    smoothed, pareto_k = log_ratios, np.inf
+    try:
+        with quietly():
+            # ArviZ takes what leave-one-out begins with, log-likelihoods: minus the log ratios.
+            if len(log_ratios) >= _FEWEST_RATIOS:
+                smoothed, pareto_k = array_stats.psislw(log_ratios.max() - log_ratios)
+    except ValueError:  # ArviZ's answer to a tail of equal values
+        pareto_k = -np.inf
+    log_weights = np.asarray(smoothed) - np.logaddexp.reduce(smoothed)
+    return log_weights, np.inf if np.isnan(pareto_k) else float(pareto_k)
 
 
 Found = list[tuple[VerdictStatus, str]]

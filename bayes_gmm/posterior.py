@@ -20,6 +20,7 @@ from .mixture import Mixture
 from .modes import Modes
 from .posterior_problem import PosteriorProblem
 from .prior import Prior
+from .records import counted
 from .relabel import Relabelling
 from .table import Table
 from .tree import prior_groups
@@ -149,10 +150,16 @@ class Posterior:
             ) from error
 
     def __repr__(self) -> str:
-        chains, draws = self.draws.log_weights.shape[:2]
-        head = f"Posterior: {self.draws.n_components} components, {chains} chains of {draws} draws"
-        lines = [f"{head}{' (interrupted)' if self.interrupted else ''}", f"  {self.verdict.summary}"]
+        lines = [self._head(), f"  {self.verdict.summary}"]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._head()}{self.verdict._repr_html_()}"
+
+    def _head(self) -> str:
+        chains, draws = self.draws.log_weights.shape[:2]
+        head = f"Posterior: {counted(self.draws.n_components, 'component')}, {chains} chains of {draws} draws"
+        return head + (" (interrupted)" if self.interrupted else "")
 
     def _assignment_moments(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         if x is None:

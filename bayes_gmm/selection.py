@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .em import Climbing, fit_problem
 from .em_fit import EMFit
 from .errors import ArgumentError, FitError
 from .problem import PROBLEM_OPTIONS, Problem
+from .records import html_table, write_csv
 from .table import as_table
 
 CRITERIA = ("bic", "icl", "aic")
@@ -55,14 +57,30 @@ class Selection:
         """One dictionary for each fit; the criteria of a fit that collapsed are NaN."""
         return [_record(fit) for fit in self.fits.values()]
 
+    def to_csv(self, path: str | Path) -> None:
+        """Write the records, with all digits, to a CSV file; `OutputError` when it cannot be written."""
+        write_csv(self.records(), path)
+
     def __str__(self) -> str:
-        structures = list(dict.fromkeys(name for _, name in self.fits))
-        counts = list(dict.fromkeys(count for count, _ in self.fits))
-        lines = [f"{self.criterion.upper()}, lower is better; * is the best", "  K" + _cells(structures)]
-        lines += [f"{count:3d}" + _cells(self._cell(count, name) for name in structures) for count in counts]
-        return "\n".join(lines)
+        head, rows = self._table()
+        return "\n".join(
+            [self._caption, *("".join([f"{row[0]:>3}", *map("{:>13}".format, row[1:])]) for row in (head, *rows))]
+        )
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._caption}{html_table(*self._table())}"
+
+    @property
+    def _caption(self) -> str:
+        return f"{self.criterion.upper()}, lower is better; * is the best"
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        structures = list(dict.fromkeys(name for _, name in self.fits))
+        counts = list(dict.fromkeys(count for count, _ in self.fits))
+        rows = [[str(count), *(self._cell(count, name) for name in structures)] for count in counts]
+        return ["K", *structures], rows
 
     def _cell(self, count: int, name: str) -> str:
         fit = self.fits[count, name]
@@ -152,7 +170,3 @@ def _record(fit: EMFit) -> dict[str, Any]:
         "n_parameters": fit.n_parameters,
         **criteria,
     }
-
-
-def _cells(texts: Iterable[str]) -> str:
-    return "".join(f"{text:>13}" for text in texts)

@@ -55,3 +55,15 @@ def test_collapsed_fits_are_shown_and_never_best() -> None:
 def test_bad_requests_are_refused(options: dict[str, object], found: str, faithful: bg.Table) -> None:
     with pytest.raises(bg.ArgumentError, match=found):
         bg.select_em(faithful, **({"n_components": (2,)} | options), progress=False)
+
+
+def test_a_selection_shows_itself_in_a_notebook_and_as_a_file(tmp_path) -> None:
+    selection = bg.select_em(
+        bg.datasets.load("galaxies"), range(1, 4), covariance_type=("full", "tied"), progress=False
+    )
+    html = selection._repr_html_()
+    assert len(html.encode()) < 3000
+    best = selection.best
+    assert f"<td>{best.bic():.2f}*" in html
+    selection.to_csv(tmp_path / "criteria.csv")
+    assert len((tmp_path / "criteria.csv").read_text().splitlines()) == 7
