@@ -75,7 +75,7 @@ def plot_relabelling(posterior: Posterior, *, parameter: str = "means", feature:
     axes[0].set_title(f"{posterior.table.name}, as sampled: {_r_hat_words(before)}", loc="left", **TEXT)
     words = f"relabelled: {_r_hat_words(after)}, ambiguous draws {ambiguous:.1%}"
     axes[1].set_title(words, loc="left", **TEXT)
-    thinned = f", every {_stride(n_draws)}th shown" * (_stride(n_draws) > 1)
+    thinned = f", one in {_stride(n_draws)} shown" * (_stride(n_draws) > 1)
     axes[1].set_xlabel(f"{before.shape[1]} chains of {n_draws:,} draws{thinned}", **TEXT)
     entries = {f"component {k}": stroke(component_color(k), linewidth=2) for k in range(min(len(before), 7))}
     axes[0].figure.legend(**legend_style(entries), loc="outside lower left", ncols=4)

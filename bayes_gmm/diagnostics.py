@@ -28,15 +28,20 @@ def judge(
     relabelling: Relabelling,
     *,
     explanations: tuple[Explanation, ...] = (),
+    doubts: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Verdict:
-    """Judge the draws of a tree (groups invariants, posterior, sample_stats), their explanations and relabelling."""
+    """Judge the draws of a tree (groups invariants, posterior, sample_stats), their explanations and relabelling.
+
+    `doubts` are reasons that no draw can show, such as a posterior that does not exist.
+    """
     max_rhat, min_ess, max_mcse = {}, {}, {}
     for group in ("invariants", "posterior"):
         worst = _worst(np.concatenate(list(scalars(tree[group].to_dataset()))))
         max_rhat[group], min_ess[group], max_mcse[group] = worst
     stats = tree["sample_stats"]
     found = [
+        *((VerdictStatus.DOUBTFUL, doubt) for doubt in doubts),
         *_frozen_chains(stats["lp"].values),
         *_disagreement(max_rhat, explanations),
         *_too_few(min_ess),

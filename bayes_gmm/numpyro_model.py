@@ -41,6 +41,11 @@ def model(
     n_points
         Number of points to draw when x is None.
 
+    Notes
+    -----
+    The sites are in the units of the data, so `SVI` is to begin in their range: give its guide
+    `init_loc_fn=numpyro.infer.init_to_median`.
+
     Raises
     ------
     ArgumentError

@@ -233,7 +233,13 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled)
         draws=draws,
         relabelling=relabelling,
         tree=tree,
-        verdict=judge(tree, relabelling, explanations=explanations, notes=tuple(_notes(problem, sampled))),
+        verdict=judge(
+            tree,
+            relabelling,
+            explanations=explanations,
+            doubts=tuple(problem.tie_warnings),
+            notes=tuple(_notes(problem, sampled)),
+        ),
         explanations=explanations,
         modes=sampled.modes,
         mle=mle,
@@ -268,7 +274,6 @@ def _pointwise(draws: Mixture, problem: PosteriorProblem) -> np.ndarray | None:
 
 
 def _notes(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
-    yield from problem.tie_warnings
     if sampled.plan.kernel.metric_warmup:
         yield (
             "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "

@@ -109,7 +109,8 @@ def test_fit_nuts_warns_and_notes_it_in_the_verdict(faithful: bg.Table, faithful
     options = {"start": faithful_mle, "num_samples": 50, "num_chains": 2, "progress": False}
     with pytest.warns(bg.FitWarning, match="'waiting' the value 78 stands 15 times"):
         posterior = bg.fit_nuts(faithful, 2, prior=IMPROPER["half-normal"], **options)
-    assert any("there is no posterior" in note for note in posterior.verdict.notes)
+    assert any("there is no posterior" in reason for reason in posterior.verdict.reasons)
+    assert posterior.verdict.status.name != "GOOD"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         bg.fit_nuts(faithful, 2, **options)
