@@ -33,6 +33,9 @@ _STRUCTURES = {
     "EEI": "all components share the standard deviations, and there are no correlations",
     "VII": "each component is a sphere with a standard deviation of its own",
     "EII": "all components are spheres with the same standard deviation",
+}
+
+_STRUCTURES_OF_ONE_FEATURE = {
     "E": "all components share one variance",
     "V": "each component has a variance of its own",
 }
@@ -224,9 +227,11 @@ def _data(comparison: Comparison) -> str:
 def _model(comparison: Comparison) -> str:
     problem = comparison.posterior.problem
     K, D = problem.n_components, problem.table.n_features
+    name = problem.structure.name
+    structure = _STRUCTURES[name] if D > 1 else _STRUCTURES_OF_ONE_FEATURE[name[0]]
     words = (
         f"Each row comes from one of K = {K} Gaussians in D = {D} dimensions; from which is not known and is summed "
-        f"out. The weights are positive and sum to one; {_STRUCTURES[problem.structure.name]}."
+        f"out. The weights are positive and sum to one; {structure}."
     )
     mixture = formula(
         "<mi>p</mi>", operator("("), symbol("x", "n"), operator(")"), operator("="), over("∑", "k"),

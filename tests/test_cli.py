@@ -230,7 +230,7 @@ def test_json_through_pipes_with_progress_and_files_kept_apart(tmp_path: Path) -
     printed = run_in_process("datasets", "faithful")
     assert (printed.returncode, printed.stderr) == (0, "")
     assert printed.stdout.splitlines()[:2] == ["eruptions,waiting", "3.6,79.0"]
-    options = ["-k", "2", "--json", "--out", str(tmp_path / "out"), "--bootstrap", "20", *QUICK]
+    options = ["-k", "2", "--json", "--report", "--out", str(tmp_path / "out"), "--bootstrap", "20", *QUICK]
     fitted = run_in_process("fit", "-", *options, given=printed.stdout)
     assert fitted.returncode == 0, fitted.stderr
     record = json.loads(fitted.stdout)
@@ -240,20 +240,16 @@ def test_json_through_pipes_with_progress_and_files_kept_apart(tmp_path: Path) -
     assert record["parameters"][0]["bootstrap_error"] > 0
     assert fitted.stderr.startswith("Written to ")
     assert len((tmp_path / "out" / "points.csv").read_text().splitlines()) == 273
+    assert "bayes-gmm fit - -k 2 --json --report" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_fit_with_report_and_report_alone_write_the_same_kind_of_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    alone, out = tmp_path / "deep" / "galaxies.html", tmp_path / "out"
-    assert main(["report", "galaxies", "-k", "2", "--covariance", "tied", "--out", str(alone), *QUICK]) == 0
-    printed = capsys.readouterr()
-    assert printed.out.splitlines()[-1] == f"Written to {alone}"
-    assert main(["fit", "galaxies", "-k", "2", "--covariance", "tied", "--report", "--out", str(out), *QUICK]) == 0
-    assert "report.html" in capsys.readouterr().out
-    pages = [path.read_text() for path in (alone, out / "report.html")]
-    assert all("all components share one variance" in page for page in pages)
-    assert f"bayes-gmm report galaxies -k 2 --covariance tied --out {alone}" in pages[0]
+def test_report_writes_one_page_where_it_was_asked_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "deep" / "galaxies.html"
+    assert main(["report", "galaxies", "-k", "2", "--covariance", "tied", "--out", str(path), *QUICK]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Written to {path}"
+    page = path.read_text()
+    assert "all components share one variance" in page
+    assert f"bayes-gmm report galaxies -k 2 --covariance tied --out {path}" in page
 
 
 def test_select_prints_a_table_and_writes_all_criteria(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
