@@ -93,7 +93,9 @@ def distances(posterior: bg.Posterior, gaussian) -> dict[str, tuple[np.ndarray, 
     return found
 
 
-@pytest.mark.parametrize("n_components", [3, 4, 5, 6])
+@pytest.mark.parametrize(
+    "n_components", [3, pytest.param(4, marks=pytest.mark.slow), 5, pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_flags_stand_up_to_a_run_five_times_as_long(n_components: int) -> None:
     """No false alarm, for any K; and where the draws are good, nothing is missed either."""
     mle = bg.fit_em(GALAXIES, n_components)

@@ -178,7 +178,7 @@ def test_tied_covariance_of_the_free_components_ignores_the_held_one(faithful):
 
 @pytest.mark.parametrize(
     "code",
-    ["VEV", "EVE", *(pytest.param(code, marks=pytest.mark.slow) for code in ("EEE", "VEE", "VVE", "EEV", "EVV"))],
+    ["EVE", *(pytest.param(code, marks=pytest.mark.slow) for code in ("VEV", "EEE", "VEE", "VVE", "EEV", "EVV"))],
 )
 def test_structure_of_a_single_free_component_ties_it_to_nothing(faithful, code):
     """So the fit and its errors are those of VVV, though each structure gets there by its own derivatives."""

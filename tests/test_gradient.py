@@ -100,7 +100,7 @@ def test_gradient_is_that_of_finite_differences(faithful, name):
 
 
 @pytest.mark.parametrize("covariance_type", NAMES)
-@pytest.mark.parametrize("name", ["faithful", "iris"])
+@pytest.mark.parametrize("name", ["faithful", pytest.param("iris", marks=pytest.mark.slow)])
 def test_lbfgs_reaches_the_optimum_of_em_from_the_same_start(name, covariance_type):
     table, labels = datasets.load(name), known_labels(name)
     K = len(np.unique(labels))
