@@ -124,7 +124,7 @@ def _grouped(rows: Sequence[Row], kinds: tuple[str, ...]) -> list[Row]:
 
 def _most_different(rows: list[Row], most: int) -> list[Row]:
     """Rows in which the two intervals differ most, flagged ones before others; in their order."""
-    differences = np.array([_difference(row) + 1e6 * bool(_flag(row)) for row in rows])
+    differences = np.array([_difference(row) + 1e6 * bool(row.flag) for row in rows])
     chosen = np.argsort(-differences, kind="stable")[:most]
     return [rows[place] for place in np.sort(chosen)]
 
@@ -143,10 +143,6 @@ def _held(row: Row) -> bool:
     """Whether the prior held it, so that its draws differ by rounding alone."""
     size = 1.0 if row.parameter in ("weight", "correlation") else abs(row.mean)
     return row.sd <= _ROUNDING * size
-
-
-def _flag(row: Row) -> str:
-    return str(getattr(row, "flag", ""))
 
 
 def _row(ax: Axes, row: Row, place: int, limit: float) -> None:
@@ -192,7 +188,7 @@ def _names(ax: Axes, rows: list[Row], table: Table) -> None:
     right.tick_params("y", length=0)
     right.spines["right"].set_visible(False)
     for row, text in zip(rows, right.get_yticklabels(), strict=True):
-        text.set_color(_WARNING if _flag(row) else INK)
+        text.set_color(_WARNING if row.flag else INK)
     for place, (above, below) in enumerate(pairwise(rows)):
         if (above.parameter, above.feature) != (below.parameter, below.feature):
             ax.axhline(place + 0.5, color=PALE, linewidth=0.8, zorder=0)
@@ -201,7 +197,7 @@ def _names(ax: Axes, rows: list[Row], table: Table) -> None:
 def _numbers(row: Row, table: Table) -> str:
     has_unit = table.units is not None and row.parameter in ("mean", "sd")
     unit = f" [{table.units[table.columns.index(row.feature)]}]" if table.units and has_unit else ""
-    flag = f"  ({_flag(row)})" if _flag(row) else ""
+    flag = f"  ({row.flag})" if row.flag else ""
     if _held(row):
         return f"held at {row.mean:.4g}{unit}{flag}"
     digits = int(np.clip(1 - np.floor(np.log10(row.sd)), 0, 8))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ class ModelComparison:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return html_table(*self._cells()) + "".join(f"<p>{note}" for note in self.notes)
+        return html_table(*self._cells()) + "".join(f"<p>{escape(note)}" for note in self.notes)
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         head = ["", "K", "structure", "parameters", "log-likelihood", "BIC", "ICL", "elpd_loo", "difference", "weight"]

@@ -11,7 +11,6 @@ import numpy as np
 from . import datasets, plots
 from .comparison import Comparison, compare
 from .em_fit import EMFit
-from .errors import OutputError
 from .image import png_of
 from .page import bullets, code, formula, operator, over, page, paragraphs, picture, scrolling, symbol, wide_table
 from .posterior import Posterior
@@ -86,8 +85,6 @@ def write_report(comparison: Comparison, path: str | Path, *, command: str = "")
     try:
         path.open("a").close()  # before the figures are drawn, not after
         path.write_text(_html(comparison, command), encoding="utf-8")
-    except OutputError:
-        raise
     except OSError as error:
         raise unwritable(path, error) from error
     return path

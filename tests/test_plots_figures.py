@@ -21,7 +21,6 @@ import bayes_gmm as bg
 from bayes_gmm.mixing import rank_counts
 from bayes_gmm.plots import component_color
 from bayes_gmm.posterior_problem import PosteriorProblem
-from bayes_gmm.rows import Row
 from bayes_gmm.tree import posterior_tree
 
 pytestmark = pytest.mark.numpyro
@@ -403,11 +402,6 @@ def comparison(geyser):
     return bg.compare(geyser.mle, dataclasses.replace(geyser, modes=geyser.modes._replace(around=around)))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FlaggedRow(Row):
-    flag: str
-
-
 def row_lines(ax, marker=None):
     return [line for line in ax.lines if line.get_marker() == (marker or "None") and len(set(line.get_ydata())) == 1]
 
@@ -464,7 +458,7 @@ def test_forest_says_where_there_is_no_standard_error(comparison):
 def test_forest_keeps_the_rows_that_differ_most_and_those_flagged(comparison):
     rows = list(comparison.rows)
     rows[3] = dataclasses.replace(rows[3], estimate=rows[3].mean - 40 * rows[3].sd)
-    flagged = FlaggedRow(**dataclasses.asdict(rows[7]) | {"flag": "skew"})
+    flagged = dataclasses.replace(rows[7], flag="skew")
     changed = dataclasses.replace(comparison, rows=(*rows[:7], flagged, *rows[8:]))
     ax = bg.plot_forest(changed, n_rows=2)
     names = [tick.get_text() for tick in ax.get_yticklabels()]
