@@ -58,6 +58,8 @@ _ROUNDING = 1e-12
 _SMALLEST_PIVOT = 1e-5
 _LEAST_DAMPING = 1e-2
 _MOST_DAMPING = 1e6
+_MOST_PROMISED = 100.0
+"""Nats that a step along one coordinate may promise where damping is one."""
 
 
 @jax.jit
@@ -118,7 +120,8 @@ def derivatives(coordinates: Array, target: Target) -> tuple[Array, Array, Array
 def _gaussian(point: _Point, damping: Array) -> tuple[Laplace, Array]:
     """Gaussian with this curvature, damped at least so much and until it is one, and the step to where it peaks."""
     # A unit diagonal makes one damping serve all: the coordinates have the units of the data.
-    scale = 1 / jnp.sqrt(jnp.abs(jnp.diagonal(point.curvature)))
+    # Where the density is steep and straight, as far from the mode, the curvature alone would set no limit to a step.
+    scale = 1 / jnp.sqrt(jnp.maximum(jnp.abs(jnp.diagonal(point.curvature)), point.gradient**2 / _MOST_PROMISED))
     scaled = point.curvature * scale[:, None] * scale[None]
 
     def improper(attempt: tuple[Array, Array, Array]) -> Array:

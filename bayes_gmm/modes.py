@@ -114,7 +114,7 @@ def _coordinates(mixtures: list[Mixture], target: Target) -> list[Any]:
 
 def _may_gain(around: Laplace) -> float:
     """Nats that a climb may gain at most: some for each parameter, and many times what Newton's model promises."""
-    promised = _OPTIMISM * around.remaining if around.damping == 0 else np.inf
+    promised = _OPTIMISM * float(around.remaining) if around.damping == 0 else np.inf
     return float(_MARGIN + 0.5 * len(around.mode) + promised)
 
 
@@ -122,7 +122,8 @@ def _climb(starts: list[Any], target: Target) -> list[Laplace]:
     """Short climbs from all starts, then to the end from those that may lead to a mode with mass; best first."""
     short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
     lowest = min(around.potential for around in short)
-    hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
+    # Where Newton's model has no answer (NaN), as for a component of next to no weight, the climb goes on.
+    hopeful = [around for around in short if not around.potential - around.remaining >= lowest + _MARGIN]
     promising = _distinct(hopeful, target)
     found = [jax.device_get(laplace(around.mode, target, _MANY_STEPS)) for around in promising]
     return sorted(found, key=lambda around: around.potential)

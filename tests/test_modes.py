@@ -113,6 +113,21 @@ def test_a_prior_without_room_for_the_optima_starts_from_its_own_draws() -> None
     assert ((posterior.draws.means > 1) & (posterior.draws.means < 2)).all()
 
 
+def test_a_start_with_a_component_of_next_to_no_weight_leads_to_a_posterior() -> None:
+    """There Newton's model of the posterior has no answer; the climb goes on, and the Laplace fit judges itself."""
+    prior = bg.Prior(
+        weights=dist.Dirichlet(np.full(3, 10.0)),
+        means=dist.Normal(np.zeros(1), 10.0),
+        variances=dist.InverseGamma(20.0, 19.0),
+        correlations=0.0,
+    )
+    x = prior.sample(300, 3, 1, seed=11).sample(60, seed=12)[0][53]
+    start = bg.fit_em(x, 3, prior=bg.ConjugatePrior())
+    assert start.mixture.weights.min() < 1e-20
+    fit = bg.fit_laplace(x, 3, prior=prior, start=start)
+    assert np.isfinite(fit.draws.means).all()
+
+
 def test_a_prior_without_density_anywhere_near_is_said() -> None:
     """Means uniform on an interval that holds no data: neither EM's optima nor any mixture near them has a density."""
     x = np.random.default_rng(0).normal(size=(30, 1))
