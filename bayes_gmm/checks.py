@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayes_gmm.errors import ArgumentError, DataError
+from bayes_gmm.errors import ArgumentError, CellError, DataError
 
 LARGEST = 1e150  # the square is finite in float64, and so is a sum of many such squares
 SPREAD_TOLERANCE = 1e-12
@@ -108,13 +108,13 @@ def is_number(cell: Any) -> bool:
     return True
 
 
-def bad_cell(column: str, cell: object, where: str, remedy: str) -> DataError:
+def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
     """The error for a cell that is missing or is no number; `remedy` is for the latter."""
     what = "not a finite number"
     if str(cell).strip().lower() in MISSING:
         what, remedy = "a missing value", "Drop or impute the rows with missing values."
     found = f"Column {column!r} holds {reprlib.repr(cell)} {where}, which is {what}."
-    return DataError(found, "a finite number in every cell", remedy)
+    return CellError(found, "a finite number in every cell", remedy)
 
 
 def positions(wanted: str | Sequence[str], available: Sequence[str]) -> list[int]:

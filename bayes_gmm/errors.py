@@ -20,6 +20,10 @@ class DataError(BayesGMMError, ValueError):
     """The table cannot be fitted: its shape, type or values are not those of data."""
 
 
+class CellError(DataError, TypeError):
+    """A cell of the table holds something that is no number."""
+
+
 class ArgumentError(BayesGMMError, ValueError):
     """An argument other than the table has a value that is not allowed."""
 
@@ -34,3 +38,15 @@ class FitError(BayesGMMError, RuntimeError):
 
 class FitWarning(UserWarning):
     """A fit ended with an answer that deserves a second look."""
+
+
+class CollapseError(FitError, ValueError):
+    """A covariance became singular, so that the likelihood has no upper bound."""
+
+
+class NotFittedError(BayesGMMError, ValueError, AttributeError):
+    """An estimator was asked for what only `fit` can tell."""
+
+
+class ConvergenceWarning(FitWarning):
+    """A fit ended before it came to rest, or its posterior is not to be trusted."""

@@ -1,0 +1,163 @@
+"""What every estimator is, to a user of scikit-learn: parameters, names of the columns, a repr, and no more.
+
+Nothing here needs scikit-learn; its tools ask for methods, not for a base class.
+"""
+
+from __future__ import annotations
+
+import inspect
+from html import escape
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from . import estimator_rows, peer
+from .errors import ArgumentError, DataError, NotFittedError
+from .estimator_rows import Rows
+
+
+class Estimator:
+    """Parameters that the constructor stores as they are, and what `fit` learns in attributes ending in "_"."""
+
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    means_: np.ndarray
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters of the constructor by name; `deep` makes no difference, for none holds another estimator."""
+        return {name: getattr(self, name) for name in _defaults(type(self))}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters of the constructor.
+
+        Raises
+        ------
+        ArgumentError
+            When the constructor has no parameter of a name.
+        """
+        known = _defaults(type(self))
+        for name, value in params.items():
+            if name not in known:
+                raise ArgumentError(
+                    f"Invalid parameter {name!r} for estimator {self}.",
+                    f"one of {', '.join(known)}",
+                    "get_params() lists them with their values.",
+                )
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{name}={value!r}"
+            for name, default in _defaults(type(self)).items()
+            if not _same(value := getattr(self, name), default)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def __sklearn_tags__(self) -> Any:
+        return peer.density_estimator_tags()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "means_")
+
+    def _learn_rows(self, x: Any, n_components: int) -> Rows:
+        """Rows to be fitted, whose number and names of columns are kept."""
+        rows = estimator_rows.read(x, type(self).__name__, fewest=2)
+        if len(rows.values) < n_components:
+            raise DataError(
+                "Expected n_samples >= n_components "
+                f"but got n_components = {n_components}, n_samples = {len(rows.values)}.",
+                "a row for each component",
+                "Lower n_components, or give more rows.",
+            )
+        self.n_features_in_ = rows.values.shape[1]
+        vars(self).pop("feature_names_in_", None)
+        if rows.names is not None:
+            self.feature_names_in_ = rows.names
+        return rows
+
+    def _fitted_rows(self, x: Any) -> Rows:
+        """Rows to be told something about, with the columns of the fit."""
+        self._check_fitted()
+        rows = estimator_rows.read(x, type(self).__name__)
+        estimator_rows.check_names(rows, getattr(self, "feature_names_in_", None), type(self).__name__)
+        n_features = self.means_.shape[1]
+        if rows.values.shape[1] != n_features:
+            raise DataError(
+                f"X has {rows.values.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{n_features} features as input.",
+                "the columns of the fit",
+                "Select the same columns as for fit.",
+            )
+        return rows
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            self._raise_not_fitted()
+
+    def _raise_not_fitted(self) -> NoReturn:
+        raise peer.raised(
+            NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before "
+                "using this estimator.",
+                "a call of fit before this one",
+                "The data go to fit(X).",
+            )
+        )
+
+
+def random_generator(random_state: Any) -> np.random.RandomState:
+    """Generator that `random_state` stands for: None is NumPy's global one, a seed makes a new one.
+
+    Raises
+    ------
+    ArgumentError
+        When it is none of these.
+    """
+    if random_state is None:
+        return np.random.mtrand._rand  # type: ignore[attr-defined]
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    if isinstance(random_state, int | np.integer) and 0 <= random_state < 2**32:
+        return np.random.RandomState(random_state)
+    raise ArgumentError(
+        f"{random_state!r} cannot be used to seed a numpy.random.RandomState instance.",
+        "None, an integer from 0 to 2**32 - 1, or a RandomState",
+        "The same integer gives the same fit again.",
+    )
+
+
+def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Weight of each row (N,), all ones by default."""
+    if sample_weight is None:
+        return np.ones(n_rows)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        weights = np.array(np.nan)
+    weights = np.full(n_rows, float(weights)) if weights.ndim == 0 else weights
+    if weights.shape != (n_rows,):
+        found = f"sample_weight has shape {weights.shape}."
+        raise ArgumentError(found, f"one weight for each of the {n_rows} rows", "Give a vector as long as X.")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise ArgumentError(
+            "sample_weight holds negative numbers, NaN or infinity, or is zero everywhere.",
+            "finite weights of at least 0, not all of them 0",
+            "A weight of 0 leaves a row out; a weight of 2 counts it twice.",
+        )
+    return weights
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def _same(value: Any, default: Any) -> bool:
+    try:
+        return value is default or bool(value == default)
+    except ValueError:  # an array
+        return False

@@ -1,0 +1,5 @@
+"""Estimators with the interface of scikit-learn: `from bayes_gmm.estimators import GaussianMixture`."""
+
+from .em_estimator import GaussianMixture
+
+__all__ = ["GaussianMixture"]
