@@ -5,31 +5,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from numbers import Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from . import peer, regularised
-from .arguments import positive_integer
 from .covariance import find_structure
-from .errors import ArgumentError, CollapseError, ConvergenceWarning
+from .em_parameters import check_given, check_parameters
+from .errors import CollapseError, ConvergenceWarning
 from .estimator import Estimator, random_generator, row_weights
 from .information import standard_errors
 from .mixture import Mixture
 from .parameter_forms import (
     PeerParameters,
-    checked_means,
-    checked_precisions,
-    checked_weights,
     from_peer,
     precisions,
     precisions_cholesky_of,
     to_peer,
 )
 from .problem import Problem
-from .regularised import RegularisedData, RegularisedRun, start_from_responsibilities
-from .seeding import SEEDINGS
+from .regularised import RegularisedData, RegularisedRun, start_from_responsibilities, story
+from .seeding import SEEDINGS, sample_by_component
 
 
 class GaussianMixture(Estimator):
@@ -105,8 +101,8 @@ class GaussianMixture(Estimator):
         n_components: int = 1,
         *,
         covariance_type: str = "full",
-        tol: float = 1e-3,
-        reg_covar: float = 1e-6,
+        tol: float | int = 1e-3,
+        reg_covar: float | int = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
         init_params: str = "kmeans",
@@ -133,7 +129,7 @@ class GaussianMixture(Estimator):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """Learn the mixture.
 
         Parameters
@@ -157,12 +153,12 @@ class GaussianMixture(Estimator):
         CollapseError
             When every start has a singular covariance.
         """
-        self._check_parameters()
+        check_parameters(self.get_params())
         rows = self._learn_rows(X, self.n_components)
         structure = find_structure(self.covariance_type, self.n_features_in_)
-        self._check_given(self.n_features_in_)
+        check_given(self.get_params(), self.n_features_in_)
         weights = row_weights(sample_weight, len(rows.values))
-        data = RegularisedData.of(rows.values, weights, structure, self.reg_covar)
+        data = RegularisedData.of(rows.values, weights, structure, float(self.reg_covar))
         best = self._best_run(rows.values, data)
         learnt = to_peer(best.mixture, self.covariance_type)
         self._set_parameters(tuple(np.asarray(array, rows.dtype) for array in learnt))
@@ -177,49 +173,11 @@ class GaussianMixture(Estimator):
             )
         return self
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
-        """Learn the mixture and give the most probable component of each row (N,)."""
-        return self.fit(X, y, sample_weight).predict(X)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Most probable component of each row (N,)."""
-        return self.mixture_.log_joint(self._fitted_rows(X).values).argmax(1)
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Responsibilities (N, K): the probability of each component given the row."""
-        rows = self._fitted_rows(X)
-        return self.mixture_.responsibilities(rows.values).astype(self._answers(rows.dtype), copy=False)
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Log density of each row (N,)."""
-        rows = self._fitted_rows(X)
-        return self.mixture_.log_prob(rows.values).astype(self._answers(rows.dtype), copy=False)
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean log density of the rows."""
-        return float(self.score_samples(X).mean())
-
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Draw rows (n_samples, D), component by component, and their components (n_samples,)."""
-        self._check_fitted()
-        if n_samples < 1:
-            raise ArgumentError(
-                f"Invalid value for 'n_samples': {n_samples}. The sampling requires at least one sample.",
-                "an integer of at least 1",
-                "Ask for one or more.",
-            )
-        rng, mixture = random_generator(self.random_state), self.mixture_
-        counts = rng.multinomial(n_samples, np.asarray(self.weights_, np.float64) / self.weights_.sum(dtype=np.float64))
-        components = list(zip(mixture.means, mixture.covariances, counts, strict=True))
-        if self.covariance_type in ("diag", "spherical"):
-            scales = np.sqrt(np.diagonal(mixture.covariances, axis1=1, axis2=2))
-            drawn = [
-                mean + rng.standard_normal((count, len(mean))) * scale
-                for (mean, _, count), scale in zip(components, scales, strict=True)
-            ]
-        else:
-            drawn = [rng.multivariate_normal(mean, covariance, count) for mean, covariance, count in components]
-        return np.vstack(drawn), np.repeat(np.arange(len(counts)), counts)
+        self._check_sample(n_samples)
+        separately = self.covariance_type in ("diag", "spherical")
+        return sample_by_component(self.mixture_, n_samples, random_generator(self.random_state), separately)
 
     def aic(self, X: Any) -> float:
         """Akaike's criterion of the rows; lower is better."""
@@ -229,6 +187,12 @@ class GaussianMixture(Estimator):
         """Schwarz's criterion of the rows; lower is better."""
         log_density = self.score_samples(X)
         return -2 * float(log_density.sum(dtype=np.float64)) + self._n_parameters() * float(np.log(len(log_density)))
+
+    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+        return self.mixture_.responsibilities(x)
+
+    def _log_density(self, x: np.ndarray) -> np.ndarray:
+        return self.mixture_.log_prob(x)
 
     @property
     def mixture_(self) -> Mixture:
@@ -277,9 +241,9 @@ class GaussianMixture(Estimator):
         return max(runs, key=lambda run: (not run.collapsed, *run.lower_bounds[-1:]))
 
     def _run(self, number: int, start: Mixture, data: RegularisedData, lower_bound: float) -> RegularisedRun:
-        run = regularised.run(start, data, self.tol, self.max_iter, lower_bound)
+        run = regularised.run(start, data, float(self.tol), int(self.max_iter), float(lower_bound))
         if self.verbose:
-            print("\n".join(self._story(number, run)))
+            print("\n".join(story(run, number, self.verbose > 1, self.verbose_interval)))
         return run
 
     def _start(self, x: np.ndarray, data: RegularisedData, rng: np.random.RandomState) -> tuple[Mixture, bool]:
@@ -309,7 +273,7 @@ class GaussianMixture(Estimator):
         """Learn the parameters that a run begins with from responsibilities (N, K)."""
         x = np.asarray(X, float)
         structure = find_structure(self.covariance_type, x.shape[1])
-        data = RegularisedData.of(x, np.ones(len(x)), structure, self.reg_covar)
+        data = RegularisedData.of(x, np.ones(len(x)), structure, float(self.reg_covar))
         start, _ = start_from_responsibilities(x, np.asarray(resp, float), data)
         learnt = to_peer(self._given_in(start), self.covariance_type)
         self._set_parameters(tuple(array.astype(np.asarray(X).dtype) for array in learnt))
@@ -325,42 +289,6 @@ class GaussianMixture(Estimator):
         structure = find_structure(self.covariance_type, n_features)
         return n_components - 1 + n_components * n_features + structure.n_parameters(n_components, n_features)
 
-    def _answers(self, dtype: Any) -> Any:
-        return np.result_type(dtype, self.means_.dtype)
-
-    def _story(self, number: int, run: RegularisedRun) -> Iterator[str]:
-        """Lines that tell how a run went."""
-        details = self.verbose > 1 and len(run.lower_bounds) > 0
-        yield f"Initialization {number}"
-        changes = np.diff(run.lower_bounds, prepend=-np.inf)
-        for i in range(self.verbose_interval, len(changes) + 1, self.verbose_interval):
-            yield f"  Iteration {i}" + (f"\t ll change {changes[i - 1]:.5f}" if details else "")
-        end = "collapsed" if run.collapsed else "converged" if run.converged else "did not converge"
-        yield f"Initialization {end}." + (f"\t lower bound {run.lower_bounds[-1]:.5f}" if details else "")
-
-    # What is asked of parameters
-
-    def _check_parameters(self) -> None:
-        positive_integer("n_components", self.n_components)
-        positive_integer("n_init", self.n_init)
-        positive_integer("verbose_interval", self.verbose_interval)
-        _check_number("tol", self.tol, Real)
-        _check_number("reg_covar", self.reg_covar, Real)
-        _check_number("max_iter", self.max_iter, int | np.integer)
-        _check_number("verbose", self.verbose, int | bool | np.integer)
-        if not (isinstance(self.init_params, str) and self.init_params in SEEDINGS):
-            names = ", ".join(f'"{name}"' for name in SEEDINGS)
-            raise ArgumentError(f"init_params is {self.init_params!r}.", f"one of {names}", 'The default is "kmeans".')
-
-    def _check_given(self, n_features: int) -> None:
-        K = self.n_components
-        if self.weights_init is not None:
-            checked_weights(self.weights_init, K)
-        if self.means_init is not None:
-            checked_means(self.means_init, K, n_features)
-        if self.precisions_init is not None:
-            checked_precisions(self.precisions_init, self.covariance_type, K, n_features)
-
 
 _NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
@@ -373,9 +301,3 @@ _COLLAPSED = (
     "the input data."
 )
 _NO_COLLAPSE = "fit_em with a ConjugatePrior, or fit_nuts, cannot collapse."
-
-
-def _check_number(name: str, value: Any, kind: Any) -> None:
-    if (isinstance(value, bool) and kind is Real) or not (isinstance(value, kind) and 0 <= value < np.inf):
-        what = "a finite number" if kind is Real else "an integer"
-        raise ArgumentError(f"{name} is {value!r}.", f"{what} of at least 0", "See the docstring for its default.")

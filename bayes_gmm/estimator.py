@@ -1,13 +1,10 @@
-"""What every estimator is, to a user of scikit-learn: parameters, names of the columns, a repr, and no more.
-
-Nothing here needs scikit-learn; its tools ask for methods, not for a base class.
-"""
+"""What both estimators have: the methods that scikit-learn's tools ask for, which need no base class of its own."""
 
 from __future__ import annotations
 
 import inspect
 from html import escape
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -27,7 +24,7 @@ class Estimator:
         """Parameters of the constructor by name; `deep` makes no difference, for none holds another estimator."""
         return {name: getattr(self, name) for name in _defaults(type(self))}
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: Any) -> Estimator:
         """Change parameters of the constructor.
 
         Raises
@@ -45,6 +42,42 @@ class Estimator:
                 )
             setattr(self, name, value)
         return self
+
+    def fit(self, X: Any, y: Any = None) -> Estimator:
+        """Learn from rows (N, D); `y` is not used."""
+        raise NotImplementedError
+
+    def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """Learn from rows and give the most probable component of each (N,)."""
+        return self.fit(X, y, **fit_params).predict(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable component of each row (N,)."""
+        return self._responsibilities(self._fitted_rows(X).values).argmax(1)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Responsibilities (N, K): the probability of each component given the row."""
+        rows = self._fitted_rows(X)
+        return self._answer(self._responsibilities(rows.values), rows)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log density of each row (N,)."""
+        rows = self._fitted_rows(X)
+        return self._answer(self._log_density(rows.values), rows)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log density of the rows; `y` is not used."""
+        return float(self.score_samples(X).mean())
+
+    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _log_density(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _answer(self, numbers: np.ndarray, rows: Rows) -> np.ndarray:
+        """Numbers in the type of the rows and of what was learnt."""
+        return numbers.astype(np.result_type(rows.dtype, self.means_.dtype), copy=False)
 
     def __repr__(self) -> str:
         shown = [
@@ -97,6 +130,15 @@ class Estimator:
     def _check_fitted(self) -> None:
         if not self.__sklearn_is_fitted__():
             self._raise_not_fitted()
+
+    def _check_sample(self, n_samples: Any) -> None:
+        self._check_fitted()
+        if not (isinstance(n_samples, int | np.integer) and n_samples >= 1):
+            raise ArgumentError(
+                f"Invalid value for 'n_samples': {n_samples!r}. The sampling requires at least one sample.",
+                "an integer of at least 1",
+                "Ask for one or more.",
+            )
 
     def _raise_not_fitted(self) -> NoReturn:
         raise peer.raised(

@@ -82,7 +82,8 @@ def laplace(start: Float[Any, " P"], target: Target, most_steps: int | Array) ->
         last = climb.here
         value, gradient, curvature = derivatives(climb.proposal, target)
         # Not a number compares false; minus infinity is an overflow. The first proposal is compared with infinity.
-        climbs = jnp.isfinite(value) & (value - _ROUNDING * jnp.abs(value) <= last.potential)
+        finite = jnp.isfinite(value) & jnp.isfinite(gradient).all() & jnp.isfinite(curvature).all()
+        climbs = finite & (value - _ROUNDING * jnp.abs(value) <= last.potential)
         found = _Point(climb.proposal, value, gradient, curvature)
         before = _Point(last.mode, last.potential, last.gradient, climb.curvature)
         point = jax.tree.map(lambda new, old: jnp.where(climbs, new, old), found, before)

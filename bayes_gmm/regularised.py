@@ -5,6 +5,7 @@ objective, so the log-likelihood may fall by a little; `fit_em` has a prior for 
 log-likelihood per unit of weight, before each M-step, changes by less than `tol`.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -102,6 +103,17 @@ def run(start: Mixture, data: RegularisedData, tol: float, max_iter: int, lower_
     end = jax.device_get(state)
     mixture, lower_bounds = data.scaling.to_data(end.mixture), end.path[: end.n_iter] - volume
     return RegularisedRun(mixture, lower_bounds, bool(end.converged), bool(end.collapsed))
+
+
+def story(run: RegularisedRun, number: int, details: bool, interval: int) -> Iterator[str]:
+    """Lines that tell how a run went, every so many steps, as scikit-learn prints them."""
+    details = details and len(run.lower_bounds) > 0
+    changes = np.diff(run.lower_bounds, prepend=-np.inf)
+    yield f"Initialization {number}"
+    for i in range(interval, len(changes) + 1, interval):
+        yield f"  Iteration {i}" + (f"\t ll change {changes[i - 1]:.5f}" if details else "")
+    end = "collapsed" if run.collapsed else "converged" if run.converged else "did not converge"
+    yield f"Initialization {end}." + (f"\t lower bound {run.lower_bounds[-1]:.5f}" if details else "")
 
 
 class _State(NamedTuple):

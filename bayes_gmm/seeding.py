@@ -1,4 +1,4 @@
-"""Responsibilities to begin with, drawn as scikit-learn draws them: the same `random_state` gives the same start.
+"""Random numbers as scikit-learn draws them: the same `random_state` gives the same start, and the same sample.
 
 References
 ----------
@@ -8,6 +8,8 @@ Greedy k-means++: Arthur and Vassilvitskii (2007), SODA, 1027-1035; k-means: Llo
 from collections.abc import Callable
 
 import numpy as np
+
+from .mixture import Mixture
 
 _MOST_STEPS = 300
 _TOLERANCE = 1e-4
@@ -46,6 +48,21 @@ SEEDINGS: dict[str, Seeding] = {
     "random": by_chance,
     "random_from_data": by_points,
 }
+
+
+def sample_by_component(
+    mixture: Mixture, n_samples: int, rng: np.random.RandomState, separately: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, D) of one component after the other, and their components; `separately` feature by feature."""
+    weights = mixture.weights
+    counts = rng.multinomial(n_samples, weights / weights.sum())
+    drawn = []
+    for mean, covariance, count in zip(mixture.means, mixture.covariances, counts, strict=True):
+        if separately:
+            drawn.append(mean + rng.standard_normal((count, len(mean))) * np.sqrt(np.diag(covariance)))
+        else:
+            drawn.append(rng.multivariate_normal(mean, covariance, count))
+    return np.vstack(drawn), np.repeat(np.arange(len(counts)), counts)
 
 
 def _single_points(chosen: np.ndarray, n_points: int) -> np.ndarray:

@@ -1,0 +1,48 @@
+"""What `GaussianMixture` asks of the parameters of its constructor, when it is fitted and not before."""
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+from .arguments import positive_integer
+from .errors import ArgumentError
+from .parameter_forms import checked_means, checked_precisions, checked_weights
+from .seeding import SEEDINGS
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Refuse values that no data could make sense of.
+
+    Raises
+    ------
+    ArgumentError
+        The first that cannot be used.
+    """
+    for name in ("n_components", "n_init", "verbose_interval"):
+        positive_integer(name, parameters[name])
+    for name, kind in (("tol", Real), ("reg_covar", Real), ("max_iter", Integral), ("verbose", Integral)):
+        value, is_flag = parameters[name], isinstance(parameters[name], bool) and name != "verbose"
+        if is_flag or not (isinstance(value, kind) and 0 <= value < float("inf")):
+            what = "an integer" if kind is Integral else "a finite number"
+            raise ArgumentError(f"{name} is {value!r}.", f"{what} of at least 0", "The docstring has its default.")
+    if not (isinstance(chosen := parameters["init_params"], str) and chosen in SEEDINGS):
+        names = ", ".join(f'"{name}"' for name in SEEDINGS)
+        raise ArgumentError(f"init_params is {chosen!r}.", f"one of {names}", 'The default is "kmeans".')
+
+
+def check_given(parameters: Mapping[str, Any], n_features: int) -> None:
+    """Refuse given parameters of the mixture that have the wrong shape, or cannot be parameters.
+
+    Raises
+    ------
+    ArgumentError
+        The first that cannot be used.
+    """
+    weights, means, precisions = (parameters[f"{name}_init"] for name in ("weights", "means", "precisions"))
+    n_components = parameters["n_components"]
+    if weights is not None:
+        checked_weights(weights, n_components)
+    if means is not None:
+        checked_means(means, n_components, n_features)
+    if precisions is not None:
+        checked_precisions(precisions, parameters["covariance_type"], n_components, n_features)

@@ -1,0 +1,205 @@
+"""`BayesianGaussianMixture` with the interface of scikit-learn's, and the posterior by NUTS behind it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpyro.distributions as dist
+
+from . import peer
+from .arguments import positive_integer
+from .em import fit_em
+from .errors import ArgumentError, ConvergenceWarning
+from .estimator import Estimator, random_generator
+from .mixture import Mixture
+from .parameter_forms import precisions, to_peer
+from .posterior import Posterior
+from .prior import Prior
+from .sampling import fit_nuts
+from .table import Table
+from .verdict import Verdict, VerdictStatus
+
+
+class BayesianGaussianMixture(Estimator):
+    r"""Posterior of a mixture of Gaussians, in place of `sklearn.mixture.BayesianGaussianMixture`.
+
+    Where scikit-learn fits one factorised approximation, here NUTS draws from the posterior itself (`fit_nuts`).
+    Methods and attributes that both have mean the same. What steers variational inference there (`tol`, `reg_covar`,
+    `max_iter`, `init_params`, `warm_start`, the Dirichlet process and the Wishart prior) is not taken here.
+
+    Parameters
+    ----------
+    n_components
+        Number of Gaussians K.
+    covariance_type
+        "full", "tied", "diag", "spherical", "EEI" (diagonal, tied) or "EII" (spherical, tied).
+    weight_concentration_prior
+        Concentration of the Dirichlet prior of the weights: a number, or (K,). It takes the place of that in `prior`.
+    prior
+        A `Prior` in data units; the default takes its scale from the data.
+    num_warmup, num_samples, num_chains
+        Transitions of each chain to tune the step size, and to keep; number of chains.
+    n_init
+        Starts of the EM fit that the chains begin from; by default as many as `fit_em` makes.
+    random_state
+        None, an integer, or a `numpy.random.RandomState`.
+    verbose
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    posterior_
+        The whole `Posterior`: draws, diagnostics, predictive checks.
+    verdict_
+        Whether the draws can be trusted, and why not.
+    weights_, means_, covariances_
+        Posterior means, in the shapes of `GaussianMixture`.
+    precisions_, precisions_cholesky_
+        Inverses of `covariances_`, and their upper triangular roots.
+    converged_
+        Whether the verdict is not BAD.
+    n_features_in_, feature_names_in_
+        Number of columns, and their names where all are strings.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> from bayes_gmm.estimators import BayesianGaussianMixture
+    >>> X = bg.datasets.load("faithful").values
+    >>> mixture = BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture.verdict_.status.name
+    'GOOD'
+    >>> mixture.predict([[1.8, 54], [4.5, 80]])
+    array([0, 1])
+    """
+
+    posterior_: Posterior
+    weights_: np.ndarray
+    covariances_: np.ndarray
+    precisions_: np.ndarray
+    precisions_cholesky_: np.ndarray
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        weight_concentration_prior: Any = None,
+        prior: Prior | None = None,
+        num_warmup: int = 200,
+        num_samples: int = 1000,
+        num_chains: int = 4,
+        n_init: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.prior = prior
+        self.num_warmup = num_warmup
+        self.num_samples = num_samples
+        self.num_chains = num_chains
+        self.n_init = n_init
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> BayesianGaussianMixture:
+        """Sample the posterior.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Array, list of rows, or frame (pandas, polars, pyarrow).
+        y
+            Not used.
+
+        Returns
+        -------
+        BayesianGaussianMixture
+            The estimator itself. A `ConvergenceWarning` is given when the verdict is BAD.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            When the rows or a parameter cannot be used.
+        """
+        positive_integer("n_components", self.n_components)
+        rows = self._learn_rows(X, self.n_components)
+        seed = int(random_generator(self.random_state).randint(2**31))
+        columns = [f"x{i + 1}" for i in range(self.n_features_in_)] if rows.names is None else rows.names
+        table, shape = Table(rows.values, tuple(columns)), {"covariance_type": self.covariance_type}
+        start = fit_em(table, self.n_components, n_starts=self.n_init, seed=seed, **shape)
+        self.posterior_ = fit_nuts(
+            table,
+            self.n_components,
+            prior=self._prior(),
+            num_warmup=self.num_warmup,
+            num_samples=self.num_samples,
+            num_chains=self.num_chains,
+            seed=seed,
+            start=start,
+            progress=bool(self.verbose),
+            **shape,
+        )
+        self._summarise(rows.dtype)
+        if not self.converged_:
+            text = f"The draws are not to be trusted. {' '.join(self.verdict_.sentences)}"
+            warnings.warn(text, peer.warned(ConvergenceWarning), stacklevel=2)
+        return self
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows (n_samples, D) from the posterior predictive distribution, and their components (n_samples,)."""
+        self._check_sample(n_samples)
+        rng, draws = random_generator(self.random_state), self.posterior_.draws
+        n_chains, n_draws = draws.log_weights.shape[:2]
+        taken = rng.randint(n_chains, size=n_samples), rng.randint(n_draws, size=n_samples)
+        weights = np.exp(draws.log_weights[taken])
+        uniform = rng.uniform(size=(n_samples, 1)) * weights.sum(1, keepdims=True)
+        labels = (uniform > np.cumsum(weights, 1)).sum(1)
+        factors, noise = draws.scale_tril[(*taken, labels)], rng.standard_normal((n_samples, self.n_features_in_, 1))
+        return draws.means[(*taken, labels)] + (factors @ noise)[..., 0], labels
+
+    @property
+    def verdict_(self) -> Verdict:
+        """Whether the draws can be trusted, and why not."""
+        self._check_fitted()
+        return self.posterior_.verdict
+
+    @property
+    def converged_(self) -> bool:
+        """Whether the verdict is not BAD."""
+        return self.verdict_.status is not VerdictStatus.BAD
+
+    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+        return self.posterior_.responsibilities(x)
+
+    def _log_density(self, x: np.ndarray) -> np.ndarray:
+        return self.posterior_.log_prob(x)
+
+    def _prior(self) -> Prior | None:
+        if self.weight_concentration_prior is None:
+            return self.prior
+        try:
+            concentration = np.broadcast_to(np.asarray(self.weight_concentration_prior, float), (self.n_components,))
+        except (TypeError, ValueError):
+            concentration = np.array(np.nan)
+        if not (np.isfinite(concentration).all() and (concentration > 0).all()):
+            raise ArgumentError(
+                f"weight_concentration_prior is {self.weight_concentration_prior!r}.",
+                f"a positive number, or {self.n_components} of them",
+                "With 1 all weights are equally likely; small numbers leave components empty.",
+            )
+        return replace(self.prior or Prior(), weights=dist.Dirichlet(concentration))
+
+    def _summarise(self, dtype: Any) -> None:
+        """Learn posterior means in the shapes that scikit-learn gives its parameters."""
+        draws = self.posterior_.draws
+        moments = draws.weights, draws.means, draws.covariances
+        center = Mixture.from_moments(*(moment.mean((0, 1)) for moment in moments))
+        learnt = [np.asarray(array, dtype) for array in to_peer(center, self.covariance_type)]
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = learnt
+        self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)
