@@ -25,6 +25,7 @@ FLOORS = {
         "frames",
         "checkpoint",
         "records",
+        "sealed_file",
     },
     "the model": {
         *("moments", "conditional", "mixture", "stratified", "information_theory"),
