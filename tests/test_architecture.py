@@ -30,6 +30,7 @@ FLOORS = {
     "the model": {
         *("moments", "conditional", "mixture", "stratified", "information_theory"),
         *("covariance", "scaling", "kernel", "sites", "prior", "ties", "numpyro_model"),
+        *("distributions", "parts"),
         *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem"),
     },
     "inference": {
@@ -59,7 +60,7 @@ ROOMS = {
         *("canvas", "panels", "clusters", "certainty", "densities", "estimates", "beliefs", "criteria", "chains"),
     },
     "numpyro.infer": {"nuts"},
-    "numpyro": {"prior", "sites", "ties", "numpyro_model", "nuts"},
+    "numpyro": {"prior", "sites", "ties", "numpyro_model", "nuts", "distributions", "parts"},
     "optax": {"ascent"},
     "tqdm": {"nuts", "selection", "stochastic_em", "resampling", "likelihood_ratio"},
     "argparse": {"cli", "commands"},
