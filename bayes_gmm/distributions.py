@@ -15,12 +15,12 @@ from numpyro.distributions import transforms
 from .errors import ArgumentError
 
 _PARTS = dist.Distribution | transforms.Transform
-_STORED_AS = {"base_distribution": "base_dist"}
+_STORED_AS = {"base_distribution": "base_dist", "validate_args": "_validate_args"}
 _DERIVED = ("covariance_matrix", "precision_matrix")
 """Arguments in whose place a MultivariateNormal always has its scale_tril."""
 
 
-def to_call(distribution: Any) -> dict[str, Any]:
+def to_call(distribution: Any, name: str = "the distribution") -> dict[str, Any]:
     """Names and arguments of the calls that make a distribution, and whether they are made in float64.
 
     Raises
@@ -42,9 +42,9 @@ def to_call(distribution: Any) -> dict[str, Any]:
         except (ArgumentError, TypeError, ValueError):
             continue
     raise ArgumentError(
-        f"The distribution {type(distribution).__name__} cannot be made again from its arguments.",
+        f"{name} is a {type(distribution).__name__} that cannot be made again, and so not be written to a file.",
         "a distribution of numpyro.distributions that keeps the arguments it was made with",
-        "Write it with such a distribution and transforms; the draws alone are saved by tree.to_netcdf(path).",
+        "Put one with transforms in its place and fit again; the draws alone are saved by tree.to_netcdf(path).",
     )
 
 

@@ -62,7 +62,7 @@ def take_apart(value: Any, name: str, arrays: Arrays) -> Any:
         case np.ndarray() | jax.Array():
             return {"array": _kept(value, name, arrays)}
         case dist.Distribution():
-            return {"distribution": take_apart(to_call(value), name, arrays)}
+            return {"distribution": take_apart(to_call(value, name), name, arrays)}
         case list():
             return list(each({str(number): item for number, item in enumerate(value)}).values())
         case dict():

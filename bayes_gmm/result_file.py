@@ -67,16 +67,15 @@ def read_result(path: str | Path, classes: Mapping[str, Any]) -> Any:
     """
     content = read_sealed(path)
     with _understanding(path):
-        groups = xr.load_datatree(BytesIO(content), engine="h5netcdf")
-        own, about = groups[_GROUP].to_dataset(), groups.attrs
+        about, groups = _groups(content)
+        own = groups.pop(_GROUP)
         arrays = {str(name): own[name].values for name in own.data_vars}
         described = json.loads(arrays.pop(_DESCRIPTION).item())
         fields = {name: put_together(part, arrays, classes) for name, part in described.items()}
         _check_data(path, fields["problem"].table, about["data_sha256"])
         kind = classes[about["kind"]]
         if "tree" in kind.__dataclass_fields__:
-            parts = {name: group.to_dataset().drop_encoding() for name, group in groups.items() if name != _GROUP}
-            fields["tree"] = xr.DataTree.from_dict(parts)
+            fields["tree"] = xr.DataTree.from_dict(groups)
         return kind(**fields)
 
 
@@ -105,6 +104,14 @@ def _content(path: str | Path, groups: xr.DataTree) -> Any:
         raise OutputError(
             f"{path} cannot be written ({error}).", "names and types that netCDF takes", "Rename the columns."
         ) from error
+
+
+def _groups(content: bytes) -> tuple[Mapping[Any, Any], dict[str, xr.Dataset]]:
+    """Attributes of the root, and the groups, in memory."""
+    with xr.open_datatree(BytesIO(content), engine="h5netcdf") as tree:
+        # Group by group: DataTree.load passes over a variable that has the name of a group.
+        groups = {path: node.to_dataset(inherit=False).load() for path, node in tree.subtree_with_keys if path != "."}
+        return tree.attrs, {path: group.drop_encoding() for path, group in groups.items()}
 
 
 @contextmanager
