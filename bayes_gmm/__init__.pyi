@@ -25,6 +25,7 @@ from .likelihood_ratio import (
     LikelihoodRatioTest as LikelihoodRatioTest,
     likelihood_ratio_test as likelihood_ratio_test,
 )
+from .loading import load as load
 from .mixture import Mixture as Mixture
 from .model_comparison import ModelComparison as ModelComparison, compare_models as compare_models
 from .numpyro_model import model as model

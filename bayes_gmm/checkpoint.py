@@ -16,6 +16,7 @@ import numpy as np
 
 from .errors import ArgumentError, OutputError
 from .frames import damaged, framed, pack, unpack, whole_frames
+from .sealed_file import synchronise_folder
 
 try:
     import fcntl
@@ -169,12 +170,7 @@ def _begin(file: BinaryIO, path: Path, identifier: bytes) -> _Contents:
     header, checksum = _header(identifier)
     file.truncate(0)
     _write(file, header)
-    if os.name == "posix":  # the folder's entry must last as well
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    synchronise_folder(path.parent)
     return _Contents([], len(header), checksum)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import lgamma
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ from .modes import Modes, find_modes, labellings
 from .posterior_problem import PosteriorProblem, Target, to_mixtures
 from .prior import Prior
 from .relabel import relabel
+from .result_file import write_result
 from .sampling import pivot_of, starting_fit
 from .sites import assemble, constrain, disassemble, unconstrain
 from .tree import one_chain, parameters
@@ -105,6 +107,18 @@ class LaplaceFit:
     def tree(self) -> Any:
         """As many draws of equal weight, as one chain in an xarray DataTree of ArviZ's schema: group posterior."""
         return one_chain(self.resample(len(self.log_weights)), self.problem.table)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything, the data included, to a netCDF file that `load` gives back.
+
+        Raises
+        ------
+        ArgumentError
+            When the prior has a distribution that is not NumPyro's own.
+        OutputError
+            When the file cannot be written; an old one stays as it was.
+        """
+        write_result(path, self)
 
     def __repr__(self) -> str:
         lines = [

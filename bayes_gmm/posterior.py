@@ -14,7 +14,7 @@ from . import co_clustering, predictive
 from .arguments import rows_of
 from .compiled import in_float64
 from .em_fit import EMFit
-from .errors import ArgumentError, OutputError
+from .errors import ArgumentError
 from .explanations import Explanation
 from .mixture import Mixture
 from .modes import Modes
@@ -22,6 +22,7 @@ from .posterior_problem import PosteriorProblem
 from .prior import Prior
 from .records import counted
 from .relabel import Relabelling
+from .result_file import write_result
 from .table import Table
 from .tree import prior_groups
 from .verdict import Verdict
@@ -139,15 +140,26 @@ class Posterior:
         return xr.DataTree.from_dict({**{name: group.to_dataset() for name, group in self.tree.items()}, **groups})
 
     def save(self, path: str | Path) -> None:
-        """Write the tree to a netCDF file that plain ArviZ or xarray reads."""
-        try:
-            self.tree.to_netcdf(path, engine="h5netcdf")
-        except OSError as error:
-            raise OutputError(
-                f"{path} cannot be written ({error.strerror or error}).",
-                "a path in a folder that can be written to",
-                "Choose another path.",
-            ) from error
+        """Write everything, the data included, to a netCDF file that `load` gives back and plain ArviZ or xarray reads.
+
+        Raises
+        ------
+        ArgumentError
+            When the prior has a distribution that is not NumPyro's own.
+        OutputError
+            When the file cannot be written; an old one stays as it was.
+
+        Examples
+        --------
+        >>> import tempfile, arviz as az, bayes_gmm as bg
+        >>> posterior = bg.fit_nuts(bg.datasets.load("faithful"), n_components=2, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     posterior.save(f"{folder}/posterior.nc")
+        ...     loaded, tree = bg.load(f"{folder}/posterior.nc"), az.from_netcdf(f"{folder}/posterior.nc")
+        >>> loaded.verdict == posterior.verdict, tree["posterior"].sizes["draw"]
+        (True, 1000)
+        """
+        write_result(path, self)
 
     def __repr__(self) -> str:
         lines = [self._head(), f"  {self.verdict.summary}"]

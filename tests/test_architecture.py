@@ -25,10 +25,12 @@ FLOORS = {
         "frames",
         "checkpoint",
         "records",
+        "sealed_file",
     },
     "the model": {
         *("moments", "conditional", "mixture", "stratified", "information_theory"),
         *("covariance", "scaling", "kernel", "sites", "prior", "ties", "numpyro_model"),
+        *("distributions", "parts", "result_file"),
         *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem"),
     },
     "inference": {
@@ -39,7 +41,7 @@ FLOORS = {
     "after inference": {
         *("resampling", "profile_likelihood", "likelihood_ratio", "selection"),
         *("agreement", "relabel", "predictive", "explanations", "tree", "verdict", "diagnostics"),
-        *("posterior", "sampling", "prior_check", "laplace_fit", "leave_one_out", "scene"),
+        *("posterior", "sampling", "prior_check", "laplace_fit", "loading", "leave_one_out", "scene"),
         *("disagreement", "rows", "alignment", "points", "scores", "comparison", "stacking", "model_comparison"),
         *("co_clustering", "doubt", "marginals", "mixing", "replications"),
     },
@@ -52,13 +54,13 @@ FLOORS = {
 
 ROOMS = {
     "arviz": {"diagnostics", "leave_one_out"},
-    "xarray": {"tree", "posterior", "prior_check", "leave_one_out"},
+    "xarray": {"tree", "posterior", "prior_check", "leave_one_out", "result_file"},
     "matplotlib": {
         "image",
         *("canvas", "panels", "clusters", "certainty", "densities", "estimates", "beliefs", "criteria", "chains"),
     },
     "numpyro.infer": {"nuts"},
-    "numpyro": {"prior", "sites", "ties", "numpyro_model", "nuts"},
+    "numpyro": {"prior", "sites", "ties", "numpyro_model", "nuts", "distributions", "parts"},
     "optax": {"ascent"},
     "tqdm": {"nuts", "selection", "stochastic_em", "resampling", "likelihood_ratio"},
     "argparse": {"cli", "commands"},
@@ -152,7 +154,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
         *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
         *("GradientFit", "StreamFit", "StreamStatus", "ConjugatePrior"),
         *("bootstrap", "Bootstrap", "profile_interval", "likelihood_ratio_test", "LikelihoodRatioTest"),
-        *("as_table", "read_table", "datasets", "use_compile_cache"),
+        *("as_table", "read_table", "datasets", "load", "use_compile_cache"),
         *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning"),
     }
     for name in bg.__all__:
