@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,6 @@ from .estimator import Estimator, random_generator, row_weights
 from .information import standard_errors
 from .mixture import Mixture
 from .parameter_forms import (
-    PeerParameters,
     from_peer,
     precisions,
     precisions_cholesky_of,
@@ -161,7 +159,7 @@ class GaussianMixture(Estimator):
         data = RegularisedData.of(rows.values, weights, structure, float(self.reg_covar))
         best = self._best_run(rows.values, data)
         learnt = to_peer(best.mixture, self.covariance_type)
-        self._set_parameters(tuple(np.asarray(array, rows.dtype) for array in learnt))
+        self._set_parameters([np.asarray(array, rows.dtype) for array in learnt])
         self.converged_ = best.converged
         self.n_iter_ = len(best.lower_bounds)
         self.lower_bounds_ = best.lower_bounds.tolist()
@@ -276,15 +274,13 @@ class GaussianMixture(Estimator):
         data = RegularisedData.of(x, np.ones(len(x)), structure, float(self.reg_covar))
         start, _ = start_from_responsibilities(x, np.asarray(resp, float), data)
         learnt = to_peer(self._given_in(start), self.covariance_type)
-        self._set_parameters(tuple(array.astype(np.asarray(X).dtype) for array in learnt))
+        self._set_parameters([array.astype(np.asarray(X).dtype) for array in learnt])
 
     def _set_parameters(self, params: Any) -> None:
-        parameters = PeerParameters(*params)
-        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = parameters
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
         self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)
 
     def _n_parameters(self) -> int:
-        """Number of free parameters: weights, of which the sum is known, means and covariances."""
         n_components, n_features = self.means_.shape
         structure = find_structure(self.covariance_type, n_features)
         return n_components - 1 + n_components * n_features + structure.n_parameters(n_components, n_features)

@@ -22,7 +22,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         positive_integer(name, parameters[name])
     for name, kind in (("tol", Real), ("reg_covar", Real), ("max_iter", Integral), ("verbose", Integral)):
         value, is_flag = parameters[name], isinstance(parameters[name], bool) and name != "verbose"
-        if is_flag or not (isinstance(value, kind) and 0 <= value < float("inf")):
+        if is_flag or not (isinstance(value, kind) and 0 <= float(value) < float("inf")):
             what = "an integer" if kind is Integral else "a finite number"
             raise ArgumentError(f"{name} is {value!r}.", f"{what} of at least 0", "The docstring has its default.")
     if not (isinstance(chosen := parameters["init_params"], str) and chosen in SEEDINGS):

@@ -160,7 +160,7 @@ def random_generator(random_state: Any) -> np.random.RandomState:
         When it is none of these.
     """
     if random_state is None:
-        return np.random.mtrand._rand  # type: ignore[attr-defined]
+        return np.random.mtrand._rand
     if isinstance(random_state, np.random.RandomState):
         return random_state
     if isinstance(random_state, int | np.integer) and 0 <= random_state < 2**32:

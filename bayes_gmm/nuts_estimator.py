@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpyro.distributions as dist
 
 from . import peer
 from .arguments import positive_integer
 from .em import fit_em
-from .errors import ArgumentError, ConvergenceWarning
+from .errors import ConvergenceWarning
 from .estimator import Estimator, random_generator
 from .mixture import Mixture
 from .parameter_forms import precisions, to_peer
@@ -131,11 +129,12 @@ class BayesianGaussianMixture(Estimator):
         rows = self._learn_rows(X, self.n_components)
         seed = int(random_generator(self.random_state).randint(2**31))
         columns = [f"x{i + 1}" for i in range(self.n_features_in_)] if rows.names is None else rows.names
-        table, shape = Table(rows.values, tuple(columns)), {"covariance_type": self.covariance_type}
-        start = fit_em(table, self.n_components, n_starts=self.n_init, seed=seed, **shape)
+        table, kind = Table(rows.values, tuple(columns)), self.covariance_type
+        start = fit_em(table, self.n_components, covariance_type=kind, n_starts=self.n_init, seed=seed)
         self.posterior_ = fit_nuts(
             table,
             self.n_components,
+            covariance_type=kind,
             prior=self._prior(),
             num_warmup=self.num_warmup,
             num_samples=self.num_samples,
@@ -143,7 +142,6 @@ class BayesianGaussianMixture(Estimator):
             seed=seed,
             start=start,
             progress=bool(self.verbose),
-            **shape,
         )
         self._summarise(rows.dtype)
         if not self.converged_:
@@ -183,17 +181,7 @@ class BayesianGaussianMixture(Estimator):
     def _prior(self) -> Prior | None:
         if self.weight_concentration_prior is None:
             return self.prior
-        try:
-            concentration = np.broadcast_to(np.asarray(self.weight_concentration_prior, float), (self.n_components,))
-        except (TypeError, ValueError):
-            concentration = np.array(np.nan)
-        if not (np.isfinite(concentration).all() and (concentration > 0).all()):
-            raise ArgumentError(
-                f"weight_concentration_prior is {self.weight_concentration_prior!r}.",
-                f"a positive number, or {self.n_components} of them",
-                "With 1 all weights are equally likely; small numbers leave components empty.",
-            )
-        return replace(self.prior or Prior(), weights=dist.Dirichlet(concentration))
+        return (self.prior or Prior()).with_concentration(self.weight_concentration_prior, self.n_components)
 
     def _summarise(self, dtype: Any) -> None:
         """Learn posterior means in the shapes that scikit-learn gives its parameters."""

@@ -107,10 +107,10 @@ def checked_precisions(precisions: Any, covariance_type: str, n_components: int,
     shapes: dict[str, tuple[int, ...]] = {"full": (K, D, D), "tied": (D, D), "diag": (K, D), "spherical": (K,)}
     numbers = _numbers(precisions, f"{covariance_type} precision", shapes.get(covariance_type, shapes[_OTHER_TYPES]))
     if covariance_type in ("diag", "spherical"):
-        sound, what = (numbers > 0).all(), "positive"
+        sound, what = bool((numbers > 0).all()), "positive"
     else:
         symmetric = np.allclose(numbers, numbers.mT)
-        sound, what = symmetric and (np.linalg.eigvalsh(numbers) > 0).all(), "symmetric, positive-definite"
+        sound, what = symmetric and bool((np.linalg.eigvalsh(numbers) > 0).all()), "symmetric, positive-definite"
     if not sound:
         raise ArgumentError(
             f"'{covariance_type} precision' should be {what}.", "inverses of covariances", "Check precisions_init."

@@ -24,13 +24,13 @@ def density_estimator_tags() -> Any:
     return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False))
 
 
-def _joined[T](own: type[T]) -> type[T]:
+def _joined(own: Any) -> Any:
     exceptions = sys.modules.get("sklearn.exceptions")
     return own if exceptions is None else _join(own, getattr(exceptions, own.__name__))
 
 
 @cache
-def _join[T](own: type[T], peers: type) -> type[T]:
+def _join(own: Any, peers: Any) -> Any:
     # Found again by pickle under the name of our own class: a worker process hands its errors back that way.
     return type(own.__name__, (own, peers), {"__module__": own.__module__, "__reduce__": _reduce})
 

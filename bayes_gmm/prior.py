@@ -69,6 +69,26 @@ class Prior:
                 "Leave one of them out.",
             )
 
+    def with_concentration(self, concentration: Any, n_components: int) -> "Prior":
+        """The same prior with a Dirichlet distribution of the weights: a positive number, or one for each component.
+
+        Raises
+        ------
+        ArgumentError
+            When it is neither.
+        """
+        try:
+            numbers = np.broadcast_to(np.asarray(concentration, float), (n_components,))
+        except (TypeError, ValueError):
+            numbers = np.array(np.nan)
+        if not (np.isfinite(numbers).all() and (numbers > 0).all()):
+            raise ArgumentError(
+                f"The concentration of the weights is {concentration!r}.",
+                f"a positive number, or {n_components} of them",
+                "With 1 all weights are equally likely; small numbers leave components empty.",
+            )
+        return replace(self, weights=dist.Dirichlet(numbers))
+
     def for_data(self, x: Any, n_components: int, covariance_type: str = "full") -> "Prior":
         """Fill what was left out from the means and standard deviations of the columns of x (N, D)."""
         D = x.shape[1]

@@ -31,12 +31,13 @@ FLOORS = {
         *("moments", "conditional", "mixture", "stratified", "information_theory"),
         *("covariance", "scaling", "kernel", "sites", "prior", "ties", "numpyro_model"),
         *("distributions", "parts", "result_file"),
-        *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem"),
+        *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem", "centred"),
     },
     "inference": {
         *("starts", "extrapolation", "climb", "information", "em_fit", "em", "laplace", "modes", "nuts"),
         *("unconstrained", "ascent", "gradient"),
         *("stream_fit", "running_statistics", "stochastic_em"),
+        *("regularised", "seeding"),
     },
     "after inference": {
         *("resampling", "profile_likelihood", "likelihood_ratio", "selection"),
@@ -48,6 +49,8 @@ FLOORS = {
     "faces": {
         *("canvas", "panels", "clusters", "certainty", "densities", "estimates", "beliefs", "criteria", "chains"),
         *("plots", "image", "page", "reporting", "commands", "cli"),
+        *("peer", "parameter_forms", "estimator_rows", "estimator", "em_parameters", "em_estimator"),
+        *("nuts_estimator", "estimators"),
     },
     "door": {"__init__", "__main__"},
 }
@@ -66,7 +69,7 @@ ROOMS = {
     "argparse": {"cli", "commands"},
     "csv": {"csv_file", "records", "datasets", "commands"},
     "scipy": {"relabel", "starts", "profile_likelihood", "disagreement", "stacking", "co_clustering", "chains"},
-    "sklearn": set(),
+    "sklearn": {"peer"},
     "pandas": set(),
     "polars": set(),
 }
