@@ -1,5 +1,8 @@
 """Strict JAX: a broadcast between ranks must be written out. Shapes are checked by jaxtyping (pyproject.toml)."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import jax
@@ -10,6 +13,24 @@ import pytest
 import bayes_gmm as bg
 
 matplotlib.use("Agg")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile quickly, and each program once.
+
+    Most of the time of the fast tests is XLA's. Their programs are optimised less, and kept on disk for the modules and
+    processes to come; what is compiled by commands and notebooks, and by tests marked slow, is what a user gets.
+    """
+    config.programs = tempfile.mkdtemp(prefix="bayes_gmm_programs_")
+    os.environ |= {"JAX_COMPILATION_CACHE_DIR": config.programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    jax.config.update("jax_compilation_cache_dir", config.programs)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_disable_most_optimizations", "not slow" in config.option.markexpr)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(config.programs, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
