@@ -1,4 +1,4 @@
-from . import datasets as datasets
+from . import datasets as datasets, errors as errors, estimators as estimators
 from .climb import EMStatus as EMStatus
 from .comparison import Comparison as Comparison, compare as compare
 from .compile_cache import use_compile_cache as use_compile_cache

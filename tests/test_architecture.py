@@ -157,7 +157,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
         *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
         *("GradientFit", "StreamFit", "StreamStatus", "ConjugatePrior"),
         *("bootstrap", "Bootstrap", "profile_interval", "likelihood_ratio_test", "LikelihoodRatioTest"),
-        *("as_table", "read_table", "datasets", "load", "use_compile_cache"),
+        *("as_table", "read_table", "datasets", "errors", "estimators", "load", "use_compile_cache"),
         *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning"),
     }
     for name in bg.__all__:
