@@ -88,7 +88,8 @@ def laplace(start: Float[Any, " P"], target: Target, most_steps: int | Array) ->
         before = _Point(last.mode, last.potential, last.gradient, climb.curvature)
         point = jax.tree.map(lambda new, old: jnp.where(climbs, new, old), found, before)
         relaxed = jnp.where(last.damping > _LEAST_DAMPING, last.damping / 8, 0.0)
-        here, direction = _gaussian(point, jnp.where(climbs, relaxed, _more(last.damping)))
+        damping = jnp.where(climbs, relaxed, jnp.minimum(_more(last.damping), _MOST_DAMPING))
+        here, direction = _gaussian(point, damping)
         return _Climb(here, point.curvature, here.mode + direction, climb.n_steps + 1)
 
     return jax.lax.while_loop(unfinished, step, _Climb(nowhere, nothing, start, jnp.array(0))).here
@@ -126,7 +127,7 @@ def _gaussian(point: _Point, damping: Array) -> tuple[Laplace, Array]:
     scaled = point.curvature * scale[:, None] * scale[None]
 
     def improper(attempt: tuple[Array, Array, Array]) -> Array:
-        return ~(jnp.diagonal(attempt[1]).min() > _SMALLEST_PIVOT) & (attempt[0] < _MOST_DAMPING)
+        return ~(jnp.diagonal(attempt[1]).min() > _SMALLEST_PIVOT) & (attempt[2] <= _MOST_DAMPING)
 
     def damp(attempt: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         tried = attempt[2]

@@ -122,8 +122,7 @@ def _climb(starts: list[Any], target: Target) -> list[Laplace]:
     """Short climbs from all starts, then to the end from those that may lead to a mode with mass; best first."""
     short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
     lowest = min(around.potential for around in short)
-    # Where Newton's model has no answer (NaN), as for a component of next to no weight, the climb goes on.
-    hopeful = [around for around in short if not around.potential - around.remaining >= lowest + _MARGIN]
+    hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
     promising = _distinct(hopeful, target)
     found = [jax.device_get(laplace(around.mode, target, _MANY_STEPS)) for around in promising]
     return sorted(found, key=lambda around: around.potential)
