@@ -68,7 +68,7 @@ def test_a_killed_process_loses_nothing_that_was_finished(
 ) -> None:
     path = tmp_path / "run"
     # Programs that are optimised otherwise round otherwise.
-    same = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(jax.config.jax_disable_most_optimizations))}
+    same = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(jax.config.read("jax_disable_most_optimizations")))}
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], env=same)
     deadline = time.monotonic() + 300
     while not (path.exists() and path.stat().st_size > 200_000) and time.monotonic() < deadline:
