@@ -97,9 +97,11 @@ def _dataset(arrays: Arrays) -> xr.Dataset:
     )
 
 
-def _content(path: str | Path, groups: xr.DataTree) -> Any:
+def _content(path: str | Path, groups: xr.DataTree) -> bytes:
     try:
-        return groups.to_netcdf(engine="h5netcdf")
+        # A copy: when the writing fails, the traceback keeps this alive, and CPython ends the process when a view of
+        # BytesIO's memory is collected in one cycle with its owner.
+        return bytes(groups.to_netcdf(engine="h5netcdf"))
     except (TypeError, ValueError) as error:  # a name with a character that HDF5 does not take
         raise OutputError(
             f"{path} cannot be written ({error}).", "names and types that netCDF takes", "Rename the columns."
