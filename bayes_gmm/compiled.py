@@ -1,7 +1,9 @@
-"""What every compiled function needs: float64 in a scope, NumPy at the border, few distinct shapes."""
+"""What every compiled function needs: float64 in a scope, NumPy at the border, few distinct shapes, an early start."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import jax
 import numpy as np
@@ -29,3 +31,34 @@ def padded_length(length: int) -> int:
     """
     step = max(32, 2 ** int(np.ceil(np.log2(max(length, 1))) - 4))
     return -(-length // step) * step
+
+
+def strongly_typed(traced: Any) -> jax.ShapeDtypeStruct:
+    """Shape and type of a result once it is in NumPy, which knows no weak types."""
+    return jax.ShapeDtypeStruct(traced.shape, traced.dtype)
+
+
+type Programs = Iterable[Callable[[], Any]]
+"""Functions that compile one program each, for arguments of known shapes."""
+
+
+class CompilingAhead:
+    """Programs that a thread compiles while this one computes: a first fit waits longest for the compiler.
+
+    XLA compiles without Python's lock, and what is compiled already costs a look into JAX's cache. An error is left to
+    the call that needs the program, which meets it again.
+    """
+
+    def __init__(self, programs: Programs) -> None:
+        threads = ThreadPoolExecutor(1)  # in their order, so that what is needed first is not held up
+        self._compiled = [threads.submit(self._compile, program) for program in programs]
+        threads.shutdown(wait=False)
+
+    def wait(self) -> None:
+        """Return when all are compiled; to be called before the first use, or the program is compiled twice."""
+        wait(self._compiled)
+
+    @staticmethod
+    def _compile(program: Callable[[], Any]) -> None:
+        with jax.enable_x64(True):  # which each thread has for itself
+            program()

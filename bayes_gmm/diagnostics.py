@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import arviz as az
+import lazy_loader
 import numpy as np
-from arviz_stats.base.array import array_stats
 
 from .explanations import Explanation, scalars
 from .relabel import Relabelling
 from .verdict import LARGEST_RHAT, SMALLEST_BFMI, SMALLEST_ESS, Verdict, VerdictStatus
+
+az = lazy_loader.load("arviz_stats")
+"""ArviZ, which takes a second to import, is there when it is needed, or when `load_arviz` has been called."""
 
 _TAILS = (0.05, 0.95)
 _FEWEST_RATIOS = 10
@@ -77,6 +79,11 @@ def summary(dataset: Any, *, probability: float) -> dict[str, Any]:
     }
 
 
+def load_arviz() -> Any:
+    """Import ArviZ now."""
+    return az.base
+
+
 @contextmanager
 def quietly() -> Iterator[None]:
     """A constant has no R-hat: it comes out as NaN, of which ArviZ warns, and is judged as such."""
@@ -96,9 +103,9 @@ def _worst(values: np.ndarray) -> tuple[float, float, float]:
     if not len(judged):
         return np.nan, np.nan, np.nan
     with quietly():
-        r_hat = array_stats.rhat(judged)
-        bulk, mean = array_stats.ess(judged, method="bulk"), array_stats.ess(judged, method="mean")
-        tail = array_stats.ess(judged, method="tail", prob=_TAILS)
+        r_hat = az.base.array_stats.rhat(judged)
+        bulk, mean = az.base.array_stats.ess(judged, method="bulk"), az.base.array_stats.ess(judged, method="mean")
+        tail = az.base.array_stats.ess(judged, method="tail", prob=_TAILS)
     return float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5)
 
 
@@ -113,7 +120,7 @@ def smooth_importance_weights(log_ratios: np.ndarray) -> tuple[np.ndarray, float
         with quietly():
             # ArviZ takes what leave-one-out begins with, log-likelihoods: minus the log ratios.
             if len(log_ratios) >= _FEWEST_RATIOS:
-                smoothed, pareto_k = array_stats.psislw(log_ratios.max() - log_ratios)
+                smoothed, pareto_k = az.base.array_stats.psislw(log_ratios.max() - log_ratios)
     except ValueError:  # ArviZ's answer to a tail of equal values
         pareto_k = -np.inf
     log_weights = np.asarray(smoothed) - np.logaddexp.reduce(smoothed)

@@ -1,5 +1,6 @@
 """The posterior mode and the Gaussian around it: where the chains start, and the shape they move in."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +38,12 @@ class Laplace(NamedTuple):
     def trustworthy(self) -> Any:
         """Whether this is a mode with a proper Gaussian around it."""
         return (self.remaining < 1e-6) & (self.damping == 0.0)
+
+
+def shapes_around(coordinates: Any) -> Laplace:
+    """Shapes and types of the Gaussian around a mode with coordinates of this shape (P,)."""
+    (P,), number = coordinates.shape, partial(jax.ShapeDtypeStruct, dtype=coordinates.dtype)
+    return Laplace(coordinates, number((P, P)), number(()), coordinates, number(()), number(()))
 
 
 class _Point(NamedTuple):

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .arguments import positive_integer, seed_integer
-from .compiled import in_float64
+from .compiled import CompilingAhead, in_float64
 from .diagnostics import smooth_importance_weights
 from .em_fit import EMFit
 from .linalg import LOG_2PI
 from .mixture import Mixture
-from .modes import Modes, find_modes, labellings
+from .modes import Modes, find_modes, labellings, programs
 from .posterior_problem import PosteriorProblem, Target, to_mixtures
 from .prior import Prior
 from .relabel import relabel
@@ -181,8 +181,12 @@ def fit_laplace(
     """
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
+    with jax.enable_x64(True):
+        target = problem.target()
+        searching = CompilingAhead(programs(problem.mixture_shape, target))
     mle = starting_fit(problem, start, seed)
-    modes, draws, log_ratios = _draw(problem, mle, num_draws, seed)
+    searching.wait()
+    modes, draws, log_ratios = _draw(problem, target, mle, num_draws, seed)
     labelled = relabel(draws, pivot_of(problem, mle, modes), problem.table.values)
     log_weights, pareto_k = smooth_importance_weights(log_ratios)
     return LaplaceFit(
@@ -196,9 +200,10 @@ def fit_laplace(
 
 
 @in_float64
-def _draw(problem: PosteriorProblem, mle: EMFit, num_draws: int, seed: int) -> tuple[Modes, Mixture, Any]:
+def _draw(
+    problem: PosteriorProblem, target: Target, mle: EMFit, num_draws: int, seed: int
+) -> tuple[Modes, Mixture, Any]:
     """Draws from the Gaussians, and the logarithms of posterior density over theirs."""
-    target = problem.target()
     modes = find_modes(problem, target, mle)
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(modes.share), num_draws, p=modes.share)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
-from .compiled import in_float64
+from . import posterior_problem
+from .compiled import Programs, in_float64
 from .em_fit import EMFit
 from .errors import FitError
 from .laplace import Laplace, laplace
@@ -42,7 +42,7 @@ _SAME = 1e-3
 """Nats within which two modes are one."""
 
 _ALIKE = 1e-2
-"""Relative difference of the summed natural parameters below which two modes of the same height are one."""
+"""Nats a point by which the densities of two modes of the same height may differ on average if they are one."""
 
 _MOST = 8
 _MOST_PERMUTED = 5
@@ -84,13 +84,20 @@ class Modes(NamedTuple):
         return np.repeat(np.arange(len(chains)), chains)
 
 
+def programs(mixture: Mixture, target: Target) -> Programs:
+    """What compiles the programs of `find_modes`."""
+    coordinates = to_coordinates.eval_shape(mixture, target.sites)
+    yield from posterior_problem.programs(mixture, target)
+    yield lambda: laplace.lower(coordinates, target, 1).compile()
+
+
 @in_float64
 def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
     """Climb from the optima of EM and from mixtures with one component fewer; keep the different modes."""
-    found = _climb(_starts(problem, target, mle), target)
+    found = _climb(_starts(problem, target, mle), problem, target)
     if merged := _coordinates(_near_misses(found[0], problem, target), target):
-        found = _climb([*merged, *(around.mode for around in found)], target)
-    kept = _distinct([around for around in found if around.trustworthy] or found[:1], target)
+        found = _climb([*merged, *(around.mode for around in found)], problem, target)
+    kept = _distinct([around for around in found if around.trustworthy] or found[:1], problem, target)
     around = jax.tree.map(lambda *leaves: np.stack(leaves), *kept)
     return Modes(around, to_mixtures(around.mode, target.sites)[0])
 
@@ -118,12 +125,12 @@ def _may_gain(around: Laplace) -> float:
     return float(_MARGIN + 0.5 * len(around.mode) + promised)
 
 
-def _climb(starts: list[Any], target: Target) -> list[Laplace]:
+def _climb(starts: list[Any], problem: PosteriorProblem, target: Target) -> list[Laplace]:
     """Short climbs from all starts, then to the end from those that may lead to a mode with mass; best first."""
     short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
     lowest = min(around.potential for around in short)
     hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
-    promising = _distinct(hopeful, target)
+    promising = _distinct(hopeful, problem, target)
     found = [jax.device_get(laplace(around.mode, target, _MANY_STEPS)) for around in promising]
     return sorted(found, key=lambda around: around.potential)
 
@@ -184,23 +191,17 @@ def _merge(mixture: Mixture, pair: tuple[int, int], x: np.ndarray) -> Mixture:
     return Mixture.from_moments(weights, means, covariances)
 
 
-def _distinct(found: list[Laplace], target: Target) -> list[Laplace]:
-    """One of each kind, most mass first; another labelling of a mode has the same height and components."""
+def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -> list[Laplace]:
+    """One of each kind, most mass first; another labelling of a mode has the same height and the same density."""
     kept: list[tuple[Laplace, np.ndarray]] = []
     for around in sorted(found, key=lambda around: -around.log_mass):
-        components = np.asarray(_components(around.mode, target))
-        if not any(_same(around, components, *other) for other in kept):
-            kept.append((around, components))
+        log_density = to_mixtures(around.mode, target.sites)[0].log_prob(problem.table.values)
+        if not any(_same(around, log_density, *other) for other in kept):
+            kept.append((around, log_density))
     return [around for around, _ in kept]
 
 
-def _same(one: Laplace, components: np.ndarray, other: Laplace, its_components: np.ndarray) -> bool:
+def _same(one: Laplace, log_density: np.ndarray, other: Laplace, its_log_density: np.ndarray) -> bool:
     """Whether two modes are one: symmetric data have modes of the same height that are different explanations."""
-    close = np.abs(components - its_components).max() <= _ALIKE * np.abs(components).max()
+    close = np.abs(log_density - its_log_density).mean() <= _ALIKE
     return bool(close and abs(one.potential - other.potential) <= _SAME)
-
-
-@jax.jit
-def _components(coordinates: Array, target: Target) -> Array:
-    """Sum of the components' natural parameters (F,), which has no labels."""
-    return target.natural_parameters(coordinates)[0].sum(0)

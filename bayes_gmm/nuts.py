@@ -29,9 +29,11 @@ from numpyro.infer.util import ParamInfo
 from tqdm import tqdm
 
 from .checkpoint import Checkpoint
+from .compiled import Programs, strongly_typed
 from .errors import FitWarning, OutputError
-from .laplace import Laplace, laplace
-from .posterior_problem import Target
+from .laplace import Laplace, laplace, shapes_around
+from .mixture import Mixture
+from .posterior_problem import Target, to_coordinates
 
 CHUNK = 50
 """Most transitions for one call of the compiled program."""
@@ -63,6 +65,16 @@ class Chains(NamedTuple):
     coordinates: np.ndarray
     statistics: dict[str, np.ndarray]
     interrupted: bool
+
+
+def programs(mixture: Mixture, target: Target) -> Programs:
+    """What compiles the programs of `sample` where the metric is known."""
+    coordinates, kernel = to_coordinates.eval_shape(mixture, target.sites), Kernel()
+    around, key = shapes_around(coordinates), jax.ShapeDtypeStruct((2,), np.uint32)
+    beginning = (target, around, coordinates, around.potential, coordinates, key, kernel)
+    state = jax.tree.map(strongly_typed, _begin.eval_shape(*beginning))
+    yield lambda: _advance.lower(target, around, state, 0, 0, kernel).compile()
+    yield lambda: _begin.lower(*beginning).compile()
 
 
 def sample(
@@ -129,7 +141,8 @@ def _advance_all(
 
     def advance(around: Laplace, state: _State) -> tuple[_State, dict[str, np.ndarray]]:
         with jax.enable_x64(True):  # which each thread has for itself
-            return jax.device_get(_advance(target, around, state, length, plan.num_warmup, plan.kernel))
+            after, seen = _advance(target, around, state, length, plan.num_warmup, plan.kernel)
+            return after, jax.device_get(seen)
 
     moved, seen = zip(*threads.map(advance, arounds, states), strict=True)
     return list(moved), {name: np.stack([part[name][:length] for part in seen]) for name in seen[0]}

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float
 
 from . import kernel
 from .arguments import component_count
+from .compiled import Programs
 from .covariance import Structure, find_structure
 from .errors import ArgumentError, FitWarning
 from .kernel import Blocks
@@ -18,7 +20,18 @@ from .mixture import Mixture
 from .numpyro_model import natural_parameters, potential
 from .prior import Prior
 from .scaling import Scaling
-from .sites import Sites, as_arrays, assemble, constrain, disassemble, exchangeable, free, unconstrain
+from .sites import (
+    OrderedSites,
+    Sites,
+    as_arrays,
+    assemble,
+    constrain,
+    disassemble,
+    exchangeable,
+    family,
+    free,
+    unconstrain,
+)
 from .table import Table, as_table
 from .ties import tie_warnings
 
@@ -103,6 +116,13 @@ class PosteriorProblem:
         """What the covariances have in common."""
         return find_structure(self.covariance_type, self.table.n_features)
 
+    @property
+    def mixture_shape(self) -> Mixture:
+        """A mixture of shapes and types only, for programs that are compiled before there is one."""
+        K, D = self.n_components, self.table.n_features
+        parts = {"log_weights": (K,), "means": (K, D), "scale_tril": (K, D, D)}
+        return Mixture(**{name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in parts.items()})
+
     @cached_property
     def sites(self) -> Sites:
         """Distribution or fixed value of each parameter."""
@@ -123,6 +143,17 @@ class PosteriorProblem:
         """Whether the prior treats all components alike, so that labels mean nothing."""
         return exchangeable(self.sites)
 
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        """What tells this problem from others, in words and numbers."""
+        return {
+            "data": _digest(self.table.values),
+            # Hyperparameters in the order of their names: NumPyro's own differs from process to process.
+            "prior": " ".join([*map(family, self.sites.values()), _digest(*jax.tree.leaves(OrderedSites(self.sites)))]),
+            "n_components": self.n_components,
+            "covariance_type": self.covariance_type,
+        }
+
     def sample_prior(self, num_draws: int, *, seed: int) -> Mixture:
         """Mixtures (num_draws,) from the prior, in data units."""
         K, D = self.n_components, self.table.n_features
@@ -142,10 +173,26 @@ class PosteriorProblem:
             )
 
 
+def _digest(*arrays: Any) -> str:
+    """Hash of arrays, their shapes and their types."""
+    digest = sha256()
+    for array in map(np.asarray, arrays):
+        digest.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
 @jax.jit
 def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
     """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support."""
     return unconstrain(sites, disassemble(mixture, sites))
+
+
+def programs(mixture: Mixture, target: Target) -> Programs:
+    """What compiles `to_coordinates` and `to_mixtures`, for arguments of these shapes."""
+    coordinates = to_coordinates.eval_shape(mixture, target.sites)
+    rows = jax.ShapeDtypeStruct((_ROWS_AT_ONCE, *coordinates.shape), coordinates.dtype)
+    yield lambda: to_coordinates.lower(mixture, target.sites).compile()
+    yield lambda: _to_mixtures.lower(rows, target.sites).compile()
 
 
 def to_mixtures(coordinates: Float[Any, "*batch P"], sites: Sites) -> tuple[Mixture, Float[np.ndarray, "*batch"]]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from hashlib import sha256
 from importlib.metadata import version
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,20 +14,19 @@ import numpy as np
 from . import nuts
 from .arguments import positive_integer, seed_integer
 from .checkpoint import Checkpoint
-from .compiled import in_float64
-from .diagnostics import judge
+from .compiled import CompilingAhead, in_float64
+from .diagnostics import judge, load_arviz
 from .em import fit_em
 from .em_fit import EMFit
 from .errors import ArgumentError
 from .explanations import explain
 from .mixture import Mixture
-from .modes import WORTH_A_MENTION, Modes, find_modes
+from .modes import WORTH_A_MENTION, Modes, find_modes, programs as mode_programs
 from .posterior import Posterior
-from .posterior_problem import PosteriorProblem, to_mixtures
+from .posterior_problem import PosteriorProblem, Target, to_mixtures
 from .predictive import log_densities
 from .prior import Prior
 from .relabel import Relabelling, check_method, match, relabel
-from .sites import OrderedSites, family
 from .tree import posterior_tree
 
 LARGEST_POINTWISE = 10**7
@@ -107,8 +106,9 @@ def fit_nuts(
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
     run = Run.of(num_warmup, num_samples, num_chains, seed, relabelling, progress)
     with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, _identity(problem, run)) as file:
+        prepared = _prepare(problem)
         mle = starting_fit(problem, start, run.seed)
-        return _assemble(problem, mle, run, _sample(problem, mle, run, file))
+        return _assemble(problem, mle, run, _sample(problem, prepared, mle, run, file))
 
 
 class Run(NamedTuple):
@@ -137,6 +137,14 @@ class Run(NamedTuple):
         )
 
 
+class Prepared(NamedTuple):
+    """The density, and the programs that are compiled while EM runs: of the search for modes, and of the sampler."""
+
+    target: Target
+    searching: CompilingAhead
+    sampling: CompilingAhead
+
+
 class Sampled(NamedTuple):
     """What the sampler left: modes, mode of each chain, chains, mixtures in data units and their log-likelihoods."""
 
@@ -151,26 +159,12 @@ class Sampled(NamedTuple):
 def _identity(problem: PosteriorProblem, run: Run) -> dict[str, str | int]:
     """What must be the same when a checkpoint is gone on with."""
     return {
-        "data": _digest(problem.table.values),
-        # Hyperparameters in the order of their names: NumPyro's own differs from process to process.
-        "prior": " ".join(
-            [*map(family, problem.sites.values()), _digest(*jax.tree.leaves(OrderedSites(problem.sites)))]
-        ),
-        "n_components": problem.n_components,
-        "covariance_type": problem.covariance_type,
+        **problem.fingerprint,
         "num_warmup": run.num_warmup,
         "num_chains": run.num_chains,
         "seed": run.seed,
         **{f"version of {package}": version(package) for package in ("bayes_gmm", "jax", "numpyro")},
     }
-
-
-def _digest(*arrays: Any) -> str:
-    """Fingerprint of arrays."""
-    digest = sha256()
-    for array in map(np.asarray, arrays):
-        digest.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
@@ -189,13 +183,24 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
     )
 
 
+def _prepare(problem: PosteriorProblem) -> Prepared:
+    with jax.enable_x64(True):
+        target, mixture = problem.target(), problem.mixture_shape
+        searching, sampling = mode_programs(mixture, target), nuts.programs(mixture, target)
+        return Prepared(target, CompilingAhead(searching), CompilingAhead(chain(sampling, [load_arviz])))
+
+
 @in_float64
-def _sample(problem: PosteriorProblem, mle: EMFit, run: Run, checkpoint: Checkpoint | None) -> Sampled:
-    target = problem.target()
+def _sample(
+    problem: PosteriorProblem, prepared: Prepared, mle: EMFit, run: Run, checkpoint: Checkpoint | None
+) -> Sampled:
+    target = prepared.target
+    prepared.searching.wait()
     modes = find_modes(problem, target, mle)
     began = modes.allocate(run.num_chains)
     around = jax.tree.map(lambda leaf: leaf[began], modes.around)
     plan = _plan(modes, run.num_warmup)
+    prepared.sampling.wait()
     chains = nuts.sample(
         target,
         around,

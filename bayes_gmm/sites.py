@@ -15,6 +15,7 @@ spherical  VII   (K, 1)  identity            one scale for each
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -138,14 +139,18 @@ class OrderedSites(dict[str, Any]):
     """Sites whose hyperparameters are handed to compiled programs in the order of their names.
 
     NumPyro flattens a distribution in the order of a set of names, which differs from process to process: programs
-    kept on disk would not be found again.
+    kept on disk would not be found again. It is found once, for each call of a compiled program asks for it.
     """
 
     def tree_flatten(self) -> tuple[list[Any], Any]:
         """Hyperparameters, and what is needed to put them back."""
+        return self._flat
+
+    @cached_property
+    def _flat(self) -> tuple[list[Any], Any]:
         leaves, structure = jax.tree.flatten(dict(self))
-        slots = [_Slot(number) for number in range(len(leaves))]
-        order = list(dict.fromkeys([*_by_name(jax.tree.unflatten(structure, slots)), *range(len(leaves))]))
+        slots = jax.tree.unflatten(structure, map(_Slot, range(len(leaves))))
+        order = list(dict.fromkeys([*_by_name(slots), *range(len(leaves))]))
         return [leaves[number] for number in order], (structure, tuple(order))
 
     @classmethod

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 import jaxtyping
@@ -33,11 +34,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(config.programs, ignore_errors=True)
 
 
+@contextmanager
+def promoted_ranks(mode: str) -> Iterator[None]:
+    """JAX's own context is of one thread, and programs are compiled in several."""
+    before = jax.config.jax_numpy_rank_promotion
+    jax.config.update("jax_numpy_rank_promotion", mode)
+    yield
+    jax.config.update("jax_numpy_rank_promotion", before)
+
+
 @pytest.fixture(autouse=True)
 def strict_ranks(request: pytest.FixtureRequest) -> Iterator[None]:
     """NumPyro's own distributions promote ranks, so tests that call them are marked `numpyro`."""
-    mode = "allow" if request.node.get_closest_marker("numpyro") else "raise"
-    with jax.numpy_rank_promotion(mode):
+    with promoted_ranks("allow" if request.node.get_closest_marker("numpyro") else "raise"):
         yield
 
 
@@ -71,7 +80,7 @@ def faithful_mle(faithful: bg.Table) -> bg.EMFit:
 @pytest.fixture(scope="session")
 def faithful_posterior(faithful: bg.Table, faithful_mle: bg.EMFit) -> bg.Posterior:
     """Four chains of a thousand draws under the default prior."""
-    with jax.numpy_rank_promotion("allow"):
+    with promoted_ranks("allow"):
         return bg.fit_nuts(faithful, 2, start=faithful_mle, progress=False)
 
 

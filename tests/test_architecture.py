@@ -56,7 +56,8 @@ FLOORS = {
 }
 
 ROOMS = {
-    "arviz": {"diagnostics", "leave_one_out"},
+    "arviz": {"leave_one_out"},
+    "arviz_stats": {"diagnostics", "mixing"},
     "xarray": {"tree", "posterior", "prior_check", "leave_one_out", "result_file"},
     "matplotlib": {
         "image",
@@ -88,6 +89,8 @@ def imported(tree: ast.Module) -> tuple[set[str], set[str]]:
             foreign.add(node.module or "")
         elif isinstance(node, ast.Import):
             foreign |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_loader.load":
+            foreign.add(ast.literal_eval(node.args[0]))
     return own, foreign
 
 
