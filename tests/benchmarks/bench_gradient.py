@@ -1,28 +1,33 @@
-"""Passes over the data and seconds until EM, L-BFGS and Adam are near the optimum, from the same start, in float64.
+"""What a gradient costs: the potential's against the kernel's; and EM, L-BFGS and Adam until they are near the optimum.
 
-    python tests/benchmarks/bench_gradient.py [--repeats 5] [--json PATH]
+The potential is what NUTS differentiates: kernel, prior and transformations. A turn is a hundred gradients, each at a
+point that depends on the one before.
 
-The optimum is the highest log-likelihood that EM or L-BFGS reaches; "near" is within 1, 1e-2 and 1e-6 nats of it.
-A pass is one evaluation of the log-likelihood of all points with its gradient: an E-step, a trial of the line search,
-or N points in minibatches of Adam. Seconds are the medians of runs with as many steps as were needed, compiled before,
-with everything that the call does around them. Adam has its step sizes chosen by hand, which is to its advantage; its
-schedule belongs to its number of steps, so its seconds are those of the whole run, and they include the evaluations
-that draw its path. A dash says that it did not come that near.
+The optimum is the highest log-likelihood that EM or L-BFGS reaches from the same start; "near" is within 1, 1e-2 and
+1e-6 nats of it. A pass is one evaluation of the log-likelihood of all points with its gradient: an E-step, a trial of
+the line search, or N points in minibatches of Adam. Seconds are of runs with as many steps as were needed, compiled
+before, with everything that the call does around them. Adam has its step sizes chosen by hand, which is to its
+advantage; its schedule belongs to its number of steps, so its seconds are those of the whole run, and they include the
+evaluations that draw its path. Who does not come that near has no turns.
 """
 
-import argparse
-import json
-import platform
-import time
 import warnings
-from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
+from measuring import OURS, Record, Skipped, main, measure, seconds
 
 import bayes_gmm as bg
+from bayes_gmm import kernel
+from bayes_gmm.numpyro_model import potential
+from bayes_gmm.scaling import Scaling
+from bayes_gmm.sites import as_arrays, disassemble, unconstrain
+
+LIMIT = 1.5
+"""Of the potential's gradient, in gradients of the kernel."""
 
 GAPS = (1.0, 1e-2, 1e-6)
 
@@ -84,68 +89,69 @@ def first_near(fit: Any, optimum: float, gap: float) -> int | None:
     return entry if entry < len(fit.path) else None
 
 
-def seconds(run: Callable[[], Any], repeats: int) -> float:
-    """Median time of a run that has been compiled."""
-    run()
-    elapsed = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        run()
-        elapsed.append(time.perf_counter() - begin)
-    return float(np.median(elapsed))
-
-
-def measure(problem: str, x: np.ndarray, start: bg.Mixture, repeats: int) -> list[dict[str, Any]]:
-    """One row for each algorithm and gap."""
+def near_optimum(problem: str, x: np.ndarray, start: bg.Mixture, repeats: int) -> Iterator[Record]:
+    """One measure for each gap."""
     fits = {name: run(x, start) for name, run in RUNS.items()}
     optimum = max(float(fits[name].path[-1]) for name in ("EM", "L-BFGS"))
-    rows = []
-    for name, fit in fits.items():
-        passes = getattr(fit, "passes", np.arange(1.0, len(fit.path) + 1))
-        for gap in GAPS:
-            entry = first_near(fit, optimum, gap)
-            row = {"problem": problem, "algorithm": name, "nats": gap, "final_gap": optimum - float(fit.path[-1])}
-            if entry is not None:
-                steps = max(entry, 1)
-                timed = seconds(lambda run=RUNS[name], steps=steps: run(x, start, steps), repeats)
-                row |= {"passes": float(passes[entry]), "seconds": timed}
-            rows.append(row)
-    return rows
-
-
-def show(row: dict[str, Any]) -> str:
-    """A row of the Markdown table."""
-    passes, elapsed = (f"{row[name]:.3g}" if name in row else "-" for name in ("passes", "seconds"))
-    final = f"{row['final_gap']:.1e}"
-    return f"| {row['problem']} | {row['algorithm']} | {row['nats']:.0e} | {passes} | {elapsed} | {final} |"
-
-
-def main() -> None:
-    """Print a Markdown table and, when asked, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", metavar="PATH")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore", bg.FitWarning)  # runs are cut short on purpose
-    print("| data | algorithm | within, nats | passes | seconds | nats short at its end |")
-    print("|---|---|---|---|---|---|")
-    rows = []
-    for problem, (x, start) in problems().items():
-        found = measure(problem, x, start, options.repeats)
-        rows += found
-        print("\n".join(map(show, found)), flush=True)
-    if options.json:
-        record = {
-            "date": date.today().isoformat(),
-            "machine": platform.machine(),
-            "versions": {name: version(name) for name in ("bayes_gmm", "jax", "numpy", "optax")},
-            "adam": ADAM,
-            "rows": rows,
+    passes = {name: getattr(fit, "passes", np.arange(1.0, len(fit.path) + 1)) for name, fit in fits.items()}
+    ends = {name: optimum - float(fit.path[-1]) for name, fit in fits.items()}
+    for gap in GAPS:
+        entries = {name: first_near(fit, optimum, gap) for name, fit in fits.items()}
+        turns = {
+            name: [seconds(partial(RUNS[name], x, start, max(entry, 1))) for _ in range(repeats + 1)][1:]
+            for name, entry in entries.items()
+            if entry is not None
         }
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1)
-            file.write("\n")
+        if ours := next((name for name in ("EM", "L-BFGS") if name in turns), None):
+            yield measure(
+                f"until {gap:g} nats from the optimum",
+                problem,
+                "s",
+                turns,
+                ours=ours,
+                passes={name: float(passes[name][entries[name]]) for name in turns},
+                nats_short_at_the_end=ends,
+                nats=gap,
+            )
+
+
+def price_of_the_potential(n_points: int, repeats: int) -> Record:
+    """Microseconds of the potential's value and gradient and of the kernel's alone, D = 2, K = 3."""
+    x, n_components = overlapping()[:n_points], 3
+    mixture = bg.fit_em(x, n_components).mixture
+    prior, ones = bg.Prior().for_data(x, n_components), np.ones(len(x))
+    with jax.enable_x64(True):
+        scaling = Scaling.whitening(x, ones)
+        data, sites = kernel.blocks(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
+        at = unconstrain(sites, disassemble(mixture, sites))
+        eta = kernel.natural(scaling.to_unit(mixture))
+        whole = partial(jax.jit(partial(many_gradients, potential)), at, sites, data, scaling)
+        alone = partial(jax.jit(partial(many_gradients, kernel.log_likelihood)), eta, data)
+        pairs = [
+            [1e4 * seconds(lambda call=call: jax.block_until_ready(call())) for call in (whole, alone)]
+            for _ in range(repeats + 1)
+        ][1:]
+    turns = {OURS: [mine / kernels for mine, kernels in pairs]}
+    case = f"N = {n_points}, D = 2, K = 3"
+    return measure("potential's gradient", case, "kernel gradients", turns, limit=LIMIT, microseconds=pairs)
+
+
+def many_gradients(function: Callable[..., Any], at: Any, *arguments: Any) -> Any:
+    """A hundred values and gradients, each at a point that depends on the one before, so that none is left out."""
+
+    def again(_: int, point: Any) -> Any:
+        value, slope = jax.value_and_grad(function)(point, *arguments)
+        return point + 1e-300 * (value + slope)
+
+    return jax.lax.fori_loop(0, 100, again, at)
+
+
+def part(quick: bool, _: Skipped) -> Iterator[Record]:
+    """The price of the potential, then each problem."""
+    yield price_of_the_potential(1000 if quick else 10_000, 3 if quick else 15)
+    for problem, (x, start) in list(problems().items())[: 1 if quick else None]:
+        yield from near_optimum(problem, x, start, 1 if quick else 5)
 
 
 if __name__ == "__main__":
-    main()
+    main("gradient", part)

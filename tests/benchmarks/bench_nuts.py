@@ -1,64 +1,39 @@
-"""Effective draws per second of `fit_nuts` against NumPyro, PyStan and PyMC with nutpie, and what a user waits.
-
-    python tests/benchmarks/bench_nuts.py [PART ...] [--repeats 3] [--json PATH]
-
-Parts: gradient, wait (second fit; first fit of a process), faithful, thousand and ten_thousand (points, against the
-peers), large (more features or components), and, only when named, million. On two quiet cores `gradient` takes seconds,
-`wait` one minute, `faithful` four, `thousand` eight, `ten_thousand` and `large` some five each, `million` five; on a
-busy machine several times as much. With `--json` each part is written when it is done, and the others in the file stay.
+"""Effective draws per second of `fit_nuts` against textbook NumPyro, PyStan, and PyMC with nutpie.
 
 All programs see the same data and prior in one process, begin at the same EM fit and run 4 chains: ours 150 + 500
 transitions, peers 500 + 500. ESS is the smallest bulk ESS of any weight, mean, scale or correlation after relabelling,
-which is outside the clock for peers and inside for `fit_nuts`. "Whole" counts all that `fit_nuts` does, "sampling" its
-warm-up and draws; NumPyro's MCMC compiles at every run, which its "whole" counts and its "sampling" does not.
-Programs take turns; quoted are our median and the best run of a peer, for on a busy machine threads that wait by
-spinning can slow a peer ten times. Posterior means must agree within their Monte Carlo errors, or the benchmark stops.
+which is outside the clock for peers and inside for `fit_nuts`. "Whole" counts all that a call does: for `fit_nuts`
+EM, modes, warm-up, draws, relabelling and verdict; for NumPyro's `MCMC` its compiling, which it does at every run.
+"Sampling" is warm-up and draws. Peers' compiling beforehand counts in neither (`bench_wait.py` has it).
+
+Programs take turns. Peers make as many as stay within minutes, one at least. Posterior means must agree within their
+Monte Carlo errors, or the peer is left out and that is said.
 """
 
-import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
 import time
-import warnings
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
 
 import arviz as az
-import jax
 import numpy as np
 import xarray as xr
-from nuts_peers import NEEDS, PROGRAMS, Run
+from measuring import OURS, Record, Skipped, attempt, installed, main, measure, say, take_turns
+from nuts_peers import N_CHAINS, PEERS, Problem, Run, Sampler
 
 import bayes_gmm as bg
-from bayes_gmm import kernel
-from bayes_gmm.numpyro_model import potential
+from bayes_gmm import nuts
 from bayes_gmm.relabel import relabel
-from bayes_gmm.scaling import Scaling
-from bayes_gmm.sites import as_arrays, disassemble, unconstrain
 from bayes_gmm.tree import parameters
 
-OURS, FROM_FIT, NUMPYRO, STAN, PYMC = PROGRAMS
-SIZE = dict.fromkeys(PROGRAMS, (500, 500)) | {OURS: (150, 500), FROM_FIT: (150, 500)}
-"""Transitions to warm up and draws of each chain."""
+FROM_FIT = "bayes_gmm from fit"
+NUMPYRO, STAN, PYMC = PEERS
 
 LARGEST_DIFFERENCE = 5.0
-"""Between posterior means, in Monte Carlo standard errors; the largest of some 20 parameters is quoted."""
+"""Between posterior means, in Monte Carlo standard errors; the largest of some 20 parameters is compared."""
 
-VERSIONS = ("bayes_gmm", "jax", "numpyro", "numpy", "arviz", "pystan", "pymc", "nutpie")
-
-FIRST_FIT = """
-import bayes_gmm as bg
-bg.fit_nuts(bg.datasets.load("faithful"), 2, num_warmup=150, num_samples=500, progress=False)
-"""
-
-Row = dict[str, object]
+WHOLE_TARGETS = {272: {NUMPYRO: 40}, 1000: {NUMPYRO: 150}, 10_000: {NUMPYRO: 100}}
+SAMPLING_TARGETS = {272: {STAN: 30, PYMC: 5}, 1000: {STAN: 200, PYMC: 70}, 10_000: {}}
+"""By the number of points, which tells the problems apart."""
 
 
 def simulate(n_points: int, n_features: int, n_components: int, seed: int = 1) -> np.ndarray:
@@ -71,51 +46,47 @@ def simulate(n_points: int, n_features: int, n_components: int, seed: int = 1) -
     return means[labels] + np.einsum("nij,nj->ni", roots[labels], noise)
 
 
-def judged(run: Run, x: np.ndarray, fit: bg.EMFit) -> tuple[Row, xr.Dataset]:
+def ours(x: np.ndarray, n_components: int, start: bg.EMFit | None, seed: int, size: tuple[int, int]) -> Run:
+    """`fit_nuts`, with a clock around the one call that samples."""
+    sample, sampling = nuts.sample, []
+
+    def timed(*args: object, **kwargs: object) -> object:
+        begin = time.perf_counter()
+        chains = sample(*args, **kwargs)
+        sampling.append(time.perf_counter() - begin)
+        return chains
+
+    nuts.sample = timed
+    try:
+        begin = time.perf_counter()
+        lengths = {"num_warmup": size[0], "num_samples": size[1], "num_chains": N_CHAINS}
+        posterior = bg.fit_nuts(x, n_components, **lengths, seed=seed, start=start, progress=False)
+        seconds = time.perf_counter() - begin
+    finally:
+        nuts.sample = sample
+    if not sampling:
+        raise RuntimeError("fit_nuts does not sample by nuts.sample any more: put the clock where it does")
+    stats, draws = posterior.tree["sample_stats"], posterior.draws
+    sites = {"weights": draws.weights, "means": draws.means, "variances": draws.scales**2}
+    sites["factors"] = draws.scale_tril / draws.scales[..., None]
+    return Run(sites, seconds, sum(sampling), float(stats["n_steps"].mean()), int(stats["diverging"].sum()))
+
+
+def judged(run: Run, x: np.ndarray, fit: bg.EMFit) -> tuple[Record, xr.Dataset]:
     """Numbers of one run, and means and Monte Carlo errors of all parameters under the labels of the fit."""
-    draws = run.draws.permute(relabel(run.draws, fit.mixture, x).permutations)
+    weights, means, variances, factors = run.sites.values()
+    scale_tril = np.sqrt(variances)[..., None] * factors
+    draws = bg.Mixture(log_weights=np.log(weights), means=means, scale_tril=scale_tril)
+    draws = draws.permute(relabel(draws, fit.mixture, x).permutations)
     columns = tuple(map(str, range(x.shape[1])))
     parts = [part.reshape(*part.shape[:2], -1) for part in parameters(draws, columns).values()]
     table = xr.Dataset({"parameter": (("chain", "draw", "entry"), np.concatenate(parts, -1))})
-    ess = float(az.ess(table, method="bulk")["parameter"].min())
-    rhat = float(az.rhat(table)["parameter"].max())
+    ess, rhat = (float(found["parameter"]) for found in (az.ess(table, method="bulk").min(), az.rhat(table).max()))
     row = {"seconds": run.seconds, "sampling_seconds": run.sampling, "ess": ess, "rhat": rhat}
     row |= {"whole": ess / run.seconds, "sampling": ess / run.sampling}
-    row |= {"leapfrogs_per_draw": run.leapfrogs, "divergences": run.divergences}
-    moments = {"mean": table["parameter"].mean(("chain", "draw")), "mcse": az.mcse(table)["parameter"]}
-    return row, xr.Dataset(moments)
-
-
-def compare(x: np.ndarray, n_components: int, turns: dict[str, int], size: dict[str, tuple[int, int]]) -> Row:
-    """All named programs on one problem, each for so many seeds, in turn; ours run once more beforehand to compile."""
-    fit = bg.fit_em(x, n_components)
-    samplers, build = {}, {}
-    for name in turns:
-        begin = time.perf_counter()
-        samplers[name] = PROGRAMS[name](x, fit)
-        if name in (OURS, FROM_FIT):
-            samplers[name](99, *size[name])
-        build[name] = time.perf_counter() - begin
-    rows: dict[str, list[Row]] = {name: [] for name in turns}
-    moments: dict[str, list[xr.Dataset]] = {name: [] for name in turns}
-    for seed in range(max(turns.values())):
-        for name in [name for name in turns if seed < turns[name]]:
-            row, found = judged(samplers[name](seed, *size[name]), x, fit)
-            rows[name].append(row)
-            moments[name].append(found)
-            print(f"  {name}: " + ", ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
-    return {
-        "points, features, components": (*x.shape, n_components),
-        "weights of the fit": fit.mixture.weights.round(3).tolist(),
-        "programs": {name: medians(rows[name], build[name], size[name]) for name in turns},
-        "differences of means in MCSE": {name: difference(moments[name], moments[OURS]) for name in turns},
-    }
-
-
-def medians(rows: list[Row], build: float, size: tuple[int, int]) -> Row:
-    """Median of each number, with all repeats beside."""
-    middle = {key: float(np.median([row[key] for row in rows])) for key in rows[0]}
-    return middle | {"first_call_or_build_seconds": build, "warmup, draws": size, "repeats": rows}
+    row |= {"leapfrogs_per_draw": float(run.leapfrogs), "divergences": int(run.divergences)}
+    say("    " + ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    return row, xr.Dataset({"mean": table["parameter"].mean(("chain", "draw")), "mcse": az.mcse(table)["parameter"]})
 
 
 def difference(theirs: list[xr.Dataset], mine: list[xr.Dataset]) -> float:
@@ -125,196 +96,86 @@ def difference(theirs: list[xr.Dataset], mine: list[xr.Dataset]) -> float:
     return float(np.max(np.abs(means[0] - means[1]) / np.sqrt(sum(variances))))
 
 
-def installed(names: Iterable[str]) -> list[str]:
-    """The programs that can be run here; says which cannot."""
-    missing = [name for name in names if name in NEEDS and find_spec(NEEDS[name]) is None]
-    for name in missing:
-        print(f"  {name} is not installed and is left out")
-    return [name for name in names if name not in missing]
+def prepared(name: str, problem: Problem) -> Sampler:
+    """A peer that has compiled what it keeps; NumPyro keeps nothing."""
+    sampler = PEERS[name](problem)
+    if name != NUMPYRO:
+        sampler(98, 10, 10)
+    return sampler
 
 
-def faithful(repeats: int) -> tuple[Row, list[list[object]]]:
-    """Old Faithful, N = 272, D = 2, K = 2."""
-    targets = {NUMPYRO: 40, STAN: 30, PYMC: 5}
-    return against_peers(np.asarray(bg.datasets.load("faithful").values), 2, targets, repeats, repeats)
+def runs(
+    x: np.ndarray, n_components: int, repeats: dict[str, int], quick: bool, case: str, skipped: Skipped
+) -> dict[str, list[tuple[Record, xr.Dataset]]]:
+    """All programs on one problem, each for so many seeds, in turn; ours run once more beforehand to compile."""
+    fit = bg.fit_em(x, n_components)
+    problem = Problem.of(x, fit.mixture, bg.Prior().for_data(x, n_components))
+    our_size, their_size = ((50, 100), (100, 100)) if quick else ((150, 500), (500, 500))
+    samplers: dict[str, Callable[[int], Run]] = {}
+    for name in repeats:
+        if name.startswith(OURS):
+            start = fit if name == FROM_FIT else None
+            samplers[name] = partial(ours, x, n_components, start, size=our_size)
+            samplers[name](99)
+        elif sampler := attempt(name, case, lambda name=name: prepared(name, problem), skipped):
+            samplers[name] = lambda seed, sampler=sampler: sampler(seed, *their_size)
+    return take_turns(
+        {name: lambda seed, run=run: judged(run(seed), x, fit) for name, run in samplers.items()},
+        {name: repeats[name] for name in samplers},
+        case,
+        skipped,
+    )
 
 
-def thousand(repeats: int) -> tuple[Row, list[list[object]]]:
-    """Simulated, N = 1000, D = 2, K = 3; the peers' runs take minutes and differ little, so they make two."""
-    return against_peers(simulate(1000, 2, 3), 3, {NUMPYRO: 150, STAN: 200, PYMC: 70}, repeats, min(repeats, 2))
+def compared(
+    x: np.ndarray,
+    n_components: int,
+    repeats: dict[str, int],
+    quick: bool,
+    skipped: Skipped,
+    name: str = "",
+    agree: bool = True,
+) -> Iterator[Record]:
+    """Whole call against whole call, sampling against sampling, and our whole call against sampling alone.
 
-
-def ten_thousand(repeats: int) -> tuple[Row, list[list[object]]]:
-    """Simulated, N = 10000, D = 2, K = 3; NumPyro makes one run."""
-    return against_peers(simulate(10_000, 2, 3), 3, {NUMPYRO: 100}, repeats, 1)
-
-
-def against_peers(
-    x: np.ndarray, n_components: int, targets: dict[str, float], repeats: int, peer_repeats: int
-) -> tuple[Row, list[list[object]]]:
-    """One problem for us and for those peers for which there is a target."""
-    peers = dict.fromkeys(installed(targets), peer_repeats)
-    record = compare(x, n_components, {OURS: repeats, FROM_FIT: repeats} | peers, SIZE)
-    return record, ess_lines(f"N={len(x)} D={x.shape[1]} K={n_components}", record, targets)
-
-
-def ess_lines(label: str, row: Row, targets: dict[str, float]) -> list[list[object]]:
-    """Our median against the best run of each peer: all that we do against NumPyro, else sampling against sampling."""
-    worst = max(row["differences of means in MCSE"].values())
-    if worst > LARGEST_DIFFERENCE:
-        raise SystemExit(f"{label}: posterior means differ by {worst:.1f} Monte Carlo errors: {row}")
-    programs, lines = row["programs"], []
-    against_numpyro = [(OURS, "whole", "sampling"), (FROM_FIT, "whole", "sampling"), (OURS, "whole", "whole")]
-    for name in [name for name in targets if name in programs]:
-        for mine, ours, theirs in against_numpyro if name == NUMPYRO else [(OURS, "sampling", "sampling")]:
-            speed, peer = programs[mine][ours], max(run[theirs] for run in programs[name]["repeats"])
-            what = f"{label}: ESS/s, {mine} {ours} against {name} {theirs}"
-            lines.append(
-                [what, speed, peer, f"{speed / peer:.1f} x", f"{targets[name]} x", speed / peer >= targets[name]]
-            )
-    return lines
-
-
-def wait(repeats: int) -> tuple[Row, list[list[object]]]:
-    """Seconds of a second fit of the same shape, and of a process that makes its first fit, imports included."""
-    fit = partial(bg.fit_nuts, bg.datasets.load("faithful"), 2, num_warmup=150, num_samples=500, progress=False)
-    fit(seed=99)
-    runs = {
-        "second fit": [wall_and_cpu(lambda seed=seed: fit(seed=seed)) for seed in range(3 * repeats)],
-        "first fit of a process": [
-            wall_and_cpu(lambda: subprocess.run([sys.executable, "-c", FIRST_FIT], check=True)) for _ in range(repeats)
-        ],
+    Where chains do not mix, means need not `agree`, and nobody is left out for it.
+    """
+    case = f"{name + ', ' if name else ''}N = {len(x)}, D = {x.shape[1]}, K = {n_components}"
+    say(f"  {case}")
+    peers = installed([name for name in repeats if name in PEERS], skipped)
+    repeats = {name: times for name, times in repeats.items() if name.startswith(OURS) or name in peers}
+    found = runs(x, n_components, repeats, quick, case, skipped)
+    differences = {
+        name: difference([moments for _, moments in turns], [moments for _, moments in found[OURS]])
+        for name, turns in found.items()
     }
-    lines = []
-    for (what, taken), limit in zip(runs.items(), (0.4, 9.0), strict=True):
-        wall, processor = np.median(taken, axis=0)
-        label = f"faithful K=2, {what}: seconds"
-        lines.append([label, wall, "", f"{processor:.2f} s of processor time", f"{limit} s", wall < limit])
-    return {what: [{"seconds": a, "processor_seconds": b} for a, b in taken] for what, taken in runs.items()}, lines
+    for name in [name for name, value in differences.items() if agree and name in PEERS and value > LARGEST_DIFFERENCE]:
+        skipped[f"{name}, {case}"] = f"posterior means differ from ours by {differences[name]:.1f} Monte Carlo errors"
+        del found[name]
+    rows = {name: [row for row, _ in turns] for name, turns in found.items()}
+    turns = {kind: {name: [row[kind] for row in own] for name, own in rows.items()} for kind in ("whole", "sampling")}
+    more = {"runs": rows, "largest_difference_of_means_in_mcse": differences}
+    whole = {name: values for name, values in turns["whole"].items() if name not in (STAN, PYMC)}
+    sampling = {name: values for name, values in turns["sampling"].items() if name != FROM_FIT}
+    size, unit = len(x), "ESS/s"
+    targets = WHOLE_TARGETS.get(size, {}), SAMPLING_TARGETS.get(size, {})
+    yield measure("whole fit", case, unit, whole, better="more", targets=targets[0], **more)
+    yield measure("sampling", case, unit, sampling, better="more", targets=targets[1])
+    if NUMPYRO in sampling:
+        mixed = {OURS: whole[OURS], NUMPYRO: sampling[NUMPYRO]}
+        yield measure("whole fit against sampling alone", case, unit, mixed, better="more")
 
 
-def wall_and_cpu(function) -> tuple[float, float]:
-    """Seconds on the clock and of the processor, those of finished subprocesses included."""
-    before = os.times()
-    wall = seconds(function)
-    return wall, sum(os.times()[:4]) - sum(before[:4])
-
-
-def large(repeats: int) -> tuple[Row, list[list[object]]]:
-    """More features or components than the other problems; beyond galaxies NumPyro takes more than ten minutes."""
-    problems = {
-        "galaxies": (np.asarray(bg.datasets.load("galaxies").values), 6, {OURS: repeats, NUMPYRO: 1}),
-        "D=8": (simulate(2000, 8, 4), 4, {OURS: repeats}),
-        "D=16": (simulate(2000, 16, 4), 4, {OURS: repeats}),
-    }
-    record, table = {}, []
-    for label, (x, n_components, turns) in problems.items():
-        print(label, flush=True)
-        record[label] = compare(x, n_components, turns, SIZE)
-        for name, row in record[label]["programs"].items():
-            kind = "whole" if name == OURS else "sampling"
-            what = f"{label} N={len(x)} K={n_components}: {name}, ESS/s {kind}"
-            detail = f"{row['leapfrogs_per_draw']:.1f} leapfrogs/draw, {row['divergences']:.0f} divergences"
-            numbers = [row[kind], ""] if name == OURS else ["", row[kind]]
-            table.append([what, *numbers, detail, "", ""])
-    return record, table
-
-
-def gradient(repeats: int) -> tuple[Row, list[list[object]]]:
-    """Microseconds of the potential's value and gradient and of the kernel's alone, on ten thousand points."""
-    x, n_components = simulate(10_000, 2, 3), 3
-    mixture = bg.fit_em(x, n_components).mixture
-    prior, ones = bg.Prior().for_data(x, n_components), np.ones(len(x))
-    with jax.enable_x64(True):
-        scaling = Scaling.whitening(x, ones)
-        data, sites = kernel.blocks(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
-        at = unconstrain(sites, disassemble(mixture, sites))
-        eta = kernel.natural(scaling.to_unit(mixture))
-        whole = jax.jit(partial(many_gradients, potential))
-        alone = jax.jit(partial(many_gradients, kernel.log_likelihood))
-        turns = [
-            (1e4 * seconds(whole, at, sites, data, scaling), 1e4 * seconds(alone, eta, data))
-            for _ in range(3 * repeats + 1)
-        ][1:]
-    potential_time, kernel_time = np.min(turns, axis=0)  # others on the machine only add
-    ratio = potential_time / kernel_time
-    line = ["N=10000 D=2 K=3: microseconds of the potential's gradient against the kernel's", potential_time]
-    return {"microseconds": turns}, [[*line, kernel_time, f"{ratio:.2f} x", "1.5 x", ratio <= 1.5]]
-
-
-def many_gradients(function, at, *arguments) -> object:
-    """A hundred values and gradients, each at a point that depends on the one before, so that none is left out."""
-
-    def again(_, point):
-        value, slope = jax.value_and_grad(function)(point, *arguments)
-        return point + 1e-300 * (value + slope)
-
-    return jax.lax.fori_loop(0, 100, again, at)
-
-
-def million(_: int) -> tuple[Row, list[list[object]]]:
-    """One posterior of a million points, in a process that must compile first."""
-    x = simulate(1_000_000, 2, 3)
-    begin = time.perf_counter()
-    posterior = bg.fit_nuts(x, 3, num_warmup=150, num_samples=250, num_chains=4, progress=False)
-    taken = time.perf_counter() - begin
-    record = {"seconds": taken, "verdict": str(posterior.verdict), "min_ess": posterior.verdict.min_ess}
-    return record, [["N=1000000 D=2 K=3, 4 x (150 + 250): seconds", taken, "", "", "", ""]]
-
-
-def seconds(function, *arguments) -> float:
-    """Wall time of one call, its result ready."""
-    begin = time.perf_counter()
-    jax.block_until_ready(function(*arguments))
-    return time.perf_counter() - begin
-
-
-PARTS = {part.__name__: part for part in (gradient, wait, faithful, thousand, ten_thousand, large, million)}
-
-
-def about() -> Row:
-    """When and where; the load tells how many others shared the machine."""
-    versions = {}
-    for name in VERSIONS:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
-    return {"date": datetime.now().isoformat(timespec="minutes"), **machine, "versions": versions}
-
-
-def markdown(lines: list[list[object]]) -> str:
-    """Table of measures against targets."""
-    head = ["measure", "bayes_gmm", "peer", "ratio", "target", "reached"]
-    words = {True: "yes", False: "no"}
-    cells = [
-        [f"{cell:.4g}" if isinstance(cell, float) else str(words.get(cell, cell)) for cell in line] for line in lines
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *cells])
-
-
-def main() -> None:
-    """Measure the parts, print their table and, when asked, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all but million when none")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, metavar="PATH")
-    options = parser.parse_args()
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no part {', '.join(sorted(unknown))}; parts are {', '.join(PARTS)}")
-    warnings.simplefilter("ignore")
-    kept = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
-    table = []
-    for name in options.parts or [name for name in PARTS if name != "million"]:
-        begin, situation = time.perf_counter(), about()
-        record, lines = PARTS[name](options.repeats)
-        kept[name] = situation | {"took_seconds": time.perf_counter() - begin, "table": lines, **record}
-        table += lines
-        if options.json:
-            options.json.write_text(json.dumps(kept, indent=1, default=lambda number: number.item()) + "\n")
-    print("\n" + markdown(table))
+def part(quick: bool, skipped: Skipped) -> Iterator[Record]:
+    """Old Faithful; 1000 points; 10 000 points, where only NumPyro has the patience."""
+    faithful, both = np.asarray(bg.datasets.load("faithful").values), {OURS: 3, FROM_FIT: 3}
+    if quick:
+        yield from compared(faithful, 2, {OURS: 1, NUMPYRO: 1, STAN: 1, PYMC: 1}, quick, skipped, "faithful")
+        return
+    yield from compared(faithful, 2, both | {NUMPYRO: 3, STAN: 3, PYMC: 3}, quick, skipped, "faithful")
+    yield from compared(simulate(1000, 2, 3), 3, both | {NUMPYRO: 2, STAN: 2, PYMC: 2}, quick, skipped)
+    yield from compared(simulate(10_000, 2, 3), 3, both | {NUMPYRO: 1}, quick, skipped)
 
 
 if __name__ == "__main__":
-    main()
+    main("nuts", part)
