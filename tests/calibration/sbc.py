@@ -176,9 +176,9 @@ def row(what: str, setting: str, ranks: dict[str, np.ndarray], *, noticed: int =
     """Line of the table: no quantity, or at least so many of them, should be found not to be uniform."""
     found, limit = rejected(ranks), FAMILY_WISE_ERROR / len(ranks)
     if noticed:
-        return Row(what, setting, "ranks not uniform", f"{len(found)} of {len(ranks)}", len(found) >= noticed)
+        return Row(what, setting, "not uniform", f"{len(found)} of {len(ranks)} quantities", len(found) >= noticed)
     smallest = min(map(p_value, ranks.values()))
-    return Row(what, setting, "uniform ranks: all p >= 0.01 / quantities", f"{smallest:.4f} >= {limit:.4f}", not found)
+    return Row(what, setting, f"uniform: no p below {limit:.4f}", f"smallest p {smallest:.4f}", not found)
 
 
 def numbers(ranks: dict[str, np.ndarray]) -> dict[str, dict]:
