@@ -23,7 +23,12 @@ OF_BROKEN = {
 }
 OF_DISTANCE = {2.0: "#D55E00", 3.0: "#E69F00", 5.0: "#0072B2"}
 OF_STATUS = {"GOOD": "#009E73", "DOUBTFUL": "#F0C75E", "BAD": "#D55E00"}
-METHODS = ("information", "sandwich", "bootstrap")
+METHODS = {
+    "information": "information",
+    "sandwich": "sandwich",
+    "bootstrap": "bootstrap",
+    "near": "information, optimum near truth",
+}
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY}
 STYLE |= {"xtick.color": INK, "ytick.color": INK, "text.color": INK, "axes.titlesize": 10, "axes.titlelocation": "left"}
 
@@ -33,13 +38,13 @@ Results = list[dict[str, Any]]
 def draw(results: Results) -> Figure:
     """Draw everything that there are results for."""
     with plt.rc_context(STYLE):
-        fig = plt.figure(figsize=(10, 11.5), layout="constrained")
-        top, middle, bottom = fig.subfigures(3, 1, height_ratios=(1, 0.95, 1.25))
+        fig = plt.figure(figsize=(10, 10.5), layout="constrained")
+        top, middle, bottom = fig.subfigures(3, 1, height_ratios=(1, 0.95, 1.1))
         samplers, broken = top.subplots(1, 2, sharey=True)
         ranks(samplers, results, OF_SAMPLER, "The truth is one more draw: ranks stay in the band")
         ranks(broken, results, OF_BROKEN, "Controls: broken samplers leave it")
         samplers.set_ylabel(r"$\sqrt{n}$ (share of ranks below, less what is expected)")
-        for ax, method in zip(middle.subplots(1, 3, sharey=True), METHODS, strict=True):
+        for ax, method in zip(middle.subplots(1, len(METHODS), sharey=True), METHODS, strict=True):
             coverage(ax, results, method)
         verdicts(bottom.subplots(), results)
         return fig
@@ -94,14 +99,18 @@ def coverage(ax: Axes, results: Results, method: str) -> None:
     ax.set_xscale("log")
     ax.set_xticks([50, 200, 1000], ["50", "200", "1000"])
     ax.minorticks_off()
-    ax.set(title=f"{method}: coverage of 90 % intervals", xlabel="points", ylim=(0, 1.02))
-    if method == METHODS[0]:
-        ax.legend(frameon=False, fontsize=8, loc="lower right", ncols=1)
+    ax.set(title=METHODS[method], xlabel="points", ylim=(0, 1.02))
+    if method == "information":
+        ax.set_ylabel("share of 90 % intervals that hold the truth")
+    if method == "near":
+        ax.legend(frameon=False, fontsize=8, loc="lower right")
 
 
 def verdicts(ax: Axes, results: Results) -> None:
     """Shares of the statuses, sound runs first."""
     found = [item for result in results if result["name"].startswith("verdict") for item in result["numbers"].items()]
+    if not found:
+        return
     for place, (_, one) in enumerate(found):
         total, left = one["n"], 0.0
         for status, color in OF_STATUS.items():

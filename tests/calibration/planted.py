@@ -153,13 +153,13 @@ def steps_too_small(base: Base) -> Judged:
 
 def six_components(base: Base) -> Judged:
     """Wrong by construction: the data have two or three, so that some have no meaning."""
-    return judged(drawn(base.x, 6, num_samples=300).verdict, right=False)
+    return judged(drawn(base.x, 6).verdict, right=False)
 
 
 def half_normal_scales_on_rounded_data(base: Base) -> Judged:
     """Wrong whatever the draws say: there is no posterior."""
     prior = bg.Prior(scales=dist.HalfNormal(2.0))
-    return judged(drawn(rounded(base.x), base.n_components, prior=prior, num_samples=200).verdict, right=False)
+    return judged(drawn(rounded(base.x), base.n_components, prior=prior).verdict, right=False)
 
 
 def rounded(x: np.ndarray) -> np.ndarray:

@@ -24,6 +24,8 @@ class Share(NamedTuple):
     @property
     def interval(self) -> tuple[float, float]:
         """Interval of 95 % for the probability (Clopper and Pearson 1934, doi 10.1093/biomet/26.4.404)."""
+        if not self.total:
+            return 0.0, 1.0
         found = scipy.stats.binomtest(self.count, self.total).proportion_ci(0.95)
         return float(found.low), float(found.high)
 

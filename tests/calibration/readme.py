@@ -7,6 +7,7 @@ import json
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import figure
@@ -22,23 +23,24 @@ ORDER = ("sbc_nuts", "sbc_laplace", "sbc", "coverage", "restarts", "verdict_soun
 LONGEST = 75
 """Characters of what was found in several settings that still fit into one line."""
 
-TEXT = """\
-## Calibration
+INTRODUCTION = """\
+Is what the package says true as often as it says? Simulated data with known answers, and controls that must be noticed,
+measured by the first command; the second writes this section and its figure from the JSON files in
+`tests/calibration/results`."""
 
-Is what the package says true as often as it says? Simulated data, known answers, and controls that must be noticed.
-`{command}` measures it all again, and `python tests/calibration/readme.py`
-writes this section and its figure from the JSON files in `tests/calibration/results`. {when}
+LEGEND = """\
+Proportions are given in percent with their standard error, or with an interval of 95 %. "holds": not told apart from
+what is expected, at an error of 1 %."""
 
-![Ranks of the truth within their band and, for broken samplers, outside; coverage of intervals; verdicts]\
-(.readme/calibration.png)
+PICTURE = """\
+![Ranks of the truth within their band and, of broken samplers, outside; coverage of intervals; verdicts]\
+(.readme/calibration.png)"""
 
-{table}
-
-Proportions are given with their standard error or an interval of 95 %. "holds": not told apart from what is expected at
-an error of 1 %. {hidden}
-"""
-
-COMMAND = "python -m pytest -m slow -n2 tests/calibration --record"
+COMMANDS = """\
+```sh
+python -m pytest -m slow -n2 tests/calibration --record
+python tests/calibration/readme.py
+```"""
 
 
 def load(folder: Path = RESULTS) -> list[dict[str, Any]]:
@@ -53,8 +55,13 @@ def section(results: list[dict[str, Any]]) -> str:
     """The section, without its markers."""
     rows = [row for result in results for row in result["rows"]]
     hidden = [row for row in rows if not row["shown"]]
-    said = f"Of {len(hidden)} settings that the table leaves out {sum(row['holds'] for row in hidden)} hold."
-    return TEXT.format(command=COMMAND, when=_when(results), table=table(rows), hidden=said if hidden else "")
+    others = f"Of {len(hidden)} settings that the table leaves out {sum(row['holds'] for row in hidden)} hold."
+    parts = ["## Calibration", _wrapped(f"{INTRODUCTION} {_when(results)}"), COMMANDS, PICTURE, table(rows)]
+    return "\n\n".join([*parts, _wrapped(f"{LEGEND} {others}" if hidden else LEGEND)]) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -84,10 +91,8 @@ def _when(results: list[dict[str, Any]]) -> str:
     dates, cpus = sorted({result["date"] for result in results}), sorted({result["cpu"] for result in results})
     versions = sorted({f"{name} {number}" for result in results for name, number in result["versions"].items()})
     minutes = sum(result["minutes"] for result in results)
-    said = (
-        f"Recorded {' to '.join([dates[0], *dates[1:][-1:]])} on {', '.join(cpus)}, {minutes:.0f} core minutes, with "
-    )
-    said += ", ".join(versions) + "."
+    when, where = " to ".join([dates[0], *dates[1:][-1:]]), ", ".join(cpus)
+    said = f"Recorded {when} on {where}, {minutes:.0f} minutes of one worker, with {', '.join(versions)}."
     smallest = min(result["portion"] for result in results)
     return said if smallest >= 1 else said + f" **A reduced run: {smallest:.0%} of the usual number of data sets.**"
 

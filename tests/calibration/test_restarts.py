@@ -99,7 +99,7 @@ def ends(x: np.ndarray, n_components: int, seeds: range, single_seeds: range) ->
 
 def at_best(some: list[Ends], kind: str) -> Share:
     """Runs of a kind, "usual" or "single", that ended at the best."""
-    return Share.of(np.concatenate([getattr(one, kind) < NEAR for one in some]))
+    return Share.of([nats < NEAR for one in some for nats in getattr(one, kind)])
 
 
 def rows(what: str, some: list[Ends]) -> list[Row]:
