@@ -29,10 +29,14 @@ this: four Monte Carlo errors at the smallest effective size that a GOOD verdict
 LONG = 3000
 GROUPS = ("invariants", "posterior", "sample_stats")
 
+UNCOMPARED = "R-hat of one chain is NaN"
+"""Every run of one chain is called BAD for this, right or wrong, so that it catches nothing."""
+
 MECHANISMS = {
+    "(R-hat nan)": UNCOMPARED,
     "never moved": "frozen",
     "different explanations": "explanations",
-    "quantities that no relabelling": "R-hat of invariants",
+    "though none stands apart": "R-hat of invariants",
     "not on single components": "R-hat of components",
     "effective sample size": "ESS",
     "diverged": "divergences",
@@ -93,6 +97,8 @@ def judged(verdict: Verdict, right: bool) -> Judged:
         frozenset(name for text, name in texts.items() for sentence in sentences if text in sentence)
         for texts, sentences in ((MECHANISMS, verdict.reasons), (NOTES, verdict.notes))
     ]
+    if UNCOMPARED in named[0]:
+        named[0] -= {"R-hat of invariants"}
     return Judged(verdict.status.name, *named, right)
 
 
@@ -200,6 +206,7 @@ SOUND = {
     "3 sd apart": [Sound(2, 1, 3.0), Sound(3, 2, 3.0)],
     "2 sd apart": [Sound(2, 1, 2.0), Sound(2, 2, 2.0)],
 }
+ONE_CHAIN = "5 sd apart, one chain only"
 
 
 def base_of(sound: Sound, seed: int) -> Base:
@@ -218,6 +225,10 @@ def sound_and_planted(n_data_sets: int) -> dict[str, list[Judged]]:
             for seed in range(n_data_sets):
                 base = base_of(sound, seed)
                 found.setdefault(f"sound, {name}", []).append(of_posterior(base.posterior, base.long))
+                if sound.apart == 5:
+                    found.setdefault(f"sound, {ONE_CHAIN}", []).append(
+                        of_posterior(base.again(num_chains=1), base.long)
+                    )
                 if sound.apart > 2:  # what is planted should be all that is wrong
                     for failure, plant in PLANTED.items():
                         found.setdefault(failure, []).append(plant(base))
