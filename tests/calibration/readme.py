@@ -17,7 +17,17 @@ ROOT = Path(__file__).parents[2]
 README, FIGURE = ROOT / "README.md", ROOT / ".readme" / "calibration.png"
 BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
 
-ORDER = ("sbc_nuts", "sbc_laplace", "sbc", "coverage", "restarts", "verdict_sound", "verdict")
+ORDER = (
+    "sbc_nuts",
+    "sbc_laplace",
+    "sbc",
+    "coverage",
+    "restarts",
+    "verdict_sound",
+    "verdict_two_modes",
+    "verdict_the_same",
+    "verdict",
+)
 """Names of results begin with one of these."""
 
 LONGEST = 75
@@ -108,7 +118,7 @@ def main() -> None:
     """Write both."""
     results = load()
     README.write_text(with_section(README.read_text(encoding="utf-8"), section(results)), encoding="utf-8")
-    figure.draw(results).savefig(FIGURE, dpi=105)
+    figure.save(results, FIGURE)
 
 
 if __name__ == "__main__":
