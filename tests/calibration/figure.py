@@ -57,7 +57,7 @@ def save(results: Results, path: Path) -> None:
     """Write it in few colours, which take a third of the space."""
     image = io.BytesIO()
     draw(results).savefig(image, dpi=100)
-    Image.open(image).convert("RGB").quantize(48, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.open(image).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def ranks(ax: Axes, results: Results, kinds: dict[str, tuple[str, str]], title: str) -> None:
