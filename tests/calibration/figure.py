@@ -1,0 +1,143 @@
+"""The figure of the record: ranks of the truth, coverage of intervals, verdicts."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+from proportions import ERROR
+from uniformity import band, expected
+
+INK, GREY, PALE = "#333333", "#888888", "#e6e6e6"
+OF_SAMPLER = {"sbc_nuts": ("NUTS", "#0072B2"), "sbc_laplace": ("Laplace, k < 0.7", "#009E73")}
+OF_BROKEN = {
+    "sbc_shrunk": ("draws pulled to their mean by 0.7", "#D55E00"),
+    "sbc_other_prior": ("another prior", "#CC79A7"),
+    "sbc_laplace_unweighted": ("Laplace without weights", "#E69F00"),
+    "sbc_prior_draws": ("data ignored", "#56B4E9"),
+}
+OF_DISTANCE = {2.0: "#D55E00", 3.0: "#E69F00", 5.0: "#0072B2"}
+OF_STATUS = {"GOOD": "#009E73", "DOUBTFUL": "#F0C75E", "BAD": "#D55E00"}
+METHODS = {
+    "information": "information",
+    "sandwich": "sandwich",
+    "bootstrap": "bootstrap",
+    "near": "information, near truth",
+}
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY}
+STYLE |= {"xtick.color": INK, "ytick.color": INK, "text.color": INK, "axes.titlesize": 10, "axes.titlelocation": "left"}
+
+Results = list[dict[str, Any]]
+
+
+def draw(results: Results) -> Figure:
+    """Draw everything that there are results for."""
+    with plt.rc_context(STYLE):
+        fig = plt.figure(figsize=(10, 10.5), layout="constrained")
+        top, middle, bottom = fig.subfigures(3, 1, height_ratios=(1, 0.95, 1.1))
+        samplers, broken = top.subplots(1, 2, sharey=True)
+        ranks(samplers, results, OF_SAMPLER, "The truth is one more draw: ranks stay in the band")
+        ranks(broken, results, OF_BROKEN, "Controls: broken samplers leave it")
+        samplers.set_ylabel(r"$\sqrt{n}$ (share of ranks below, less what is expected)")
+        for ax, method in zip(middle.subplots(1, len(METHODS), sharey=True), METHODS, strict=True):
+            coverage(ax, results, method)
+        verdicts(bottom.subplots(), results)
+        return fig
+
+
+def save(results: Results, path: Path) -> None:
+    """Write it in few colours, which take a third of the space."""
+    image = io.BytesIO()
+    draw(results).savefig(image, dpi=100)
+    Image.open(image).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def ranks(ax: Axes, results: Results, kinds: dict[str, tuple[str, str]], title: str) -> None:
+    """Differences of distribution functions, scaled so that one band serves all sample sizes."""
+    lines = [(kind, one) for result in results if (kind := _kind(result["name"], kinds)) for one in _curves(result)]
+    if not lines:
+        return
+    n = max(size for _, (size, _) in lines)
+    low, high = band(n, ERROR / 5)
+    ax.fill_between(expected(), np.sqrt(n) * (low - expected()), np.sqrt(n) * (high - expected()), color=PALE, lw=0)
+    for kind, (size, curve) in lines:
+        ax.plot(expected(), np.sqrt(size) * (curve - expected()), color=kinds[kind][1], lw=0.9, alpha=0.75)
+    for name, color in kinds.values():
+        ax.plot([], [], color=color, label=name)
+    ax.set(title=title, xlabel="rank of the truth, as a share", xlim=(0, 1))
+    ax.legend(frameon=False, fontsize=8, loc="lower left", ncols=2)
+
+
+def _kind(name: str, kinds: dict[str, Any]) -> str | None:
+    """The longest of all kinds with which a name begins, if it is one of these."""
+    found = max((kind for kind in (*OF_SAMPLER, *OF_BROKEN) if name.startswith(kind)), key=len, default=None)
+    return found if found in kinds else None
+
+
+def _curves(result: dict[str, Any]) -> list[tuple[int, np.ndarray]]:
+    """Sample size and distribution function of each quantity."""
+    return [(one["n"], np.cumsum(one["counts"])[:-1] / one["n"]) for one in result["numbers"].values()]
+
+
+def coverage(ax: Axes, results: Results, method: str) -> None:
+    """Mean coverage of all parameters against the sample size; D = 1."""
+    cells = [result for result in results if "apart" in result["settings"] and result["settings"]["n_features"] == 1]
+    ax.axhline(0.9, color=GREY, lw=0.8)
+    for (apart, color), shift in zip(OF_DISTANCE.items(), (0.94, 1.0, 1.06), strict=True):
+        for K, line in ((2, "-"), (3, "--")):
+            some = [
+                cell for cell in cells if (cell["settings"]["apart"], cell["settings"]["n_components"]) == (apart, K)
+            ]
+            found = sorted((cell["settings"]["n_points"], *cell["numbers"][method]["coverage"]["all"]) for cell in some)
+            if found:
+                N, mean, error = np.array(found).T
+                ax.errorbar(
+                    N * shift, mean, 2 * error, color=color, ls=line, marker="o", ms=3.5, lw=1.3, elinewidth=0.8
+                )
+    for apart, color in OF_DISTANCE.items():
+        ax.plot([], [], color=color, marker="o", ms=3.5, label=f"{apart:g} sd apart")
+    for K, line in ((2, "-"), (3, "--")):
+        ax.plot([], [], color=GREY, ls=line, label=f"K = {K}")
+    ax.set_xscale("log")
+    ax.set_xticks([50, 200, 1000], ["50", "200", "1000"])
+    ax.minorticks_off()
+    ax.set(title=METHODS[method], xlabel="points", ylim=(0, 1.02))
+    if method == "information":
+        ax.set_ylabel("share of 90 % intervals that hold the truth")
+    if method == "near":
+        ax.legend(frameon=False, fontsize=8, loc="lower right")
+
+
+def verdicts(ax: Axes, results: Results) -> None:
+    """Shares of the statuses, sound runs first."""
+    found = [item for result in results if result["name"].startswith("verdict") for item in result["numbers"].items()]
+    if not found:
+        return
+    for place, (_, one) in enumerate(found):
+        total, left = one["n"], 0.0
+        for status, color in OF_STATUS.items():
+            share = one["statuses"][status] / total
+            ax.barh(place, share, left=left, color=color, height=0.72, label=status if place == 0 else None)
+            if share > 0.04:
+                ax.text(left + share / 2, place, one["statuses"][status], ha="center", va="center", fontsize=8)
+            left += share
+    n_sound = sum(name.startswith("sound") for name, _ in found)
+    ax.axhline(n_sound - 0.5, color=INK, lw=0.8)
+    ax.set_yticks(range(len(found)), [name for name, _ in found])
+    ax.set(
+        ylim=(len(found) - 0.4, -0.6),
+        xlim=(0, 1),
+        xticks=[],
+        title="Verdicts: sound runs above the line, failures below",
+    )
+    ax.spines[["bottom", "left"]].set_visible(False)
+    ax.tick_params("y", length=0)
+    ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))

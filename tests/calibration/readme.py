@@ -1,0 +1,125 @@
+"""Write the section "Calibration" of the README and its figure from the JSON files of `results/` alone.
+
+python tests/calibration/readme.py
+"""
+
+import json
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import figure
+from recording import RESULTS
+
+ROOT = Path(__file__).parents[2]
+README, FIGURE = ROOT / "README.md", ROOT / ".readme" / "calibration.png"
+BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
+
+ORDER = (
+    "sbc_nuts",
+    "sbc_laplace",
+    "sbc",
+    "coverage",
+    "restarts",
+    "verdict_sound",
+    "verdict_two_modes",
+    "verdict_the_same",
+    "verdict",
+)
+"""Names of results begin with one of these."""
+
+LONGEST = 75
+"""Characters of what was found in several settings that still fit into one line."""
+
+INTRODUCTION = """\
+Is what the package says true as often as it says? Simulated data with known answers, and controls that must be noticed,
+measured by the first command; the second writes this section and its figure from the JSON files in
+`tests/calibration/results`."""
+
+LEGEND = """\
+Proportions are given in percent with their standard error, or with an interval of 95 %. "holds": not told apart from
+what is expected, at an error of 1 %."""
+
+PICTURE = """\
+![Ranks of the truth within their band and, of broken samplers, outside; coverage of intervals; verdicts]\
+(.readme/calibration.png)"""
+
+COMMANDS = """\
+```sh
+python -m pytest -m slow -n2 tests/calibration --record
+python tests/calibration/readme.py
+```"""
+
+
+def load(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """All results, in the order of the table."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return sorted(
+        results, key=lambda result: next(i for i, name in enumerate(ORDER) if result["name"].startswith(name))
+    )
+
+
+def section(results: list[dict[str, Any]]) -> str:
+    """The section, without its markers."""
+    rows = [row for result in results for row in result["rows"]]
+    hidden = [row for row in rows if not row["shown"]]
+    others = f"Of {len(hidden)} settings that the table leaves out {sum(row['holds'] for row in hidden)} hold."
+    parts = ["## Calibration", _wrapped(f"{INTRODUCTION} {_when(results)}"), COMMANDS, PICTURE, table(rows)]
+    return "\n\n".join([*parts, _wrapped(f"{LEGEND} {others}" if hidden else LEGEND)]) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Lines of what is shown; settings of one check are joined where they are short."""
+    lines = ["| what | setting | expected | found | verdict |", "|---|---|---|---|---|"]
+    for _, of_what in groupby([row for row in rows if row["shown"]], key=itemgetter("what")):
+        lines += map(_line, _joined(list(of_what)))
+    return "\n".join(lines)
+
+
+def _joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row where all that was found is short, else the rows, `what` given once."""
+    found = "; ".join(row["found"] for row in rows)
+    if len({row["expected"] for row in rows}) == 1 and len(found) <= LONGEST:
+        setting = "; ".join(row["setting"] for row in rows)
+        return [rows[0] | {"setting": setting, "found": found, "holds": all(row["holds"] for row in rows)}]
+    return [rows[0], *(row | {"what": ""} for row in rows[1:])]
+
+
+def _line(row: dict[str, Any]) -> str:
+    verdict = "holds" if row["holds"] else "**falls short**"
+    return f"| {row['what']} | {row['setting']} | {row['expected']} | {row['found']} | {verdict} |"
+
+
+def _when(results: list[dict[str, Any]]) -> str:
+    """Date, machine and versions, and whether it was a smaller run than usual."""
+    dates, cpus = sorted({result["date"] for result in results}), sorted({result["cpu"] for result in results})
+    versions = sorted({f"{name} {number}" for result in results for name, number in result["versions"].items()})
+    minutes = sum(result["minutes"] for result in results)
+    when, where = " to ".join([dates[0], *dates[1:][-1:]]), ", ".join(cpus)
+    said = f"Recorded {when} on {where}, {minutes:.0f} minutes of one worker, with {', '.join(versions)}."
+    smallest = min(result["portion"] for result in results)
+    return said if smallest >= 1 else said + f" **A reduced run: {smallest:.0%} of the usual number of data sets.**"
+
+
+def with_section(readme: str, text: str) -> str:
+    """README in which what is between the markers is replaced."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{text}{END}{after}"
+
+
+def main() -> None:
+    """Write both."""
+    results = load()
+    README.write_text(with_section(README.read_text(encoding="utf-8"), section(results)), encoding="utf-8")
+    figure.save(results, FIGURE)
+
+
+if __name__ == "__main__":
+    main()

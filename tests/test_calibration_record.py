@@ -1,0 +1,138 @@
+"""The README shows what the calibration's JSON files say, and the statistics behind them are right."""
+
+import json
+
+import numpy as np
+import pytest
+import readme
+import scipy.stats
+from figure import draw
+from proportions import Share, binomial_p_value, covered, mean_and_error, unlike, worse
+from recording import Record, Row
+from uniformity import DRAWS, band, expected, p_value
+
+
+def test_the_section_is_what_the_files_say() -> None:
+    text = readme.README.read_text(encoding="utf-8")
+    assert text == readme.with_section(text, readme.section(readme.load()))
+    assert text.index("## Speed") < text.index(readme.BEGIN) < text.index("## Calibration") < text.index("## Tests")
+    assert readme.COMMANDS in text
+
+
+def test_every_row_that_is_shown_is_in_the_readme_with_its_verdict() -> None:
+    text = readme.README.read_text(encoding="utf-8")
+    rows = [row for result in readme.load() for row in result["rows"] if row["shown"]]
+    assert len(rows) > 20
+    assert not [row for row in rows if row["found"] not in text or row["setting"] not in text]
+    assert ("**falls short**" in text) == (not all(row["holds"] for row in rows))
+
+
+def test_a_changed_number_changes_the_section() -> None:
+    results = readme.load()
+    results[0]["rows"][0]["found"] = "another number"
+    assert readme.section(results) not in readme.README.read_text(encoding="utf-8")
+
+
+def test_what_falls_short_is_said_also_where_rows_are_joined() -> None:
+    rows = [Row("what", f"setting {i}", "all", f"{i}", holds)._asdict() for i, holds in enumerate((True, False, True))]
+    assert readme.table(rows).splitlines()[2:] == [
+        "| what | setting 0; setting 1; setting 2 | all | 0; 1; 2 | **falls short** |"
+    ]
+    rows[2]["holds"] = rows[1]["holds"] = True
+    assert "falls short" not in readme.table(rows)
+
+
+def test_figure_is_small_and_is_drawn_from_the_files() -> None:
+    assert 10_000 < readme.FIGURE.stat().st_size < 150_000
+    axes = draw(readme.load()).axes
+    assert [len(ax.lines) + len(ax.patches) > 0 for ax in axes] == [True] * 7
+    assert not draw([]).axes[-1].patches
+
+
+def test_a_record_is_read_back_as_it_was(tmp_path) -> None:
+    record, row = Record(0.1, tmp_path), Row("what", "where", "all", "none", False)
+    assert (record.number(300), record.number(10)) == (30, 2)
+    record("verdict_test", [row], {"seed": 3}, {"values": np.arange(3), "one": np.float64(0.5)})
+    (result,) = readme.load(tmp_path)
+    assert result["rows"] == [row._asdict()]
+    assert result["numbers"] == {"values": [0, 1, 2], "one": 0.5}
+    assert result["portion"] == 0.1
+    Record(0.1, None)("unasked", [row], {}, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["verdict_test.json"]
+    assert json.loads((tmp_path / "verdict_test.json").read_text())["settings"] == {"seed": 3}
+
+
+# Proportions
+
+
+def test_interval_of_a_share_is_that_of_the_beta_distribution() -> None:
+    low, high = Share(7, 20).interval
+    assert low == pytest.approx(scipy.stats.beta.ppf(0.025, 7, 14))
+    assert high == pytest.approx(scipy.stats.beta.ppf(0.975, 8, 13))
+    assert Share.of([True, False, True]) == (2, 3)
+    assert (Share(0, 10).interval[0], Share(0, 0).interval) == (0, (0, 1))
+
+
+def test_binomial_p_value_is_a_sum_of_probabilities() -> None:
+    probabilities = scipy.stats.binom.pmf(np.arange(21), 20, 0.9)
+    assert binomial_p_value(14, 20, 0.9) == pytest.approx(probabilities[probabilities <= probabilities[14]].sum())
+
+
+def test_coverage_is_counted() -> None:
+    """Estimates 1.6 and 1.7 errors from the truth: an interval of 90 % has 1.645 of them to either side."""
+    found = covered(np.array([1.6, -1.6, 1.7, -1.7]) + 5, np.ones(4), np.full(4, 5.0), 0.9)
+    np.testing.assert_array_equal(found, [True, True, False, False])
+
+
+def test_right_errors_cover_and_halved_ones_are_noticed() -> None:
+    rng = np.random.default_rng(0)
+    p_values = []
+    for _ in range(200):
+        estimates = rng.normal(size=(200, 5))
+        p_values.append(unlike(covered(estimates, np.ones(5), np.zeros(5), 0.9), 0.9))
+        assert unlike(covered(estimates, np.full(5, 0.5), np.zeros(5), 0.9), 0.9) < 1e-6
+    # At most one in a hundred of right ones is rejected at 0.01: eight or more of 200 would have a chance of 1e-3.
+    assert np.sum(np.array(p_values) < 0.01) < 8
+
+
+def test_error_of_a_mean_counts_data_sets_not_parameters() -> None:
+    """The same hit in every column is one piece of news, not ten."""
+    hits = np.random.default_rng(0).random((400, 1)) < 0.9
+    one, ten = mean_and_error(hits), mean_and_error(np.repeat(hits, 10, axis=1))
+    assert ten == pytest.approx(one)
+    assert one[1] == pytest.approx(np.sqrt(0.9 * 0.1 / 400), rel=0.2)
+    independent = mean_and_error(np.random.default_rng(1).random((400, 10)) < 0.9)
+    assert independent[1] == pytest.approx(one[1] / np.sqrt(10), rel=0.2)
+
+
+def test_worse_is_one_sided() -> None:
+    assert worse(Share(20, 100), Share(80, 100)) < 1e-10
+    assert worse(Share(80, 100), Share(20, 100)) > 0.99
+    assert worse(Share(50, 100), Share(50, 100)) > 0.4
+
+
+# Ranks
+
+
+def test_band_holds_uniform_ranks_and_not_those_of_draws_too_narrow() -> None:
+    rng = np.random.default_rng(2)
+    uniform = rng.integers(0, DRAWS + 1, 300)
+    truth, draws = rng.normal(size=300), rng.normal(size=(300, DRAWS))
+    narrow = (0.7 * draws < truth[:, None]).sum(1)
+    assert p_value(uniform) > 0.01
+    assert p_value((draws < truth[:, None]).sum(1)) > 0.01
+    assert p_value(narrow) < 0.001
+    low, high = band(300, 0.01)
+    for ranks, inside in ((uniform, True), (narrow, False)):
+        curve = (ranks[:, None] <= np.arange(DRAWS)).mean(0)
+        assert ((low <= curve) & (curve <= high)).all() == inside
+    assert (low < expected()).all()
+    assert (high > expected()).all()
+
+
+def test_p_values_of_uniform_ranks_are_no_smaller_than_they_should_be() -> None:
+    rng = np.random.default_rng(3)
+    values = np.array([p_value(rng.integers(0, DRAWS + 1, 100)) for _ in range(500)])
+    for level in (0.5, 0.1):
+        assert np.mean(values <= level) < level + 4 * np.sqrt(level * (1 - level) / 500)
+        assert np.mean(values <= level) > 0.6 * level
