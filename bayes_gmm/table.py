@@ -6,13 +6,12 @@ import os
 import reprlib
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bayes_gmm.checks import TABLE, check_kinds, check_shape, check_values, positions
+from bayes_gmm.checks import TABLE, check_kinds, check_shape, check_values, file_path, positions
 from bayes_gmm.csv_file import STANDARD_INPUT, read_columns
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.foreign_tables import check_nulls, named_columns
@@ -158,7 +157,7 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
     ...     read_table(path, columns="minutes").n_points
     3
     """
-    path = Path(path)
+    path = file_path("path", path)
     name = "table" if path == STANDARD_INPUT else path.stem
     return Table(*from_columns(*read_columns(path, columns)), name=name, source=str(path))
 
