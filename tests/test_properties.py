@@ -73,8 +73,7 @@ def answered(call):
         warnings.simplefilter("always")
         try:
             answer = call()
-        except BayesGMMError as error:
-            assert all(part.strip() for part in (error.found, error.expected, error.remedy))
+        except BayesGMMError:
             return None, True
     assert {warning.category for warning in caught} <= {FitWarning, ConvergenceWarning}, [
         str(w.message) for w in caught
