@@ -124,11 +124,11 @@ def feature_indices(features: Any, n_features: int, n_left: int = 0) -> list[int
     return [feature for feature in chosen if feature is not None]
 
 
-def rows_of(name: str, x: Any, n_features: int) -> np.ndarray:
-    """Array (N, n_features) of points."""
+def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> np.ndarray:
+    """Array (N, n_features) of finite points, at least so many."""
     named = named_columns(x)
     points = real_numbers(f"The array of {name}", x, _ROWS) if named is None else from_columns(*named)[0]
-    if points.ndim != 2 or points.shape[1] != n_features or len(points) == 0:
+    if points.ndim != 2 or points.shape[1] != n_features or len(points) < fewest:
         raise ArgumentError(
             f"The {name} have shape {points.shape}.",
             f"rows of {n_features} features, shape (N, {n_features})",

@@ -44,7 +44,7 @@ def condition(
     """
     known = feature_indices(features, means.shape[-1], n_left=1)
     rest = [feature for feature in range(means.shape[-1]) if feature not in known]
-    columns = rows_of("values", values, len(known)).T
+    columns = rows_of("values", values, len(known), fewest=0).T
     above, below = np.split(lower_factor(scale_tril[..., [*known, *rest], :]), [len(known)], axis=-2)
     slope, remaining = np.split(below, [len(known)], axis=-1)
     factor = above[..., : len(known)]

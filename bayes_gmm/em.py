@@ -215,6 +215,8 @@ def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
 
 
+# Runs that failed may have ended anywhere, also where squares leave float64; none of them is kept.
+@np.errstate(over="ignore", invalid="ignore")
 def _optima(runs: Run, best: int, problem: Problem) -> Mixture:
     """Converged runs, best first, with different values or, where data are symmetric, different components."""
     order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
