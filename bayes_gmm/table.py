@@ -150,6 +150,7 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder) / "geysers.csv"
