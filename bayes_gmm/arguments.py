@@ -1,14 +1,23 @@
 """Checks of the arguments that several public functions share."""
 
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 from operator import index
 from typing import Any
 
 import numpy as np
 
-from .checks import check_values
+from .checks import LARGEST, check_values
 from .errors import ArgumentError, DataError
-from .table import Table
+from .foreign_tables import named_columns
+from .table import Table, from_columns
+
+_ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
+_WEIGHTS = "A weight of 0 leaves a row out; a weight of 2 counts it twice."
+
+
+MOST_STEPS = 10**6
+"""Of each step a fit keeps the log-likelihood, in memory that is set aside beforehand."""
 
 
 def positive_integer(name: str, value: Any) -> int:
@@ -24,6 +33,39 @@ def positive_integer(name: str, value: Any) -> int:
             f"Set {name} to 1 or more, without a decimal point.",
         )
     return number
+
+
+def number_of_steps(name: str, value: Any) -> int:
+    """`value` as an int from 1 to a million."""
+    number = positive_integer(name, value)
+    if number > MOST_STEPS:
+        raise ArgumentError(f"{name} is {number}.", f"at most {MOST_STEPS}", "The log-likelihood of each step is kept.")
+    return number
+
+
+def any_array(name: str, value: Any, expected: str, remedy: str) -> np.ndarray:
+    """`value` as an array of one axis or more; what is ragged or a single thing is refused."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        array = np.array(None)
+    if array.ndim == 0:
+        raise ArgumentError(f"{name} is one {type(value).__name__}, {reprlib.repr(value)}.", expected, remedy)
+    return array
+
+
+def real_numbers(name: str, value: Any, remedy: str) -> np.ndarray:
+    """`value` as an array of float64, which may hold NaN; text, dates, complex and ragged numbers are refused."""
+    try:
+        numbers = np.asarray(value)
+        numbers = np.asarray(value, dtype=np.float64) if numbers.dtype.kind == "O" else numbers
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        numbers = np.array("")
+    if numbers.dtype.kind not in "biuf":
+        of_type = "" if numbers.dtype == "<U1" else f" of type {numbers.dtype}"
+        found = f"{name} is a {type(value).__name__}{of_type}, {reprlib.repr(value)}.".replace("\n", " ")
+        raise ArgumentError(found, "real numbers", remedy)
+    return numbers.astype(np.float64, copy=False)
 
 
 def finite_numbers(name: str, value: Any, shape: tuple[int, ...], remedy: str) -> np.ndarray:
@@ -82,35 +124,49 @@ def feature_indices(features: Any, n_features: int, n_left: int = 0) -> list[int
     return [feature for feature in chosen if feature is not None]
 
 
-def rows_of(name: str, x: Any, n_features: int) -> np.ndarray:
-    """Array (N, n_features) of points."""
-    points = np.asarray(x, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != n_features:
+def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> np.ndarray:
+    """Array (N, n_features) of finite points, at least so many."""
+    named = named_columns(x)
+    points = real_numbers(f"The array of {name}", x, _ROWS) if named is None else from_columns(*named)[0]
+    if points.ndim != 2 or points.shape[1] != n_features or len(points) < fewest:
         raise ArgumentError(
             f"The {name} have shape {points.shape}.",
             f"rows of {n_features} features, shape (N, {n_features})",
-            "Rows are points, also for one feature: x[:, None] turns a vector into a column.",
+            _ROWS,
         )
+    bad = ~np.isfinite(points).all(1)
+    if bad.any():
+        row = int(bad.argmax())
+        found = f"The {name} hold NaN or infinity: {points[row].tolist()} in row {row}."
+        raise ArgumentError(found, "finite numbers", "Drop or impute those rows.")
     return points
 
 
-def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
+def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     """Weight of each row (N,), all ones by default."""
     if sample_weight is None:
-        return np.ones(table.n_points)
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (table.n_points,):
-        raise ArgumentError(
-            f"sample_weight has shape {weights.shape}.",
-            f"one weight for each of the {table.n_points} rows",
-            "Give a vector as long as the table.",
-        )
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise ArgumentError(
-            "sample_weight holds negative numbers, NaN or infinity, or is zero everywhere.",
-            "finite weights of at least 0, not all of them 0",
-            "A weight of 0 leaves a row out; a weight of 2 counts it twice.",
-        )
+        return np.ones(n_rows)
+    weights = real_numbers("sample_weight", sample_weight, _WEIGHTS)
+    if weights.shape != (n_rows,):
+        found = f"sample_weight has shape {weights.shape}."
+        raise ArgumentError(found, f"one weight for each of the {n_rows} rows", "Give a vector as long as the table.")
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        row = int(bad.argmax())
+        found = f"sample_weight is {weights[row]} in row {row}."
+        raise ArgumentError(found, "finite weights of at least 0", _WEIGHTS)
+    largest = weights.max()
+    if not 1 / LARGEST <= largest <= LARGEST:
+        found = f"sample_weight is at most {largest:g}." if largest else "sample_weight is zero everywhere."
+        raise ArgumentError(found, f"a largest weight of {1 / LARGEST:g} to {LARGEST:g}", _WEIGHTS)
+    return weights
+
+
+def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
+    """Weight of each row (N,) of a table that can be fitted also without the rows of weight zero."""
+    weights = row_weights(sample_weight, table.n_points)
+    if sample_weight is None:
+        return weights
     try:
         check_values(table.values[weights > 0], table.columns)
     except DataError as error:
@@ -143,11 +199,26 @@ def instance_of(name: str, value: Any, kinds: type | tuple[type, ...], remedy: s
         raise ArgumentError(f"{name} is of type {type(value).__name__}.", expected, remedy)
 
 
-def open_probability(value: Any, default: float) -> float:
+def open_probability(value: Any, default: float, name: str = "probability") -> float:
     """`value` as a float strictly between 0 and 1."""
     if not (isinstance(value, float | np.floating) and 0 < value < 1):
-        raise ArgumentError(f"probability is {value!r}.", "a number between 0 and 1", f"The default is {default}.")
+        raise ArgumentError(f"{name} is {value!r}.", "a probability between 0 and 1", f"The default is {default}.")
     return float(value)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str], remedy: str) -> None:
+    """Refuse what is none of the allowed texts."""
+    allowed = list(allowed)
+    if not (isinstance(value, str) and value in allowed):
+        expected = " or ".join(filter(None, (", ".join(f'"{text}"' for text in allowed[:-1]), f'"{allowed[-1]}"')))
+        raise ArgumentError(f"{name} is {value!r}.", expected, remedy)
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool: a text would be true whatever it says."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{name} is {value!r}.", "True or False", f"Leave {name} out for its default.")
+    return bool(value)
 
 
 def _column(feature: Any, columns: Sequence[str]) -> int:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bayes_gmm.checks import check_numbers
 from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.table import read_rows
+from bayes_gmm.foreign_tables import is_table
+from bayes_gmm.table import Table, read_rows
 
 
 def check_several(batches: Any) -> Iterable[Any]:
@@ -27,7 +28,7 @@ def check_several(batches: Any) -> Iterable[Any]:
     >>> check_several([[[1.0], [2.0]], [[3.0]]])
     [[[1.0], [2.0]], [[3.0]]]
     """
-    one_table = hasattr(batches, "columns") or hasattr(batches, "column_names") or getattr(batches, "ndim", 3) <= 2
+    one_table = isinstance(batches, Table) or is_table(batches) or getattr(batches, "ndim", 3) <= 2
     if one_table or isinstance(batches, str) or not isinstance(batches, Iterable):
         raise ArgumentError(
             f"The batches are one {type(batches).__name__}.",

@@ -9,9 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import binom
 
-from .arguments import columns_chosen, instance_of
+from .arguments import columns_chosen, instance_of, one_of
 from .canvas import FRAME, INK, PALE, SMALL, TEXT, chain_color, component_color, dot, frame, legend_style, stroke
-from .errors import ArgumentError
 from .mixing import Traces, ess_evolution, r_hats, rank_counts, traces_of
 from .mixture import Mixture
 from .posterior import Posterior
@@ -61,9 +60,7 @@ def plot_relabelling(posterior: Posterior, *, parameter: str = "means", feature:
     'mean velocity [1000 km/s]'
     """
     instance_of("posterior", posterior, Posterior, "Give what fit_nuts returned.")
-    if parameter not in _PARAMETERS:
-        expected = f"one of {', '.join(map(repr, _PARAMETERS))}"
-        raise ArgumentError(f"parameter is {parameter!r}.", expected, 'The default is "means".')
+    one_of("parameter", parameter, _PARAMETERS, 'The default is "means".')
     (column,) = columns_chosen(feature, posterior.table.columns, 1)
     unit = "" if parameter == "weights" else f" {label(posterior.table, column)}"
     before, after = (_traces(draws, parameter, column) for draws in (posterior.draws_as_sampled, posterior.draws))

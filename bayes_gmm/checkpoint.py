@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from .checks import file_path
 from .errors import ArgumentError, OutputError
 from .frames import damaged, framed, pack, unpack, whole_frames
 from .sealed_file import synchronise_folder
@@ -75,7 +76,7 @@ class Checkpoint:
         OutputError
             When the file cannot be read and written, or another process has it open.
         """
-        path = Path(path)
+        path = file_path("checkpoint", path)
         identifier = json.dumps(dict(identity), sort_keys=True, default=lambda value: value.item()).encode()
         with _writing(path):
             file = open(path, "a+b", buffering=0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,9 +119,18 @@ def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
     return CellError(found, "a finite number in every cell", remedy)
 
 
+def file_path(name: str, value: Any) -> Path:
+    """`value` as a path; numbers, None and names that no file can have are refused."""
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
+        raise ArgumentError(
+            f"{name} is {reprlib.repr(value)}.", "the path of a file", "Give a string or a pathlib.Path."
+        )
+    return Path(value)
+
+
 def positions(wanted: str | Sequence[str], available: Sequence[str]) -> list[int]:
     """Where the wanted names are among those available."""
-    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
     unknown = [name for name in wanted if name not in available]
     if unknown or not wanted:
         found = f"Found no column {', '.join(map(repr, unknown))}." if unknown else "Found no names."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .alignment import aligned_rows
-from .arguments import rows_of
+from .arguments import one_of, rows_of
 from .climb import EMStatus
 from .em_fit import EMFit
 from .errors import ArgumentError
@@ -78,8 +78,7 @@ class Comparison:
         ArgumentError
             When there is no such part.
         """
-        if part not in PARTS:
-            raise ArgumentError(f"part is {part!r}.", f"one of {', '.join(PARTS)}", 'The default is "parameters".')
+        one_of("part", part, PARTS, 'The default is "parameters".')
         if part == "parameters":
             return [row.record() for row in self.rows]
         return self.scores.records() if part == "scores" else self.points.records()

@@ -44,7 +44,7 @@ def condition(
     """
     known = feature_indices(features, means.shape[-1], n_left=1)
     rest = [feature for feature in range(means.shape[-1]) if feature not in known]
-    columns = _finite(rows_of("values", values, len(known))).T
+    columns = rows_of("values", values, len(known), fewest=0).T
     above, below = np.split(lower_factor(scale_tril[..., [*known, *rest], :]), [len(known)], axis=-2)
     slope, remaining = np.split(below, [len(known)], axis=-1)
     factor = above[..., : len(known)]
@@ -69,13 +69,3 @@ def _log_shares(
             "Check the units of the values, and their order against that of the features.",
         )
     return joint - np.logaddexp.reduce(joint, axis=-1, keepdims=True)
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise ArgumentError(
-            "The values hold NaN or infinity.",
-            "finite numbers",
-            "A feature that is not known is left out of features, one call for each pattern of missing ones.",
-        )
-    return values

@@ -8,6 +8,7 @@ itself, under priors that need not be conjugate, is `fit_nuts`.)
 """
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import jax
@@ -94,7 +95,8 @@ class ConjugatePrior:
         if self.scale is None:
             whole = np.eye(D) * np.trace(covariance) / D if structure.name.endswith("I") else covariance
             return whole * n_components ** (-2 / D)
-        scale = _numbers("scale", self.scale, (D, D) if np.ndim(self.scale) else ())
+        shape = () if isinstance(self.scale, Real) else (D, D)
+        scale = _numbers("scale", self.scale, shape)
         scale = scale if scale.ndim else scale * np.eye(D)
         if not (np.allclose(scale, scale.T) and np.linalg.eigvalsh(scale)[0] > 0):
             raise ArgumentError(
@@ -171,7 +173,7 @@ def _to_unit(scaling: Scaling, covariance: np.ndarray) -> np.ndarray:
 
 
 def _check_number(name: str, value: Any, *, least: float) -> None:
-    usable = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    usable = isinstance(value, Real) and not isinstance(value, bool)
     if not (usable and least <= float(value) < np.inf):
         raise ArgumentError(
             f"{name} of the ConjugatePrior is {value!r}.",

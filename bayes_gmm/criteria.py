@@ -81,7 +81,7 @@ def plot_selection(selection: Any, *, criterion: str | None = None, ax: Axes | N
 
 
 def _records(selection: Any) -> _Records:
-    records = selection.records() if callable(getattr(selection, "records", None)) else []
+    records: Any = selection.records() if callable(getattr(selection, "records", None)) else []
     if not records or not all({"n_components", "structure"} <= set(record) for record in records):
         raise ArgumentError(
             f"selection is of type {type(selection).__name__}.",

@@ -94,9 +94,9 @@ def load(name: str) -> Table:
     >>> load("faithful").values.shape
     (272, 2)
     """
-    if name not in names():
+    if not (isinstance(name, str) and name in names()):
         known = "one of " + ", ".join(map(repr, names()))
-        raise ArgumentError(f"Found the data set name {name!r}.", known, _advice(name))
+        raise ArgumentError(f"Found the data set name {name!r}.", known, _advice(str(name)))
     about = _ABOUT[name]
     text = resources.files("bayes_gmm").joinpath("data", f"{name}.csv").read_text("utf-8")
     header, *rows = csv.reader(text.splitlines())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .arguments import positive_integer, seed_integer
+from .arguments import flag, number_of_steps, positive_integer, seed_integer
 from .climb import EMStatus, Round, Rule, Run, climb
 from .compiled import in_float64, padded_length
 from .conjugate import ConjugatePrior
@@ -19,6 +19,9 @@ from .mixture import Mixture
 from .objective import Objective
 from .problem import Problem
 from .starts import split_starts, starting_mixtures, usual_number_of_starts
+
+CLIMBING_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
+"""Arguments of `fit_em` that say where to start and when to stop, beside a start of one's own."""
 
 _NO_LIMIT = 2**30
 _GENERATION = 32
@@ -157,9 +160,9 @@ class Climbing(NamedTuple):
         return cls(
             start=start,
             n_starts=None if n_starts is None else positive_integer("n_starts", n_starts),
-            accelerate=bool(accelerate),
+            accelerate=flag("accelerate", accelerate),
             tol=_tolerance(tol),
-            max_steps=positive_integer("max_steps", max_steps),
+            max_steps=number_of_steps("max_steps", max_steps),
             seed=seed_integer(seed),
         )
 
@@ -212,6 +215,8 @@ def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
 
 
+# Runs that failed may have ended anywhere, also where squares leave float64; none of them is kept.
+@np.errstate(over="ignore", invalid="ignore")
 def _optima(runs: Run, best: int, problem: Problem) -> Mixture:
     """Converged runs, best first, with different values or, where data are symmetric, different components."""
     order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]

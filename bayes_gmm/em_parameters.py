@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from .arguments import positive_integer
+from .arguments import number_of_steps, one_of, positive_integer
 from .errors import ArgumentError
 from .parameter_forms import checked_means, checked_precisions, checked_weights
 from .seeding import SEEDINGS
@@ -25,9 +25,9 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
         if is_flag or not (isinstance(value, kind) and 0 <= float(value) < float("inf")):
             what = "an integer" if kind is Integral else "a finite number"
             raise ArgumentError(f"{name} is {value!r}.", f"{what} of at least 0", "The docstring has its default.")
-    if not (isinstance(chosen := parameters["init_params"], str) and chosen in SEEDINGS):
-        names = ", ".join(f'"{name}"' for name in SEEDINGS)
-        raise ArgumentError(f"init_params is {chosen!r}.", f"one of {names}", 'The default is "kmeans".')
+    if parameters["max_iter"]:
+        number_of_steps("max_iter", int(parameters["max_iter"]))
+    one_of("init_params", parameters["init_params"], SEEDINGS, 'The default is "kmeans".')
 
 
 def check_given(parameters: Mapping[str, Any], n_features: int) -> None:

@@ -109,7 +109,7 @@ def kinds_of(parameters: Any) -> tuple[str, ...]:
     """Kinds of parameters, in the order of `KINDS`."""
     asked = [parameters] if isinstance(parameters, str) else parameters
     kinds = list(asked) if isinstance(asked, Sequence) else [None]
-    if not kinds or set(kinds) - set(KINDS):
+    if not kinds or any(kind not in KINDS for kind in kinds):
         expected = f"one or more of {', '.join(map(repr, KINDS))}"
         raise ArgumentError(f"parameters is {parameters!r}.", expected, 'For example parameters=("mean", "sd").')
     return tuple(kind for kind in KINDS if kind in kinds)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from html import escape
+from numbers import Real
 from typing import Any, NoReturn
 
 import numpy as np
 
-from . import estimator_rows, peer
+from . import arguments, estimator_rows, peer
 from .errors import ArgumentError, DataError, NotFittedError
 from .estimator_rows import Rows
 
@@ -133,7 +134,8 @@ class Estimator:
 
     def _check_sample(self, n_samples: Any) -> None:
         self._check_fitted()
-        if not (isinstance(n_samples, int | np.integer) and n_samples >= 1):
+        is_integer = isinstance(n_samples, int | np.integer) and not isinstance(n_samples, bool)
+        if not (is_integer and n_samples >= 1):
             raise ArgumentError(
                 f"Invalid value for 'n_samples': {n_samples!r}. The sampling requires at least one sample.",
                 "an integer of at least 1",
@@ -163,7 +165,8 @@ def random_generator(random_state: Any) -> np.random.RandomState:
         return np.random.mtrand._rand
     if isinstance(random_state, np.random.RandomState):
         return random_state
-    if isinstance(random_state, int | np.integer) and 0 <= random_state < 2**32:
+    is_integer = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
+    if is_integer and 0 <= random_state < 2**32:
         return np.random.RandomState(random_state)
     raise ArgumentError(
         f"{random_state!r} cannot be used to seed a numpy.random.RandomState instance.",
@@ -173,24 +176,9 @@ def random_generator(random_state: Any) -> np.random.RandomState:
 
 
 def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
-    """Weight of each row (N,), all ones by default."""
-    if sample_weight is None:
-        return np.ones(n_rows)
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError):
-        weights = np.array(np.nan)
-    weights = np.full(n_rows, float(weights)) if weights.ndim == 0 else weights
-    if weights.shape != (n_rows,):
-        found = f"sample_weight has shape {weights.shape}."
-        raise ArgumentError(found, f"one weight for each of the {n_rows} rows", "Give a vector as long as X.")
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise ArgumentError(
-            "sample_weight holds negative numbers, NaN or infinity, or is zero everywhere.",
-            "finite weights of at least 0, not all of them 0",
-            "A weight of 0 leaves a row out; a weight of 2 counts it twice.",
-        )
-    return weights
+    """Weight of each row (N,), all ones by default; one number is the weight of all."""
+    same = isinstance(sample_weight, Real)
+    return arguments.row_weights(np.full(n_rows, float(sample_weight)) if same else sample_weight, n_rows)
 
 
 def _defaults(kind: type) -> dict[str, Any]:

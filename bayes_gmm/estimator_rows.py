@@ -9,7 +9,8 @@ import numpy as np
 
 from .checks import check_numbers
 from .errors import CellError, DataError
-from .table import read_rows
+from .foreign_tables import Columns, named_columns
+from .table import from_columns, read_rows
 
 _ROWS = "an array or a frame of numbers, rows (points) by columns (features)"
 
@@ -30,11 +31,16 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     DataError
         When there are no two axes, too few rows, or cells that are not finite real numbers.
     """
-    x = x if hasattr(x, "shape") or hasattr(x, "column_names") else _as_array(x)
-    _check_shape(x, owner, fewest)
-    values, columns = read_rows(_as_numbers(x))
+    named = named_columns(x)
+    if named is None:
+        x = x if hasattr(x, "shape") else _as_array(x)
+        _check_shape(x, owner, fewest)
+        values, columns = read_rows(_as_numbers(x))
+    else:
+        _check_counts((len(named.cells[0]) if named.cells else 0, len(named.cells)), owner, fewest)
+        values, columns = from_columns(*named)
     check_numbers(values, columns)
-    return Rows(np.ascontiguousarray(values), _names(x), _answers_in(x))
+    return Rows(np.ascontiguousarray(values), _names(named), _answers_in(x))
 
 
 def check_names(rows: Rows, fitted: np.ndarray | None, owner: str) -> None:
@@ -96,6 +102,10 @@ def _check_shape(x: Any, owner: str, fewest: int) -> None:
             "Reshape your data either using array.reshape(-1, 1) if it has a single feature, or array.reshape(1, -1) "
             "if it is a single sample.",
         )
+    _check_counts(shape, owner, fewest)
+
+
+def _check_counts(shape: tuple[int, int], owner: str, fewest: int) -> None:
     n_samples, n_features = shape
     if n_features < 1:
         found = f"Found array with 0 feature(s) (shape={shape}) while a minimum of 1 is required by {owner}."
@@ -105,9 +115,8 @@ def _check_shape(x: Any, owner: str, fewest: int) -> None:
         raise DataError(f"{found} by {owner}.", _ROWS, "Give more rows.")
 
 
-def _names(x: Any) -> np.ndarray | None:
-    columns = getattr(x, "column_names", getattr(x, "columns", None))
-    names = [] if columns is None or callable(columns) else list(columns)
+def _names(named: Columns | None) -> np.ndarray | None:
+    names = [] if named is None else list(named.names)
     strings = [isinstance(name, str) for name in names]
     if any(strings) and not all(strings):
         raise CellError(

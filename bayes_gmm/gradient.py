@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from . import kernel
-from .arguments import positive_integer, seed_integer
+from .arguments import number_of_steps, one_of, positive_integer, seed_integer
 from .ascent import Climb, Rule, Sampling, Shape, climb_adam, climb_lbfgs
 from .climb import EMStatus
 from .compiled import in_float64, padded_length
@@ -156,9 +156,10 @@ def fit_gradient(
     """
     problem = Problem.of(x, n_components, covariance_type=covariance_type, sample_weight=sample_weight)
     shape = Shape(problem.n_components, problem.table.n_features, _supported(problem.structure, covariance_type))
-    rule = Rule(_number("tol", tol, 0.0), positive_integer("max_steps", max_steps), problem.smallest_scale)
+    rule = Rule(_number("tol", tol, 0.0), number_of_steps("max_steps", max_steps), problem.smallest_scale)
     size, rate = positive_integer("batch_size", batch_size), _number("learning_rate", learning_rate, 1e-300)
-    if _method(method) == "lbfgs":
+    one_of("method", method, METHODS, 'Begin with "lbfgs".')
+    if method == "lbfgs":
         climb = _run_lbfgs(start, problem, rule, shape, seed_integer(seed))
     else:
         climb = _run_adam(start, problem, rule, shape, size, rate, seed_integer(seed))
@@ -243,13 +244,6 @@ def _supported(structure: Structure, covariance_type: Any) -> Structure:
             "fit_em fits all fourteen structures.",
         )
     return structure
-
-
-def _method(method: Any) -> str:
-    if not (isinstance(method, str) and method in METHODS):
-        names = " or ".join(f'"{name}"' for name in METHODS)
-        raise ArgumentError(f"method is {method!r}.", names, 'Begin with "lbfgs".')
-    return method
 
 
 def _number(name: str, value: Any, smallest: float) -> float:

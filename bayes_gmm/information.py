@@ -20,9 +20,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from . import kernel
+from .arguments import one_of
 from .compiled import in_float64
 from .covariance import Structure
-from .errors import ArgumentError, FitError
+from .errors import FitError
 from .linalg import unvech, vech
 from .mixture import Mixture
 from .objective import Objective
@@ -60,8 +61,7 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
     Efron and Hinkley (1978), doi 10.1093/biomet/65.3.457; Louis (1982), doi 10.1111/j.2517-6161.1982.tb01203.x;
     sandwich: White (1982), doi 10.2307/1912526.
     """
-    if kind not in KINDS:
-        raise ArgumentError(f"kind is {kind!r}.", f"one of {', '.join(KINDS)}", 'The usual one is "information".')
+    one_of("kind", kind, KINDS, 'The usual one is "information".')
     if problem.assignment == "hard":
         raise FitError(
             "Hard assignment does not maximise the likelihood, but that of the best labels.",

@@ -10,6 +10,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import entr, logsumexp
 from jaxtyping import Array, Float
 
+from .arguments import instance_of
 from .compiled import in_float64
 from .errors import ArgumentError
 from .linalg import LOG_2PI, log_diagonal, lower_factor
@@ -56,6 +57,7 @@ def entropy_bounds(mixture: Mixture) -> EntropyBounds:
     >>> print(f"{lower:.3f} to {upper:.3f}")
     1.985 to 2.112
     """
+    _check_mixture("mixture", mixture)
     batch = mixture.log_weights.shape[:-1]
     return EntropyBounds(*(shaped(bound, batch) for bound in _map_bounds(flatten(mixture, batch))))
 
@@ -99,6 +101,7 @@ def entropy(mixture: Mixture, *, n_points: int = 10_000, seed: int = 0) -> Estim
     >>> print(f"{estimate.value:.2f}")
     2.05
     """
+    _check_mixture("mixture", mixture)
     return stratified(_entropy_integrand, (mixture,), mixture.log_weights.shape[:-1], n_points, seed)
 
 
@@ -141,6 +144,8 @@ def kl_divergence(p: Mixture, q: Mixture, *, n_points: int = 10_000, seed: int =
     >>> bool(abs(estimate.value - 0.5) < 4 * estimate.standard_error)
     True
     """
+    _check_mixture("p", p)
+    _check_mixture("q", q)
     if p.n_features != q.n_features:
         raise ArgumentError(
             f"p has {p.n_features} features and q has {q.n_features}.",
@@ -148,6 +153,10 @@ def kl_divergence(p: Mixture, q: Mixture, *, n_points: int = 10_000, seed: int =
             "Mixture.marginal leaves features out.",
         )
     return stratified(_log_ratio_integrand, (p, q), _common_batch(p, q), n_points, seed)
+
+
+def _check_mixture(name: str, mixture: Any) -> None:
+    instance_of(name, mixture, Mixture, "Of a fit give its .mixture, of a posterior its .draws.")
 
 
 def _common_batch(p: Mixture, q: Mixture) -> tuple[int, ...]:

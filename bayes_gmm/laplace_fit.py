@@ -99,7 +99,7 @@ class LaplaceFit:
 
     def resample(self, num_draws: int, *, seed: int = 0) -> Mixture:
         """Mixtures (num_draws,) of equal weight, drawn with replacement by their weights."""
-        rng = np.random.default_rng(seed)
+        rng, num_draws = np.random.default_rng(seed_integer(seed)), positive_integer("num_draws", num_draws)
         chosen = rng.choice(len(self.log_weights), num_draws, p=np.exp(self.log_weights))
         return jax.tree.map(lambda leaf: leaf[chosen], self.draws)
 

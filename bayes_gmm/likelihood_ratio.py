@@ -12,14 +12,13 @@ from tqdm import tqdm
 
 from .arguments import positive_integer
 from .climb import EMStatus
-from .em import Climbing, fit_problem
+from .em import CLIMBING_OPTIONS, Climbing, fit_problem
 from .em_fit import EMFit
 from .errors import ArgumentError, FitError
 from .problem import Problem
 from .table import as_table
 
 _STARTS = 20
-_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,10 +150,10 @@ def _simulated_statistic(null: EMFit, pair: list[Problem], climbing: Climbing, n
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    unknown = sorted(set(options) - set(_OPTIONS))
+    unknown = sorted(set(options) - set(CLIMBING_OPTIONS))
     if unknown:
         raise ArgumentError(
             f"likelihood_ratio_test cannot take {', '.join(unknown)}.",
-            f"options among prior, {', '.join(_OPTIONS)}",
+            f"options among prior, {', '.join(CLIMBING_OPTIONS)}",
             "What is known of single rows has no counterpart in simulated data.",
         )

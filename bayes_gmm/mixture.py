@@ -16,9 +16,10 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from . import moments
-from .arguments import feature_indices, rows_of
+from .arguments import feature_indices, positive_integer, real_numbers, rows_of, seed_integer
 from .compiled import in_float64, padded_length
 from .conditional import condition
+from .errors import ArgumentError
 from .linalg import LOG_2PI, invert_tril, log_diagonal, lower_factor
 
 _POINTS_AT_ONCE = 4096
@@ -62,7 +63,8 @@ class Mixture:
             When the shapes disagree, the weights are negative or do not sum to one, anything is not
             finite, or a covariance is not symmetric positive definite.
         """
-        weights, means, covariances = (np.asarray(a, dtype=np.float64) for a in (weights, means, covariances))
+        given = {"weights": weights, "means": means, "covariances": covariances}
+        weights, means, covariances = (real_numbers(name, part, moments.SHAPES) for name, part in given.items())
         moments.check_shapes(weights, means, covariances)
         moments.check_finite(weights, means, covariances)
         moments.check_weights(weights)
@@ -137,7 +139,8 @@ class Mixture:
 
     def sample(self, n_points: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw points (..., n_points, D) and their components (..., n_points)."""
-        rng = np.random.default_rng(seed)
+        positive_integer("n_points", n_points)
+        rng = np.random.default_rng(seed_integer(seed))
         batch = self.log_weights.shape[:-1]
         cumulative = np.cumsum(self.weights, -1)
         uniform = rng.random((*batch, n_points, 1)) * cumulative[..., None, -1:]
@@ -204,7 +207,7 @@ class Mixture:
 
     def permute(self, permutations: Any) -> "Mixture":
         """Reorder the components: component k of the result is component `permutations[..., k]`."""
-        order = np.broadcast_to(permutations, self.log_weights.shape)
+        order = _orders(permutations, self.log_weights.shape)
         return Mixture(
             log_weights=np.take_along_axis(self.log_weights, order, -1),
             means=np.take_along_axis(self.means, order[..., None], -2),
@@ -215,6 +218,20 @@ class Mixture:
         batch = tuple(np.shape(self.log_weights)[:-1])
         batched = f", batch {batch}" if batch else ""
         return f"Mixture({self.n_components} components, {self.n_features} features{batched})"
+
+
+def _orders(permutations: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Permutations of the components, one for each mixture of a batch."""
+    try:
+        order = np.broadcast_to(permutations, shape)
+        sound = order.dtype.kind in "iu" and bool((np.sort(order, -1) == np.arange(shape[-1])).all())
+    except ValueError:
+        sound = False
+    if not sound:
+        found = f"permutations is {permutations!r:.200}.".replace("\n", " ")
+        expected = f"each of 0 to {shape[-1] - 1} once, in shapes that broadcast to {shape}"
+        raise ArgumentError(found, expected, "np.argsort makes such an order.")
+    return order
 
 
 def log_joint(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:

@@ -4,6 +4,8 @@ import numpy as np
 
 from .errors import ArgumentError
 
+SHAPES = "Give one weight, one mean and one covariance matrix for each component."
+
 
 def check_shapes(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> None:
     """Refuse anything but (..., K), (..., K, D) and (..., K, D, D)."""
@@ -13,7 +15,7 @@ def check_shapes(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray
         raise ArgumentError(
             f"Weights, means and covariances have shapes {shapes[0]}, {shapes[1]} and {shapes[2]}.",
             "(..., K), (..., K, D) and (..., K, D, D)",
-            "Give one weight, one mean and one covariance matrix for each component.",
+            SHAPES,
         )
 
 

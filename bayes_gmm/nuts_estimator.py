@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import peer
-from .arguments import positive_integer
+from .arguments import instance_of, positive_integer
 from .em import fit_em
 from .errors import ConvergenceWarning
 from .estimator import Estimator, random_generator
@@ -125,7 +125,8 @@ class BayesianGaussianMixture(Estimator):
         DataError, ArgumentError
             When the rows or a parameter cannot be used.
         """
-        positive_integer("n_components", self.n_components)
+        for name in ("n_components", *["n_init"] * (self.n_init is not None)):
+            positive_integer(name, getattr(self, name))
         rows = self._learn_rows(X, self.n_components)
         seed = int(random_generator(self.random_state).randint(2**31))
         columns = [f"x{i + 1}" for i in range(self.n_features_in_)] if rows.names is None else rows.names
@@ -181,7 +182,9 @@ class BayesianGaussianMixture(Estimator):
     def _prior(self) -> Prior | None:
         if self.weight_concentration_prior is None:
             return self.prior
-        return (self.prior or Prior()).with_concentration(self.weight_concentration_prior, self.n_components)
+        own = Prior() if self.prior is None else self.prior
+        instance_of("prior", own, Prior, "Put NumPyro distributions into Prior(weights=, means=, scales=).")
+        return own.with_concentration(self.weight_concentration_prior, self.n_components)
 
     def _summarise(self, dtype: Any) -> None:
         """Learn posterior means in the shapes that scikit-learn gives its parameters."""

@@ -11,10 +11,9 @@ import numpy as np
 import xarray as xr
 
 from . import co_clustering, predictive
-from .arguments import rows_of
+from .arguments import open_probability, positive_integer, rows_of, seed_integer
 from .compiled import in_float64
 from .em_fit import EMFit
-from .errors import ArgumentError
 from .explanations import Explanation
 from .mixture import Mixture
 from .modes import Modes
@@ -103,9 +102,8 @@ class Posterior:
         ArgumentError
             When the points do not have the features of the data, or `probability` does not lie between 0 and 1.
         """
-        if not (isinstance(probability, float | np.floating) and 0 < probability < 1):
-            raise ArgumentError(f"probability is {probability!r}.", "a number between 0 and 1", "The default is 0.94.")
-        return predictive.density_band(self.draws, self._points(x), self.problem.scaling, float(probability))
+        mass = open_probability(probability, 0.94)
+        return predictive.density_band(self.draws, self._points(x), self.problem.scaling, mass)
 
     def log_likelihoods(self, x: Any = None) -> np.ndarray:
         """Log density of each draw at each point, its label summed out, (chain, draw, N); mind the memory."""
@@ -135,7 +133,7 @@ class Posterior:
 
     def with_prior(self, num_draws: int = 1000, *, seed: int = 0) -> xr.DataTree:
         """The tree with groups prior and prior_predictive added, for ArviZ's comparisons of prior and posterior."""
-        draws = self.problem.sample_prior(num_draws, seed=seed)
+        draws = self.problem.sample_prior(positive_integer("num_draws", num_draws), seed=seed_integer(seed))
         groups = prior_groups(draws, self.table, seed=seed)
         return xr.DataTree.from_dict({**{name: group.to_dataset() for name, group in self.tree.items()}, **groups})
 

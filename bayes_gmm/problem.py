@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from . import kernel
-from .arguments import component_count, point_weights
+from .arguments import any_array, component_count, one_of, point_weights
 from .collapse import narrowest_allowed
 from .conjugate import ConjugatePrior
 from .covariance import Structure, find_structure
@@ -80,8 +80,7 @@ class Problem:
         """
         table = as_table(x)
         K = component_count(n_components, table)
-        if assignment not in ASSIGNMENTS:
-            raise ArgumentError(f"assignment is {assignment!r}.", '"soft" or "hard"', "The usual EM is soft.")
+        one_of("assignment", assignment, ASSIGNMENTS, "The usual EM is soft.")
         if not (prior is None or isinstance(prior, ConjugatePrior)):
             raise ArgumentError(
                 f"prior is {prior!r}.", "a ConjugatePrior", "The Prior of fit_nuts has no M-step in closed form."
@@ -199,14 +198,18 @@ def _known_labels(labels: Any, n_points: int, n_components: int) -> np.ndarray:
     """Labels (N,) as integers; None, NaN and -1 mean that it is not known."""
     if labels is None:
         return np.full(n_points, -1)
-    given = np.asarray(labels)
+    given = any_array("labels", labels, f"{n_points} integers", "Give a vector as long as the table.")
     if given.dtype == object:
         given = np.array([-1 if label is None else label for label in given.ravel()]).reshape(given.shape)
     if np.issubdtype(given.dtype, np.floating):
         given = np.where(np.isnan(given), -1, given)
     whole = given.dtype.kind in "iuf" and given.shape == (n_points,) and (given == np.round(given)).all()
     if not (whole and ((given >= -1) & (given < n_components)).all()):
-        found = np.unique(given)[:5].tolist() if given.dtype.kind in "iuf" else f"of type {given.dtype}"
+        found = (
+            np.unique(given)[:5].tolist()
+            if given.dtype.kind in "iuf"
+            else f"{given.ravel()[:1].tolist()} of type {given.dtype}"
+        )
         raise ArgumentError(
             f"labels has shape {given.shape} and values {found}.",
             f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known",

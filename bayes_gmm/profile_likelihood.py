@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import chi2
 
+from .arguments import instance_of, open_probability
 from .em import Climbing, fit_problem
 from .em_fit import EMFit
 from .errors import ArgumentError, FitError
@@ -52,17 +53,22 @@ def profile_interval(fit: EMFit, component: int, *, level: float = 0.95) -> tupl
     >>> round(lower, 3), round(upper, 3)
     (0.3, 0.414)
     """
+    instance_of("fit", fit, EMFit, "Give what fit_em returned.")
     K, held = fit.mixture.n_components, fit.problem.fixed
-    if not (isinstance(component, int | np.integer) and 0 <= component < K) or (held and held.weights[component]):
+    is_integer = isinstance(component, int | np.integer) and not isinstance(component, bool)
+    if not (is_integer and 0 <= component < K) or (held and held.weights[component]):
         raise ArgumentError(
             f"component is {component!r}.",
             f"an integer from 0 to {K - 1} whose weight is not held",
             "Components are counted from 0 in the order of fit.mixture.",
         )
-    if not 0 < level < 1:
-        raise ArgumentError(f"level is {level!r}.", "a probability between 0 and 1", "For example 0.95.")
+    level = open_probability(level, 0.95, "level")
     if fit.problem.assignment == "hard" or K == 1:
-        raise FitError("The weight is no free parameter of a likelihood.", "a soft fit of two components or more", "")
+        raise FitError(
+            "The weight is no free parameter of a likelihood.",
+            "a soft fit of two components or more",
+            "Fit without assignment='hard'.",
+        )
     excess = partial(_excess, fit, int(component), float(chi2.ppf(level, 1)) / 2)
     weight = fit.mixture.weights[component]
     center, step = float(logit(weight)), float(fit.standard_errors["weights"][component] / (weight * (1 - weight)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .checks import file_path
 from .errors import OutputError
 
 Record = dict[str, Any]
@@ -22,6 +23,7 @@ def write_csv(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     OutputError
         When the file cannot be written.
     """
+    path = file_path("path", path)
     try:
         with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(records[0]) if records else [])
@@ -39,8 +41,9 @@ def write_json(value: Any, path: str | Path) -> None:
     OutputError
         When the file cannot be written.
     """
+    path = file_path("path", path)
     try:
-        Path(path).write_text(to_json(value) + "\n", encoding="utf-8")
+        path.write_text(to_json(value) + "\n", encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error) from error
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from .agreement import DrawsAtPoints, agreements, at_points, mean_shares
-from .errors import ArgumentError
+from .arguments import one_of
 from .kernel import Assignment, hard, soft
 from .mixture import Mixture
 
@@ -111,9 +111,7 @@ def match(mixture: Mixture, pivot: Mixture, x: np.ndarray) -> np.ndarray:
 
 def check_method(method: str) -> None:
     """Refuse a method that there is not."""
-    if method not in METHODS:
-        names = ", ".join(map(repr, METHODS))
-        raise ArgumentError(f"method is {method!r}.", f"one of {names}", "Leave it out for 'responsibilities'.")
+    one_of("relabelling", method, METHODS, 'The default is "responsibilities".')
 
 
 def _reference(pivot: Mixture, points: np.ndarray, method: str) -> tuple[np.ndarray, Assignment]:

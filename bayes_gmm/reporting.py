@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import datasets, plots
+from .checks import file_path
 from .comparison import Comparison, compare
 from .em_fit import EMFit
 from .image import png_of
@@ -76,6 +77,7 @@ def report(
     ...     path.stat().st_size < 3_000_000
     True
     """
+    path = file_path("path", path)
     return write_report(compare(mle, posterior, bootstrap=bootstrap, x_test=x_test), path)
 
 

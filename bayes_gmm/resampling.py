@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Array
 from tqdm import tqdm
 
-from .arguments import positive_integer, seed_integer
+from .arguments import instance_of, one_of, open_probability, positive_integer, seed_integer
 from .climb import EMStatus, Rule, follow
 from .compiled import in_float64
 from .em_fit import EMFit
-from .errors import ArgumentError, FitError
+from .errors import FitError
 from .information import REPORTED
 from .mixture import Mixture
 from .objective import Objective
@@ -66,8 +66,7 @@ class Bootstrap:
 
     def intervals(self, level: float = 0.95) -> dict[str, np.ndarray]:
         """Percentile intervals, (2, ...) for each quantity (Efron and Tibshirani 1993, ISBN 0-412-04231-2, ch. 13)."""
-        if not 0 < level < 1:
-            raise ArgumentError(f"level is {level!r}.", "a probability between 0 and 1", "For example 0.95.")
+        level = open_probability(level, 0.95, "level")
         tails = (1 - level) / 2, (1 + level) / 2
         return {name: np.quantile(values, tails, axis=0) for name, values in self._reported().items()}
 
@@ -128,8 +127,8 @@ def bootstrap(
     array([0.03, 0.03])
     """
     count, seed = positive_integer("n_replicates", n_replicates), seed_integer(seed)
-    if kind not in KINDS:
-        raise ArgumentError(f"kind is {kind!r}.", '"rows" or "weights"', "Rows are drawn with replacement by default.")
+    one_of("kind", kind, KINDS, "Rows are drawn with replacement by default.")
+    instance_of("fit", fit, EMFit, "Give what fit_em returned.")
     fit.check()
     rng = np.random.default_rng(seed)
     size = int(np.clip(_NUMBERS_AT_ONCE // fit.table.n_points, 1, min(count, _REPLICATES_AT_ONCE)))

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from . import nuts
-from .arguments import positive_integer, seed_integer
+from .arguments import instance_of, positive_integer, seed_integer
 from .checkpoint import Checkpoint
 from .compiled import CompilingAhead, in_float64
 from .diagnostics import judge, load_arviz
@@ -171,6 +171,7 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
     """EM's optima for the same data and structure: the given ones, or new ones."""
     if start is None:
         return fit_em(problem.table, problem.n_components, covariance_type=problem.covariance_type, seed=seed)
+    instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
     same = np.array_equal(start.table.values, problem.table.values) and start.structure == problem.structure
     if start.mixture.n_components == problem.n_components and same:
         return start

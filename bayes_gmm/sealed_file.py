@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .checks import file_path
 from .errors import ArgumentError
 from .records import unwritable
 
@@ -42,8 +43,9 @@ def write_sealed(path: str | Path, content: Buffer) -> None:
     OutputError
         When the file cannot be written; the old one stays as it was.
     """
+    path = file_path("path", path)
     try:
-        target = Path(path).resolve()  # what a link points to is written, not the link
+        target = path.resolve()  # what a link points to is written, not the link
         # A folder of its own, rather than a temporary file, lets the new file have the usual permissions.
         with TemporaryDirectory(prefix=".bayes_gmm-", dir=target.parent) as folder:
             new = Path(folder) / "result"
@@ -66,6 +68,7 @@ def read_sealed(path: str | Path) -> bytes:
     ArgumentError
         When there is no such file, or it is of another kind, not whole, not as it was written, or of a newer version.
     """
+    path = file_path("path", path)
     try:
         with open(path, "rb") as file:
             start, size = file.read(32), file.seek(0, os.SEEK_END)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .arguments import one_of, positive_integer
 from .climb import EMStatus
-from .em import Climbing, fit_problem
+from .em import CLIMBING_OPTIONS, Climbing, fit_problem
 from .em_fit import EMFit
 from .errors import ArgumentError, FitError
 from .problem import PROBLEM_OPTIONS, Problem
@@ -138,22 +139,35 @@ def select_em(
     >>> selection.best.mixture.n_components, selection.best.structure.name
     (3, 'EEE')
     """
-    if criterion not in CRITERIA:
-        raise ArgumentError(f"criterion is {criterion!r}.", f"one of {', '.join(CRITERIA)}", 'The default is "bic".')
+    one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
     table = as_table(x)
-    names = [covariance_type] if isinstance(covariance_type, str) else list(covariance_type)
-    grid = [(count, name) for count in n_components for name in names]
+    names = [covariance_type] if isinstance(covariance_type, str) else _several("covariance_type", covariance_type)
+    counts = [positive_integer("n_components", count) for count in _several("n_components", n_components)]
+    grid = [(count, name) for count in counts for name in names]
     if not grid:
         raise ArgumentError(
             "n_components or covariance_type is empty.", "at least one of each", "For example n_components=range(1, 6)."
         )
     asked = {name: options.pop(name) for name in PROBLEM_OPTIONS & set(options)}
+    if unknown := sorted(set(options) - set(CLIMBING_OPTIONS)):
+        raise ArgumentError(
+            f"select_em cannot take {', '.join(unknown)}.",
+            f"options among {', '.join(sorted({*PROBLEM_OPTIONS, *CLIMBING_OPTIONS}))}",
+            "They are those of fit_em, without start.",
+        )
     climbing = Climbing.of(**{"n_starts": _STARTS, **options})
     problems = {(K, name): Problem.of(table, K, covariance_type=name, **asked) for K, name in grid}
     # Where steps are cheap, one program for all numbers of components saves more than absent components cost.
     n_slots = max(K for K, _ in grid) if table.n_points <= _CHEAP_POINTS else None
     bar = tqdm(problems.items(), desc="EM", unit=" fits", disable=not progress, leave=False)
     return Selection(fits={key: fit_problem(problem, climbing, n_slots) for key, problem in bar}, criterion=criterion)
+
+
+def _several(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        remedy = "For example n_components=range(1, 6), covariance_type=('full', 'tied')."
+        raise ArgumentError(f"{name} is {value!r}.", "several of them, in a list", remedy)
+    return list(value)
 
 
 def _usable(fit: EMFit) -> bool:

@@ -25,13 +25,14 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import biject_to, constraints
 
+from .arguments import real_numbers
 from .covariance import find_structure
 from .errors import ArgumentError
 from .mixture import Mixture
 
 Sites = dict[str, Any]
 """One entry for each parameter of the model: a distribution, or an array that holds the parameter fixed."""
-
+_HELD = "A number or an array holds a parameter fixed; give a NumPyro distribution to put a prior on it."
 _STRUCTURES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
 
 
@@ -259,15 +260,16 @@ def _expand(name: str, distribution: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _fixed(name: str, value: Any, shape: tuple[int, ...], support: Any) -> np.ndarray:
+    numbers = real_numbers(f"The prior of {name}", value, _HELD)
     try:
-        array = np.broadcast_to(np.asarray(value, dtype=np.float64), shape)
-    except (TypeError, ValueError):
-        raise _wrong_shape(name, np.shape(value), shape) from None
+        array = np.broadcast_to(numbers, shape)
+    except ValueError:
+        raise _wrong_shape(name, numbers.shape, shape) from None
     if not (np.isfinite(array).all() and np.all(support(array))):
         raise ArgumentError(
             f"The prior holds {name} at {array.tolist()}.",
             f"values that are {_words(support)}",
-            "A number or an array holds a parameter fixed; give a NumPyro distribution to put a prior on it.",
+            _HELD,
         )
     return array
 
@@ -278,12 +280,15 @@ def _correlation_site(value: Any, n_components: int, n_features: int) -> Any:
         if value.event_shape != event or not isinstance(value.support, type(constraints.corr_cholesky)):
             raise _wrong_shape("correlations", value.event_shape, event)
         return _expand("correlations", value, (n_components,))
-    matrices = np.asarray(value, dtype=np.float64)
+    matrices = real_numbers("The prior of correlations", value, _HELD)
     if matrices.ndim == 0:
         matrices = np.where(np.eye(n_features, dtype=bool), 1.0, matrices)
     shape = (n_components, n_features, n_features)
     try:
-        return np.linalg.cholesky(_fixed("correlations", matrices, shape, constraints.real_matrix))
+        held = _fixed("correlations", matrices, shape, constraints.real_matrix)
+        if not ((np.diagonal(held, axis1=1, axis2=2) == 1).all() and np.allclose(held, held.mT, rtol=0, atol=1e-12)):
+            raise np.linalg.LinAlgError
+        return np.linalg.cholesky(held)
     except np.linalg.LinAlgError:
         raise ArgumentError(
             f"The prior holds correlations at {matrices.tolist()}, which no data can have.",

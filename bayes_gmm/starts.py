@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.spatial.distance import cdist
 
+from .arguments import any_array
 from .errors import ArgumentError
 from .kernel import statistics_of
 from .mixture import Mixture
@@ -21,6 +22,7 @@ from .problem import Problem
 _SEEDING_POINTS = 4096
 _PARENTS = 3
 _SPLIT = 0.8
+_KINDS = "a Mixture, labels (N,) or responsibilities (N, K)"
 
 
 class Moments(NamedTuple):
@@ -62,6 +64,12 @@ def _given_mixture(problem: Problem, start: Mixture) -> Mixture:
             f"The starting mixture has means of shape {np.shape(start.means)}.",
             f"{shape}, components by features",
             "Build it by Mixture.from_moments with one mean for each component.",
+        )
+    if not all(np.isfinite(leaf).all() for leaf in (start.means, start.scale_tril, np.exp(start.log_weights))):
+        raise ArgumentError(
+            "The starting mixture holds NaN or infinity.",
+            "one mixture of finite numbers",
+            "It may be of a fit that collapsed; Mixture.from_moments refuses such numbers.",
         )
     return jax.tree.map(lambda leaf: leaf[None], problem.scaling.to_unit(start))
 
@@ -135,7 +143,8 @@ def _split(rng: np.random.Generator, parent: Mixture) -> tuple[np.ndarray, np.nd
 def start_from(start: Any, problem: Problem, objective: Objective) -> Mixture:
     """One mixture (1,) from labels (N,) or responsibilities (N, K)."""
     z = problem.scaling.points_to_unit(problem.table.values)
-    shares = _responsibilities(np.asarray(start), len(z), problem.n_components)
+    given = any_array("The start", start, _KINDS, "Of a fit give its .mixture; leave start out for random mixtures.")
+    shares = _responsibilities(given, len(z), problem.n_components)
     mixture = _maximise(_one(_moments(shares * problem.sample_weight[:, None], z)), objective)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture)):
         raise ArgumentError(
@@ -256,15 +265,23 @@ def _spread(centers: np.ndarray, widths: np.ndarray, points: np.ndarray, weights
 def _responsibilities(start: np.ndarray, n_points: int, n_components: int) -> np.ndarray:
     if start.shape == (n_points,) and np.issubdtype(start.dtype, np.integer):
         return _one_hot(start, n_components)
-    if start.shape == (n_points, n_components) and np.issubdtype(start.dtype, np.number):
+    if start.shape == (n_points, n_components) and start.dtype.kind in "iuf":
         if np.isfinite(start).all() and (start >= 0).all() and np.allclose(start.sum(1), 1):
             return start.astype(np.float64)
     raise ArgumentError(
-        f"The start has shape {start.shape} and type {start.dtype}.",
+        f"The start has shape {start.shape} and type {start.dtype}{_sums(start)}.",
         f"a Mixture, {n_points} integer labels, or responsibilities of shape ({n_points}, {n_components}) "
         "whose rows sum to one",
         "Leave start out to begin from n_starts random mixtures.",
     )
+
+
+def _sums(start: np.ndarray) -> str:
+    """Says which row is no distribution, where rows could be that."""
+    if start.ndim != 2 or start.dtype.kind not in "iuf":
+        return ""
+    row = int(np.argmax(~(np.isclose(start.sum(1), 1) & (start >= 0).all(1))))
+    return f", and row {row} is {start[row].tolist()} with sum {start[row].sum():g}"
 
 
 def _one_hot(labels: Int[np.ndarray, " N"], n_components: int) -> np.ndarray:

@@ -6,15 +6,15 @@ import os
 import reprlib
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bayes_gmm.checks import TABLE, check_kinds, check_names, check_shape, check_values, positions
+from bayes_gmm.checks import TABLE, check_kinds, check_shape, check_values, file_path, positions
 from bayes_gmm.csv_file import STANDARD_INPUT, read_columns
 from bayes_gmm.errors import ArgumentError, DataError
+from bayes_gmm.foreign_tables import check_nulls, named_columns
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,8 +104,9 @@ class Table:
 def as_table(x: Any) -> Table:
     """Any (N, D) table of numbers as a `Table`; what has one axis is N points of one feature.
 
-    `x` is a Table (returned as it is), an array (NumPy, JAX, xarray), a list of rows, or a frame
-    (pandas, polars, pyarrow). Columns without names are called x1 to xD.
+    `x` is a Table (returned as it is), an array (NumPy, JAX), a list of rows, or what has named columns: a frame
+    (pandas, polars, pyarrow, or any with Arrow's stream or the interchange protocol), an xarray DataArray (N, D) or
+    Dataset, a structured array. Columns without names are called x1 to xD.
 
     Raises
     ------
@@ -131,13 +132,8 @@ def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """
     if isinstance(x, Table):
         return x.values, x.columns
-    if hasattr(x, "column_names"):  # pyarrow
-        columns = [x.column(i).to_numpy(zero_copy_only=False) for i in range(x.num_columns)]
-        return _from_columns(x.column_names, columns)
-    if hasattr(x, "to_numpy") and hasattr(x, "columns"):  # pandas, polars
-        check_names(list(x.columns))
-        return _from_columns(x.columns, [np.asarray(x[name]) for name in x.columns])
-    return _from_array(x)
+    columns = named_columns(x)
+    return _from_array(x) if columns is None else from_columns(*columns)
 
 
 def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None = None) -> Table:
@@ -154,6 +150,7 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder) / "geysers.csv"
@@ -161,9 +158,9 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
     ...     read_table(path, columns="minutes").n_points
     3
     """
-    path = Path(path)
+    path = file_path("path", path)
     name = "table" if path == STANDARD_INPUT else path.stem
-    return Table(*_from_columns(*read_columns(path, columns)), name=name, source=str(path))
+    return Table(*from_columns(*read_columns(path, columns)), name=name, source=str(path))
 
 
 def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
@@ -172,9 +169,16 @@ def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
         raise ArgumentError(found, f"{n_expected} {what} or None", f"Give {n_expected} {what}.")
 
 
-def _from_columns(
+def from_columns(
     keys: Iterable[object], columns: Sequence[NDArray[Any]]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) and names of columns that hold numbers.
+
+    Raises
+    ------
+    DataError
+        There are no rows or columns, or one holds no numbers.
+    """
     names = tuple(map(str, keys))
     check_shape(np.empty((len(columns[0]) if columns else 0, len(columns))), names)
     check_kinds(columns, names)
@@ -186,7 +190,8 @@ def _from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     names = tuple(f"x{i + 1}" for i in range(1 if array.ndim == 1 else array.shape[1]))
     if array.ndim == 1:
         array = array[:, None]
-        names = (x.name,) if isinstance(getattr(x, "name", None), str) else names
+        names = (x.name,) if isinstance(getattr(x, "name", None), str) and x.name else names
+        check_nulls(names[0], x)
     check_shape(array, names)
     check_kinds(list(array.T), names)
     return _as_float64(array), names
@@ -200,10 +205,6 @@ def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
 def _as_array(x: Any) -> NDArray[Any]:
     if hasattr(x, "nnz") and hasattr(x, "toarray"):
         raise DataError("Found a sparse matrix.", TABLE, "Make it dense with x.toarray().")
-    if np.ma.is_masked(x):
-        rows = np.nonzero(np.ma.getmaskarray(x))[0]
-        found = f"Found {len(rows)} masked values, the first in row {rows[0]}."
-        raise DataError(found, "a table with nothing masked", "Drop or impute those rows.")
     try:
         array = np.asarray(x)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -15,6 +15,7 @@ FLOORS = {
         "errors",
         "checks",
         "csv_file",
+        "foreign_tables",
         "table",
         "arguments",
         "compiled",
@@ -71,6 +72,7 @@ ROOMS = {
     "csv": {"csv_file", "records", "datasets", "commands"},
     "scipy": {"relabel", "starts", "profile_likelihood", "disagreement", "stacking", "co_clustering", "chains"},
     "sklearn": {"peer"},
+    "pyarrow": {"foreign_tables"},
     "pandas": set(),
     "polars": set(),
 }

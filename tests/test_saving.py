@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import textwrap
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from io import BytesIO
@@ -569,6 +570,38 @@ def test_when_writing_fails_the_old_file_stays(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="killed the Unix way")
+def test_after_saves_that_failed_the_garbage_collector_finds_nothing_that_ends_the_process(
+    saved_mle: bytes, tmp_path: Path
+) -> None:
+    """A view of a BytesIO's memory in a traceback once did, when it was collected in one cycle with its owner."""
+    (tmp_path / "mle.nc").write_bytes(saved_mle)
+    code = """
+        import gc, os, sys
+        import bayes_gmm as bg
+        mle = bg.load(sys.argv[1])
+        def full(*_):
+            raise OSError(28, "No space left on device")
+        def fail(path):
+            try:
+                mle.save(path)
+            except bg.OutputError as error:
+                error.itself = error  # a cycle, which keeps the traceback and all its frames
+                return
+            raise AssertionError("it was saved")
+        fail("no/such/folder/mle.nc")
+        for name in ("replace", "fsync"):
+            usual = getattr(os, name)
+            setattr(os, name, full)
+            fail(sys.argv[1])
+            setattr(os, name, usual)
+        gc.collect()
+        print("alive")
+        """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "mle.nc")]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (0, "alive\n"), process.stderr
+
+
 def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "result"
     write_sealed(path, b"old")

@@ -1,18 +1,24 @@
 """Good tables come through unchanged; every bad one is answered with what, where and what to do."""
 
 import datetime
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import hypothesis.extra.numpy as hypothesis_numpy
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.sparse
 from hypothesis import assume, given, settings, strategies as st
 
+import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError, DataError
+from bayes_gmm.estimators import GaussianMixture
 from bayes_gmm.table import Table, as_table
 
 GOOD = np.random.default_rng(20240229).normal(size=(20, 3))
@@ -48,6 +54,46 @@ def far_off_sum():
     return columns(x, y, x + y)
 
 
+def arrow():
+    return pytest.importorskip("pyarrow")
+
+
+def polars():
+    return pytest.importorskip("polars")
+
+
+def xarray():
+    return pytest.importorskip("xarray")
+
+
+def records(values=GOOD):
+    return np.rec.fromarrays(list(values.T), names=["a", "b", "c"])
+
+
+class Streaming:
+    """Offers its columns by Arrow's stream and by nothing else."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+class Interchanging:
+    """Offers its columns by the dataframe interchange protocol and by nothing else."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __dataframe__(self, nan_as_null=False, allow_copy=True):
+        return self.table.__dataframe__(nan_as_null, allow_copy)
+
+
+def with_null(library):
+    return library({"a": [*A], "b": [*B[:7], None, *B[8:]]})
+
+
 class Bad(NamedTuple):
     name: str
     make: Callable[[], object]
@@ -61,6 +107,46 @@ BAD = [
     Bad("string", lambda: "data.csv", r"one str, 'data\.csv'", r"read_table"),
     Bad("dict", lambda: {"a": [1, 2]}, r"one dict, \{'a'", r"frame"),
     Bad("lazy frame", lambda: SimpleNamespace(columns=["a"]), r"one SimpleNamespace", r"frame"),
+    Bad("polars, lazy", lambda: polars_frame().lazy(), r"LazyFrame, a query", r"collect\(\)"),
+    Bad("polars, null", lambda: with_null(polars().DataFrame), r"'b' holds None in row 7, .* missing", r"impute"),
+    Bad("polars, integer null", lambda: polars().DataFrame({"n": [1, None, 3]}), r"'n' holds None in row 1", r"impute"),
+    Bad("polars, series", lambda: polars().Series("b", [1.0, 2, None]), r"'b' holds None in row 2", r"impute"),
+    Bad("polars, text", lambda: polars().DataFrame({"k": ["oak", "elm"]}), r"'k' holds 'oak' in row 0", r"numeric"),
+    Bad(
+        "polars, dates", lambda: polars().DataFrame({"k": [datetime.date(2020, 1, 1)] * 2}), r"'k' holds dates", r"days"
+    ),
+    Bad("polars, lists", lambda: polars().DataFrame({"k": [[1, 2], [3, 4]]}), r"'k'", r"\w"),
+    Bad("pyarrow, null", lambda: with_null(arrow().table), r"'b' holds None in row 7, .* missing", r"impute"),
+    Bad("pyarrow, integer null", lambda: arrow().table({"n": [1, None, 3]}), r"'n' holds None in row 1", r"impute"),
+    Bad("pyarrow, batch", lambda: arrow().RecordBatch.from_pydict({"n": [1, None]}), r"'n' holds None in", r"impute"),
+    Bad("pyarrow, one array", lambda: arrow().array([1.0, None]), r"'x1' holds None in row 1", r"impute"),
+    Bad("pyarrow, twice", lambda: arrow().table([A, B], ["a", "a"]), r"more than one column named 'a'", r"[Rr]ename"),
+    Bad("pandas, integer null", lambda: frame(n=[1, 2, None]).astype("Int64"), r"'n' holds nan in row 2", r"impute"),
+    Bad("stream, null", lambda: Streaming(with_null(arrow().table)), r"'b' holds None in row 7", r"impute"),
+    Bad("stream of no table", lambda: Streaming(arrow().chunked_array([A])), r"Streaming that pyarrow cann", r"NumPy"),
+    Bad("xarray, three", lambda: xarray().DataArray(np.zeros((5, 2, 2))), r"3 axes", r"[Rr]eshape"),
+    Bad(
+        "xarray, two dimensions",
+        lambda: xarray().Dataset({"a": ("n", A), "b": ("m", B)}),
+        r"different dimensions: a \('n',\), b \('m',\)",
+        r"belong",
+    ),
+    Bad("xarray, wide", lambda: xarray().Dataset({"a": (("n", "m"), GOOD)}), r"'a' has 2 axes", r"Split"),
+    Bad("xarray, NaN", lambda: xarray().Dataset({"a": ("n", [1, np.nan, 2])}), r"'a' holds nan in row 1", r"impute"),
+    Bad("xarray, empty", lambda: xarray().Dataset(), r"without columns", r"file"),
+    Bad("structured, NaN", lambda: records(spoiled(np.nan)), r"'b' holds nan in row 4", r"impute"),
+    Bad("structured, text", lambda: np.array([(1.0, "oak")] * 3, "f8,U3"), r"'f1' holds 'oak' in row 0", r"encode"),
+    Bad("structured, wide", lambda: np.zeros(3, "f8,(2,)f8"), r"'f1' has 2 axes, shape \(3, 2\)", r"Split"),
+    Bad("structured, two axes", lambda: records().reshape(4, 5), r"structured array of 2 axes", r"ravel"),
+    Bad(
+        "structured, masked",
+        lambda: np.ma.array(np.zeros(3, "f8,f8"), mask=[(0, 0), (0, 1), (0, 0)]),
+        r"1 masked values, the first in row 1",
+        r"impute",
+    ),
+    Bad("set", lambda: {1.0, 2.0}, r"one set", r"shape \(N, D\)"),
+    Bad("JAX, NaN", lambda: jnp.array(spoiled(np.nan)), r"'x2' holds nan in row 4", r"impute"),
+    Bad("JAX, complex", lambda: jnp.array(GOOD + 1j), r"complex", r"real"),
     Bad("generator", lambda: (i for i in range(3)), r"one generator", r"shape \(N, D\)"),
     Bad("three axes", lambda: np.zeros((5, 2, 2)), r"3 axes, shape \(5, 2, 2\)", r"[Rr]eshape"),
     Bad("nothing", lambda: [], r"without rows", r"filter"),
@@ -157,15 +243,23 @@ def pandas_series():
 
 
 def polars_frame():
-    return pytest.importorskip("polars").DataFrame({"a": A, "b": B, "c": np.arange(20)})
+    return polars().DataFrame({"a": A, "b": B, "c": np.arange(20)})
 
 
 def arrow_table():
-    return pytest.importorskip("pyarrow").table({"a": A, "b": B, "c": np.arange(20)})
+    return arrow().table({"a": A, "b": B, "c": np.arange(20)})
 
 
-def labelled_array():
-    return pytest.importorskip("xarray").DataArray(GOOD, dims=["point", "feature"])
+def labelled_array(**coordinates):
+    return xarray().DataArray(GOOD, dims=["point", "feature"], coords=coordinates)
+
+
+def dataset():
+    return xarray().Dataset({"a": ("point", A), "b": ("point", B), "c": ("point", np.arange(20))})
+
+
+def chunked_arrow_table():
+    return arrow().concat_tables([arrow_table().slice(0, 7), arrow_table().slice(7)])
 
 
 ABC = ("a", "b", "c")
@@ -189,7 +283,28 @@ GOOD_TABLES = [
     Good("pandas, numbered", lambda: frame(**{"0": A}).rename(columns=int), A[:, None], ("0",)),
     Good("polars", polars_frame, COUNTED, ABC),
     Good("pyarrow", arrow_table, COUNTED, ABC),
+    Good("polars, float32", lambda: polars().DataFrame({"a": A.astype("f4")}), A.astype("f4")[:, None], ("a",)),
+    Good("polars series", lambda: polars().Series("waiting", A), A[:, None], ("waiting",)),
+    Good("polars series without a name", lambda: polars().Series(A), A[:, None], ("x1",)),
+    Good("pyarrow, in chunks", chunked_arrow_table, COUNTED, ABC),
+    Good("pyarrow batch", lambda: arrow_table().to_batches()[0], COUNTED, ABC),
+    Good("pyarrow column", lambda: arrow_table()["a"], A[:, None], ("x1",)),
+    Good("pyarrow reader", lambda: chunked_arrow_table().to_reader(), COUNTED, ABC),
+    Good("stream", lambda: Streaming(arrow_table()), COUNTED, ABC),
+    Good("interchange", lambda: Interchanging(arrow_table()), COUNTED, ABC),
     Good("xarray", labelled_array, GOOD),
+    Good("xarray, named", lambda: labelled_array(feature=["b", "c", "a"]), GOOD, ("b", "c", "a")),
+    Good("xarray, numbered", lambda: labelled_array(feature=[10, 20, 30]), GOOD),
+    Good("xarray, one axis", lambda: xarray().DataArray(A, dims=["n"], name="waiting"), A[:, None], ("waiting",)),
+    Good("xarray dataset", dataset, COUNTED, ABC),
+    Good(
+        "structured",
+        lambda: np.array([*zip(A, range(20), strict=True)], [("u", "f8"), ("v", "i2")]),
+        columns(A, np.arange(20)),
+        ("u", "v"),
+    ),
+    Good("records", records, GOOD, ABC),
+    Good("records, nothing masked", lambda: np.ma.array(records()), GOOD, ABC),
     # The negative controls: hard, but not degenerate.
     Good("almost dependent", lambda: columns(A, A + 1e-6 * B), columns(A, A + 1e-6 * B), ABC[:0]),
     Good("small spread", lambda: columns(A, 5 + 5e-9 * B), columns(A, 5 + 5e-9 * B), ABC[:0]),
@@ -207,6 +322,60 @@ def test_good_tables_come_through_unchanged(case):
     assert table.values.dtype.isnative
     assert table.values.flags.c_contiguous
     assert not table.values.flags.writeable
+
+
+@pytest.mark.numpyro
+@pytest.mark.parametrize("make", [pandas_frame, polars_frame, arrow_table, dataset, records, Streaming], ids=str)
+def test_column_names_travel_to_fits_and_draws(make):
+    table = make(arrow_table()) if make is Streaming else make()
+    mle = bg.fit_em(table, 1)
+    assert mle.table.columns == ABC
+    prior = bg.prior_predictive(table, 1, num_draws=2)
+    assert tuple(prior["prior"].coords["feature"].values) == ABC
+    assert tuple(prior["observed_data"].coords["feature"].values) == ABC
+    axes = bg.plot_ellipses(mle=mle)
+    assert {ax.get_xlabel() for ax in axes.flat} >= {*ABC}
+    plt.close(axes.flat[0].figure)
+    later = GaussianMixture(random_state=0).fit(table)
+    assert tuple(later.feature_names_in_) == ABC
+    assert later.means_ == pytest.approx(mle.mixture.means)
+
+
+def test_estimators_do_not_name_what_has_no_names():
+    for x in (GOOD, labelled_array(), jnp.array(GOOD)):
+        assert not hasattr(GaussianMixture(random_state=0).fit(x), "feature_names_in_")
+
+
+def test_estimators_ask_for_two_axes_as_scikit_learn_does():
+    for x in (A, A.tolist(), frame(a=A)["a"], polars().Series(A), arrow().array(A)):
+        with pytest.raises(DataError, match=r"Expected 2D array, got 1D array instead.*reshape\(-1, 1\)"):
+            GaussianMixture().fit(x)
+
+
+def test_without_pyarrow_its_protocols_are_refused_in_words(monkeypatch):
+    streaming, interchanging = Streaming(arrow_table()), Interchanging(arrow_table())
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for x in (streaming, interchanging):
+        with pytest.raises(DataError, match=r"pyarrow is not installed.*Install pyarrow"):
+            as_table(x)
+
+
+def test_tables_import_no_library():
+    code = """
+        import sys, numpy as np, bayes_gmm as bg
+        x = np.random.default_rng(0).normal(size=(9, 2))
+        for table in (x, x.tolist(), x[:, 0], np.rec.fromarrays(list(x.T))):
+            bg.as_table(table)
+        assert not {"pandas", "polars", "pyarrow", "xarray", "jax"} & set(sys.modules)
+        """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+@pytest.mark.wrong_types
+def test_one_table_of_any_library_is_not_a_stream_of_batches():
+    for table in (pandas_frame(), polars_frame(), polars_frame().lazy(), arrow_table(), dataset(), records(), GOOD):
+        with pytest.raises(ArgumentError, match="batches are one"):
+            bg.fit_stream(table, 1)
 
 
 sizes = st.floats(-1e6, 1e6).map(lambda number: round(number, 3))
