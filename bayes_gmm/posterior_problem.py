@@ -18,10 +18,10 @@ from .errors import ArgumentError, FitWarning
 from .kernel import Blocks
 from .mixture import Mixture
 from .numpyro_model import natural_parameters, potential
+from .ordered_sites import OrderedSites
 from .prior import Prior
 from .scaling import Scaling
 from .sites import (
-    OrderedSites,
     Sites,
     as_arrays,
     assemble,

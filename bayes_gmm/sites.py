@@ -14,8 +14,6 @@ spherical  VII   (K, 1)  identity            one scale for each
 =========  ====  ======  ==================  =====================
 """
 
-from collections.abc import Iterator
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +27,7 @@ from .arguments import real_numbers
 from .covariance import find_structure
 from .errors import ArgumentError
 from .mixture import Mixture
+from .ordered_sites import OrderedSites
 
 Sites = dict[str, Any]
 """One entry for each parameter of the model: a distribution, or an array that holds the parameter fixed."""
@@ -133,50 +132,6 @@ def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, 
 def as_arrays(sites: Sites) -> Sites:
     """The same sites with every hyperparameter a float array, so that new values need no new compilation."""
     return OrderedSites(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), dict(sites)))
-
-
-@jax.tree_util.register_pytree_node_class
-class OrderedSites(dict[str, Any]):
-    """Sites whose hyperparameters are handed to compiled programs in the order of their names.
-
-    NumPyro flattens a distribution in the order of a set of names, which differs from process to process: programs
-    kept on disk would not be found again. It is found once, for each call of a compiled program asks for it.
-    """
-
-    def tree_flatten(self) -> tuple[list[Any], Any]:
-        """Hyperparameters, and what is needed to put them back."""
-        return self._flat
-
-    @cached_property
-    def _flat(self) -> tuple[list[Any], Any]:
-        leaves, structure = jax.tree.flatten(dict(self))
-        slots = jax.tree.unflatten(structure, map(_Slot, range(len(leaves))))
-        order = list(dict.fromkeys([*_by_name(slots), *range(len(leaves))]))
-        return [leaves[number] for number in order], (structure, tuple(order))
-
-    @classmethod
-    def tree_unflatten(cls, shape: Any, leaves: Any) -> "OrderedSites":
-        """The inverse of `tree_flatten`."""
-        structure, order = shape
-        places = dict(zip(order, leaves, strict=True))
-        return cls(jax.tree.unflatten(structure, [places[number] for number in range(len(places))]))
-
-
-class _Slot(NamedTuple):
-    number: int
-
-
-def _by_name(part: Any) -> Iterator[int]:
-    """Numbers of the slots in a nest of dictionaries, sequences and objects, by the names of what holds them."""
-    if isinstance(part, _Slot):
-        yield part.number
-    elif isinstance(part, list | tuple):
-        for item in part:
-            yield from _by_name(item)
-    else:
-        named = part if isinstance(part, dict) else getattr(part, "__dict__", {})
-        for name in sorted(named, key=str):
-            yield from _by_name(named[name])
 
 
 def exchangeable(sites: Sites) -> bool:

@@ -30,7 +30,7 @@ FLOORS = {
     },
     "the model": {
         *("moments", "conditional", "mixture", "stratified", "information_theory"),
-        *("covariance", "scaling", "kernel", "sites", "prior", "ties", "numpyro_model"),
+        *("covariance", "scaling", "kernel", "ordered_sites", "sites", "prior", "ties", "numpyro_model"),
         *("distributions", "parts", "result_file"),
         *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem", "centred"),
     },
