@@ -68,7 +68,7 @@ def summary(dataset: Any, *, probability: float) -> dict[str, Any]:
     """Mean, sd, equal-tailed interval, R-hat and bulk ESS of every variable of a dataset."""
     interval = az.eti(dataset, prob=probability)
     with quietly():
-        r_hat, ess = az.rhat(dataset), az.ess(dataset, method="bulk")
+        r_hat, ess = az.rhat(_two_chains(dataset)), az.ess(dataset, method="bulk")
     return {
         "mean": dataset.mean(("chain", "draw")),
         "sd": dataset.std(("chain", "draw"), ddof=1),
@@ -77,6 +77,23 @@ def summary(dataset: Any, *, probability: float) -> dict[str, Any]:
         "r_hat": r_hat,
         "ess": ess,
     }
+
+
+def split_r_hat(values: np.ndarray) -> np.ndarray:
+    """Rank-normalised split R-hat of quantities (Q, chain, draw); of a single chain, that of its halves."""
+    n_quantities, n_chains, n_draws = values.shape
+    if n_chains == 1:
+        values = values[..., : n_draws // 2 * 2].reshape(n_quantities, 2, -1)
+    return np.atleast_1d(np.asarray(az.base.array_stats.rhat(values), dtype=np.float64))
+
+
+def _two_chains(dataset: Any) -> Any:
+    """The same draws; where there is one chain, its halves as two."""
+    if dataset.sizes["chain"] > 1 or dataset.sizes["draw"] < 2:
+        return dataset
+    chain = dataset.isel(chain=0, drop=True).drop_vars("draw", errors="ignore")
+    halves = chain.coarsen(draw=dataset.sizes["draw"] // 2, boundary="trim").construct(draw=("chain", "step"))
+    return halves.rename(step="draw")
 
 
 def load_arviz() -> Any:
@@ -103,7 +120,7 @@ def _worst(values: np.ndarray) -> tuple[float, float, float]:
     if not len(judged):
         return np.nan, np.nan, np.nan
     with quietly():
-        r_hat = az.base.array_stats.rhat(judged)
+        r_hat = split_r_hat(judged)
         bulk, mean = az.base.array_stats.ess(judged, method="bulk"), az.base.array_stats.ess(judged, method="mean")
         tail = az.base.array_stats.ess(judged, method="tail", prob=_TAILS)
     return float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5)

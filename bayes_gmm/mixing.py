@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from arviz_stats.base.array import array_stats
 
-from .diagnostics import quietly
+from .diagnostics import quietly, split_r_hat
 
 _TAILS = (0.05, 0.95)
 _STEPS = 10
@@ -44,7 +44,7 @@ def traces_of(dataset: Any) -> Traces:
 def r_hats(values: np.ndarray) -> np.ndarray:
     """Rank-normalised split R-hat of quantities (Q, chain, draw)."""
     with quietly():
-        return np.atleast_1d(np.asarray(array_stats.rhat(values), dtype=np.float64))
+        return split_r_hat(values)
 
 
 def smallest_ess(values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from importlib.metadata import version
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 
 from . import nuts
-from .arguments import instance_of, positive_integer, seed_integer
+from .arguments import instance_of
 from .checkpoint import Checkpoint
 from .compiled import CompilingAhead, in_float64
 from .diagnostics import judge, load_arviz
@@ -26,7 +25,8 @@ from .posterior import Posterior
 from .posterior_problem import PosteriorProblem, Target, to_mixtures
 from .predictive import log_densities
 from .prior import Prior
-from .relabel import Relabelling, check_method, match, relabel
+from .relabel import Relabelling, match, relabel
+from .sampling_run import Run
 from .tree import posterior_tree
 
 LARGEST_POINTWISE = 10**7
@@ -105,36 +105,10 @@ def fit_nuts(
     """
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
     run = Run.of(num_warmup, num_samples, num_chains, seed, relabelling, progress)
-    with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, _identity(problem, run)) as file:
+    with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, run.identity(problem)) as file:
         prepared = _prepare(problem)
         mle = starting_fit(problem, start, run.seed)
         return _assemble(problem, mle, run, _sample(problem, prepared, mle, run, file))
-
-
-class Run(NamedTuple):
-    """Checked arguments that say how long and from what seed to sample."""
-
-    num_warmup: int
-    num_samples: int
-    num_chains: int
-    seed: int
-    relabelling: str
-    progress: bool
-
-    @classmethod
-    def of(
-        cls, num_warmup: Any, num_samples: Any, num_chains: Any, seed: Any, relabelling: Any, progress: Any
-    ) -> "Run":
-        """Check what a user gives."""
-        check_method(relabelling)
-        return cls(
-            positive_integer("num_warmup", num_warmup),
-            positive_integer("num_samples", num_samples),
-            positive_integer("num_chains", num_chains),
-            seed_integer(seed),
-            relabelling,
-            bool(progress),
-        )
 
 
 class Prepared(NamedTuple):
@@ -154,17 +128,6 @@ class Sampled(NamedTuple):
     chains: nuts.Chains
     draws: Mixture
     log_likelihood: np.ndarray
-
-
-def _identity(problem: PosteriorProblem, run: Run) -> dict[str, str | int]:
-    """What must be the same when a checkpoint is gone on with."""
-    return {
-        **problem.fingerprint,
-        "num_warmup": run.num_warmup,
-        "num_chains": run.num_chains,
-        "seed": run.seed,
-        **{f"version of {package}": version(package) for package in ("bayes_gmm", "jax", "numpyro")},
-    }
 
 
 def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
@@ -244,7 +207,7 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled)
             relabelling,
             explanations=explanations,
             doubts=tuple(problem.tie_warnings),
-            notes=tuple(_notes(problem, sampled)),
+            notes=tuple(_notes(problem, mle, sampled)),
         ),
         explanations=explanations,
         modes=sampled.modes,
@@ -279,7 +242,7 @@ def _pointwise(draws: Mixture, problem: PosteriorProblem) -> np.ndarray | None:
     return log_densities(draws, x, problem.scaling)
 
 
-def _notes(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
+def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Iterator[str]:
     if sampled.plan.kernel.metric_warmup:
         yield (
             "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "
@@ -291,6 +254,10 @@ def _notes(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
     if unseen.size:
         mass = sampled.modes.share[unseen].sum()
         yield f"{unseen.size} other modes, with about {mass:.0%} of the mass by Laplace's approximation, got no chain."
+    if len(mle.start_log_likelihoods) == 1:
+        yield "EM began from one start only, so that modes elsewhere were not looked for."
+    if sampled.log_likelihood.shape[0] == 1:
+        yield "R-hat compares the halves of the only chain; what it never visited it cannot miss."
     if sampled.chains.interrupted:
         yield f"Sampling was interrupted after {sampled.log_likelihood.shape[1]} draws of each chain."
 

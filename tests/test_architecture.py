@@ -43,7 +43,7 @@ FLOORS = {
     "after inference": {
         *("resampling", "profile_likelihood", "likelihood_ratio", "selection"),
         *("agreement", "relabel", "predictive", "explanations", "tree", "verdict", "diagnostics"),
-        *("posterior", "sampling", "prior_check", "laplace_fit", "loading", "leave_one_out", "scene"),
+        *("posterior", "sampling_run", "sampling", "prior_check", "laplace_fit", "loading", "leave_one_out", "scene"),
         *("disagreement", "rows", "alignment", "points", "scores", "comparison", "stacking", "model_comparison"),
         *("co_clustering", "doubt", "marginals", "mixing", "replications"),
     },

@@ -3,6 +3,7 @@
 import arviz as az
 import numpy as np
 import pytest
+import xarray as xr
 
 import bayes_gmm as bg
 from bayes_gmm.diagnostics import judge, smooth_importance_weights, summary
@@ -49,6 +50,47 @@ def test_summary_is_numpy(faithful_posterior: bg.Posterior) -> None:
     assert found["mean"] == pytest.approx(draws.mean(), rel=1e-12)
     assert found["sd"] == pytest.approx(draws.std(ddof=1), rel=1e-10)
     assert (found["lower"], found["upper"]) == pytest.approx(np.quantile(draws, [0.03, 0.97]), rel=1e-12)
+
+
+def one_chain(posterior: bg.Posterior) -> object:
+    tree = posterior.tree.copy(deep=True)
+    return xr.DataTree.from_dict(
+        {name: tree[name].to_dataset().isel(chain=[0]) for name in ("posterior", "invariants", "sample_stats")}
+    )
+
+
+def test_one_chain_is_judged_by_its_halves(faithful_posterior: bg.Posterior) -> None:
+    tree = one_chain(faithful_posterior)
+    found = judge(tree, faithful_posterior.relabelling, explanations=explain(tree, np.zeros(1, int), np.ones(1)))
+    assert found.status is VerdictStatus.GOOD
+    weight = tree["posterior"]["weights"].values[0, :, :1]
+    halves = xr.Dataset({"weight": (("chain", "draw"), weight.reshape(2, -1))})
+    table = summary(tree["posterior"].to_dataset(), probability=0.94)
+    assert float(table["r_hat"]["weights"][0]) == pytest.approx(float(az.rhat(halves)["weight"]), rel=1e-12)
+    assert float(table["r_hat"]["weights"][0]) <= found.max_rhat["posterior"]
+
+
+def test_one_chain_that_wanders_off_is_not_good(faithful_posterior: bg.Posterior) -> None:
+    tree = one_chain(faithful_posterior)
+    for name in ("mixture_mean", "log_likelihood"):
+        values = tree["invariants"][name].values
+        values[:, values.shape[1] // 2 :] += values.std()
+    found = judge(tree, faithful_posterior.relabelling, explanations=explain(tree, np.zeros(1, int), np.ones(1)))
+    assert found.status is VerdictStatus.BAD
+    assert "disagree" in found.reasons[0]
+
+
+def test_what_one_chain_or_one_start_cannot_see_is_said(faithful: bg.Table) -> None:
+    few = {"num_samples": 50, "num_warmup": 100, "progress": False}
+    posterior = bg.fit_nuts(faithful, 2, num_chains=1, start=bg.fit_em(faithful, 2, n_starts=1), **few)
+    notes = " ".join(posterior.verdict.notes)
+    assert "only chain" in notes
+    assert "one start only" in notes
+    assert "nan" not in str(posterior.verdict)
+
+
+def test_notes_are_silent_where_there_is_nothing_to_say(faithful_posterior: bg.Posterior) -> None:
+    assert faithful_posterior.verdict.notes == ()
 
 
 def test_a_frozen_chain_is_bad(faithful_posterior: bg.Posterior) -> None:

@@ -325,7 +325,7 @@ def test_good_tables_come_through_unchanged(case):
 
 
 @pytest.mark.numpyro
-@pytest.mark.parametrize("make", [pandas_frame, polars_frame, arrow_table, dataset, records, Streaming], ids=str)
+@pytest.mark.parametrize("make", [pandas_frame, polars_frame, arrow_table, dataset, records, Streaming])
 def test_column_names_travel_to_fits_and_draws(make):
     table = make(arrow_table()) if make is Streaming else make()
     mle = bg.fit_em(table, 1)
