@@ -175,7 +175,7 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
         ),
         mle=mle,
         posterior=posterior,
-        notes=(*_differences(mle, posterior), *notes, *unknown),
+        notes=(*_differences(mle, posterior), *mle.doubts, *notes, *unknown),
     )
 
 

@@ -15,6 +15,9 @@ from .mixture import Mixture
 from .problem import Problem
 from .table import Table
 
+_POINTS_PER_PARAMETER = 2
+"""A component with fewer is doubted."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EMFit:
@@ -74,6 +77,22 @@ class EMFit:
     def n_parameters(self) -> int:
         """Number of free parameters; what is held does not count."""
         return self.problem.n_parameters
+
+    @cached_property
+    def doubts(self) -> tuple[str, ...]:
+        """What makes this maximum suspicious: components with fewer than two points for each of their own parameters.
+
+        Such maxima are often spurious: a few points that lie close together by chance, on which the likelihood is high
+        and standard errors mean little (McLachlan and Peel 2000, doi 10.1002/0471721182, section 3.10). None under a
+        `ConjugatePrior`, which rules them out.
+        """
+        if self.problem.prior is not None:
+            return ()
+        K, D = self.mixture.n_components, self.table.n_features
+        own = D + self.structure.n_parameters(K + 1, D) - self.structure.n_parameters(K, D)
+        counts = self.mixture.weights * self.sample_weight.sum()
+        thin = np.flatnonzero(counts < _POINTS_PER_PARAMETER * own)
+        return (_thin(thin, counts[thin], own),) if thin.size else ()
 
     def aic(self) -> float:
         """Akaike's criterion, -2 log L + 2 p; lower is better (Akaike 1974, doi 10.1109/TAC.1974.1100705)."""
@@ -168,8 +187,16 @@ class EMFit:
             f"EMFit: {self.mixture.n_components} components, {self.table.n_points} points, "
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
-            f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
+            f"BIC {self.bic():.2f}\n  {_describe_starts(self)}" + "".join(f"\n  {doubt}" for doubt in self.doubts)
         )
+
+
+def _thin(components: np.ndarray, counts: np.ndarray, n_parameters: int) -> str:
+    held = ", ".join(f"component {k} holds {count:.1f} points" for k, count in zip(components, counts, strict=True))
+    return (
+        f"{held.capitalize()} for {n_parameters} parameters of its own: a maximum that is often spurious. Use fewer "
+        "components, a ConjugatePrior, or the posterior."
+    )
 
 
 def _describe_starts(fit: EMFit) -> str:

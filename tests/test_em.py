@@ -2,7 +2,9 @@
 
 import inspect
 import json
+import re
 import warnings
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -526,3 +528,28 @@ def test_fit_leaves_jax_in_float32_and_answers_in_float64(faithful_mle):
 def test_public_names_are_these():
     assert bg.fit_em is fit_em
     assert bg.EMFit is type(fit_em([[0.0], [1.0], [3.0], [7.0]], 1))
+
+
+def test_components_on_a_few_points_are_doubted_and_no_others(faithful_mle):
+    galaxies = datasets.load("galaxies")
+    narrow = fit_em(galaxies, 6, n_starts=64)
+    sizes = narrow.mixture.weights * len(galaxies)
+    assert sizes.min() < 4 < sizes.max()
+    (doubt,) = narrow.doubts
+    assert re.findall(r"omponent (\d+) holds", doubt) == [str(k) for k in np.flatnonzero(sizes < 4)]
+    assert doubt in repr(narrow)
+    assert faithful_mle.doubts == ()
+    assert fit_em(galaxies, 6, prior=bg.ConjugatePrior()).doubts == ()
+
+
+def test_own_parameters_are_those_that_another_component_would_add(faithful):
+    labels = np.where(np.arange(len(faithful)) < 7, 0, 1)
+    doubts = {}
+    for covariance_type in ("full", "tied"):
+        with pytest.warns(FitWarning, match="MAX_STEPS"):
+            fit = fit_em(faithful, 2, covariance_type=covariance_type, start=labels, max_steps=1)
+        mixture = Mixture.from_moments([7 / 272, 265 / 272], [[0, 0], [1, 1]], [np.eye(2)] * 2)
+        doubts[covariance_type] = replace(fit, mixture=mixture).doubts
+    assert len(doubts["full"]) == 1
+    assert "7.0 points for 5 parameters" in doubts["full"][0]
+    assert doubts["tied"] == ()
