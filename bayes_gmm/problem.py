@@ -198,7 +198,9 @@ def _known_labels(labels: Any, n_points: int, n_components: int) -> np.ndarray:
     """Labels (N,) as integers; None, NaN and -1 mean that it is not known."""
     if labels is None:
         return np.full(n_points, -1)
-    given = any_array("labels", labels, f"{n_points} integers", "Give a vector as long as the table.")
+    expected = f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known"
+    remedy = "Number the groups from 0; np.unique(names, return_inverse=True)[1] does that."
+    given = any_array("labels", labels, expected, remedy)
     if given.dtype == object:
         given = np.array([-1 if label is None else label for label in given.ravel()]).reshape(given.shape)
     if np.issubdtype(given.dtype, np.floating):
@@ -210,9 +212,5 @@ def _known_labels(labels: Any, n_points: int, n_components: int) -> np.ndarray:
             if given.dtype.kind in "iuf"
             else f"{given.ravel()[:1].tolist()} of type {given.dtype}"
         )
-        raise ArgumentError(
-            f"labels has shape {given.shape} and values {found}.",
-            f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known",
-            "Number the groups from 0; np.unique(names, return_inverse=True)[1] does that.",
-        )
+        raise ArgumentError(f"labels has shape {given.shape} and values {found}.", expected, remedy)
     return given.astype(int)

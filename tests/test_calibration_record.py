@@ -2,49 +2,49 @@
 
 import json
 
+import calibration_page as page
 import numpy as np
 import pytest
-import readme
 import scipy.stats
-from figure import draw
+from calibration_figure import draw
 from proportions import Share, binomial_p_value, covered, mean_and_error, unlike, worse
 from recording import Record, Row
 from uniformity import DRAWS, band, expected, p_value
 
 
 def test_the_section_is_what_the_files_say() -> None:
-    text = readme.README.read_text(encoding="utf-8")
-    assert text == readme.with_section(text, readme.section(readme.load()))
-    assert text.index("## Speed") < text.index(readme.BEGIN) < text.index("## Calibration") < text.index("## Tests")
-    assert readme.COMMANDS in text
+    text = page.README.read_text(encoding="utf-8")
+    assert text == page.with_section(text, page.section(page.load()))
+    assert text.index("## Speed") < text.index(page.BEGIN) < text.index("## Calibration") < text.index("## Tests")
+    assert page.COMMANDS in text
 
 
 def test_every_row_that_is_shown_is_in_the_readme_with_its_verdict() -> None:
-    text = readme.README.read_text(encoding="utf-8")
-    rows = [row for result in readme.load() for row in result["rows"] if row["shown"]]
+    text = page.README.read_text(encoding="utf-8")
+    rows = [row for result in page.load() for row in result["rows"] if row["shown"]]
     assert len(rows) > 20
     assert not [row for row in rows if row["found"] not in text or row["setting"] not in text]
     assert ("**falls short**" in text) == (not all(row["holds"] for row in rows))
 
 
 def test_a_changed_number_changes_the_section() -> None:
-    results = readme.load()
+    results = page.load()
     results[0]["rows"][0]["found"] = "another number"
-    assert readme.section(results) not in readme.README.read_text(encoding="utf-8")
+    assert page.section(results) not in page.README.read_text(encoding="utf-8")
 
 
 def test_what_falls_short_is_said_also_where_rows_are_joined() -> None:
     rows = [Row("what", f"setting {i}", "all", f"{i}", holds)._asdict() for i, holds in enumerate((True, False, True))]
-    assert readme.table(rows).splitlines()[2:] == [
+    assert page.table(rows).splitlines()[2:] == [
         "| what | setting 0; setting 1; setting 2 | all | 0; 1; 2 | **falls short** |"
     ]
     rows[2]["holds"] = rows[1]["holds"] = True
-    assert "falls short" not in readme.table(rows)
+    assert "falls short" not in page.table(rows)
 
 
 def test_figure_is_small_and_is_drawn_from_the_files() -> None:
-    assert 10_000 < readme.FIGURE.stat().st_size < 150_000
-    axes = draw(readme.load()).axes
+    assert 10_000 < page.FIGURE.stat().st_size < 150_000
+    axes = draw(page.load()).axes
     assert [len(ax.lines) + len(ax.patches) > 0 for ax in axes] == [True] * 7
     assert not draw([]).axes[-1].patches
 
@@ -53,7 +53,7 @@ def test_a_record_is_read_back_as_it_was(tmp_path) -> None:
     record, row = Record(0.1, tmp_path), Row("what", "where", "all", "none", False)
     assert (record.number(300), record.number(10)) == (30, 2)
     record("verdict_test", [row], {"seed": 3}, {"values": np.arange(3), "one": np.float64(0.5)})
-    (result,) = readme.load(tmp_path)
+    (result,) = page.load(tmp_path)
     assert result["rows"] == [row._asdict()]
     assert result["numbers"] == {"values": [0, 1, 2], "one": 0.5}
     assert result["portion"] == 0.1

@@ -132,7 +132,7 @@ def test_wrong_types_are_named(faithful_mle: bg.EMFit, faithful_posterior: bg.Po
         bg.compare(faithful_mle, faithful_posterior, bootstrap=other)
     with pytest.raises(bg.ArgumentError, match="points of x_test have shape"):
         bg.compare(faithful_mle, faithful_posterior, x_test=[1.0, 2.0])
-    with pytest.raises(bg.ArgumentError, match="one of parameters, scores, points"):
+    with pytest.raises(bg.ArgumentError, match='"parameters", "scores" or "points"'):
         bg.compare(faithful_mle, faithful_posterior).records("rows")
 
 

@@ -653,7 +653,7 @@ def test_ranks_of_chains_that_differ_are_apart():
         (lambda p: bg.plot_ppc(p, probability=0.0), "probability is 0.0"),
         (lambda p: bg.plot_prior_posterior(p, parameters="mu"), "parameters is 'mu'.*'weight', 'mean'"),
         (lambda p: bg.plot_prior_posterior(p, seed=-1), "seed is -1"),
-        (lambda p: bg.plot_relabelling(p, parameter="mean"), "parameter is 'mean'.*'weights', 'means'"),
+        (lambda p: bg.plot_relabelling(p, parameter="mean"), 'parameter is \'mean\'.*"weights", "means"'),
         (lambda p: bg.plot_relabelling(p, feature="height"), "one of the columns"),
         (lambda p: bg.plot_selection(chosen([])), "selection is of type SimpleNamespace"),
         (lambda p: bg.plot_selection(chosen([{"bic": 3.0}])), "selection is of type SimpleNamespace"),

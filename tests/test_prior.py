@@ -123,7 +123,7 @@ WRONG_PRIORS = {
     "shape of fixed": (lambda: bg.Prior(scales=np.ones(5)), "prior of scales has shape"),
     "negative scale": (lambda: bg.Prior(scales=-1.0), "holds scales at"),
     "weights off the simplex": (lambda: bg.Prior(weights=[0.5, 0.6]), "holds weights at"),
-    "text": (lambda: bg.Prior(means="wide"), "prior of means has shape"),
+    "text": (lambda: bg.Prior(means="wide"), "prior of means is a str"),
     "dimension of LKJ": (
         lambda: bg.Prior(correlations=dist.LKJCholesky(3, 1.0)),
         "prior of correlations has",

@@ -96,8 +96,9 @@ def check_fit(fit: bg.EMFit, warned: bool) -> None:
     assert (np.diagonal(mixture.scale_tril, axis1=1, axis2=2) > 0).all()
     np.testing.assert_allclose(fit.responsibilities().sum(1), 1, atol=1e-9)
     # The kernel's price is cancellation: eps |z|^2 over the squared width of the narrowest component (`kernel`).
-    farthest = (fit.problem.whitening.points_to_unit(x) ** 2).sum(1).max()
-    rounding = total * max(1e-9, np.finfo(float).eps * farthest / fit.problem.smallest_scale**2)
+    farthest = (fit.problem.scaling.points_to_unit(x) ** 2).sum(1).max()
+    narrowest = np.linalg.svd(fit.problem.scaling.to_unit(mixture).scale_tril, compute_uv=False).min()
+    rounding = total * max(1e-9, np.finfo(float).eps * farthest / narrowest**2)
     assert (np.diff(fit.path) >= -rounding).all()
     summed = fit.sample_weight @ mixture.log_prob(x)
     assert fit.log_likelihood == pytest.approx(summed, rel=1e-9, abs=1e-9 * total)

@@ -251,7 +251,7 @@ def test_many_points_are_thinned_and_the_answer_stays() -> None:
 
 
 def test_an_unknown_method_is_refused_with_the_choices() -> None:
-    with pytest.raises(bg.ArgumentError, match=r"method is .order.\..*responsibilities.*ecr.*stephens"):
+    with pytest.raises(bg.ArgumentError, match=r"relabelling is .order.\..*responsibilities.*ecr.*stephens"):
         relabel(jittered(1, 0.1), PIVOT, POINTS, "order")
 
 

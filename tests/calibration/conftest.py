@@ -1,7 +1,7 @@
 """Options of the calibration record.
 
     python -m pytest -m slow -n2 tests/calibration --record
-    python tests/calibration/readme.py
+    python tests/calibration/calibration_page.py
 
 measure everything, keep it in `results/`, and write the section of the README and its figure from there.
 """

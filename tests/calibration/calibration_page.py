@@ -1,6 +1,6 @@
 """Write the section "Calibration" of the README and its figure from the JSON files of `results/` alone.
 
-python tests/calibration/readme.py
+python tests/calibration/calibration_page.py
 """
 
 import json
@@ -10,7 +10,6 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-import figure
 from recording import RESULTS
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +48,7 @@ PICTURE = """\
 COMMANDS = """\
 ```sh
 python -m pytest -m slow -n2 tests/calibration --record
-python tests/calibration/readme.py
+python tests/calibration/calibration_page.py
 ```"""
 
 
@@ -118,7 +117,7 @@ def main() -> None:
     """Write both."""
     results = load()
     README.write_text(with_section(README.read_text(encoding="utf-8"), section(results)), encoding="utf-8")
-    figure.save(results, FIGURE)
+    calibration_figure.save(results, FIGURE)
 
 
 if __name__ == "__main__":
