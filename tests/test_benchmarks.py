@@ -2,15 +2,11 @@
 
 import json
 import math
-import sys
 from pathlib import Path
-
-import pytest
-
-sys.path.append(str(Path(__file__).parent / "benchmarks"))
 
 import em_programs
 import measuring
+import pytest
 import readme
 from figure import draw
 from measuring import OURS, derived, exponent, faults, measure, ratio, summary, take_turns
