@@ -102,8 +102,9 @@ def _when(results: list[dict[str, Any]]) -> str:
     minutes = sum(result["minutes"] for result in results)
     when, where = " to ".join([dates[0], *dates[1:][-1:]]), ", ".join(cpus)
     said = f"Recorded {when} on {where}, {minutes:.0f} minutes of one worker, with {', '.join(versions)}."
-    smallest = min(result["portion"] for result in results)
-    return said if smallest >= 1 else said + f" **A reduced run: {smallest:.0%} of the usual number of data sets.**"
+    portions = {result["name"].partition("_")[0]: result["portion"] for result in results}
+    reduced = ", ".join(f"{kind} {portion:.0%}" for kind, portion in sorted(portions.items()) if portion < 1)
+    return said + (f" **Reduced, of the usual number of data sets: {reduced}.**" if reduced else "")
 
 
 def with_section(readme: str, text: str) -> str:
