@@ -20,7 +20,7 @@ from .em_fit import EMFit
 from .errors import ArgumentError
 from .explanations import explain
 from .mixture import Mixture
-from .modes import WORTH_A_MENTION, Modes, find_modes, programs as mode_programs
+from .modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_modes, programs as mode_programs
 from .posterior import Posterior
 from .posterior_problem import PosteriorProblem, Target, to_mixtures
 from .predictive import log_densities
@@ -206,7 +206,7 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled)
             tree,
             relabelling,
             explanations=explanations,
-            doubts=tuple(problem.tie_warnings),
+            doubts=tuple(_doubts(problem, sampled)),
             notes=tuple(_notes(problem, mle, sampled)),
         ),
         explanations=explanations,
@@ -242,6 +242,22 @@ def _pointwise(draws: Mixture, problem: PosteriorProblem) -> np.ndarray | None:
     return log_densities(draws, x, problem.scaling)
 
 
+def _doubts(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
+    yield from problem.tie_warnings
+    if large := _unseen(sampled.modes.share >= WORTH_A_CHAIN, sampled):
+        yield f"{large} Raise num_chains."
+
+
+def _unseen(of_interest: np.ndarray, sampled: Sampled) -> str:
+    """What to say of those of the modes that got no chain; nothing where there are none."""
+    unseen = np.setdiff1d(np.flatnonzero(of_interest), sampled.began)
+    if not unseen.size:
+        return ""
+    mass = sampled.modes.share[unseen].sum()
+    modes = f"{unseen.size} other modes" if unseen.size > 1 else "Another mode"
+    return f"{modes}, with about {mass:.0%} of the mass by Laplace's approximation, got no chain."
+
+
 def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Iterator[str]:
     if sampled.plan.kernel.metric_warmup:
         yield (
@@ -250,10 +266,9 @@ def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Iterator[
         )
     if not problem.exchangeable:
         yield "The prior tells the components apart, so the draws keep its labels and were not relabelled."
-    unseen = np.setdiff1d(np.flatnonzero(sampled.modes.share > WORTH_A_MENTION), sampled.began)
-    if unseen.size:
-        mass = sampled.modes.share[unseen].sum()
-        yield f"{unseen.size} other modes, with about {mass:.0%} of the mass by Laplace's approximation, got no chain."
+    share = sampled.modes.share
+    if small := _unseen((share > WORTH_A_MENTION) & (share < WORTH_A_CHAIN), sampled):
+        yield small
     if len(mle.start_log_likelihoods) == 1:
         yield "EM began from one start only, so that modes elsewhere were not looked for."
     if sampled.log_likelihood.shape[0] == 1:

@@ -1,6 +1,7 @@
 """Posteriors against references and oracles that share no code with them, and what is said of odd ones."""
 
 import json
+import re
 from collections.abc import Callable
 from math import factorial, log
 from pathlib import Path
@@ -300,6 +301,14 @@ def test_mirror_images_are_different_explanations() -> None:
     means = posterior.modes.mixtures.means[:2, :, 0].sum(-1)
     assert means[0] == pytest.approx(-means[1], rel=1e-6)
     assert len(posterior.explanations) == 2
+
+
+def test_a_mode_that_no_chain_began_in_is_a_reason_to_doubt(two_ways: bg.Posterior) -> None:
+    alone = sampled(two_ways.problem.table, num_samples=500, num_chains=1)
+    assert alone.verdict.status.name == "DOUBTFUL"
+    said = r"Another mode, with about \d+% of the mass .* got no chain. Raise num_chains"
+    assert re.search(said, alone.verdict.reasons[0])
+    assert not any("got no chain" in reason for reason in two_ways.verdict.reasons)
 
 
 def test_far_apart_components_are_one_explanation() -> None:

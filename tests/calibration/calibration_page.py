@@ -4,6 +4,7 @@ python tests/calibration/calibration_page.py
 """
 
 import json
+from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -102,9 +103,18 @@ def _when(results: list[dict[str, Any]]) -> str:
     minutes = sum(result["minutes"] for result in results)
     when, where = " to ".join([dates[0], *dates[1:][-1:]]), ", ".join(cpus)
     said = f"Recorded {when} on {where}, {minutes:.0f} minutes of one worker, with {', '.join(versions)}."
-    portions = {result["name"].partition("_")[0]: result["portion"] for result in results}
-    reduced = ", ".join(f"{kind} {portion:.0%}" for kind, portion in sorted(portions.items()) if portion < 1)
+    reduced = "; ".join(_portions(results))
     return said + (f" **Reduced, of the usual number of data sets: {reduced}.**" if reduced else "")
+
+
+def _portions(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Kinds of results of which some come from fewer data sets than usual."""
+    kinds: dict[str, set[float]] = {}
+    for result in results:
+        kinds.setdefault(result["name"].partition("_")[0], set()).add(result["portion"])
+    for kind, portions in sorted(kinds.items()):
+        if min(portions) < 1:
+            yield f"{kind} " + " to ".join(f"{portion:.0%}" for portion in sorted({min(portions), max(portions)}))
 
 
 def with_section(readme: str, text: str) -> str:
