@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import calibration_figure
 from recording import RESULTS
 
 ROOT = Path(__file__).parents[2]
