@@ -236,4 +236,4 @@ def _draw(step: Array, sampling: Sampling, batch_size: int) -> Blocks:
     levels = jax.random.uniform(key, (batch_size,)) * sampling.cumulative[-1]
     chosen = jnp.searchsorted(jnp.asarray(sampling.cumulative), levels, side="right")
     points = jnp.asarray(sampling.points)[chosen]
-    return Blocks(points=points.T[None], weights=jnp.ones((1, batch_size)), n_used=1)
+    return Blocks(points=points.T[None], weights=jnp.ones((1, batch_size)), first=0, stop=1)

@@ -36,7 +36,7 @@ def expected_moments(mixture: Mixture, data: Blocks) -> tuple[Float[Array, ""], 
 
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of_block, jnp.array(0)))
     value, counts, sums, products = lax.fori_loop(
-        0, data.n_used, lambda number, total: jax.tree.map(jnp.add, total, of_block(number)), zero
+        data.first, data.stop, lambda number, total: jax.tree.map(jnp.add, total, of_block(number)), zero
     )
     moves, squares = _averages(counts, sums, products)
     return value, (counts, mixture.means + moves, squares - moves[:, :, None] * moves[:, None, :])

@@ -1,4 +1,4 @@
-r"""The loop of EM: one run until nothing is left to gain, accelerated where it crawls, and many runs in rounds.
+r"""The loop of EM: one run until nothing is left to gain, accelerated where it crawls.
 
 EM is a map of expected statistics to expected statistics, s -> E(M(s)), whose fixed point is the maximum. Where
 components overlap its steps shrink slowly; the last few are then combined into one long step (`extrapolation`).
@@ -10,7 +10,7 @@ References
 Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from .extrapolation import adapt_reach, anderson_step, forget_if, no_past, remem
 from .mixture import Mixture
 from .objective import Objective
 
-_RUNNING = -1
+RUNNING = -1
 _PLAIN_STEPS = 20
 _CARELESS_STEPS = 100
 """Until then a long step that goes too far is a cheap look elsewhere, and finds maxima that careful ones do not."""
@@ -70,13 +70,6 @@ class Rule(NamedTuple):
     accelerate: Array | bool
 
 
-class Round(NamedTuple):
-    """How many of the runs go on, the best ones, and up to how many steps."""
-
-    n_runs: int
-    max_steps: int
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
@@ -112,67 +105,42 @@ class Run:
     past: Any
 
 
-@partial(jax.jit, static_argnums=(3, 4, 5))
-def climb(
-    starts: Mixture, objective: Objective, rule: Rule, rounds: tuple[Round, ...], at_once: int, path_length: int
-) -> Run:
-    """Runs (R,) from all starts, in rounds that ever fewer of them survive."""
-    n_starts = len(starts.log_weights)
-    batches = [(rnd.max_steps, first) for rnd in rounds for first in range(0, rnd.n_runs, at_once)]
-    limits, firsts = (jnp.array(column) for column in zip(*batches, strict=True))
-    lanes = jnp.arange(at_once) if at_once > 1 else jnp.array(0)
-
-    def advance(number: Any, carry: tuple[Run, Array]) -> tuple[Run, Array]:
-        runs, order = carry
-        order = jnp.where(firsts[number] == 0, _best_first(runs), order)
-        chosen = order[(firsts[number] + lanes) % n_starts]
-        go_on = partial(_go_on, limit=limits[number], objective=objective, rule=rule)
-        some = (jax.vmap(go_on) if at_once > 1 else go_on)(jax.tree.map(lambda leaf: leaf[chosen], runs))
-        return jax.tree.map(lambda every, leaf: every.at[chosen].set(leaf), runs, some), order
-
-    begin = jax.vmap(partial(_begin, path_length=path_length))(starts), jnp.arange(n_starts)
-    runs, _ = jax.lax.fori_loop(0, len(batches), advance, begin)
-    return replace(runs, status=jnp.where(runs.status == _RUNNING, EMStatus.LEFT_BEHIND, runs.status))
-
-
 def follow(start: Mixture, objective: Objective, rule: Rule) -> Run:
     """One run to its end; of the path nothing is kept."""
-    return _go_on(_begin(start, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
+    return go_on(begin(start, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
 
 
-def _best_first(runs: Run) -> Array:
-    """Order in which runs go on: those still on their way, by value; all in their order before they begin."""
-    running = runs.status == _RUNNING
-    return jnp.argsort(-jnp.where(running, jnp.nan_to_num(runs.value, nan=jnp.inf), -jnp.inf))
-
-
-def _begin(start: Mixture, path_length: int) -> Run:
-    shape = jax.eval_shape(kernel.natural, start).shape
-    nothing, unknown = jnp.zeros(shape), jnp.array(jnp.nan)
+def begin(starts: Mixture, path_length: int) -> Run:
+    """Runs (...) before their first step, of which so many values will be kept."""
+    shape = (*starts.log_weights.shape, kernel.n_statistics(starts.n_features))
+    nothing, unknown = np.zeros(shape), np.full(shape[:-2], np.nan)
     return Run(
-        mixture=start,
+        mixture=starts,
         statistics=nothing,
-        bold=jnp.array(False),
-        fallback=nothing,
+        bold=np.zeros(shape[:-2], bool),
+        fallback=nothing.copy(),
         value=unknown,
-        gain=unknown,
-        score=unknown,
-        status=jnp.array(_RUNNING),
-        n_steps=jnp.array(0),
-        path=jnp.full(path_length, jnp.nan),
+        gain=unknown.copy(),
+        score=unknown.copy(),
+        status=np.full(shape[:-2], RUNNING),
+        n_steps=np.zeros(shape[:-2], int),
+        path=np.full((*shape[:-2], path_length), np.nan),
         past=no_past(shape),
     )
 
 
-def _go_on(run: Run, limit: Array, objective: Objective, rule: Rule) -> Run:
-    """Step until the run ends, or to the limit of this round."""
-    step = partial(_step, objective=objective, rule=rule)
-    return jax.lax.while_loop(lambda run: (run.status == _RUNNING) & (run.n_steps < limit), step, run)
+def go_on(run: Run, limit: Array | int, objective: Objective, rule: Rule) -> Run:
+    """Step until the run ends, or to this number of steps."""
+    return jax.lax.while_loop(
+        lambda run: (run.status == RUNNING) & (run.n_steps < limit),
+        lambda run: step(run, objective.expect(run.mixture), objective, rule),
+        run,
+    )
 
 
-def _step(run: Run, objective: Objective, rule: Rule) -> Run:
-    """Evaluate the mixture; accept it or take it back; stop there, or move to the next."""
-    value, statistics = objective.evaluate(run.mixture)
+def step(run: Run, expected: tuple[Array, Array], objective: Objective, rule: Rule) -> Run:
+    """Accept the mixture, of which `Objective.expect` has told, or take it back; stop there, or move to the next."""
+    value, statistics = objective.evaluate(run.mixture, expected)
     rejected = run.bold & ~(value >= run.value - _rounding(run.value))
     statistics = jnp.where(rejected, run.fallback, statistics)
     residual = statistics - run.statistics
@@ -189,10 +157,10 @@ def _step(run: Run, objective: Objective, rule: Rule) -> Run:
     stretch = _stretch(run.score / score, residual, target, run.past.size, slow)
     remaining = jnp.where(score <= _rounding(value), 0.0, score * stretch)
     ended = _status(run, value, value - run.value, score, remaining, plain, objective, rule)
-    status = jnp.where(rejected, _RUNNING, ended)
+    status = jnp.where(rejected, RUNNING, ended)
     sound = _smallest_scale(bold, objective) > rule.smallest_scale
     go_bold = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
-    move = status == _RUNNING
+    move = status == RUNNING
     past = remember(run.past, run.statistics, residual, ~rejected & (run.n_steps > 0))
     careful = adapt_reach(past, succeeded=run.bold, failed=rejected | (accelerating & ~sound))
     return Run(
@@ -257,7 +225,7 @@ def _status(
             run.n_steps >= rule.max_steps,
         ],
         [EMStatus.NONFINITE, EMStatus.COLLAPSED, EMStatus.CONVERGED, EMStatus.MAX_STEPS],
-        _RUNNING,
+        RUNNING,
     )
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from .arguments import flag, number_of_steps, positive_integer, seed_integer
-from .climb import EMStatus, Round, Rule, Run, climb
+from .climb import EMStatus, Rule, Run
 from .compiled import in_float64, padded_length
 from .conjugate import ConjugatePrior
 from .em_fit import EMFit
@@ -18,6 +18,7 @@ from .errors import ArgumentError, FitWarning
 from .mixture import Mixture
 from .objective import Objective
 from .problem import Problem
+from .rounds import Round, run_rounds
 from .starts import split_starts, starting_mixtures, usual_number_of_starts
 
 CLIMBING_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
@@ -245,12 +246,8 @@ def _generations(n_starts: int) -> tuple[int, int]:
 
 
 def _one_generation(starts: Mixture, objective: Objective, rule: Rule, problem: Problem) -> Run:
-    n_starts = len(starts.log_weights)
-    # On a CPU a step of many runs takes as long as the steps one by one, and each run ends by itself.
-    at_once = 1 if jax.default_backend() == "cpu" else n_starts
-    rounds = _rounds(n_starts, problem.table.n_points)
-    runs = climb(starts, objective, rule, rounds, at_once, padded_length(int(rule.max_steps) + 1))
-    return jax.device_get(replace(runs, past=None))
+    rounds = _rounds(len(starts.log_weights), problem.table.n_points)
+    return run_rounds(starts, objective, rule, rounds, padded_length(int(rule.max_steps) + 1))
 
 
 def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:

@@ -11,7 +11,7 @@ References
 Anderson (1965), doi 10.1145/321296.321305; for EM Henderson and Varadhan (2019), doi 10.1080/10618600.2019.1594835.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -38,16 +38,17 @@ class Past(NamedTuple):
         How many times as long as a plain step a long one may be.
     """
 
-    statistics: Array
-    residuals: Array
-    size: Array
-    reach: Array
+    statistics: Any
+    residuals: Any
+    size: Any
+    reach: Any
 
 
 def no_past(shape: tuple[int, ...]) -> Past:
-    """Nothing is known of steps of this shape."""
-    nothing = jnp.zeros((_MEMORY, *shape))
-    return Past(nothing, nothing, jnp.array(0), jnp.array(_GROWTH))
+    """Nothing is known of steps of this shape, (..., K, F)."""
+    *batch, n_components, n_statistics = shape
+    nothing = np.zeros((*batch, _MEMORY, n_components, n_statistics))
+    return Past(nothing, nothing.copy(), np.zeros(batch, int), np.full(batch, _GROWTH))
 
 
 def remember(

@@ -191,7 +191,7 @@ def _score_products(unit: Mixture, objective: Objective) -> Array:
         scores = (shares[:, None] * phi[None]).reshape(eta.size, -1)
         return total + (scores * weights[None]) @ scores.T
 
-    return lax.fori_loop(0, data.n_used, of_block, jnp.zeros((eta.size, eta.size)))
+    return lax.fori_loop(data.first, data.stop, of_block, jnp.zeros((eta.size, eta.size)))
 
 
 def _known_score_products(problem: Problem) -> np.ndarray:

@@ -63,12 +63,17 @@ class Objective:
         """D, the number of columns of the data."""
         return int(self.data.points.shape[1])
 
-    def evaluate(self, mixture: Mixture) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
-        """E-step: the value at a mixture, and the expected statistics (K, F)."""
-        eta = kernel.natural(mixture)
-        value, statistics = kernel.expected_statistics(eta, self.data, self.assignment)
+    def expect(self, mixture: Mixture) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
+        """The pass over the data, by far the longest part of `evaluate`, and the one that is a sum over points."""
+        return kernel.expected_statistics(kernel.natural(mixture), self.data, self.assignment)
+
+    def evaluate(
+        self, mixture: Mixture, expected: tuple[Array, Array] | None = None
+    ) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
+        """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is what `expect` gave."""
+        value, statistics = self.expect(mixture) if expected is None else expected
         # An absent component has weight zero, and nothing times minus infinity is nothing here.
-        labelled = jnp.where(self.known != 0, self.known * eta, 0.0).sum()
+        labelled = jnp.where(self.known != 0, self.known * kernel.natural(mixture), 0.0).sum()
         return value + labelled + self.log_prior(mixture), statistics + self.known
 
     def complete(self, statistics: Float[Array, "K F"], mixture: Mixture) -> Float[Array, ""]:

@@ -35,7 +35,7 @@ FLOORS = {
         *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem", "centred"),
     },
     "inference": {
-        *("starts", "extrapolation", "climb", "information", "em_fit", "em", "laplace", "modes", "nuts"),
+        *("starts", "extrapolation", "climb", "rounds", "information", "em_fit", "em", "laplace", "modes", "nuts"),
         *("unconstrained", "ascent", "gradient"),
         *("stream_fit", "running_statistics", "stochastic_em"),
         *("regularised", "seeding"),

@@ -325,16 +325,16 @@ def test_tables_of_many_lengths_have_few_shapes_and_little_padding(n_features, n
     shapes = {shape(length) for length in np.geomspace(n_points, 2 * n_points, 40).astype(int)}
     assert len(shapes) <= 9
     data = cut(np.zeros((n_points, n_features)))
-    visited = int(data.n_used) * data.points.shape[2]
+    visited = int(data.stop) * data.points.shape[2]
     assert n_points <= visited < max(1.25 * n_points, n_points + 33)
-    assert data.n_used <= len(data.points) <= max(2 * data.n_used, 4)
+    assert data.stop <= len(data.points) <= max(2 * data.stop, 4)
 
 
 def test_blocks_that_are_not_used_are_not_visited():
     data = cut(random_points(26, 60_000, 2))
-    poisoned = Blocks(points=data.points.copy(), weights=data.weights.copy(), n_used=data.n_used)
-    assert data.n_used < len(data.points)
-    poisoned.points[data.n_used :], poisoned.weights[data.n_used :] = np.nan, np.nan
+    poisoned = Blocks(points=data.points.copy(), weights=data.weights.copy(), first=data.first, stop=data.stop)
+    assert data.stop < len(data.points)
+    poisoned.points[data.stop :], poisoned.weights[data.stop :] = np.nan, np.nan
     mixture = random_mixture(27, 3, 2)
     assert_same_pass(one_pass(mixture, poisoned), one_pass(mixture, data))
 

@@ -1,0 +1,157 @@
+"""Runs of EM in rounds: the same runs whoever makes them, and the best go on."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from bayes_gmm import kernel, rounds
+from bayes_gmm.climb import EMStatus, Rule, begin, go_on
+from bayes_gmm.problem import Problem
+from bayes_gmm.rounds import Round, run_rounds
+from bayes_gmm.starts import starting_mixtures
+
+PLAN = (Round(7, 5), Round(3, 15), Round(1, 10_000))
+"""Plain steps before the last round: long ones multiply differences of rounding."""
+
+RULE = Rule(tol=1e-8, max_steps=200, smallest_scale=1e-4, accelerate=True)
+
+
+def points(seed, n_points, n_features=2):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n_points, n_features)) + 2.5 * rng.integers(3, size=(n_points, 1))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return Problem.of(points(1, 12_000), 3)
+
+
+def runs_of(problem, plan=PLAN):
+    with jax.enable_x64(True):
+        objective = problem.objective()
+        starts = starting_mixtures(problem, objective, None, plan[0].n_runs, seed=2)
+        return run_rounds(starts, objective, RULE, plan, path_length=256)
+
+
+def one_by_one(monkeypatch):
+    monkeypatch.setattr(rounds, "_N_CORES", 1)
+
+
+def in_threads(monkeypatch):
+    monkeypatch.setattr(rounds, "_N_CORES", 3)
+    monkeypatch.setattr(rounds, "_WORTH_A_THREAD", 0.0)
+    monkeypatch.setattr(rounds, "_WORTH_A_PART", np.inf)
+
+
+def in_parts(monkeypatch):
+    monkeypatch.setattr(rounds, "_N_CORES", 3)
+    monkeypatch.setattr(rounds, "_WORTH_A_THREAD", 0.0)
+    monkeypatch.setattr(rounds, "_WORTH_A_PART", 1e-3)
+
+
+def on_an_accelerator(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+
+@pytest.fixture(scope="module")
+def alone(problem):
+    """What each run is when it is followed by itself for so many steps."""
+
+    def values(n_steps):
+        with jax.enable_x64(True):
+            objective = problem.objective()
+            starts = starting_mixtures(problem, objective, None, PLAN[0].n_runs, seed=2)
+            follow = jax.jit(partial(go_on, limit=n_steps, objective=objective, rule=RULE))
+            return [jax.device_get(follow(run)) for run in map(partial(begin, path_length=256), each(starts))]
+
+    return {n_steps: values(n_steps) for n_steps in (5, 15, 10_000)}
+
+
+def each(starts):
+    starts = jax.device_get(starts)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], starts) for i in range(len(starts.log_weights))]
+
+
+@pytest.mark.parametrize("way", [one_by_one, in_threads, in_parts, on_an_accelerator])
+def test_the_best_go_on_whoever_makes_the_steps(way, problem, alone, monkeypatch):
+    way(monkeypatch)
+    runs = runs_of(problem)
+    second = np.argsort([-run.value for run in alone[5]])[:3]
+    last = max(second, key=lambda i: alone[15][i].value)
+    assert len(np.unique(second)) < len(alone[5])
+    for i, ended in enumerate(zip(*(alone[n] for n in (5, 15, 10_000)), strict=True)):
+        expected = ended[2 if i == last else 1 if i in second else 0]
+        assert runs.n_steps[i] == pytest.approx(int(expected.n_steps), abs=2 if i == last else 0)
+        np.testing.assert_allclose(runs.value[i], expected.value, rtol=1e-12, atol=RULE.tol if i == last else 0)
+        np.testing.assert_allclose(runs.mixture.means[i], expected.mixture.means, atol=1e-4)
+    assert runs.status[last] == EMStatus.CONVERGED
+    assert all(runs.status[np.arange(7) != last] == EMStatus.LEFT_BEHIND)
+
+
+@pytest.mark.parametrize("n_cores", [2, 5])
+def test_threads_change_no_bit(n_cores, problem, monkeypatch):
+    in_threads(monkeypatch)
+    monkeypatch.setattr(rounds, "_N_CORES", 1)
+    expected = runs_of(problem)
+    monkeypatch.setattr(rounds, "_N_CORES", n_cores)
+    for found, wanted in zip(jax.tree.leaves(runs_of(problem)), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("way", [in_threads, in_parts])
+def test_threads_are_used(way, problem, monkeypatch):
+    way(monkeypatch)
+    calls = []
+    name = "_one_by_one" if way is in_threads else "_expect"
+    called = getattr(rounds, name)
+    monkeypatch.setattr(rounds, name, lambda *arguments: calls.append(1) or called(*arguments))
+    n_steps = runs_of(problem).n_steps.sum()
+    assert len(calls) == (1 + 3 + 3 + 1 if way is in_threads else pytest.approx(3 * n_steps, abs=60))
+
+
+def test_an_error_in_a_thread_is_the_callers(problem, monkeypatch):
+    in_parts(monkeypatch)
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "_expect", fail)
+    with pytest.raises(KeyboardInterrupt):
+        runs_of(problem)
+
+
+def test_a_round_without_runs_is_skipped(problem):
+    ended = runs_of(problem, (Round(4, 10_000), Round(2, 10_000)))
+    assert all(ended.status != EMStatus.LEFT_BEHIND)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("n_features", [2, 5])
+def test_parts_add_up_to_the_whole(count, n_features):
+    x = points(3, 40_000, n_features)
+    problem = Problem.of(x, 3)
+    with jax.enable_x64(True):
+        objective = problem.objective()
+        mixture = each(starting_mixtures(problem, objective, None, 1, seed=0))[0]
+        expect = jax.jit(lambda data: replace(objective, data=data).expect(mixture))
+        parts = objective.data.parts(count)
+        value, statistics = (sum(terms) for terms in zip(*map(expect, parts), strict=True))
+        whole = expect(objective.data)
+    assert len(parts) == count == len({(int(part.first), int(part.stop)) for part in parts})
+    assert sum(part.milliseconds(3) for part in parts) == pytest.approx(objective.data.milliseconds(3))
+    np.testing.assert_allclose(value, whole[0], rtol=1e-12)
+    np.testing.assert_allclose(statistics, whole[1], rtol=1e-9, atol=1e-9 * len(x))
+
+
+def test_a_block_is_not_cut():
+    assert len(kernel.blocks(points(5, 300), np.ones(300)).parts(4)) == 1
+
+
+def test_more_milliseconds_for_more_of_everything():
+    small, longer, wider = (kernel.blocks(points(4, n, d), np.ones(n)) for n, d in [(5000, 2), (50_000, 2), (5000, 9)])
+    assert small.milliseconds(2) < small.milliseconds(3)
+    assert small.milliseconds(2) < longer.milliseconds(2)
+    assert small.milliseconds(2) < wider.milliseconds(2)
