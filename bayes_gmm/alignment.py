@@ -22,7 +22,7 @@ Errors = dict[str, np.ndarray]
 def aligned_rows(
     mle: EMFit, posterior: Posterior, bootstrap: Bootstrap | None, order: np.ndarray
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Rows, the fit's components in that order (K,); and what could not be computed."""
+    """Rows, the fit's components in that order (K,); and what is to be said of the errors."""
     errors, notes = _standard_errors(mle, order)
     resampled = _bootstrap_errors(mle, bootstrap, order)
     estimates = parameters(mle.mixture.permute(order), posterior.table.columns)
@@ -31,7 +31,7 @@ def aligned_rows(
 
 def _standard_errors(mle: EMFit, order: np.ndarray) -> tuple[Errors, tuple[str, ...]]:
     try:
-        return _ordered(mle.standard_errors, order), ()
+        return _ordered(mle.standard_errors, order), mle.error_doubts
     except FitError as error:
         return _nothing(mle), (f"No standard errors. {error}",)
 

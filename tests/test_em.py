@@ -535,11 +535,42 @@ def test_components_on_a_few_points_are_doubted_and_no_others(faithful_mle):
     narrow = fit_em(galaxies, 6, n_starts=64)
     sizes = narrow.mixture.weights * len(galaxies)
     assert sizes.min() < 4 < sizes.max()
-    (doubt,) = narrow.doubts
+    doubt = narrow.doubts[0]
     assert re.findall(r"omponent (\d+) holds", doubt) == [str(k) for k in np.flatnonzero(sizes < 4)]
     assert doubt in repr(narrow)
     assert faithful_mle.doubts == ()
-    assert fit_em(galaxies, 6, prior=bg.ConjugatePrior()).doubts == ()
+    assert not [text for text in fit_em(galaxies, 6, prior=bg.ConjugatePrior()).doubts if "holds" in text]
+
+
+def test_a_close_second_maximum_is_said_and_no_other(faithful_mle):
+    galaxies = datasets.load("galaxies")
+    two = fit_em(galaxies, 2)
+    ends = np.unique(np.round(two.start_log_likelihoods[two.start_statuses == EMStatus.CONVERGED], 4))
+    assert 1e-3 < ends[-1] - ends[-2] < 2
+    (doubt,) = two.doubts
+    assert f"lower by {ends[-1] - ends[-2]:.2f} nats" in doubt
+    optimum = jax.tree.map(lambda leaf: leaf[1], two.optima)
+    assert two.problem.log_likelihood(optimum) == pytest.approx(ends[-2], abs=1e-3)
+    far = replace(two, start_log_likelihoods=np.append(two.start_log_likelihoods[:1] * 0 + ends[-1], ends[-1] - 3))
+    assert replace(far, start_statuses=np.zeros(2, int)).doubts == ()
+    assert faithful_mle.doubts == ()
+
+
+def test_errors_that_a_few_points_decide_are_doubted(faithful_mle):
+    """An sd of n points has a relative error of 1 / sqrt(2 n): above 30 % for five points, not for six."""
+    rng = np.random.default_rng(5)
+    for n_points, doubted in [(5, True), (6, False)]:
+        x = np.concatenate([rng.normal(size=(200, 1)), 1000 + rng.normal(size=(n_points, 1))])
+        fit = fit_em(x, 2, start=np.arange(len(x)) // 200)
+        assert bool(fit.error_doubts) is doubted
+        if doubted:
+            assert f"{1 / np.sqrt(2 * n_points):.0%} of an sd in component 1" in fit.error_doubts[0]
+            assert fit.error_doubts[0] in fit.record()["doubts"]
+    assert faithful_mle.error_doubts == ()
+
+
+def test_a_fit_without_errors_has_no_doubts_of_them():
+    assert fit_em(np.repeat([0.0, 1.0, 5.0, 6.0], 5)[:, None], 2, assignment="hard").error_doubts == ()
 
 
 def test_own_parameters_are_those_that_another_component_would_add(faithful):
