@@ -93,12 +93,18 @@ def percentile(fit: bg.EMFit, truth: bg.Mixture, x: np.ndarray, seed: int) -> np
 
 @cache
 def hits(cell: Cell, n_data_sets: int, n_resampled: int) -> Hits:
-    """All intervals over all data sets of a cell; "halved" are those of half the error, "near" of EM from the truth."""
-    truth, found = cell.mixture(), {name: [] for name in (*METHODS, "halved", "near")}
+    """All intervals over all data sets of a cell.
+
+    "halved" are those of half the error, "near" of EM from the truth; "doubted" and "trusted" those by the information
+    where the fit has doubts, of itself or of its errors, and where it has none.
+    """
+    truth, found = cell.mixture(), {name: [] for name in (*METHODS, "halved", "near", "doubted", "trusted")}
     for i in range(n_data_sets):
         x, _ = truth.sample(cell.n_points, seed=i)
         fit, near = bg.fit_em(x, cell.n_components), bg.fit_em(x, cell.n_components, start=truth)
-        found["information"].append(wald(fit, truth, x, "information"))
+        by_information = wald(fit, truth, x, "information")
+        found["information"].append(by_information)
+        found["doubted" if fit.doubts or fit.error_doubts else "trusted"].append(by_information)
         found["sandwich"].append(wald(fit, truth, x, "sandwich"))
         found["halved"].append(wald(fit, truth, x, "information", shrinkage=0.5))
         found["near"].append(wald(near, truth, x, "information"))

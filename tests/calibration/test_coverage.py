@@ -2,7 +2,8 @@
 
 Standard errors are asymptotic: right where the data are many and the components apart, too small where they are not,
 and there this is recorded. Fits are those of the defaults, whose best optimum of few points may be a spurious one; the
-same by EM from the truth says how much that does. Each parameter is tested by itself, all of a cell by Bonferroni;
+same by EM from the truth says how much that does, and fits with doubts are counted apart (`EMFit.doubts`,
+`EMFit.error_doubts`). Each parameter is tested by itself, all of a cell by Bonferroni;
 errors of mean coverages are those of data sets, for the parameters of one data set are not independent.
 """
 
@@ -32,6 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:EM ended:baye
 EASY = [cell for cell in CELLS if cell.apart == 5 and cell.n_points == 1000]
 SHOWN = [Cell(2, 1, 2.0, 1000), Cell(3, 1, 3.0, 200), Cell(3, 1, 2.0, 50)]
 NAMES = {name: name for name in METHODS} | {"near": "information at the optimum near the truth"}
+DOUBTABLE = [Cell(2, 1, 2.0, 200), Cell(2, 1, 3.0, 50), Cell(3, 1, 3.0, 200)]
 HARD = [cell for cell in CELLS if cell.apart == 2 and cell.n_points == 50]
 
 
@@ -79,6 +81,8 @@ def test_intervals_cover(cell: Cell, record: Record) -> None:
     found = of_cell(cell, record)
     holds = all(unlike(found.of[method], LEVEL) > ERROR and not found.without[method] for method in METHODS)
     values = [f"{name} {shown(found, method)}" for method, name in NAMES.items()]
+    for name in ("doubted", "trusted"):
+        values.append(f"{len(found.of[name])} {name} fits {shown(found, name) or '-'}")
     what = f"{LEVEL:.0%} intervals of the MLE hold true weights / means / scales"
     lines = [Row(what, str(cell), "90 / 90 / 90 %", "; ".join(values), holds, cell in (*EASY, *SHOWN))]
     name = str(cell).replace("=", "").replace(", ", "_").replace(" ", "_")
@@ -87,6 +91,20 @@ def test_intervals_cover(cell: Cell, record: Record) -> None:
         assert not any(found.without[method] for method in ("information", "sandwich"))
         assert unlike(found.of["information"], LEVEL) > ERROR
         assert unlike(found.of["sandwich"], LEVEL) > ERROR
+
+
+def test_doubts_tell_the_fits_whose_intervals_fail(record: Record) -> None:
+    """Where components overlap and points are few: without it a user cannot know which errors to believe."""
+    lines, both = [], {}
+    for cell in DOUBTABLE:
+        found = of_cell(cell, record)
+        both[str(cell)] = {name: by_kind(found, name)["all"] for name in ("doubted", "trusted")}
+        (low, low_error), (high, high_error) = both[str(cell)].values()
+        holds = high - low > 3 * np.hypot(low_error, high_error)
+        values = "; ".join(f"{name} {len(found.of[name])} fits {shown(found, name)}" for name in both[str(cell)])
+        lines.append(Row("the same of fits with doubts and without", str(cell), "fewer with doubts", values, holds))
+    record("coverage_doubts", lines, settings(record), both)
+    assert all(line.holds for line in lines)
 
 
 # Negative controls
