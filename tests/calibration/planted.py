@@ -45,6 +45,7 @@ MECHANISMS = {
     "of the draws component": "ambiguous component",
     "there is no posterior": "ties",
     "spike on such a tie": "ties",
+    "got no chain": "mode without a chain",
 }
 NOTES = {"got no chain": "note of modes without a chain"}
 

@@ -81,8 +81,6 @@ def test_intervals_cover(cell: Cell, record: Record) -> None:
     found = of_cell(cell, record)
     holds = all(unlike(found.of[method], LEVEL) > ERROR and not found.without[method] for method in METHODS)
     values = [f"{name} {shown(found, method)}" for method, name in NAMES.items()]
-    for name in ("doubted", "trusted"):
-        values.append(f"{len(found.of[name])} {name} fits {shown(found, name) or '-'}")
     what = f"{LEVEL:.0%} intervals of the MLE hold true weights / means / scales"
     lines = [Row(what, str(cell), "90 / 90 / 90 %", "; ".join(values), holds, cell in (*EASY, *SHOWN))]
     name = str(cell).replace("=", "").replace(", ", "_").replace(" ", "_")
