@@ -170,5 +170,12 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
         "--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain (default: %(default)s)"
     )
     verb.add_argument(
+        "--target-accept-prob",
+        type=float,
+        default=0.8,
+        metavar="P",
+        help="acceptance to tune for, nearer to 1 where draws diverge (default: %(default)s)",
+    )
+    verb.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything random (default: %(default)s)"
     )

@@ -102,6 +102,7 @@ def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
         num_warmup=options.num_warmup,
         num_samples=options.num_samples,
         num_chains=options.num_chains,
+        target_accept_prob=options.target_accept_prob,
         start=mle,
         progress=sys.stderr.isatty(),
         **shared,

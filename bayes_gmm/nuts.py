@@ -2,8 +2,8 @@
 
 `numpyro.infer.MCMC` compiles anew at every run. Here the kernel is traced once for each shape, and one program of
 at most `CHUNK` transitions serves warm-up and sampling; between calls of it Python shows progress, writes the
-checkpoint and listens to Ctrl-C. The lengths of a call and of the warm-up are arguments of the program: where the
-metric is known, only the step size has to be tuned, by dual averaging.
+checkpoint and listens to Ctrl-C. The lengths of a call and of the warm-up and the acceptance aimed at are arguments of
+the program: where the metric is known, only the step size has to be tuned, by dual averaging.
 
 References
 ----------
@@ -48,7 +48,6 @@ class Kernel(NamedTuple):
     """What is fixed when the sampler is compiled; `metric_warmup` transitions adapt a dense metric, none if zero."""
 
     metric_warmup: int = 0
-    target_accept: float = 0.8
     max_tree_depth: int = 10
 
 
@@ -56,6 +55,7 @@ class Plan(NamedTuple):
     """How the chains are tuned."""
 
     num_warmup: int
+    target_accept_prob: float = 0.8
     kernel: Kernel = Kernel()
 
 
@@ -73,7 +73,7 @@ def programs(mixture: Mixture, target: Target) -> Programs:
     around, key = shapes_around(coordinates), jax.ShapeDtypeStruct((2,), np.uint32)
     beginning = (target, around, coordinates, around.potential, coordinates, key, kernel)
     state = jax.tree.map(strongly_typed, _begin.eval_shape(*beginning))
-    yield lambda: _advance.lower(target, around, state, 0, 0, kernel).compile()
+    yield lambda: _advance.lower(target, around, state, 0, 0, 0.0, kernel).compile()
     yield lambda: _begin.lower(*beginning).compile()
 
 
@@ -121,7 +121,7 @@ def _chunks(
         states, chunk = _from_record(record, states)
         done += _length([chunk])
         yield chunk
-    _advance(target, arounds[0], states[0], 0, 0, plan.kernel)  # compiles, for all threads
+    _advance(target, arounds[0], states[0], 0, 0, 0.0, plan.kernel)  # compiles, for all threads
     with ThreadPoolExecutor(min(len(states), os.cpu_count() or 1)) as threads:
         length = 1
         while done < total:
@@ -141,7 +141,7 @@ def _advance_all(
 
     def advance(around: Laplace, state: _State) -> tuple[_State, dict[str, np.ndarray]]:
         with jax.enable_x64(True):  # which each thread has for itself
-            after, seen = _advance(target, around, state, length, plan.num_warmup, plan.kernel)
+            after, seen = _advance(target, around, state, length, *plan)
             return after, jax.device_get(seen)
 
     moved, seen = zip(*threads.map(advance, arounds, states), strict=True)
@@ -158,7 +158,9 @@ class _State(NamedTuple):
 _begin_averaging, _average = dual_averaging()
 
 
-def _pair(target: Target, around: Laplace, key: Array, kernel: Kernel) -> tuple[Any, Any]:
+def _pair(
+    target: Target, around: Laplace, key: Array, kernel: Kernel, target_accept_prob: float | Array = 0.8
+) -> tuple[Any, Any]:
     """NumPyro's pair of functions for the standardised target; `transition` needs `begin` traced before it."""
     begin, transition = hmc(potential_fn_gen=_standardised, algo="NUTS")
     adapting = kernel.metric_warmup > 0
@@ -169,7 +171,7 @@ def _pair(target: Target, around: Laplace, key: Array, kernel: Kernel) -> tuple[
         adapt_step_size=adapting,
         adapt_mass_matrix=adapting,
         dense_mass=adapting,
-        target_accept_prob=kernel.target_accept,
+        target_accept_prob=target_accept_prob,
         max_tree_depth=kernel.max_tree_depth,
         model_args=(target, around),
         rng_key=key,
@@ -205,17 +207,24 @@ def _begin(
 
 @partial(jax.jit, static_argnames="kernel")
 def _advance(
-    target: Target, around: Laplace, state: _State, length: int | Array, num_warmup: int | Array, kernel: Kernel
+    target: Target,
+    around: Laplace,
+    state: _State,
+    length: int | Array,
+    num_warmup: int | Array,
+    target_accept_prob: float | Array,
+    kernel: Kernel,
 ) -> tuple[_State, dict[str, Array]]:
     """State after `length` transitions, and what was seen on the way, in the first places of (CHUNK, ...)."""
-    begin, transition = _pair(target, around, state.hmc.rng_key, kernel)
+    begin, transition = _pair(target, around, state.hmc.rng_key, kernel, target_accept_prob)
     jax.eval_shape(begin, state.hmc.z)  # sets the closure variables that `transition` reads
 
     def step(number: Array, carry: tuple[_State, dict[str, Array]]) -> tuple[_State, dict[str, Array]]:
         before, observed = carry
         moved = transition(before.hmc, (target, around))
         seen = _observe(moved, around)
-        after = before._replace(hmc=moved) if kernel.metric_warmup else _tune(moved, before, num_warmup, kernel)
+        adapted = kernel.metric_warmup > 0
+        after = before._replace(hmc=moved) if adapted else _tune(moved, before, num_warmup, target_accept_prob)
         return after, {name: values.at[number].set(seen[name]) for name, values in observed.items()}
 
     shapes = jax.eval_shape(partial(_observe, around=around), state.hmc)
@@ -223,9 +232,9 @@ def _advance(
     return jax.lax.fori_loop(0, length, step, (state, nothing))
 
 
-def _tune(moved: Any, before: _State, num_warmup: int | Array, kernel: Kernel) -> _State:
+def _tune(moved: Any, before: _State, num_warmup: int | Array, target_accept_prob: float | Array) -> _State:
     """During the warm-up the step size follows the acceptance; at its end it becomes the average, and stays."""
-    updated = _average(kernel.target_accept - moved.accept_prob, before.averaging)
+    updated = _average(target_accept_prob - moved.accept_prob, before.averaging)
     warming = moved.i <= num_warmup
     averaging = jax.tree.map(lambda new, old: jnp.where(warming, new, old), updated, before.averaging)
     log_step, log_average, *_ = averaging

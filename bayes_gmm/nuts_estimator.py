@@ -40,6 +40,8 @@ class BayesianGaussianMixture(Estimator):
         A `Prior` in data units; the default takes its scale from the data.
     num_warmup, num_samples, num_chains
         Transitions of each chain to tune the step size, and to keep; number of chains.
+    target_accept_prob
+        Acceptance that the step size is tuned to; nearer to one where draws diverge.
     n_init
         Starts of the EM fit that the chains begin from; by default as many as `fit_em` makes.
     random_state
@@ -90,6 +92,7 @@ class BayesianGaussianMixture(Estimator):
         num_warmup: int = 200,
         num_samples: int = 1000,
         num_chains: int = 4,
+        target_accept_prob: float = 0.8,
         n_init: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -101,6 +104,7 @@ class BayesianGaussianMixture(Estimator):
         self.num_warmup = num_warmup
         self.num_samples = num_samples
         self.num_chains = num_chains
+        self.target_accept_prob = target_accept_prob
         self.n_init = n_init
         self.random_state = random_state
         self.verbose = verbose
@@ -140,6 +144,7 @@ class BayesianGaussianMixture(Estimator):
             num_warmup=self.num_warmup,
             num_samples=self.num_samples,
             num_chains=self.num_chains,
+            target_accept_prob=self.target_accept_prob,
             seed=seed,
             start=start,
             progress=bool(self.verbose),

@@ -262,7 +262,8 @@ def _reproduce(comparison: Comparison, command: str) -> str:
         f"mle = bg.fit_em(x, {K}, covariance_type={mle.structure.name!r}, n_starts={len(mle.start_statuses)})",
         f"posterior = bg.fit_nuts(x, {K}, covariance_type={structure!r}, num_warmup={attributes['num_warmup']}, "
         f"num_samples={draws},",
-        f"                        num_chains={chains}, seed={attributes['seed']}, start=mle)",
+        f"                        num_chains={chains}, target_accept_prob={attributes['target_accept_prob']}, "
+        f"seed={attributes['seed']}, start=mle)",
         "bg.report(mle, posterior, 'report.html')",
     ]
     versions = ", ".join(f"{name} {version(name)}" for name in ("bayes_gmm", "jax", "numpyro", "arviz", "numpy"))

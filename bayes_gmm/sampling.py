@@ -44,6 +44,7 @@ def fit_nuts(
     num_warmup: int = 200,
     num_samples: int = 1000,
     num_chains: int = 4,
+    target_accept_prob: float = 0.8,
     seed: int = 0,
     start: EMFit | None = None,
     relabelling: str = "responsibilities",
@@ -68,6 +69,8 @@ def fit_nuts(
         Transitions of each chain to tune the step size, and to keep.
     num_chains
         Chains, run side by side; each mode that holds a share of the mass gets chains of its own.
+    target_accept_prob
+        Acceptance that the step size is tuned to. Nearer to one, steps are shorter: slower, and fewer diverge.
     seed
         Seed of everything random.
     start
@@ -104,7 +107,7 @@ def fit_nuts(
     'GOOD'
     """
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
-    run = Run.of(num_warmup, num_samples, num_chains, seed, relabelling, progress)
+    run = Run.of(num_warmup, num_samples, num_chains, target_accept_prob, seed, relabelling, progress)
     with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, run.identity(problem)) as file:
         prepared = _prepare(problem)
         mle = starting_fit(problem, start, run.seed)
@@ -163,7 +166,7 @@ def _sample(
     modes = find_modes(problem, target, mle)
     began = modes.allocate(run.num_chains)
     around = jax.tree.map(lambda leaf: leaf[began], modes.around)
-    plan = _plan(modes, run.num_warmup)
+    plan = _plan(modes, run)
     prepared.sampling.wait()
     chains = nuts.sample(
         target,
@@ -178,11 +181,11 @@ def _sample(
     return Sampled(modes, began, plan, chains, draws, chains.statistics["lp"] - log_prior)
 
 
-def _plan(modes: Modes, num_warmup: int) -> nuts.Plan:
+def _plan(modes: Modes, run: Run) -> nuts.Plan:
     if modes.trustworthy:
-        return nuts.Plan(num_warmup)
-    num_warmup = max(num_warmup, _ADAPTATION_WARMUP)
-    return nuts.Plan(num_warmup, nuts.Kernel(metric_warmup=num_warmup))
+        return nuts.Plan(run.num_warmup, run.target_accept_prob)
+    num_warmup = max(run.num_warmup, _ADAPTATION_WARMUP)
+    return nuts.Plan(num_warmup, run.target_accept_prob, nuts.Kernel(metric_warmup=num_warmup))
 
 
 def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled) -> Posterior:
@@ -195,7 +198,12 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled)
         sample_stats=statistics | _depth(statistics["n_steps"], sampled.plan),
         log_likelihood=sampled.log_likelihood,
         pointwise=_pointwise(draws, problem),
-        attributes={"inference_library": "bayes_gmm", "seed": run.seed, "num_warmup": sampled.plan.num_warmup},
+        attributes={
+            "inference_library": "bayes_gmm",
+            "seed": run.seed,
+            "num_warmup": sampled.plan.num_warmup,
+            "target_accept_prob": run.target_accept_prob,
+        },
     )
     explanations = explain(tree, sampled.began, sampled.modes.share)
     return Posterior(

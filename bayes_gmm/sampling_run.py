@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from .arguments import positive_integer, seed_integer
+from .arguments import open_probability, positive_integer, seed_integer
 from .posterior_problem import PosteriorProblem
 from .relabel import check_method
 
@@ -14,13 +14,21 @@ class Run(NamedTuple):
     num_warmup: int
     num_samples: int
     num_chains: int
+    target_accept_prob: float
     seed: int
     relabelling: str
     progress: bool
 
     @classmethod
     def of(
-        cls, num_warmup: Any, num_samples: Any, num_chains: Any, seed: Any, relabelling: Any, progress: Any
+        cls,
+        num_warmup: Any,
+        num_samples: Any,
+        num_chains: Any,
+        target_accept_prob: Any,
+        seed: Any,
+        relabelling: Any,
+        progress: Any,
     ) -> "Run":
         """Check what a user gives."""
         check_method(relabelling)
@@ -28,6 +36,7 @@ class Run(NamedTuple):
             positive_integer("num_warmup", num_warmup),
             positive_integer("num_samples", num_samples),
             positive_integer("num_chains", num_chains),
+            open_probability(target_accept_prob, 0.8, "target_accept_prob"),
             seed_integer(seed),
             relabelling,
             bool(progress),
@@ -39,6 +48,7 @@ class Run(NamedTuple):
             **problem.fingerprint,
             "num_warmup": self.num_warmup,
             "num_chains": self.num_chains,
+            "target_accept_prob": self.target_accept_prob,
             "seed": self.seed,
             **{f"version of {package}": version(package) for package in ("bayes_gmm", "jax", "numpyro")},
         }

@@ -239,6 +239,21 @@ def test_fit_of_an_affine_image_is_the_image_of_the_fit(faithful, faithful_mle, 
     np.testing.assert_allclose(random, faithful_mle.start_log_likelihoods[:32] + gain, rtol=0, atol=1e-6)
 
 
+def test_no_more_starts_than_the_first_where_three_quarters_of_these_agree(faithful, faithful_mle):
+    assert len(faithful_mle.start_statuses) == 32
+    at_best = faithful_mle.start_log_likelihoods > faithful_mle.log_likelihood - 1e-3
+    assert at_best.mean() >= 0.75
+    asked_for = fit_em(faithful, 2, n_starts=128)
+    assert len(asked_for.start_statuses) == 128
+    np.testing.assert_array_equal(asked_for.start_log_likelihoods[:32], faithful_mle.start_log_likelihoods)
+    np.testing.assert_allclose(asked_for.log_likelihood, faithful_mle.log_likelihood, rtol=0, atol=1e-7)
+    # Where they do not agree all are made, and here they find a better maximum.
+    first, usual = fit_em(faithful, 3, n_starts=32), fit_em(faithful, 3)
+    assert (first.start_log_likelihoods > first.log_likelihood - 1e-3).mean() < 0.75
+    assert len(usual.start_statuses) == 128
+    assert usual.log_likelihood > first.log_likelihood + 1
+
+
 def test_same_seed_gives_the_same_fit_bit_for_bit(faithful, faithful_mle):
     again, other = fit_em(faithful, 2), fit_em(faithful, 2, seed=1)
     for ours, first in zip(jax.tree.leaves(again.mixture), jax.tree.leaves(faithful_mle.mixture), strict=True):

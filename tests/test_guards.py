@@ -31,7 +31,9 @@ def compiled(fit):
     fit()
     return names[:]
 em = lambda: bg.fit_em(x, 2)
-nuts = lambda seed=0: bg.fit_nuts(x, 2, num_samples=50, num_warmup=50 + seed, seed=seed, progress=False)
+nuts = lambda seed=0: bg.fit_nuts(
+    x, 2, num_samples=50, num_warmup=50 + seed, target_accept_prob=0.8 + seed / 20, seed=seed, progress=False
+)
 print(json.dumps([compiled(fit) for fit in {fits}]))
 """
 

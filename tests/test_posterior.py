@@ -204,6 +204,25 @@ def test_without_a_mode_the_metric_is_adapted_and_that_is_said() -> None:
     assert posterior.tree["posterior"].attrs["num_warmup"] == 1000
 
 
+def test_shorter_steps_keep_draws_from_diverging() -> None:
+    """Three overlapping components, a hundred points each: by default a twentieth of the draws diverge."""
+    means = 3.0 * np.arange(3)[:, None] * np.eye(2)[0]
+    x = bg.Mixture.from_moments(np.full(3, 1 / 3), means, np.tile(np.eye(2), (3, 1, 1))).sample(300, seed=5)[0]
+    mle = bg.fit_em(x, 3)
+    usual, careful = (
+        bg.fit_nuts(x, 3, start=mle, target_accept_prob=accept_prob, progress=False) for accept_prob in (0.8, 0.95)
+    )
+    assert "Raise target_accept_prob" in str(usual.verdict)
+    assert usual.verdict.n_divergent > 40 > 4 > careful.verdict.n_divergent
+    shorter, longer = (posterior.tree["sample_stats"]["step_size"].values[:, -1] for posterior in (careful, usual))
+    assert (shorter < longer).all()
+    for posterior, accept_prob in ((usual, 0.8), (careful, 0.95)):
+        assert posterior.tree["posterior"].attrs["target_accept_prob"] == accept_prob
+        # Tuned in 200 transitions, which leave the average acceptance a few hundredths off.
+        accepted = posterior.tree["sample_stats"]["acceptance_rate"].values.mean()
+        assert abs(accepted - accept_prob) < 0.1
+
+
 @pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("argument", "value"),

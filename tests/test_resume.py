@@ -85,6 +85,7 @@ def test_a_killed_process_loses_nothing_that_was_finished(
         ({"seed": 1}, "seed"),
         ({"num_chains": 3}, "num_chains"),
         ({"num_warmup": 50}, "num_warmup"),
+        ({"target_accept_prob": 0.9}, "target_accept_prob"),
         ({"prior": bg.Prior(correlations=0.0)}, "prior"),
         ({"covariance_type": "tied"}, "covariance_type"),
         ({"n_components": 3}, "n_components"),

@@ -153,7 +153,7 @@ def two_transitions_of_warmup(base: Base) -> Judged:
 
 def steps_too_small(base: Base) -> Judged:
     """A step size for an acceptance of 0.999, and at most three of them: a random walk."""
-    plan = nuts.Plan(200, nuts.Kernel(target_accept=0.999, max_tree_depth=2))
+    plan = nuts.Plan(200, 0.999, nuts.Kernel(max_tree_depth=2))
     with mock.patch.object(sampling, "_plan", return_value=plan):
         return of_posterior(base.again(), base.long)
 
