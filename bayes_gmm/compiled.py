@@ -1,6 +1,7 @@
-"""What every compiled function needs: float64 in a scope, NumPy at the border, few distinct shapes, an early start."""
+"""What every compiled function needs: float64 in a scope, NumPy at the border, few distinct shapes, an early start, how many cores."""
 
 import functools
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
@@ -22,6 +23,11 @@ def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
             return jax.device_get(function(*args, **kwargs))
 
     return wrapper
+
+
+def n_cores() -> int:
+    """Cores that this process may use: fewer than there are where a scheduler bound it to some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def padded_length(length: int) -> int:

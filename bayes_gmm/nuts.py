@@ -10,7 +10,6 @@ References
 Hoffman and Gelman (2014), JMLR 15, 1593-1623; Phan, Pradhan and Jankowiak (2019), arXiv 1912.11554.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -29,7 +28,7 @@ from numpyro.infer.util import ParamInfo
 from tqdm import tqdm
 
 from .checkpoint import Checkpoint
-from .compiled import Programs, strongly_typed
+from .compiled import Programs, n_cores, strongly_typed
 from .errors import FitWarning, OutputError
 from .laplace import Laplace, laplace, shapes_around
 from .mixture import Mixture
@@ -122,7 +121,7 @@ def _chunks(
         done += _length([chunk])
         yield chunk
     _advance(target, arounds[0], states[0], 0, 0, 0.0, plan.kernel)  # compiles, for all threads
-    with ThreadPoolExecutor(min(len(states), os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(len(states), n_cores())) as threads:
         length = 1
         while done < total:
             length = min(length, CHUNK, total - done)

@@ -4,7 +4,6 @@ XLA runs a loop on one core. Where a pass over the data is short, threads theref
 milliseconds they share each pass of a run, and its steps go through Python. On an accelerator all runs step together.
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
@@ -16,11 +15,12 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from .climb import RUNNING, EMStatus, Rule, Run, begin, go_on, step
+from .compiled import n_cores
 from .kernel import Blocks
 from .mixture import Mixture
 from .objective import Objective
 
-_N_CORES = os.cpu_count() or 1
+_N_CORES = n_cores()
 _WORTH_A_THREAD = 0.01
 _WORTH_A_PART = 1.5
 """Milliseconds of a pass over the data from which threads help with many runs, and with the pass itself."""
