@@ -194,7 +194,7 @@ def _trajectories(stats: Any) -> Found:
     if divergent:
         status = VerdictStatus.BAD if divergent > 0.01 * total else VerdictStatus.DOUBTFUL
         text = f"{divergent} of {total} transitions diverged: a region of the posterior is too narrow for the sampler."
-        remedy = " Raise target_accept_prob to 0.95, or use fewer components or a tighter prior on the scales."
+        remedy = " Raise target_accept_prob, use fewer components, or a tighter prior on the scales."
         found.append((status, text + remedy))
     deepest = int(stats["reached_max_tree_depth"].sum())
     if deepest:

@@ -236,19 +236,24 @@ for sentence in spare.verdict.sentences:
     say(f"- {sentence}")
 
 # %% [markdown]
-# Divergences are not noise to be tuned away; they are the sampler saying that it cannot enter a region. The advice is
-# either fewer components, or a prior that says what you know of the scales. Both work:
+# Divergences are the sampler saying that it cannot enter a region. Shorter steps enter more of it
+# (`target_accept_prob`, 0.8 by default), but a component that the data do not ask for stays one. Fewer components, or a
+# prior that says what you know of the scales, change the question:
 
 # %%
 one = bg.fit_nuts(single, 1, progress=False)
+careful = bg.fit_nuts(single, 2, target_accept_prob=0.95, progress=False)
 informed = bg.fit_nuts(single, 2, prior=bg.Prior(variances=dist.InverseGamma(20.0, 19.0)), progress=False)
 print(f"as asked            {spare.verdict.summary}")
+print(f"shorter steps       {careful.verdict.summary}")
 print(f"one component       {one.verdict.summary}")
 print(f"informed variances  {informed.verdict.summary}")
 
 # %%
 assert spare.verdict.status.name == "BAD"
 assert spare.verdict.n_divergent > 40
+assert careful.verdict.n_divergent < spare.verdict.n_divergent / 10
+assert careful.verdict.status.name != "GOOD"
 assert one.verdict.status.name == "GOOD"
 assert informed.verdict.n_divergent < spare.verdict.n_divergent / 20
 
@@ -276,7 +281,7 @@ assert proper.verdict.status.name == "GOOD"
 # | collapse | `COLLAPSED`, `FitWarning` | fewer components, `ConjugatePrior`, or the posterior |
 # | ties under a prior with mass at zero | `FitWarning` with column and value | the default prior, or no tiny scales |
 # | several explanations | BAD, `posterior.explanations` | look at each, reconsider K; never average |
-# | spare components | divergences, ambiguous draws | fewer components, or an informed prior |
+# | spare components | divergences, ambiguous draws | fewer components, an informed prior, shorter steps |
 # | too few draws | small ESS, large R-hat | raise `num_samples` |
 #
 # Next: [your own prior, and the rest of NumPyro](06_your_own_prior_and_numpyro.ipynb).
