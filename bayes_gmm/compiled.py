@@ -1,4 +1,4 @@
-"""What every compiled function needs: float64 in a scope, NumPy at the border, few distinct shapes, an early start, how many cores."""
+"""What every compiled function needs: float64 in a scope, NumPy at the border, few shapes, an early start, cores."""
 
 import functools
 import os

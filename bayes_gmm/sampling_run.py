@@ -42,7 +42,7 @@ class Run(NamedTuple):
             bool(progress),
         )
 
-    def identity(self, problem: PosteriorProblem) -> dict[str, str | int]:
+    def identity(self, problem: PosteriorProblem) -> dict[str, str | int | float]:
         """What must be the same when a checkpoint is gone on with."""
         return {
             **problem.fingerprint,
