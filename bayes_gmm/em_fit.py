@@ -100,7 +100,7 @@ class EMFit:
         """What makes the standard errors suspicious: those of a component's scales above 30 % of them.
 
         Then half a dozen points decide the scale, and nothing about it is normal. Where simulated components overlap
-        and points are few, intervals of 90 % of fits with doubts, these or `doubts`, held the truth in 28 to 52 %,
+        and points are few, intervals of 90 % of fits with doubts, these or `doubts`, held the truth in 28 to 55 %,
         those of the others in 72 to 73 % (calibration in the README). Empty where there are no standard errors.
         """
         if not (errors := self._errors_or_nothing()):

@@ -54,7 +54,7 @@ class Plan(NamedTuple):
     """How the chains are tuned."""
 
     num_warmup: int
-    target_accept_prob: float = 0.8
+    target_accept_prob: float
     kernel: Kernel = Kernel()
 
 
