@@ -28,7 +28,7 @@ _NO_LIMIT = 2**30
 _GENERATION = 32
 _CHEAP_POINTS = 2000
 _AGREEMENT = 0.75
-"""Share of the first starts at one maximum from which more starts found no better one, in 787 of 787 simulated fits."""
+"""Share of the first starts at one maximum from which on more starts find no better one (calibration, README)."""
 
 _SAME_OPTIMUM = 1e-3
 _SAME_COMPONENTS = 0.05
