@@ -1,5 +1,5 @@
 """`python -m bayes_gmm` is the command `bayes-gmm`."""
 
-from .cli import main
+from bayes_gmm.cli import main
 
 raise SystemExit(main())

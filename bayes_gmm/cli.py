@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from . import datasets
-from .commands import fit, list_datasets, report, select
-from .errors import BayesGMMError, FitWarning
+from bayes_gmm.commands import fit, list_datasets, report, select
+from bayes_gmm.datasets import catalogue
+from bayes_gmm.errors import BayesGMMError, FitWarning
 
 _EPILOG = """\
 examples:
@@ -140,12 +140,12 @@ def _add_datasets(verbs: Any) -> None:
         "List the data sets that come with the package with their sources, or print one as CSV.",
         list_datasets,
     )
-    verb.add_argument("name", nargs="?", metavar="NAME", help=f"one of {', '.join(datasets.names())}")
+    verb.add_argument("name", nargs="?", metavar="NAME", help=f"one of {', '.join(catalogue.names())}")
     verb.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
 def _add_table(verb: argparse.ArgumentParser) -> None:
-    sets = ", ".join(datasets.names())
+    sets = ", ".join(catalogue.names())
     verb.add_argument("table", metavar="TABLE", help=f"a CSV file, - for standard input, or one of {sets}")
     verb.add_argument("--columns", metavar="A,B", help="columns to use, by name (default: all)")
 

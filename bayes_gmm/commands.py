@@ -9,14 +9,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import datasets
-from .errors import ArgumentError, OutputError
-from .records import to_json, write_json
-from .table import Table, read_table
+from bayes_gmm.core.export import to_json, write_json
+from bayes_gmm.datasets import catalogue
+from bayes_gmm.errors import ArgumentError, OutputError
+from bayes_gmm.io.table import Table, read_table
 
 # The parts that compute are imported by the verbs: a mistake in the request is answered at once, not after seconds.
 if TYPE_CHECKING:
-    from .comparison import Comparison
+    from bayes_gmm.assessment.compare import Comparison
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -24,8 +24,8 @@ def fit(options: argparse.Namespace) -> None:
     table = _load(options)
     out = _writable_folder(options.out or Path("results") / f"{table.name}_{options.components}")
     comparison = _compare(table, options)
-    from .image import save_figure
-    from .plots import plot_ellipses
+    from bayes_gmm.plots import plot_ellipses
+    from bayes_gmm.plots.image import save_figure
 
     mle, posterior = comparison.mle, comparison.posterior
     write_json(mle.record(), out / "mle.json")
@@ -47,7 +47,7 @@ def select(options: argparse.Namespace) -> None:
     counts = _numbers(options.components)
     if options.out:
         _writable_folder(options.out.parent)
-    from .selection import select_em
+    from bayes_gmm.assessment.select_em import select_em
 
     selection = select_em(
         table,
@@ -76,10 +76,10 @@ def report(options: argparse.Namespace) -> None:
 def list_datasets(options: argparse.Namespace) -> None:
     """The bundled data sets, or one of them as CSV."""
     if options.name is None:
-        tables = [datasets.load(name) for name in datasets.names()]
+        tables = [catalogue.load(name) for name in catalogue.names()]
         print(to_json([_about(table) for table in tables]) if options.json else "\n\n".join(map(_words, tables)))
         return
-    table = datasets.load(options.name)
+    table = catalogue.load(options.name)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*table.columns, *(["label"] if table.labels else [])])
     for row, values in enumerate(table.values.tolist()):
@@ -88,10 +88,10 @@ def list_datasets(options: argparse.Namespace) -> None:
 
 
 def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
-    from .comparison import compare
-    from .em import fit_em
-    from .resampling import bootstrap
-    from .sampling import fit_nuts
+    from bayes_gmm.assessment.bootstrap import bootstrap
+    from bayes_gmm.assessment.compare import compare
+    from bayes_gmm.mle.fit_em import fit_em
+    from bayes_gmm.posterior.fit_nuts import fit_nuts
 
     shared = {"covariance_type": options.covariance, "seed": options.seed}
     mle = fit_em(table, options.components, n_starts=options.starts, **shared).check()
@@ -111,15 +111,15 @@ def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
 
 
 def _write_report(comparison: "Comparison", path: Path, options: argparse.Namespace) -> None:
-    from .reporting import write_report
+    from bayes_gmm.reporting import write_report
 
     write_report(comparison, path, command=shlex.join(options.command))
 
 
 def _load(options: argparse.Namespace) -> Table:
     chosen = _names(options.columns) if options.columns else None
-    if options.table in datasets.names():
-        table = datasets.load(options.table)
+    if options.table in catalogue.names():
+        table = catalogue.load(options.table)
         return table.select(chosen) if chosen else table
     return read_table(options.table, columns=chosen)
 

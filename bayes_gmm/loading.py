@@ -2,24 +2,24 @@
 
 from pathlib import Path
 
-from .climb import EMStatus
-from .conjugate import ConjugatePrior
-from .covariance import Structure
-from .em_fit import EMFit
-from .explanations import Explanation
-from .fixed import Fixed
-from .laplace import Laplace
-from .laplace_fit import LaplaceFit
-from .mixture import Mixture
-from .modes import Modes
-from .posterior import Posterior
-from .posterior_problem import PosteriorProblem
-from .prior import Prior
-from .problem import Problem
-from .relabel import Relabelling
-from .result_file import read_result
-from .table import Table
-from .verdict import Verdict, VerdictStatus
+from bayes_gmm.bayes.laplace_approximation import Laplace
+from bayes_gmm.bayes.modes import Modes
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.io.result_file import read_result
+from bayes_gmm.io.table import Table
+from bayes_gmm.mixture.covariance_structures import Structure
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.objective.conjugate_prior import ConjugatePrior
+from bayes_gmm.objective.fixed_parameters import Fixed
+from bayes_gmm.objective.problem import Problem
+from bayes_gmm.posterior.explanations import Explanation
+from bayes_gmm.posterior.fit_laplace import LaplaceFit
+from bayes_gmm.posterior.posterior import Posterior
+from bayes_gmm.posterior.relabelling import Relabelling
+from bayes_gmm.posterior.verdict import Verdict, VerdictStatus
 
 _RESULTS = (EMFit, Posterior, LaplaceFit)
 _PARTS = (

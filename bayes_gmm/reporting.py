@@ -8,18 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from . import datasets, plots
-from .checks import file_path
-from .comparison import Comparison, compare
-from .em_fit import EMFit
-from .image import png_of
-from .page import bullets, code, formula, operator, over, page, paragraphs, picture, scrolling, symbol, wide_table
-from .posterior import Posterior
-from .records import counted, html_table, unwritable
-from .resampling import Bootstrap
-from .rows import Row, as_cells
-from .table import Table
-from .verdict import Verdict
+from bayes_gmm import plots
+from bayes_gmm.assessment.bootstrap import Bootstrap
+from bayes_gmm.assessment.compare import Comparison, compare
+from bayes_gmm.assessment.parameter_comparison import Row, as_cells
+from bayes_gmm.core.export import counted, html_table, unwritable
+from bayes_gmm.datasets import catalogue
+from bayes_gmm.html_page import (
+    bullets,
+    code,
+    formula,
+    operator,
+    over,
+    page,
+    paragraphs,
+    picture,
+    scrolling,
+    symbol,
+    wide_table,
+)
+from bayes_gmm.io.table import Table
+from bayes_gmm.io.table_checks import file_path
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.plots.image import png_of
+from bayes_gmm.posterior.posterior import Posterior
+from bayes_gmm.posterior.verdict import Verdict
 
 MOST_ROWS = 120
 """Longer tables of parameters leave the correlations out, and then those that move least."""
@@ -274,8 +287,8 @@ def _reproduce(comparison: Comparison, command: str) -> str:
 def _origin(table: Table) -> str:
     """Where the table comes from, as code, as far as it says so itself."""
     chosen = f"[{', '.join(map(repr, table.columns))}]"
-    if table.name in datasets.names():
-        whole = datasets.load(table.name).columns == table.columns
+    if table.name in catalogue.names():
+        whole = catalogue.load(table.name).columns == table.columns
         return f"bg.datasets.load({table.name!r})" + ("" if whole else f".select({chosen})")
     if Path(table.source).suffix:
         return f"bg.read_table({table.source!r}, columns={chosen})"

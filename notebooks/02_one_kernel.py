@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import bayes_gmm as bg
-from bayes_gmm import kernel
+from bayes_gmm.likelihood import linear_form
 
 jax.config.update("jax_enable_x64", True)  # for our own JAX code below; the package sees to itself
 
@@ -39,8 +39,8 @@ mle = bg.fit_em(x, n_components=2)
 # features, and for $K = 2$ components one matrix product evaluates all the data under all components.
 
 # %%
-phi = kernel.features(jnp.asarray(x.values.T))  # (F, N)
-eta = kernel.natural(mle.mixture)  # (K, F)
+phi = linear_form.features(jnp.asarray(x.values.T))  # (F, N)
+eta = linear_form.natural(mle.mixture)  # (K, F)
 
 assert phi.shape == (6, 272)
 assert eta.shape == (2, 6)
@@ -81,11 +81,11 @@ start = bg.Mixture.from_moments([0.5, 0.5], [[3.0, 60.0], [4.0, 80.0]], [np.cov(
 
 def m_step(statistics):
     """Natural parameters of the mixture that has these expected statistics."""
-    counts, means, covariances = kernel.moments(statistics, x.n_features)
-    return kernel.natural(bg.Mixture.from_moments(counts / counts.sum(), means, covariances))
+    counts, means, covariances = linear_form.moments(statistics, x.n_features)
+    return linear_form.natural(bg.Mixture.from_moments(counts / counts.sum(), means, covariances))
 
 
-eta, path = kernel.natural(start), []
+eta, path = linear_form.natural(start), []
 for _ in range(30):
     value, statistics = jax.value_and_grad(log_likelihood)(eta)
     eta = m_step(statistics)
@@ -109,7 +109,7 @@ np.testing.assert_allclose(path[-1], mle.log_likelihood, atol=1e-6)
 
 # %%
 posterior = bg.fit_nuts(x, n_components=2, start=mle, progress=False)
-ours = posterior.map(lambda mixture: log_likelihood(kernel.natural(mixture)))  # (chain, draw)
+ours = posterior.map(lambda mixture: log_likelihood(linear_form.natural(mixture)))  # (chain, draw)
 
 np.testing.assert_allclose(ours, posterior.tree["invariants"]["log_likelihood"], atol=1e-6)
 

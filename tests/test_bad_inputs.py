@@ -20,7 +20,7 @@ import bayes_gmm as bg
 from bayes_gmm import cli
 from bayes_gmm.errors import ArgumentError, BayesGMMError, DataError, FitError, NotFittedError, OutputError
 from bayes_gmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayes_gmm.sealed_file import seal
+from bayes_gmm.io.checksummed_file import seal
 
 pytestmark = [pytest.mark.wrong_types, pytest.mark.numpyro]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.checkpoint import Checkpoint
+from bayes_gmm.io.checkpoint import Checkpoint
 
 IDENTITY = {"seed": 3, "table": "a1b2", "tolerance": 0.1}
 

@@ -154,7 +154,7 @@ def test_an_unwritable_folder_is_found_out_before_sampling(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("the fit began")
 
-    monkeypatch.setattr("bayes_gmm.em.fit_em", never)
+    monkeypatch.setattr("bayes_gmm.mle.fit_em.fit_em", never)
     blocked = write(tmp_path / "file", "not a folder")
     assert main(["fit", "faithful", "--components", "2", "--out", blocked]) == 2
     assert "Nothing can be written to" in capsys.readouterr().err
@@ -305,7 +305,7 @@ def test_every_help_explains_every_option(verb: list[str], capsys: pytest.Captur
 def test_an_unwritable_report_is_found_out_before_sampling(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bayes_gmm.em.fit_em", lambda *_, **__: pytest.fail("the fit began"))
+    monkeypatch.setattr("bayes_gmm.mle.fit_em.fit_em", lambda *_, **__: pytest.fail("the fit began"))
     blocked = write(tmp_path / "file", "not a folder")
     assert main(["report", "faithful", "-k", "2", "--out", f"{blocked}/report.html"]) == 2
     assert "Nothing can be written to" in capsys.readouterr().err

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from bayes_gmm.co_clustering import co_clustering, order_by_similarity
+from bayes_gmm.clustering.co_clustering import co_clustering, order_by_similarity
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.mixture import Mixture
-from bayes_gmm.scaling import Scaling
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
 
 
 @pytest.fixture(scope="module")

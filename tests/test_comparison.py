@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import entropy
 
 import bayes_gmm as bg
-from bayes_gmm.verdict import VerdictStatus
+from bayes_gmm.posterior.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.integrate import quad
 
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.mixture import Mixture
+from bayes_gmm.mixture.mixture import Mixture
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 KNOWN = [(2, [0]), (2, [1]), (3, [1]), (3, [2, 0]), (3, [0, 1]), (5, [3, 0, 4])]

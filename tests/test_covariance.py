@@ -14,9 +14,8 @@ from scipy.stats import multivariate_normal
 from sklearn.mixture._gaussian_mixture import _estimate_gaussian_parameters
 
 import bayes_gmm as bg
-from bayes_gmm import covariance
-from bayes_gmm.covariance import STRUCTURES, find_structure
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.mixture.covariance_structures import STRUCTURES, find_structure
 
 MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_structures.json").read_text())
 
@@ -261,7 +260,7 @@ def test_more_steps_never_raise_the_objective(name, monkeypatch):
     counts, scatters = map(jnp.asarray, problem(6))
     structure, values = STRUCTURES[name], []
     for n_steps in (1, 4):
-        monkeypatch.setattr(covariance, "_MOST_STEPS", n_steps)
+        monkeypatch.setattr("bayes_gmm.mixture.covariance_structures._MOST_STEPS", n_steps)
         answer = type(structure).estimate.__wrapped__(structure, counts, scatters)
         values.append(objective(counts, scatters, np.asarray(answer)))
     values.append(objective(counts, scatters, estimate(structure, counts, scatters)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.table import read_table
+from bayes_gmm.io.table import read_table
 
 GOOD = np.random.default_rng(20240229).normal(size=(20, 3))
 

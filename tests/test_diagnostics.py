@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 
 import bayes_gmm as bg
-from bayes_gmm.diagnostics import judge, smooth_importance_weights, summary
-from bayes_gmm.explanations import explain
-from bayes_gmm.relabel import Relabelling
-from bayes_gmm.verdict import VerdictStatus
+from bayes_gmm.posterior.diagnostics import judge, smooth_importance_weights, summary
+from bayes_gmm.posterior.explanations import explain
+from bayes_gmm.posterior.relabelling import Relabelling
+from bayes_gmm.posterior.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro
 

@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import norm
 
 import bayes_gmm as bg
-from bayes_gmm.disagreement import FARTHEST_END, WIDEST, flags, gaussian_at_mode
-from bayes_gmm.rows import PROBABILITY
-from bayes_gmm.sites import as_arrays, assemble, constrain
+from bayes_gmm.assessment.normal_approximation import FARTHEST_END, WIDEST, flags, gaussian_at_mode
+from bayes_gmm.assessment.parameter_comparison import PROBABILITY
+from bayes_gmm.bayes.sites import as_arrays, assemble, constrain
 
 pytestmark = pytest.mark.numpyro
 

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm import ascent, datasets
-from bayes_gmm.ascent import Rule, Sampling, Shape
-from bayes_gmm.climb import EMStatus
-from bayes_gmm.covariance import STRUCTURES
+from bayes_gmm import datasets
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.gradient import fit_gradient
-from bayes_gmm.kernel import blocks
-from bayes_gmm.mixture import Mixture
-from bayes_gmm.scaling import Scaling
-from bayes_gmm.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
+from bayes_gmm.likelihood.linear_form import blocks
+from bayes_gmm.mixture.covariance_structures import STRUCTURES
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
+from bayes_gmm.mle import gradient_ascent
+from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.fit_gradient import fit_gradient
+from bayes_gmm.mle.gradient_ascent import Rule, Sampling, Shape
 
 NAMES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 
@@ -88,7 +89,9 @@ def test_gradient_is_that_of_finite_differences(faithful, name):
         return weights @ mixture.log_prob(z)
 
     with jax.enable_x64(True):
-        slope = jax.jit(jax.grad(ascent.log_likelihood), static_argnums=2)(jax.numpy.asarray(theta), data, shape)
+        slope = jax.jit(jax.grad(gradient_ascent.log_likelihood), static_argnums=2)(
+            jax.numpy.asarray(theta), data, shape
+        )
     step = 1e-5
     differences = [(reference(theta + step * e) - reference(theta - step * e)) / (2 * step) for e in np.eye(len(theta))]
     # Values near 2e3 with rounding near 1e-12, over 2e-5; and a third derivative of that size times step^2.
@@ -195,7 +198,7 @@ def test_minibatches_are_drawn_with_the_weights():
     cumulative = np.pad(np.cumsum(weights), (0, 27), mode="edge")
     with jax.enable_x64(True):
         sampling = Sampling(0, points, cumulative, 1.0, 1, 1.0)
-        drawn = np.asarray(ascent._draw(jax.numpy.array(3), sampling, 20_000).points).ravel()
+        drawn = np.asarray(gradient_ascent._draw(jax.numpy.array(3), sampling, 20_000).points).ravel()
     shares = np.array([(drawn == value).mean() for value in range(5)])
     expected = weights / 10
     assert (np.abs(shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / 20_000)).all()
@@ -254,7 +257,7 @@ def test_climb_that_is_not_finite_says_so(faithful):
     shape, rule = Shape(2, 2, STRUCTURES["VVV"]), Rule(1e-8, 10, 1e-4)
     theta = np.full(11, np.nan)
     with jax.enable_x64(True):
-        climb = ascent.climb_lbfgs(theta, data, rule, shape, 32)
+        climb = gradient_ascent.climb_lbfgs(theta, data, rule, shape, 32)
     assert EMStatus(int(climb.status)) is EMStatus.NONFINITE
 
 

@@ -10,8 +10,8 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 
 import bayes_gmm as bg
-from bayes_gmm.climb import EMStatus
 from bayes_gmm.errors import ArgumentError, FitError
+from bayes_gmm.mle.em_run import EMStatus
 
 
 def log_joint(x, mixture):

@@ -7,9 +7,9 @@ from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.information_theory import entropy, entropy_bounds, kl_divergence
-from bayes_gmm.mixture import Mixture
-from bayes_gmm.stratified import _shares
+from bayes_gmm.mixture.entropy import entropy, entropy_bounds, kl_divergence
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.monte_carlo import _shares
 
 SIGMAS = 5
 LOG_2PIE = np.log(2 * np.pi * np.e)

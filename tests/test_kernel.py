@@ -8,7 +8,7 @@ import pytest
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
-from bayes_gmm.kernel import (
+from bayes_gmm.likelihood.linear_form import (
     Blocks,
     blocks,
     expected_statistics,
@@ -18,8 +18,8 @@ from bayes_gmm.kernel import (
     moments,
     natural,
 )
-from bayes_gmm.mixture import Mixture
-from bayes_gmm.scaling import Scaling
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 EPS = np.finfo(float).eps

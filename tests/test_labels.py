@@ -12,8 +12,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.naive_bayes import GaussianNB
 
 import bayes_gmm as bg
-from bayes_gmm.climb import EMStatus
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.mle.em_run import EMStatus
 
 MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_labels.json").read_text())
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm import likelihood_ratio
+from bayes_gmm.assessment import likelihood_ratio_test
 from bayes_gmm.errors import ArgumentError
 
 
@@ -42,14 +42,14 @@ def test_simulations_do_not_depend_on_how_many_there_are(faithful, one_against_t
 
 
 def test_interrupt_keeps_the_simulations_that_are_done(faithful, one_against_two, monkeypatch):
-    plain = likelihood_ratio._simulated_statistic
+    plain = likelihood_ratio_test._simulated_statistic
 
     def interrupted(null, pair, climbing, number):
         if number == 2:
             raise KeyboardInterrupt
         return plain(null, pair, climbing, number)
 
-    monkeypatch.setattr(likelihood_ratio, "_simulated_statistic", interrupted)
+    monkeypatch.setattr("bayes_gmm.assessment.likelihood_ratio_test._simulated_statistic", interrupted)
     part = bg.likelihood_ratio_test(faithful, 1, n_replicates=19, progress=False)
     assert part.interrupted
     np.testing.assert_array_equal(part.simulated, one_against_two.simulated[:2])

@@ -11,9 +11,9 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import dirichlet, invgamma, invwishart, multivariate_normal
 
 import bayes_gmm as bg
-from bayes_gmm.climb import EMStatus
-from bayes_gmm.covariance import STRUCTURES
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.mixture.covariance_structures import STRUCTURES
+from bayes_gmm.mle.em_run import EMStatus
 
 MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_map.json").read_text())
 

@@ -8,9 +8,9 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from bayes_gmm import mixture as single
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.mixture import Mixture
+from bayes_gmm.mixture import mixture as single
+from bayes_gmm.mixture.mixture import Mixture
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 SHAPES = [(1, 1), (2, 1), (1, 3), (3, 2), (4, 5)]

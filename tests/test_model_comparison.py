@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.stacking import stacking_weights
-from bayes_gmm.verdict import VerdictStatus
+from bayes_gmm.assessment.stacking import stacking_weights
+from bayes_gmm.posterior.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro
 

@@ -13,13 +13,14 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from scipy.stats import chi2
 
-from bayes_gmm import datasets, scene
-from bayes_gmm.em import fit_em
+from bayes_gmm import datasets
 from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.mixture import Mixture
+from bayes_gmm.figure_data import scene
+from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.plots import component_color, plot_ellipses
-from bayes_gmm.sampling import fit_nuts
-from bayes_gmm.table import Table, as_table
+from bayes_gmm.posterior.fit_nuts import fit_nuts
 
 FAITHFUL, GALAXIES, IRIS = (datasets.load(name) for name in ("faithful", "galaxies", "iris"))
 

@@ -18,10 +18,10 @@ from matplotlib.patches import StepPatch
 from scipy.stats import chi2
 
 import bayes_gmm as bg
-from bayes_gmm.mixing import rank_counts
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.figure_data.traces import rank_counts
 from bayes_gmm.plots import component_color
-from bayes_gmm.posterior_problem import PosteriorProblem
-from bayes_gmm.tree import posterior_tree
+from bayes_gmm.posterior.arviz_tree import posterior_tree
 
 pytestmark = pytest.mark.numpyro
 

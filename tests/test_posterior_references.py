@@ -15,9 +15,9 @@ import pytest
 import scipy.stats
 
 import bayes_gmm as bg
-from bayes_gmm.diagnostics import judge
-from bayes_gmm.explanations import explain
-from bayes_gmm.posterior_problem import PosteriorProblem, to_coordinates
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem, to_coordinates
+from bayes_gmm.posterior.diagnostics import judge
+from bayes_gmm.posterior.explanations import explain
 
 pytestmark = pytest.mark.numpyro
 

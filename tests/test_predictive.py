@@ -11,7 +11,6 @@ import pytest
 from scipy.special import logsumexp
 
 import bayes_gmm as bg
-from bayes_gmm import predictive
 
 pytestmark = pytest.mark.numpyro
 
@@ -49,7 +48,7 @@ def test_points_in_parts_give_the_same(
     faithful_posterior: bg.Posterior, points: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = faithful_posterior.log_prob(points), *faithful_posterior.density(points)
-    monkeypatch.setattr(predictive, "_NUMBERS_AT_ONCE", 4000 * 7)
+    monkeypatch.setattr("bayes_gmm.likelihood.pointwise._NUMBERS_AT_ONCE", 4000 * 7)
     for one, other in zip(
         whole, (faithful_posterior.log_prob(points), *faithful_posterior.density(points)), strict=True
     ):

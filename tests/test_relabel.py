@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm import relabel as module
-from bayes_gmm.agreement import agreements, at_points, mean_shares
-from bayes_gmm.kernel import hard
-from bayes_gmm.relabel import METHODS, relabel
+from bayes_gmm.likelihood.linear_form import hard
+from bayes_gmm.likelihood.shares import agreements, at_points, mean_shares
+from bayes_gmm.posterior import relabelling as module
+from bayes_gmm.posterior.relabelling import METHODS, relabel
 
 RNG = np.random.default_rng(0)
 PIVOT = bg.Mixture.from_moments([0.2, 0.3, 0.5], [[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]], np.stack([np.eye(2)] * 3))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.comparison import Comparison
+from bayes_gmm.assessment.compare import Comparison
+from bayes_gmm.posterior.verdict import VerdictStatus
 from bayes_gmm.reporting import write_report
-from bayes_gmm.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro
 

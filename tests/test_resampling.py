@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm import resampling
-from bayes_gmm.climb import EMStatus
+from bayes_gmm.assessment import bootstrap
 from bayes_gmm.errors import ArgumentError, FitError
+from bayes_gmm.mle.em_run import EMStatus
 
 REFERENCE = json.loads((Path(__file__).parent / "references" / "mclust_bootstrap.json").read_text())
 
@@ -39,8 +39,8 @@ def test_comparison_with_mclust_notices_errors_of_half_the_data(by_kind):
 
 def test_replicates_are_fits_to_the_resampled_rows(faithful, faithful_mle):
     rng = np.random.default_rng(5)
-    weights = resampling._resample(rng, np.ones(272), 3, "rows")
-    mixtures, statuses = resampling._fit_all(faithful_mle, weights)
+    weights = bootstrap._resample(rng, np.ones(272), 3, "rows")
+    mixtures, statuses = bootstrap._fit_all(faithful_mle, weights)
     assert (statuses == EMStatus.CONVERGED).all()
     for i in range(3):
         rows = np.repeat(faithful.values, weights[i].astype(int), axis=0)
@@ -54,16 +54,16 @@ def test_replicates_are_fits_to_the_resampled_rows(faithful, faithful_mle):
 def test_resampling_keeps_the_weight_of_all_and_the_mean_of_each():
     sample_weight = np.array([0.0, 1.0, 2.0, 5.0])
     for kind in ("rows", "weights"):
-        weights = resampling._resample(np.random.default_rng(0), sample_weight, 20_000, kind)
+        weights = bootstrap._resample(np.random.default_rng(0), sample_weight, 20_000, kind)
         np.testing.assert_allclose(weights.sum(1), 8, rtol=1e-12)
         assert (weights[:, 0] == 0).all()
-    assert (resampling._resample(np.random.default_rng(0), sample_weight, 9, "rows") % 1 == 0).all()
+    assert (bootstrap._resample(np.random.default_rng(0), sample_weight, 9, "rows") % 1 == 0).all()
 
 
 def test_every_row_is_drawn_as_often_as_it_weighs():
     sample_weight = np.random.default_rng(1).integers(0, 4, 100).astype(float)
     for kind in ("rows", "weights"):
-        weights = resampling._resample(np.random.default_rng(2), sample_weight, 20_000, kind)
+        weights = bootstrap._resample(np.random.default_rng(2), sample_weight, 20_000, kind)
         # Sds are at most 3, means are of 20 000, and the largest of 100 is within 5 standard errors; exponentials with
         # their sum divided out have means that are lower by a part in 100 where the weight is large.
         assert np.abs(weights.mean(0) - sample_weight).max() < 5 * 3 / np.sqrt(20_000) + 0.05 * (kind == "weights")
@@ -96,7 +96,7 @@ def test_same_seed_same_replicates_and_another_seed_others(faithful_mle):
 
 def test_interrupt_keeps_the_replicates_that_are_done(faithful_mle, monkeypatch):
     whole, calls = bg.bootstrap(faithful_mle, n_replicates=300), []
-    plain = resampling._fit_all
+    plain = bootstrap._fit_all
 
     def interrupted(*args):
         calls.append(args)
@@ -104,7 +104,7 @@ def test_interrupt_keeps_the_replicates_that_are_done(faithful_mle, monkeypatch)
             raise KeyboardInterrupt
         return plain(*args)
 
-    monkeypatch.setattr(resampling, "_fit_all", interrupted)
+    monkeypatch.setattr("bayes_gmm.assessment.bootstrap._fit_all", interrupted)
     part = bg.bootstrap(faithful_mle, n_replicates=300)
     assert part.interrupted
     assert "interrupted" in repr(part)

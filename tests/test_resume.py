@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.checkpoint import Checkpoint
+from bayes_gmm.io.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.numpyro
 

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from bayes_gmm import kernel, rounds
-from bayes_gmm.climb import EMStatus, Rule, begin, go_on
-from bayes_gmm.problem import Problem
-from bayes_gmm.rounds import Round, run_rounds
-from bayes_gmm.starts import starting_mixtures
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.mle import multistart
+from bayes_gmm.mle.em_run import EMStatus, Rule, begin, go_on
+from bayes_gmm.mle.initialisation import starting_mixtures
+from bayes_gmm.mle.multistart import Round, run_rounds
+from bayes_gmm.objective.problem import Problem
 
 PLAN = (Round(7, 5), Round(3, 15), Round(1, 10_000))
 """Plain steps before the last round: long ones multiply differences of rounding."""
@@ -37,19 +38,19 @@ def runs_of(problem, plan=PLAN):
 
 
 def one_by_one(monkeypatch):
-    monkeypatch.setattr(rounds, "_N_CORES", 1)
+    monkeypatch.setattr(multistart, "_N_CORES", 1)
 
 
 def in_threads(monkeypatch):
-    monkeypatch.setattr(rounds, "_N_CORES", 3)
-    monkeypatch.setattr(rounds, "_WORTH_A_THREAD", 0.0)
-    monkeypatch.setattr(rounds, "_WORTH_A_PART", np.inf)
+    monkeypatch.setattr(multistart, "_N_CORES", 3)
+    monkeypatch.setattr(multistart, "_WORTH_A_THREAD", 0.0)
+    monkeypatch.setattr(multistart, "_WORTH_A_PART", np.inf)
 
 
 def in_parts(monkeypatch):
-    monkeypatch.setattr(rounds, "_N_CORES", 3)
-    monkeypatch.setattr(rounds, "_WORTH_A_THREAD", 0.0)
-    monkeypatch.setattr(rounds, "_WORTH_A_PART", 1e-3)
+    monkeypatch.setattr(multistart, "_N_CORES", 3)
+    monkeypatch.setattr(multistart, "_WORTH_A_THREAD", 0.0)
+    monkeypatch.setattr(multistart, "_WORTH_A_PART", 1e-3)
 
 
 def on_an_accelerator(monkeypatch):
@@ -94,9 +95,9 @@ def test_the_best_go_on_whoever_makes_the_steps(way, problem, alone, monkeypatch
 @pytest.mark.parametrize("n_cores", [2, 5])
 def test_threads_change_no_bit(n_cores, problem, monkeypatch):
     in_threads(monkeypatch)
-    monkeypatch.setattr(rounds, "_N_CORES", 1)
+    monkeypatch.setattr(multistart, "_N_CORES", 1)
     expected = runs_of(problem)
-    monkeypatch.setattr(rounds, "_N_CORES", n_cores)
+    monkeypatch.setattr(multistart, "_N_CORES", n_cores)
     for found, wanted in zip(jax.tree.leaves(runs_of(problem)), jax.tree.leaves(expected), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
@@ -106,8 +107,8 @@ def test_threads_are_used(way, problem, monkeypatch):
     way(monkeypatch)
     calls = []
     name = "_one_by_one" if way is in_threads else "_expect"
-    called = getattr(rounds, name)
-    monkeypatch.setattr(rounds, name, lambda *arguments: calls.append(1) or called(*arguments))
+    called = getattr(multistart, name)
+    monkeypatch.setattr(multistart, name, lambda *arguments: calls.append(1) or called(*arguments))
     n_steps = runs_of(problem).n_steps.sum()
     assert len(calls) == (1 + 3 + 3 + 1 if way is in_threads else pytest.approx(3 * n_steps, abs=60))
 
@@ -118,7 +119,7 @@ def test_an_error_in_a_thread_is_the_callers(problem, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rounds, "_expect", fail)
+    monkeypatch.setattr(multistart, "_expect", fail)
     with pytest.raises(KeyboardInterrupt):
         runs_of(problem)
 
@@ -147,11 +148,13 @@ def test_parts_add_up_to_the_whole(count, n_features):
 
 
 def test_a_block_is_not_cut():
-    assert len(kernel.blocks(points(5, 300), np.ones(300)).parts(4)) == 1
+    assert len(linear_form.blocks(points(5, 300), np.ones(300)).parts(4)) == 1
 
 
 def test_more_milliseconds_for_more_of_everything():
-    small, longer, wider = (kernel.blocks(points(4, n, d), np.ones(n)) for n, d in [(5000, 2), (50_000, 2), (5000, 9)])
+    small, longer, wider = (
+        linear_form.blocks(points(4, n, d), np.ones(n)) for n, d in [(5000, 2), (50_000, 2), (5000, 9)]
+    )
     assert small.milliseconds(2) < small.milliseconds(3)
     assert small.milliseconds(2) < longer.milliseconds(2)
     assert small.milliseconds(2) < wider.milliseconds(2)

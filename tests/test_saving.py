@@ -23,13 +23,13 @@ import xarray as xr
 from numpyro.distributions import transforms
 
 import bayes_gmm as bg
-from bayes_gmm.checkpoint import Checkpoint
-from bayes_gmm.covariance import STRUCTURES
-from bayes_gmm.distributions import from_call, to_call
-from bayes_gmm.posterior_problem import PosteriorProblem
-from bayes_gmm.problem import Problem
-from bayes_gmm.sampling import starting_fit
-from bayes_gmm.sealed_file import VERSION, read_sealed, seal, write_sealed
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.io.checkpoint import Checkpoint
+from bayes_gmm.io.checksummed_file import VERSION, read_sealed, seal, write_sealed
+from bayes_gmm.io.distribution_serialisation import from_call, to_call
+from bayes_gmm.mixture.covariance_structures import STRUCTURES
+from bayes_gmm.objective.problem import Problem
+from bayes_gmm.posterior.fit_nuts import starting_fit
 
 pytestmark = pytest.mark.numpyro
 

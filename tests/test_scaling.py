@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from bayes_gmm.mixture import Mixture
-from bayes_gmm.scaling import Scaling
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
 
 
 @pytest.fixture(autouse=True)

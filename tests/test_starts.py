@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from bayes_gmm import starts
-from bayes_gmm.mixture import Mixture
-from bayes_gmm.problem import Problem
-from bayes_gmm.starts import random_starts, start_from
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle import initialisation
+from bayes_gmm.mle.initialisation import random_starts, start_from
+from bayes_gmm.objective.problem import Problem
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def share_with_one_center_each(centers):
 
 def plus_plus(x, weights, n_components, n_starts):
     nothing = np.zeros(n_components, bool), np.zeros((n_components, x.shape[1]))
-    return starts._plus_plus(np.random.default_rng(1), x, weights, np.zeros(n_starts, bool), *nothing)
+    return initialisation._plus_plus(np.random.default_rng(1), x, weights, np.zeros(n_starts, bool), *nothing)
 
 
 def grow(x, n_components, n_starts, weights=None, seed=0, **options):
@@ -76,14 +76,14 @@ def test_centers_fall_into_different_clusters():
     x, _ = three_clusters()
     assert share_with_one_center_each(plus_plus(x, np.ones(90), 3, 200)) >= 195 / 200
     nothing = np.zeros(3, bool), np.zeros((3, 2))
-    evenly = starts._plus_plus(np.random.default_rng(1), x, np.ones(90), np.ones(200, bool), *nothing)
+    evenly = initialisation._plus_plus(np.random.default_rng(1), x, np.ones(90), np.ones(200, bool), *nothing)
     assert share_with_one_center_each(evenly) < 0.5
 
 
 def test_known_centers_stay_and_the_others_keep_away_from_them():
     x, _ = three_clusters()
     known, centers = np.array([False, True, False]), np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 0.0]])
-    sets = starts._plus_plus(np.random.default_rng(1), x, np.ones(90), np.zeros(200, bool), known, centers)
+    sets = initialisation._plus_plus(np.random.default_rng(1), x, np.ones(90), np.zeros(200, bool), known, centers)
     assert (sets[:, 1] == centers[1]).all()
     assert share_with_one_center_each(sets) >= 195 / 200
 

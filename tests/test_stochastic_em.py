@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm import kernel, running_statistics, stochastic_em
-from bayes_gmm.covariance import STRUCTURES
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.mixture import Mixture
-from bayes_gmm.problem import Problem
-from bayes_gmm.scaling import Scaling
-from bayes_gmm.stochastic_em import fit_stream
-from bayes_gmm.stream_fit import StreamStatus
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.mixture.covariance_structures import STRUCTURES
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+from bayes_gmm.mle import stream_steps
+from bayes_gmm.mle.fit_stream import fit_stream
+from bayes_gmm.mle.stream_result import StreamStatus
+from bayes_gmm.objective.problem import Problem
 
 TRUTH = Mixture.from_moments(
     [0.3, 0.45, 0.25],
@@ -87,11 +88,11 @@ def test_scores_before_learning_rise_to_that_of_the_whole_fit(points, whole, str
 @pytest.mark.parametrize("bug", ["constant steps", "no memory", "steps too short"])
 def test_comparison_with_the_whole_fit_notices_planted_bugs(points, whole, monkeypatch, bug):
     if bug == "constant steps":
-        monkeypatch.setattr(stochastic_em, "_step_size", lambda number, exponent: 1.0 if number == 1 else 0.3)
+        monkeypatch.setattr("bayes_gmm.mle.fit_stream._step_size", lambda number, exponent: 1.0 if number == 1 else 0.3)
     elif bug == "no memory":
-        monkeypatch.setattr(stochastic_em, "_step_size", lambda number, exponent: 1.0)
+        monkeypatch.setattr("bayes_gmm.mle.fit_stream._step_size", lambda number, exponent: 1.0)
     else:
-        monkeypatch.setattr(stochastic_em, "_step_size", lambda number, exponent: number**-2.0)
+        monkeypatch.setattr("bayes_gmm.mle.fit_stream._step_size", lambda number, exponent: number**-2.0)
     assert errors_away(fit_stream(batches_of(points), 3, average_from=NEVER).mixture, whole) > 4
 
 
@@ -151,8 +152,10 @@ def test_one_batch_is_one_step_of_em():
 
 def statistics_of(x, mixture, scaling):
     with jax.enable_x64(True):
-        data = kernel.blocks(scaling.points_to_unit(x), np.ones(len(x)))
-        return np.asarray(kernel.expected_statistics(kernel.natural(scaling.to_unit(mixture)), data)[1]) / len(x)
+        data = linear_form.blocks(scaling.points_to_unit(x), np.ones(len(x)))
+        return np.asarray(
+            linear_form.expected_statistics(linear_form.natural(scaling.to_unit(mixture)), data)[1]
+        ) / len(x)
 
 
 def mixture_of(statistics, scaling):
@@ -226,7 +229,7 @@ def test_interrupt_keeps_what_was_learned():
 
 
 def test_interrupt_in_the_middle_of_a_batch_leaves_the_last_state(monkeypatch):
-    stream, learn = small_stream(), stochastic_em.learn
+    stream, learn = small_stream(), fit_stream.learn
     calls = itertools.count(1)
 
     def stop_at_four(*arguments):
@@ -235,7 +238,7 @@ def test_interrupt_in_the_middle_of_a_batch_leaves_the_last_state(monkeypatch):
         return learn(*arguments)
 
     expected = fit_stream(stream[:3], 3)
-    monkeypatch.setattr(stochastic_em, "learn", stop_at_four)
+    monkeypatch.setattr("bayes_gmm.mle.fit_stream.learn", stop_at_four)
     fit = fit_stream(stream, 3)
     assert (fit.n_batches, fit.interrupted) == (3, True)
     assert_same_mixture(fit.mixture, expected.mixture, rtol=1e-14)
@@ -408,9 +411,10 @@ def test_unit_data_of_one_batch_is_what_the_stream_sees():
     (x,) = small_stream(1)
     scaling = Scaling.whitening(x, np.ones(len(x)))
     with jax.enable_x64(True):
-        ours = running_statistics.padded_blocks(scaling.points_to_unit(x))
-        eta = kernel.natural(scaling.to_unit(TRUTH))
+        ours = stream_steps.padded_blocks(scaling.points_to_unit(x))
+        eta = linear_form.natural(scaling.to_unit(TRUTH))
         values = [
-            kernel.expected_statistics(eta, data)[0] for data in (kernel.blocks(x, np.ones(len(x)), scaling), ours)
+            linear_form.expected_statistics(eta, data)[0]
+            for data in (linear_form.blocks(x, np.ones(len(x)), scaling), ours)
         ]
         np.testing.assert_allclose(*values, rtol=1e-13)

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 import bayes_gmm as bg
-from bayes_gmm.covariance import STRUCTURES
+from bayes_gmm.mixture.covariance_structures import STRUCTURES
 
 
 def slow(code: str) -> object:

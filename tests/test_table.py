@@ -19,7 +19,7 @@ from hypothesis import assume, given, settings, strategies as st
 import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.estimators import GaussianMixture
-from bayes_gmm.table import Table, as_table
+from bayes_gmm.io.table import Table, as_table
 
 GOOD = np.random.default_rng(20240229).normal(size=(20, 3))
 A, B, C = GOOD.T

@@ -8,7 +8,7 @@ import pytest
 import scipy.integrate
 
 import bayes_gmm as bg
-from bayes_gmm.ties import tie_warnings
+from bayes_gmm.bayes.tied_values import tie_warnings
 
 pytestmark = pytest.mark.numpyro
 

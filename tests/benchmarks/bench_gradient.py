@@ -21,10 +21,10 @@ import numpy as np
 from measuring import OURS, Record, Skipped, main, measure, seconds
 
 import bayes_gmm as bg
-from bayes_gmm import kernel
-from bayes_gmm.numpyro_model import potential
-from bayes_gmm.scaling import Scaling
-from bayes_gmm.sites import as_arrays, disassemble, unconstrain
+from bayes_gmm.bayes.model import potential
+from bayes_gmm.bayes.sites import as_arrays, disassemble, unconstrain
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.mixture.scaling import Scaling
 
 LIMIT = 1.5
 """Of the potential's gradient, in gradients of the kernel."""
@@ -122,11 +122,11 @@ def price_of_the_potential(n_points: int, repeats: int) -> Record:
     prior, ones = bg.Prior().for_data(x, n_components), np.ones(len(x))
     with jax.enable_x64(True):
         scaling = Scaling.whitening(x, ones)
-        data, sites = kernel.blocks(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
+        data, sites = linear_form.blocks(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
         at = unconstrain(sites, disassemble(mixture, sites))
-        eta = kernel.natural(scaling.to_unit(mixture))
+        eta = linear_form.natural(scaling.to_unit(mixture))
         whole = partial(jax.jit(partial(many_gradients, potential)), at, sites, data, scaling)
-        alone = partial(jax.jit(partial(many_gradients, kernel.log_likelihood)), eta, data)
+        alone = partial(jax.jit(partial(many_gradients, linear_form.log_likelihood)), eta, data)
         pairs = [
             [1e4 * seconds(lambda call=call: jax.block_until_ready(call())) for call in (whole, alone)]
             for _ in range(repeats + 1)

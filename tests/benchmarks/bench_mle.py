@@ -10,7 +10,7 @@ import numpy as np
 from measuring import OURS, Record, Skipped, installed, main, measure, seconds
 
 import bayes_gmm as bg
-from bayes_gmm.covariance import STRUCTURES
+from bayes_gmm.mixture.covariance_structures import STRUCTURES
 
 MCLUST = {"program": "mclust 6.0.0", "seconds": 0.47, "note": "one start each, on another machine of this kind"}
 """Taken once where R was at hand; it is quoted, and no ratio is made of it."""

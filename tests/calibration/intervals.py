@@ -7,8 +7,8 @@ import numpy as np
 from proportions import covered
 
 import bayes_gmm as bg
-from bayes_gmm.climb import EMStatus
-from bayes_gmm.relabel import match
+from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.posterior.relabelling import match
 
 LEVEL = 0.9
 DATA_SETS, RESAMPLED = 200, 60

@@ -16,10 +16,10 @@ import numpyro.distributions as dist
 import xarray as xr
 
 import bayes_gmm as bg
-from bayes_gmm import nuts, sampling
-from bayes_gmm.diagnostics import judge
-from bayes_gmm.explanations import explain, scalars
-from bayes_gmm.verdict import Verdict
+from bayes_gmm.bayes import nuts
+from bayes_gmm.posterior.diagnostics import judge
+from bayes_gmm.posterior.explanations import explain, scalars
+from bayes_gmm.posterior.verdict import Verdict
 
 QUANTILES = np.array([0.05, 0.5, 0.95])
 FARTHEST = np.array([0.05, 0.1, 0.05])
@@ -154,7 +154,7 @@ def two_transitions_of_warmup(base: Base) -> Judged:
 def steps_too_small(base: Base) -> Judged:
     """A step size for an acceptance of 0.999, and at most three of them: a random walk."""
     plan = nuts.Plan(200, 0.999, nuts.Kernel(max_tree_depth=2))
-    with mock.patch.object(sampling, "_plan", return_value=plan):
+    with mock.patch("bayes_gmm.posterior.fit_nuts._plan", return_value=plan):
         return of_posterior(base.again(), base.long)
 
 

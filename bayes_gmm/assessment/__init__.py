@@ -1,0 +1,1 @@
+"""Fits compared, selected, resampled and tested."""

@@ -1,0 +1,181 @@
+r"""Uncertainty of the maximum-likelihood fit by resampling: what the answer would have been for other data.
+
+Each replicate gives the rows other weights, and EM goes on from the fit. Rows are drawn with replacement (Efron 1979),
+so that weights are counts, or weights are exponential (Newton and Raftery 1994), which loses no row.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+from tqdm import tqdm
+
+from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.validation import instance_of, one_of, open_probability, positive_integer, seed_integer
+from bayes_gmm.errors import FitError
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.mle.em_run import EMStatus, Rule, follow
+from bayes_gmm.mle.standard_errors import REPORTED
+from bayes_gmm.objective.objective import Objective
+
+KINDS = ("rows", "weights")
+
+_NUMBERS_AT_ONCE = 2**24
+_REPLICATES_AT_ONCE = 128
+_TOL = 1e-6
+_MAX_STEPS = 500
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bootstrap:
+    """Fits to resampled data.
+
+    Attributes
+    ----------
+    draws
+        `Mixture` with one axis (R,), in data units, under the labels of the fit.
+    statuses : (R,)
+        How EM ended on each replicate.
+    kind
+        "rows" or "weights".
+    interrupted
+        Whether it was stopped before all replicates were made.
+    fit
+        What was resampled.
+    """
+
+    draws: Mixture
+    statuses: np.ndarray
+    kind: str
+    interrupted: bool
+    fit: EMFit = field(repr=False)
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which replicates (R,) converged; the others take no part in errors and intervals."""
+        return self.statuses == EMStatus.CONVERGED
+
+    @property
+    def standard_errors(self) -> dict[str, np.ndarray]:
+        """Standard deviations over replicates of weights, means, scales, correlations and covariances."""
+        return {name: values.std(0, ddof=1) for name, values in self._reported().items()}
+
+    def intervals(self, level: float = 0.95) -> dict[str, np.ndarray]:
+        """Percentile intervals, (2, ...) for each quantity (Efron and Tibshirani 1993, ISBN 0-412-04231-2, ch. 13)."""
+        level = open_probability(level, 0.95, "level")
+        tails = (1 - level) / 2, (1 + level) / 2
+        return {name: np.quantile(values, tails, axis=0) for name, values in self._reported().items()}
+
+    def _reported(self) -> dict[str, np.ndarray]:
+        if self.usable.sum() < 2:
+            raise FitError(
+                f"{int(self.usable.sum())} of {len(self.statuses)} replicates converged.",
+                "at least 2",
+                "Fit fewer components, or give a ConjugatePrior.",
+            )
+        usable = jax.tree.map(lambda leaf: leaf[self.usable], self.draws)
+        return {name: getattr(usable, name) for name in REPORTED}
+
+    def __repr__(self) -> str:
+        stopped = ", interrupted" if self.interrupted else ""
+        return f"Bootstrap of {self.kind}: {int(self.usable.sum())} of {len(self.statuses)} replicates usable{stopped}"
+
+
+def bootstrap(
+    fit: EMFit, *, n_replicates: int = 1000, kind: str = "rows", seed: int = 0, progress: bool = False
+) -> Bootstrap:
+    r"""Fit again to resampled data, many times.
+
+    .. math:: \hat\theta^* = \arg\max_\theta \sum_n w^*_n \log p(x_n \mid \theta)
+
+    with weights w* that are multinomial ("rows") or exponential ("weights") with the rows' own weights as means.
+    Each replicate begins at the fit, which keeps its labels, and ends within 1e-6 nats of its own maximum.
+
+    Parameters
+    ----------
+    fit
+        Where to begin and what to resample; structure, held parameters, known labels and prior stay.
+    n_replicates
+        Number of replicates R. The error of a standard error is about 1 / sqrt(2 R) of it.
+    kind
+        "rows" or "weights".
+    seed
+        Seed of the resampling.
+    progress
+        Whether to show a bar on standard error. Ctrl-C keeps the replicates that are done.
+
+    Raises
+    ------
+    ArgumentError
+        When an argument cannot be used.
+    FitError
+        When the fit collapsed.
+
+    References
+    ----------
+    Efron (1979), doi 10.1214/aos/1176344552; Newton and Raftery (1994), doi 10.1111/j.2517-6161.1994.tb01956.x.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> mle = bg.fit_em(bg.datasets.load("faithful"), n_components=2)
+    >>> bg.bootstrap(mle, n_replicates=100).standard_errors["weights"].round(2)
+    array([0.03, 0.03])
+    """
+    count, seed = positive_integer("n_replicates", n_replicates), seed_integer(seed)
+    one_of("kind", kind, KINDS, "Rows are drawn with replacement by default.")
+    instance_of("fit", fit, EMFit, "Give what fit_em returned.")
+    fit.check()
+    rng = np.random.default_rng(seed)
+    size = int(np.clip(_NUMBERS_AT_ONCE // fit.table.n_points, 1, min(count, _REPLICATES_AT_ONCE)))
+    chunks: list[tuple[Mixture, Any]] = []
+    interrupted = False
+    bar = tqdm(range(math.ceil(count / size)), desc="bootstrap", unit=" chunks", disable=not progress, leave=False)
+    try:
+        for _ in bar:
+            chunks.append(_fit_all(fit, _resample(rng, fit.sample_weight, size, kind)))
+    except KeyboardInterrupt:
+        if not chunks:
+            raise
+        interrupted = True
+    draws = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *(draws for draws, _ in chunks))
+    statuses = np.concatenate([statuses for _, statuses in chunks])[:count]
+    return Bootstrap(draws=draws, statuses=statuses, kind=kind, interrupted=interrupted, fit=fit)
+
+
+def _resample(rng: np.random.Generator, sample_weight: np.ndarray, size: int, kind: str) -> np.ndarray:
+    """Weights (C, N) of the rows in so many replicates, with `sample_weight` as their mean."""
+    total = sample_weight.sum()
+    if kind == "rows":
+        return rng.multinomial(round(total), sample_weight / total, size=size).astype(float)
+    weights = rng.exponential(size=(size, len(sample_weight))) * sample_weight
+    return weights * total / weights.sum(1, keepdims=True)
+
+
+@in_float64
+def _fit_all(fit: EMFit, weights: np.ndarray) -> tuple[Mixture, Any]:
+    """Fits (C,) with weights (C, N), in data units."""
+    problem, objective = fit.problem, fit.problem.objective()
+    of_points = np.where(problem.labels >= 0, 0.0, weights)
+    padding = objective.data.weights.size - of_points.shape[1]
+    blocks = np.pad(of_points, ((0, 0), (0, padding))).reshape(-1, *objective.data.weights.shape)
+    known = np.stack([problem.known_statistics(some) for some in weights])
+    rule = Rule(_TOL, _MAX_STEPS, problem.smallest_scale, True)
+    mixtures, statuses = _follow_all(problem.scaling.to_unit(fit.mixture), objective, blocks, known, rule)
+    return problem.scaling.to_data(jax.device_get(mixtures)), statuses
+
+
+@jax.jit
+def _follow_all(
+    start: Mixture, objective: Objective, weights: Array, known: Array, rule: Rule
+) -> tuple[Mixture, Array]:
+    def one(replicate: tuple[Array, Array]) -> tuple[Mixture, Array]:
+        data = replace(objective.data, weights=replicate[0])
+        run = follow(start, replace(objective, data=data, known=replicate[1]), rule)
+        return run.mixture, run.status
+
+    return jax.lax.map(one, (weights, known))

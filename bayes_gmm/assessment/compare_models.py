@@ -1,0 +1,220 @@
+"""Several fits of one table in one table: several numbers of components, priors or structures."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bayes_gmm.assessment.leave_one_out import LeaveOneOut
+from bayes_gmm.assessment.predictive_scores import leave_one_out_or_reason
+from bayes_gmm.assessment.stacking import stacking_weights
+from bayes_gmm.core.export import Record, html_table, write_csv, write_json
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.posterior.posterior import Posterior
+from bayes_gmm.posterior.verdict import VerdictStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One fit. Criteria are of its maximum-likelihood fit; what only a posterior has is NaN where there is none.
+
+    `elpd_difference` is to the best, `elpd_difference_se` its standard error; `weight` is by stacking; `bad_points`
+    counts points whose Pareto k is too large; `verdict` is that of the draws.
+    """
+
+    name: str
+    n_components: int
+    structure: str
+    log_likelihood: float
+    n_parameters: int
+    aic: float
+    bic: float
+    icl: float
+    elpd_loo: float = np.nan
+    elpd_loo_se: float = np.nan
+    elpd_difference: float = np.nan
+    elpd_difference_se: float = np.nan
+    weight: float = np.nan
+    bad_points: int | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelComparison:
+    """Fits of one table, best first: by elpd_loo where there are posteriors, by BIC otherwise.
+
+    Attributes
+    ----------
+    models
+        One `Model` for each fit.
+    notes
+        What the reader should know.
+    """
+
+    models: tuple[Model, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def records(self) -> list[Record]:
+        """One dictionary for each fit, ready for a data frame."""
+        return [asdict(model) for model in self.models]
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the records, with all digits, to a CSV file; `OutputError` when it cannot be written."""
+        write_csv(self.records(), path)
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the records and the notes to a JSON file; `OutputError` when it cannot be written."""
+        write_json({"models": self.records(), "notes": self.notes}, path)
+
+    def __str__(self) -> str:
+        head, rows = self._cells()
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        lines = [
+            "  ".join(
+                f"{cell:<{width}}" if i in (0, 2) else f"{cell:>{width}}"
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in (head, *rows)
+        ]
+        return "\n".join([*lines, *(f"  - {note}" for note in self.notes)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._cells()) + "".join(f"<p>{escape(note)}" for note in self.notes)
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        head = ["", "K", "structure", "parameters", "log-likelihood", "BIC", "ICL", "elpd_loo", "difference", "weight"]
+        return [*head, "draws"], [_cells(model) for model in self.models]
+
+
+def compare_models(models: Mapping[str, Posterior | EMFit]) -> ModelComparison:
+    r"""Compare fits of one table by BIC and ICL, and posteriors by leave-one-out predictive density and stacking.
+
+    .. math:: \mathrm{elpd\_loo} = \sum_n \log p(x_n \mid x_{-n}), \qquad
+              \max_w \sum_n \log \sum_m w_m \, p_m(x_n \mid x_{-n})
+
+    Parameters
+    ----------
+    models
+        Fits by their names: posteriors, or EM fits, which have no leave-one-out density.
+
+    Raises
+    ------
+    ArgumentError
+        When there are fewer than two, or they are of different tables.
+
+    References
+    ----------
+    Vehtari, Gelman and Gabry (2017), doi 10.1007/s11222-016-9696-4; stacking: Yao, Vehtari, Simpson and Gelman (2018),
+    doi 10.1214/17-BA1091.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> x = bg.datasets.load("galaxies")
+    >>> bg.compare_models({f"K={K}": bg.fit_em(x, n_components=K) for K in (2, 3)}).models[0].name
+    'K=3'
+    """
+    fits = _checked(models)
+    found = {name: leave_one_out_or_reason(fit) for name, fit in fits.items() if isinstance(fit, Posterior)}
+    loos = {name: loo for name, (loo, _) in found.items() if loo is not None}
+    stacked = _stack(loos)
+    rows = [_model(name, fit, loos.get(name), stacked.get(name, {})) for name, fit in fits.items()]
+    by_elpd = sorted(rows, key=lambda row: (np.isnan(row.elpd_loo), -np.nan_to_num(row.elpd_loo), row.bic))
+    notes = [f"{name}: {note}" for name, (_, reasons) in found.items() for note in reasons]
+    return ModelComparison(models=tuple(by_elpd), notes=(*notes, *_notes(by_elpd, loos)))
+
+
+def _checked(models: Any) -> dict[str, Posterior | EMFit]:
+    wanted = "a dictionary of at least two posteriors or EM fits by their names"
+    call = 'For example compare_models({"K=2": fit_nuts(x, 2), "K=3": fit_nuts(x, 3)}).'
+    if not isinstance(models, Mapping) or len(models) < 2:
+        found = f"{len(models)} models are given." if isinstance(models, Mapping) else f"models is {models!r:.80}."
+        raise ArgumentError(found, wanted, call)
+    fits = {str(name): fit for name, fit in models.items()}
+    for name, fit in fits.items():
+        if not isinstance(fit, Posterior | EMFit):
+            raise ArgumentError(f"{name!r} is of type {type(fit).__name__}.", wanted, call)
+    first, *others = fits
+    for name in others:
+        one, other = fits[first].table, fits[name].table
+        if one.columns != other.columns or not np.array_equal(one.values, other.values):
+            raise ArgumentError(
+                f"{first!r} is a fit of {one.n_points} points of {', '.join(one.columns)}, {name!r} of other data: "
+                f"{other.n_points} points of {', '.join(other.columns)}.",
+                "fits of the same table",
+                "Predictive densities of different data cannot be compared: fit both to the same table.",
+            )
+    return fits
+
+
+def _stack(loos: dict[str, LeaveOneOut]) -> dict[str, Record]:
+    """Differences to the best, their standard errors, and stacking weights."""
+    if not loos:
+        return {}
+    pointwise = np.array([loo.pointwise for loo in loos.values()])
+    best = max(loos.values(), key=lambda loo: loo.elpd)
+    differences = pointwise - best.pointwise
+    columns = {
+        "elpd_difference": [loo.elpd - best.elpd for loo in loos.values()],
+        "elpd_difference_se": np.sqrt(differences.shape[1] * differences.var(1)),
+        "weight": stacking_weights(pointwise),
+    }
+    rows = zip(*columns.values(), strict=True)
+    return {name: dict(zip(columns, map(float, row), strict=True)) for name, row in zip(loos, rows, strict=True)}
+
+
+def _model(name: str, fit: Posterior | EMFit, loo: LeaveOneOut | None, stacked: Record) -> Model:
+    mle = fit.mle if isinstance(fit, Posterior) else fit
+    of_posterior: Record = {"verdict": fit.verdict.status.name} if isinstance(fit, Posterior) else {}
+    if loo is not None:
+        of_posterior |= {"elpd_loo": loo.elpd, "elpd_loo_se": loo.standard_error, "bad_points": loo.bad_points}
+    return Model(
+        name=name,
+        n_components=mle.mixture.n_components,
+        structure=mle.structure.name,
+        log_likelihood=mle.log_likelihood,
+        n_parameters=mle.n_parameters,
+        aic=mle.aic(),
+        bic=mle.bic(),
+        icl=mle.icl(),
+        **of_posterior,
+        **stacked,
+    )
+
+
+def _notes(models: list[Model], loos: dict[str, LeaveOneOut]) -> Iterator[str]:
+    bad = [model.name for model in models if model.verdict == VerdictStatus.BAD.name]
+    if bad:
+        yield f"The draws of {', '.join(bad)} are BAD, and what is said of their elpd_loo with them."
+    doubtful = [f"{model.name} ({model.bad_points})" for model in models if model.bad_points]
+    if doubtful:
+        yield f"Points with a bad Pareto k, whose elpd_loo may be too high: {', '.join(doubtful)}."
+    if any(loo.n_evaluated < len(loo.pointwise) for loo in loos.values()):
+        yield "Of this many points only some were left out in turn: differences hold the error of that choice."
+
+
+def _cells(model: Model) -> list[str]:
+    def number(value: float, digits: int = 2) -> str:
+        return "-" if np.isnan(value) else f"{value:.{digits}f}"
+
+    error = "" if np.isnan(model.elpd_loo) else f" +- {number(model.elpd_loo_se)}"
+    spread = "" if not model.elpd_difference_se > 0 else f" +- {number(model.elpd_difference_se)}"
+    return [
+        model.name,
+        str(model.n_components),
+        model.structure,
+        str(model.n_parameters),
+        number(model.log_likelihood),
+        number(model.bic),
+        number(model.icl),
+        number(model.elpd_loo) + error,
+        number(model.elpd_difference) + spread,
+        number(model.weight),
+        model.verdict,
+    ]

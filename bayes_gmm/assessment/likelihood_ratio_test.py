@@ -1,0 +1,159 @@
+r"""How many components: the likelihood-ratio test, whose distribution only simulation knows.
+
+With K components the parameters of one more are on the boundary and not identified, so that twice the log ratio is not
+chi-squared. Its distribution is that over data simulated from the fit of K, each fitted again with K and with K + 1.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from bayes_gmm.core.validation import positive_integer
+from bayes_gmm.errors import ArgumentError, FitError
+from bayes_gmm.io.table import as_table
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.fit_em import CLIMBING_OPTIONS, Climbing, fit_problem
+from bayes_gmm.objective.problem import Problem
+
+_STARTS = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LikelihoodRatioTest:
+    """Test of K components against K + 1.
+
+    Attributes
+    ----------
+    statistic
+        2 [log L(K + 1) - log L(K)].
+    simulated : (R,)
+        The same for data simulated from the fit of K.
+    null, alternative
+        The two fits.
+    n_failed
+        Simulated data of which a fit collapsed; they do not count.
+    interrupted
+        Whether it was stopped before all simulations were made.
+    """
+
+    statistic: float
+    simulated: np.ndarray
+    null: EMFit = field(repr=False)
+    alternative: EMFit = field(repr=False)
+    n_failed: int
+    interrupted: bool
+
+    @property
+    def p_value(self) -> float:
+        """(1 + number of simulated statistics not below the observed) / (1 + number of simulations)."""
+        return float((1 + (self.simulated >= self.statistic).sum()) / (1 + len(self.simulated)))
+
+    def __repr__(self) -> str:
+        K, stopped = self.null.mixture.n_components, "; interrupted" if self.interrupted else ""
+        failed = f"; {self.n_failed} simulations failed" if self.n_failed else ""
+        return (
+            f"{K} against {K + 1} components: statistic {self.statistic:.4f}, p {self.p_value:.4f} "
+            f"by {len(self.simulated)} simulations{failed}{stopped}"
+        )
+
+
+def likelihood_ratio_test(
+    x: Any,
+    n_components: int,
+    *,
+    covariance_type: str = "full",
+    n_replicates: int = 99,
+    progress: bool = True,
+    **options: Any,
+) -> LikelihoodRatioTest:
+    r"""Test K components against K + 1 by the parametric bootstrap.
+
+    .. math:: T = 2 \Big[\max_{K+1} \log L - \max_K \log L\Big], \qquad
+              p = \frac{1 + \#\{r : T^*_r \ge T\}}{1 + R}
+
+    Every fit, of the data and of each simulation, is the best of as many starts, or the test would be biased.
+
+    Parameters
+    ----------
+    x : (N, D)
+        Table of numbers; rows are points.
+    n_components
+        K, the smaller number.
+    covariance_type
+        Structure of both, as in `fit_em`.
+    n_replicates
+        Number of simulations R; the smallest possible p is 1 / (R + 1).
+    progress
+        Whether to show a bar on standard error. Ctrl-C keeps the simulations that are done.
+    **options
+        Handed to `fit_em`: prior, n_starts (20 by default), accelerate, tol, max_steps and seed.
+
+    Raises
+    ------
+    DataError, ArgumentError
+        When the table or an argument cannot be used.
+    FitError
+        When a fit of the data collapsed, or those of all simulations.
+
+    References
+    ----------
+    McLachlan (1987), doi 10.2307/2347790.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> test = bg.likelihood_ratio_test(bg.datasets.load("faithful"), 1, n_replicates=19, progress=False)
+    >>> round(test.statistic, 3), test.p_value
+    (319.066, 0.05)
+    """
+    table, count = as_table(x), positive_integer("n_replicates", n_replicates)
+    K = positive_integer("n_components", n_components)
+    prior = options.pop("prior", None)
+    _check_options(options)
+    climbing = Climbing.of(**{"n_starts": _STARTS, **options})
+    pair = [Problem.of(table, number, covariance_type=covariance_type, prior=prior) for number in (K, K + 1)]
+    null, alternative = (fit_problem(problem, climbing).check() for problem in pair)
+    simulated: list[float] = []
+    n_done, interrupted = 0, False
+    try:
+        for number in tqdm(range(count), desc="likelihood ratio", unit=" tables", disable=not progress, leave=False):
+            simulated += _simulated_statistic(null, pair, climbing, number)
+            n_done = number + 1
+    except KeyboardInterrupt:
+        if not simulated:
+            raise
+        interrupted = True
+    if not simulated:
+        raise FitError(f"The fits of all {count} simulations collapsed.", "one that did not", "Lower n_components.")
+    return LikelihoodRatioTest(
+        statistic=2 * (alternative.log_likelihood - null.log_likelihood),
+        simulated=np.array(simulated),
+        null=null,
+        alternative=alternative,
+        n_failed=n_done - len(simulated),
+        interrupted=interrupted,
+    )
+
+
+def _simulated_statistic(null: EMFit, pair: list[Problem], climbing: Climbing, number: int) -> list[float]:
+    """The statistic of one table simulated from the null fit, or nothing when a fit collapses."""
+    # One stream of random numbers for each table, so that an interruption changes none.
+    seed = int(np.random.SeedSequence([climbing.seed, number]).generate_state(1)[0])
+    table = as_table(null.mixture.sample(null.table.n_points, seed=seed)[0])
+    fits = [fit_problem(replace(problem, table=table), climbing) for problem in pair]
+    if any(fit.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE) for fit in fits):
+        return []
+    return [2 * (fits[1].log_likelihood - fits[0].log_likelihood)]
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    unknown = sorted(set(options) - set(CLIMBING_OPTIONS))
+    if unknown:
+        raise ArgumentError(
+            f"likelihood_ratio_test cannot take {', '.join(unknown)}.",
+            f"options among prior, {', '.join(CLIMBING_OPTIONS)}",
+            "What is known of single rows has no counterpart in simulated data.",
+        )

@@ -1,0 +1,139 @@
+r"""Where the draws are not the Gaussian around the mode of the posterior, and why.
+
+Whoever reports a mode with an error bar means that Gaussian. With v(theta) a parameter, H the Hessian of minus the log
+posterior at its mode,
+
+.. math:: v(\theta) \approx N\big(v(\hat\theta), \; \nabla v^\top H^{-1} \nabla v\big),
+
+and it is flagged where an end of its interval lies more than half a posterior sd from that of the draws, or where one
+sd is more than half as large again as the other.
+"""
+
+from operator import itemgetter
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy.special import ndtri
+
+from bayes_gmm.bayes.modes import WORTH_A_MENTION
+from bayes_gmm.bayes.posterior_problem import to_mixtures
+from bayes_gmm.bayes.sites import as_arrays
+from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.posterior.arviz_tree import parameters
+from bayes_gmm.posterior.posterior import Posterior
+from bayes_gmm.posterior.relabelling import match
+
+FARTHEST_END = 0.5
+"""Largest distance, in posterior sds, between the ends of both intervals that is no disagreement."""
+
+WIDEST = 1.5
+"""Largest ratio of both sds that is no disagreement."""
+
+_STEP = 1e-4  # central differences are right to its square
+_APART = 2.0
+_NEAR = 2.0
+_SKEWED = 0.4
+
+
+class Gaussian(NamedTuple):
+    """Value at the mode and sd around it of each parameter: arrays (K, ...) by the names of `tree.parameters`."""
+
+    mode: dict[str, np.ndarray]
+    sd: dict[str, np.ndarray]
+
+
+@in_float64
+def gaussian_at_mode(posterior: Posterior) -> Gaussian | None:
+    """The Gaussian around the mode with most mass, under the labels of the draws; None when there is no proper mode."""
+    if not posterior.modes.trustworthy:
+        return None
+    around = jax.tree.map(itemgetter(0), posterior.modes.around)
+    order, sites = _orders(posterior)[0], as_arrays(posterior.problem.sites)
+
+    def at(coordinates: np.ndarray) -> dict[str, np.ndarray]:
+        return _parameters(to_mixtures(coordinates, sites)[0].permute(order), posterior)
+
+    columns = _STEP * around.factor.T
+    mode, ahead, behind = at(around.mode[None]), at(around.mode + columns), at(around.mode - columns)
+    slopes = {name: (ahead[name] - behind[name]) / (2 * _STEP) for name in mode}
+    sds = {name: np.sqrt((slope**2).sum(0)) for name, slope in slopes.items()}
+    return Gaussian({name: values[0] for name, values in mode.items()}, sds)
+
+
+def flags(posterior: Posterior, gaussian: Gaussian | None, probability: float) -> dict[str, np.ndarray]:
+    """Why the draws of each parameter are not that Gaussian, "" where they are: texts (K, ...) by name."""
+    draws = _draws(posterior)
+    if gaussian is None:
+        return {name: np.full(values.shape[2:], "") for name, values in draws.items()}
+    others = _other_modes(posterior)
+    found = {}
+    for name, chains in draws.items():
+        values = chains.reshape(-1, *chains.shape[2:])
+        mode, sd = gaussian.mode[name], gaussian.sd[name]
+        elsewhere = (np.abs(others[name] - mode) > _APART * sd).any(0)
+        reason = np.select(
+            [elsewhere, _near_boundary(name, values), np.abs(_skewness(values)) > _SKEWED],
+            ["second mode", "boundary", "skew"],
+            "tails",
+        )
+        found[name] = np.where(_disagree(values, mode, sd, probability), reason, "")
+    return found
+
+
+def _parameters(mixtures: Mixture, posterior: Posterior) -> dict[str, np.ndarray]:
+    return parameters(mixtures, posterior.table.columns)
+
+
+def _draws(posterior: Posterior) -> dict[str, np.ndarray]:
+    """Parameters (chain, draw, K, ...) by name."""
+    return {str(name): variable.values for name, variable in posterior.tree["posterior"].to_dataset().items()}
+
+
+def _disagree(values: np.ndarray, mode: np.ndarray, sd: np.ndarray, probability: float) -> np.ndarray:
+    """Whether the interval or the sd of draws (S, ...) is far from that of the Gaussian; never for a constant."""
+    ends = np.quantile(values, [(1 - probability) / 2, (1 + probability) / 2], axis=0)
+    reach = ndtri((1 + probability) / 2) * sd
+    apart = np.abs(ends - np.stack([mode - reach, mode + reach])).max(0)
+    varying, spread = np.ptp(values, axis=0) > 1e-12 * np.abs(values).max(0), values.std(0)
+    unequal = np.maximum(spread, sd) > WIDEST * np.minimum(spread, sd)
+    return np.asarray(varying & (unequal | (apart > FARTHEST_END * spread)))
+
+
+def _near_boundary(name: str, values: np.ndarray) -> np.ndarray:
+    """Whether the end of what a parameter can be lies within two posterior sds of its posterior mean."""
+    center, reach = values.mean(0), _NEAR * values.std(0)
+    if name == "means":
+        return np.zeros(center.shape, bool)
+    if name == "weights":
+        return (center < reach) | (1 - center < reach)
+    return center < reach if name == "scales" else 1 - np.abs(center) < reach
+
+
+def _skewness(values: np.ndarray) -> np.ndarray:
+    offsets = values - values.mean(0)
+    spread = values.std(0)
+    return (offsets**3).mean(0) / np.where(spread > 0, spread, 1.0) ** 3
+
+
+def _orders(posterior: Posterior) -> np.ndarray:
+    """Permutation (M, K) that gives each mode the labels of the draws."""
+    modes, K = posterior.modes.mixtures, posterior.draws.n_components
+    if not posterior.problem.exchangeable:
+        return np.tile(np.arange(K), (len(modes.log_weights), 1))
+    each = (jax.tree.map(itemgetter(m), modes) for m in range(len(modes.log_weights)))
+    return np.array([match(mode, posterior.mle.mixture, posterior.table.values) for mode in each])
+
+
+def _other_modes(posterior: Posterior) -> dict[str, np.ndarray]:
+    """Parameters (M, K, ...) at the modes worth a mention but the first, and means of each explanation of several."""
+    worthy = np.flatnonzero(posterior.modes.share[1:] > WORTH_A_MENTION) + 1
+    mixtures = jax.tree.map(lambda leaf: leaf[worthy], posterior.modes.mixtures.permute(_orders(posterior)))
+    several = posterior.explanations if len(posterior.explanations) > 1 else ()
+    found = {}
+    at_modes = _parameters(mixtures, posterior)
+    for name, chains in _draws(posterior).items():
+        of_groups = [chains[list(group.chains)].mean((0, 1)) for group in several]
+        found[name] = np.concatenate([at_modes[name], np.reshape(of_groups, (-1, *chains.shape[2:]))])
+    return found

@@ -1,0 +1,165 @@
+"""The rows of a comparison: one parameter, estimated both ways, as numbers, as a table and in words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from bayes_gmm.core.export import Record, html_table
+
+PROBABILITY = 0.94
+"""Mass of the posterior intervals."""
+
+_SHIFTED = 0.5
+_WIDER = 1.25
+
+_FLAGGED = {
+    "second mode": "The posterior has a second mode, which no estimate with an error bar shows, in {}.",
+    "boundary": "An interval of estimate plus or minus runs into the boundary of what is possible for {}.",
+    "skew": "An interval of estimate plus or minus is wrong for {}: the posterior is skewed.",
+    "tails": "The posterior is not the Gaussian that its mode suggests for {}: its tails differ.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One parameter, estimated both ways.
+
+    `estimate` and `standard_error` are by maximum likelihood, `bootstrap_error` by resampling (NaN when not asked
+    for); `mean`, `sd`, `lower` and `upper` are of the draws; `mode` and `laplace_sd` are the Gaussian around the mode
+    of the posterior, and `flag` says why the draws differ from it: "skew", "boundary", "second mode", "tails", or
+    nothing. `shift` is in posterior sds, `width_ratio` is sd over standard error.
+    """
+
+    component: int
+    parameter: str
+    feature: str
+    estimate: float
+    standard_error: float
+    bootstrap_error: float = np.nan
+    mean: float
+    sd: float
+    lower: float
+    upper: float
+    mode: float = np.nan
+    laplace_sd: float = np.nan
+    r_hat: float
+    ess: float
+    flag: str = ""
+
+    @property
+    def name(self) -> str:
+        """Parameter with its component and feature, such as "mean[0, waiting]"."""
+        return f"{self.parameter}[{', '.join(filter(None, (str(self.component), self.feature)))}]"
+
+    @property
+    def shift(self) -> float:
+        """How far the posterior mean lies from the estimate, in posterior sds."""
+        return (self.mean - self.estimate) / self.sd if self.sd > 0 else 0.0
+
+    @property
+    def width_ratio(self) -> float:
+        """Posterior sd divided by the standard error."""
+        return self.sd / self.standard_error if self.standard_error > 0 else np.nan
+
+    def record(self) -> Record:
+        """All numbers, and what follows from them."""
+        return asdict(self) | {"shift": self.shift, "width_ratio": self.width_ratio}
+
+
+def sentences(rows: Sequence[Row]) -> Iterator[str]:
+    """Say which parameters move, which are less certain than their standard errors, and where no Gaussian fits."""
+    yield from _moving(rows)
+    yield from _wider(rows)
+    for flag, sentence in _FLAGGED.items():
+        if flagged := [row for row in rows if row.flag == flag]:
+            yield sentence.format(_listed(flagged))
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Lines of a table for the terminal, component by component."""
+    label_width = max(22, *(len(f"  {row.parameter} {row.feature}") for row in rows))
+    resampled = _any_bootstrap(rows)
+    lines = [
+        f"{'':{label_width}}   {'maximum likelihood':>21}{' ' * 11 * resampled}   {'posterior':^43}",
+        f"{'':{label_width}}   {'estimate':>10} {'std error':>10}{'  bootstrap' * resampled}   {'mean':>10} {'sd':>9} "
+        f"{f'{PROBABILITY:.0%} interval':>22}   {'R-hat':>6} {'ESS':>6}",
+    ]
+    lines = [line.rstrip() for line in lines]
+    for row in rows:
+        if row.parameter == "weight":
+            lines.append(f"component {row.component}")
+        lines.append(f"{f'  {row.parameter} {row.feature}':{label_width}}   {_line(row, resampled)}")
+    return lines
+
+
+def html(rows: Sequence[Row], most_bytes: int) -> str:
+    """The table for a notebook: as many rows as fit, first those that are flagged or move most."""
+    ranked = sorted(rows, key=lambda row: (not row.flag, -abs(row.shift)))
+    for count in range(len(rows), 0, -1):
+        shown = [row for row in rows if row in ranked[:count]]
+        left_out = f"<p>{len(rows) - count} parameters that move less are left out." if count < len(rows) else ""
+        table = html_table(*as_cells(shown, diagnostics=False)) + left_out
+        if len(table.encode()) <= most_bytes:
+            return table
+    return left_out
+
+
+def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of texts, with R-hat and ESS or without; columns that would be empty are left out."""
+    head = ["", "estimate", "std error", "bootstrap", "mean", "sd", f"{PROBABILITY:.0%} interval", "shift"]
+    head += ["R-hat", "ESS"] * diagnostics + ["flag"]
+    body = [_texts(row, diagnostics) for row in rows]
+    kept = [i for i in range(len(head)) if any(cells[i] not in ("", "-") for cells in body)]
+    return [head[i] for i in kept], [[cells[i] for i in kept] for cells in body]
+
+
+def _texts(row: Row, diagnostics: bool) -> list[str]:
+    *values, lower, upper = _numbers(row)
+    return [row.name, *values, f"{lower}, {upper}", f"{row.shift:+.2f}", *(_quality(row) * diagnostics), row.flag]
+
+
+def _numbers(row: Row) -> list[str]:
+    """Estimate, both errors, mean, sd and interval with as many digits as the sd deserves."""
+    digits = int(np.clip(2 - np.floor(np.log10(row.sd)), 0, 8)) if row.sd > 0 else 4
+    errors = (row.standard_error, row.bootstrap_error)
+    values = (row.estimate, *errors, row.mean, row.sd, row.lower, row.upper)
+    return ["-" if np.isnan(value) else f"{value:.{digits}f}" for value in values]
+
+
+def _line(row: Row, resampled: bool) -> str:
+    estimate, error, bootstrap, mean, sd, lower, upper = _numbers(row)
+    r_hat, ess = _quality(row)
+    errors = f"{error:>10}" + f" {bootstrap:>10}" * resampled
+    line = f"{estimate:>10} {errors}   {mean:>10} {sd:>9} {f'[{lower}, {upper}]':>22}   {r_hat:>6} {ess:>6}  {row.flag}"
+    return line.rstrip()
+
+
+def _quality(row: Row) -> tuple[str, str]:
+    return ("-", "-") if np.isnan(row.r_hat) else (f"{row.r_hat:.3f}", f"{row.ess:.0f}")
+
+
+def _any_bootstrap(rows: Sequence[Row]) -> bool:
+    return not all(np.isnan(row.bootstrap_error) for row in rows)
+
+
+def _moving(rows: Sequence[Row]) -> Iterator[str]:
+    moved = sorted((row for row in rows if abs(row.shift) > _SHIFTED), key=lambda row: -abs(row.shift))
+    if moved:
+        count = f"{len(moved)} of {len(rows)}"
+        yield f"Parameters that move by more than {_SHIFTED} posterior sd: {count} ({_listed(moved)})."
+    largest = max(rows, key=lambda row: abs(row.shift))
+    yield f"Largest shift from estimate to posterior mean: {largest.shift:+.2f} posterior sd, of {largest.name}."
+
+
+def _wider(rows: Sequence[Row]) -> Iterator[str]:
+    wider = [row for row in rows if row.width_ratio > _WIDER]
+    narrower = [row for row in rows if row.width_ratio < 1 / _WIDER]
+    for which, word in ((wider, "wider"), (narrower, "narrower")):
+        if which:
+            yield f"The posterior is much {word} than the standard error says for {_listed(which)}."
+
+
+def _listed(rows: list[Row]) -> str:
+    names = [row.name for row in rows[:4]]
+    return ", ".join(names) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")

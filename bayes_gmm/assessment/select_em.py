@@ -1,0 +1,186 @@
+"""How many components, and which structure: one table over both, failures shown as failures."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from bayes_gmm.core.export import html_table, write_csv
+from bayes_gmm.core.validation import one_of, positive_integer
+from bayes_gmm.errors import ArgumentError, FitError
+from bayes_gmm.io.table import as_table
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.fit_em import CLIMBING_OPTIONS, Climbing, fit_problem
+from bayes_gmm.objective.problem import PROBLEM_OPTIONS, Problem
+
+CRITERIA = ("bic", "icl", "aic")
+
+_CHEAP_POINTS = 5000
+_STARTS = 16
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Selection:
+    """Fits for every number of components and every covariance structure asked for.
+
+    Attributes
+    ----------
+    fits
+        The fit of each (number of components, structure).
+    criterion
+        What `best` minimises: "bic", "icl" or "aic".
+    """
+
+    fits: dict[tuple[int, str], EMFit]
+    criterion: str
+
+    @property
+    def best(self) -> EMFit:
+        """The fit with the lowest criterion among those that did not collapse.
+
+        Raises
+        ------
+        FitError
+            When every fit collapsed.
+        """
+        usable = [fit for fit in self.fits.values() if _usable(fit)]
+        if not usable:
+            raise FitError(
+                f"All {len(self.fits)} fits collapsed.", "at least one that did not", EMStatus.COLLAPSED.advice
+            )
+        return min(usable, key=self._value)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One dictionary for each fit; the criteria of a fit that collapsed are NaN."""
+        return [_record(fit) for fit in self.fits.values()]
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the records, with all digits, to a CSV file; `OutputError` when it cannot be written."""
+        write_csv(self.records(), path)
+
+    def __str__(self) -> str:
+        head, rows = self._table()
+        return "\n".join(
+            [self._caption, *("".join([f"{row[0]:>3}", *map("{:>13}".format, row[1:])]) for row in (head, *rows))]
+        )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._caption}{html_table(*self._table())}"
+
+    @property
+    def _caption(self) -> str:
+        return f"{self.criterion.upper()}, lower is better; * is the best"
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        structures = list(dict.fromkeys(name for _, name in self.fits))
+        counts = list(dict.fromkeys(count for count, _ in self.fits))
+        rows = [[str(count), *(self._cell(count, name) for name in structures)] for count in counts]
+        return ["K", *structures], rows
+
+    def _cell(self, count: int, name: str) -> str:
+        fit = self.fits[count, name]
+        if not _usable(fit):
+            return fit.status.name.lower()
+        mark = "*" if fit is self.best else "!" if fit.status is EMStatus.MAX_STEPS else " "
+        return f"{self._value(fit):.2f}{mark}"
+
+    def _value(self, fit: EMFit) -> float:
+        return float(getattr(fit, self.criterion)())
+
+
+def select_em(
+    x: Any,
+    n_components: Iterable[int] = range(1, 10),
+    *,
+    covariance_type: str | Iterable[str] = "full",
+    criterion: str = "bic",
+    progress: bool = True,
+    **options: Any,
+) -> Selection:
+    r"""Fit every number of components with every covariance structure and compare them by a criterion.
+
+    .. math:: \mathrm{BIC} = -2 \log L + p \log N
+
+    Parameters
+    ----------
+    x : (N, D)
+        Table of numbers; rows are points.
+    n_components
+        Numbers of Gaussians to try.
+    covariance_type
+        One structure or several, as `fit_em` takes them.
+    criterion
+        "bic", "icl" or "aic".
+    progress
+        Whether to show a progress bar on standard error.
+    **options
+        Handed to `fit_em`, with 16 starts unless `n_starts` says otherwise.
+
+    Raises
+    ------
+    DataError, ArgumentError
+        When the table or an argument cannot be used.
+
+    References
+    ----------
+    Fraley and Raftery (2002), doi 10.1198/016214502760047131.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> x = bg.datasets.load("faithful")
+    >>> selection = bg.select_em(x, range(1, 5), covariance_type=("full", "tied"), progress=False)
+    >>> selection.best.mixture.n_components, selection.best.structure.name
+    (3, 'EEE')
+    """
+    one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
+    table = as_table(x)
+    names = [covariance_type] if isinstance(covariance_type, str) else _several("covariance_type", covariance_type)
+    counts = [positive_integer("n_components", count) for count in _several("n_components", n_components)]
+    grid = [(count, name) for count in counts for name in names]
+    if not grid:
+        raise ArgumentError(
+            "n_components or covariance_type is empty.", "at least one of each", "For example n_components=range(1, 6)."
+        )
+    asked = {name: options.pop(name) for name in PROBLEM_OPTIONS & set(options)}
+    if unknown := sorted(set(options) - set(CLIMBING_OPTIONS)):
+        raise ArgumentError(
+            f"select_em cannot take {', '.join(unknown)}.",
+            f"options among {', '.join(sorted({*PROBLEM_OPTIONS, *CLIMBING_OPTIONS}))}",
+            "They are those of fit_em, without start.",
+        )
+    climbing = Climbing.of(**{"n_starts": _STARTS, **options})
+    problems = {(K, name): Problem.of(table, K, covariance_type=name, **asked) for K, name in grid}
+    # Where steps are cheap, one program for all numbers of components saves more than absent components cost.
+    n_slots = max(K for K, _ in grid) if table.n_points <= _CHEAP_POINTS else None
+    bar = tqdm(problems.items(), desc="EM", unit=" fits", disable=not progress, leave=False)
+    return Selection(fits={key: fit_problem(problem, climbing, n_slots) for key, problem in bar}, criterion=criterion)
+
+
+def _several(name: str, value: Any) -> list[Any]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        remedy = "For example n_components=range(1, 6), covariance_type=('full', 'tied')."
+        raise ArgumentError(f"{name} is {value!r}.", "several of them, in a list", remedy)
+    return list(value)
+
+
+def _usable(fit: EMFit) -> bool:
+    return fit.status in (EMStatus.CONVERGED, EMStatus.MAX_STEPS)
+
+
+def _record(fit: EMFit) -> dict[str, Any]:
+    criteria = {name: getattr(fit, name)() if _usable(fit) else np.nan for name in CRITERIA}
+    return {
+        "n_components": fit.mixture.n_components,
+        "structure": fit.structure.name,
+        "status": fit.status.name,
+        "log_likelihood": fit.log_likelihood if _usable(fit) else np.nan,
+        "n_parameters": fit.n_parameters,
+        **criteria,
+    }

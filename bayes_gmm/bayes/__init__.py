@@ -1,0 +1,1 @@
+"""The posterior density, its modes and its sampler."""

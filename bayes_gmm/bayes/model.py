@@ -1,0 +1,103 @@
+r"""The NumPyro model, with the labels z summed out, and the same density through the kernel.
+
+.. math:: p(x_n \mid \pi, \mu, \Sigma) = \sum_k \pi_k \, N(x_n \mid \mu_k, \Sigma_k)
+"""
+
+from typing import Any
+
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.bayes.sites import Sites, assemble, constrain, free
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.linear_form import Blocks
+from bayes_gmm.mixture.scaling import Scaling
+
+
+def model(
+    x: Any = None,
+    n_components: int | None = None,
+    *,
+    covariance_type: str = "full",
+    prior: Prior | None = None,
+    n_points: int | None = None,
+) -> None:
+    """Gaussian mixture as a plain NumPyro model: sites weights, means, variances (or scales), correlation_tril, x.
+
+    Parameters
+    ----------
+    x : (N, D)
+        Data; None to draw `n_points` from the model.
+    n_components
+        Number of Gaussians.
+    covariance_type
+        "full", "tied", "diag", "spherical", "EEI" or "EII"; what components share is sampled once (`sites`).
+    prior
+        Prior in data units; what it leaves out is filled from x.
+    n_points
+        Number of points to draw when x is None.
+
+    Notes
+    -----
+    The sites are in the units of the data, so `SVI` is to begin in their range: give its guide
+    `init_loc_fn=numpyro.infer.init_to_median`.
+
+    Raises
+    ------
+    ArgumentError
+        When x is None and the prior leaves something out or `n_points` or `n_components` is missing.
+
+    Examples
+    --------
+    >>> import jax, numpyro, bayes_gmm as bg
+    >>> from numpyro.infer import MCMC, NUTS
+    >>> x = bg.datasets.load("faithful").values
+    >>> mcmc = MCMC(NUTS(bg.model), num_warmup=500, num_samples=500, progress_bar=False)
+    >>> mcmc.run(jax.random.key(0), x, 2)  # doctest: +SKIP
+    """
+    prior = prior or Prior()
+    if x is not None:
+        x = np.asarray(x) if not hasattr(x, "aval") else x
+        n_points = x.shape[0]
+    if n_components is None or n_points is None:
+        raise ArgumentError(
+            f"The model has n_components={n_components}, n_points={n_points} and x={x}.",
+            "n_components, and x or n_points",
+            "Call model(x, n_components), or model(None, n_components, prior=prior, n_points=100) to simulate.",
+        )
+    complete = prior if x is None else prior.for_data(x, n_components, covariance_type)
+    sites = complete.sites(n_components, complete.n_features if x is None else x.shape[1], covariance_type)
+    mixture = assemble(_sample(sites, n_components))
+    components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
+    with numpyro.plate("point", n_points):
+        numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x)
+
+
+def potential(coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling) -> Float[Array, ""]:
+    """Minus the log posterior density of `model`, through the kernel; differentiates in one pass."""
+    eta, log_prior = natural_parameters(coordinates, sites, scaling)
+    return -(log_prior + linear_form.log_likelihood(eta, data) - data.weights.sum() * scaling.log_volume)
+
+
+def natural_parameters(
+    coordinates: Float[Array, " P"], sites: Sites, scaling: Scaling
+) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+    """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
+    values, log_prior = constrain(sites, coordinates)
+    return linear_form.natural(scaling.to_unit(assemble(values))), log_prior
+
+
+def _sample(sites: Sites, n_components: int) -> dict[str, Any]:
+    values = {name: site for name, site in sites.items() if name not in free(sites)}
+    for name in [name for name in sites if name not in values]:
+        if name == "weights":
+            values[name] = numpyro.sample(name, sites[name])
+        else:
+            n_rows = sites[name].batch_shape[0]
+            with numpyro.plate("component" if n_rows == n_components else "shared", n_rows):
+                values[name] = numpyro.sample(name, sites[name])
+    return values

@@ -1,0 +1,207 @@
+r"""The modes of the posterior: where the chains start, each with the shape of its surroundings.
+
+The optima that EM found lead to modes by Newton's method. Each has a mass, by Laplace's approximation
+
+.. math:: \log Z_m = \log p(\theta_m, x) + \tfrac{P}{2} \log 2\pi - \tfrac12 \log |H_m|,
+
+and every mode with a share of the mass gets chains of its own, so that explanations are not missed because all
+chains began in one.
+"""
+
+import itertools
+from dataclasses import replace
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bayes_gmm.bayes import posterior_problem
+from bayes_gmm.bayes.laplace_approximation import Laplace, laplace
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem, Target, to_coordinates, to_mixtures
+from bayes_gmm.core.compilation import Programs, in_float64
+from bayes_gmm.errors import FitError
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.em_result import EMFit
+
+WORTH_A_CHAIN = 0.05
+"""A mode with a smaller share of the mass, by Laplace's approximation, gets no chain of its own."""
+
+WORTH_A_MENTION = 0.01
+"""Modes with a larger share of the mass that got no chain are mentioned."""
+
+_MARGIN = 20.0
+"""Nats below the best at which a climb is given up."""
+
+_OPTIMISM = 10.0
+
+_FEW_STEPS = 12
+_MANY_STEPS = 100
+
+_SAME = 1e-3
+"""Nats within which two modes are one."""
+
+_ALIKE = 1e-2
+"""Nats a point by which the densities of two modes of the same height may differ on average if they are one."""
+
+_MOST = 8
+_MOST_PERMUTED = 5
+_DRAWS_OF_PRIOR = 64
+
+
+class Modes(NamedTuple):
+    """Modes of the posterior, most mass first.
+
+    `around` are the Gaussians around them (M, ...), `mixtures` (M, ...) the modes in data units.
+    """
+
+    around: Laplace
+    mixtures: Mixture
+
+    @property
+    def share(self) -> np.ndarray:
+        """Share of the mass of each mode (M,)."""
+        log_mass = self.around.log_mass
+        mass = np.exp(log_mass - log_mass.max())
+        return mass / mass.sum()
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether these are modes, with proper Gaussians around them."""
+        return bool(self.around.trustworthy.all())
+
+    def allocate(self, num_chains: int) -> np.ndarray:
+        """Mode of each chain (C,): one for each mode with a share of the mass, the rest by the largest remainder."""
+        share = self.share[:num_chains]
+        own = share >= WORTH_A_CHAIN
+        own[0] = True
+        wanted = np.where(own, share / share[own].sum() * num_chains, 0.0)
+        chains = np.maximum(np.floor(wanted), own).astype(int)
+        while chains.sum() > num_chains:
+            chains[np.argmax(np.where(chains > 1, chains - wanted, -np.inf))] -= 1
+        while chains.sum() < num_chains:
+            chains[np.argmax(wanted - chains)] += 1
+        return np.repeat(np.arange(len(chains)), chains)
+
+
+def programs(mixture: Mixture, target: Target) -> Programs:
+    """What compiles the programs of `find_modes`."""
+    coordinates = to_coordinates.eval_shape(mixture, target.sites)
+    yield from posterior_problem.programs(mixture, target)
+    yield lambda: laplace.lower(coordinates, target, 1).compile()
+
+
+@in_float64
+def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
+    """Climb from the optima of EM and from mixtures with one component fewer; keep the different modes."""
+    found = _climb(_starts(problem, target, mle), problem, target)
+    if merged := _coordinates(_near_misses(found[0], problem, target), target):
+        found = _climb([*merged, *(around.mode for around in found)], problem, target)
+    kept = _distinct([around for around in found if around.trustworthy] or found[:1], problem, target)
+    around = jax.tree.map(lambda *leaves: np.stack(leaves), *kept)
+    return Modes(around, to_mixtures(around.mode, target.sites)[0])
+
+
+def _starts(problem: PosteriorProblem, target: Target, mle: EMFit) -> list[Any]:
+    """Coordinates of EM's optima; of the best of some draws of the prior when those lie outside its support."""
+    optima = mle.optima if problem.exchangeable else _labelled(mle.mixture)
+    if starts := _coordinates(_each(optima), target):
+        return starts
+    return _coordinates(_each(problem.sample_prior(_DRAWS_OF_PRIOR, seed=0)), target) or _nowhere(problem)
+
+
+def _coordinates(mixtures: list[Mixture], target: Target) -> list[Any]:
+    """Coordinates of the most probable mixtures, best first, that may lead to a mode; none where none has a density."""
+    starts = [to_coordinates(mixture, target.sites) for mixture in mixtures]
+    looks = [jax.device_get(laplace(start, target, 1)) for start in starts]
+    finite = [m for m in range(len(looks)) if np.isfinite(looks[m].potential)]
+    order = sorted(finite, key=lambda m: looks[m].potential)[:_MOST]
+    return [starts[m] for m in order if _may_gain(looks[m]) > looks[m].potential - looks[order[0]].potential]
+
+
+def _may_gain(around: Laplace) -> float:
+    """Nats that a climb may gain at most: some for each parameter, and many times what Newton's model promises."""
+    promised = _OPTIMISM * float(around.remaining) if around.damping == 0 else np.inf
+    return float(_MARGIN + 0.5 * len(around.mode) + promised)
+
+
+def _climb(starts: list[Any], problem: PosteriorProblem, target: Target) -> list[Laplace]:
+    """Short climbs from all starts, then to the end from those that may lead to a mode with mass; best first."""
+    short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
+    lowest = min(around.potential for around in short)
+    hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
+    promising = _distinct(hopeful, problem, target)
+    found = [jax.device_get(laplace(around.mode, target, _MANY_STEPS)) for around in promising]
+    return sorted(found, key=lambda around: around.potential)
+
+
+def _nowhere(problem: PosteriorProblem) -> list[Any]:
+    raise FitError(
+        f"The posterior has no density at EM's optima, nor at {_DRAWS_OF_PRIOR} draws of the prior.",
+        "a prior that gives some mixture near the data a density",
+        f"The prior in data units:\n{problem.prior.describe(problem.table.columns)}",
+    )
+
+
+def _each(mixtures: Mixture) -> list[Mixture]:
+    """One by one those of a batch (M, ...)."""
+    return [jax.tree.map(itemgetter(m), mixtures) for m in range(len(mixtures.log_weights))]
+
+
+def labellings(n_components: int) -> np.ndarray:
+    """All orders of the components (O, K), the given one first; of many components those that differ by one swap."""
+    K = n_components
+    if K <= _MOST_PERMUTED:
+        return np.array(list(itertools.permutations(range(K))))
+    pairs = np.array(list(itertools.combinations(range(K), 2)))
+    orders = np.tile(np.arange(K), (len(pairs) + 1, 1))
+    rows = np.arange(1, len(pairs) + 1)[:, None]
+    orders[rows, pairs] = pairs[:, ::-1]
+    return orders
+
+
+def _labelled(mixture: Mixture) -> Mixture:
+    """One mixture with its components in these orders."""
+    orders = labellings(mixture.n_components)
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(orders), *leaf.shape)), mixture).permute(orders)
+
+
+def _near_misses(best: Laplace, problem: PosteriorProblem, target: Target) -> list[Mixture]:
+    """Mixtures with a pair of components made one, by moments, and the free one spread thinly over all points.
+
+    When there are more components than the data ask for, these lie near modes that no optimum of the likelihood shows;
+    where they fit much worse there are not.
+    """
+    if problem.n_components == 1:
+        return []
+    mixture, x = to_mixtures(best.mode, target.sites)[0], problem.table.values
+    lowest = mixture.log_prob(x).sum() - _MARGIN - 0.5 * len(best.mode)
+    pairs = itertools.combinations(range(problem.n_components), 2)
+    return [merged for pair in pairs if (merged := _merge(mixture, pair, x)).log_prob(x).sum() > lowest]
+
+
+def _merge(mixture: Mixture, pair: tuple[int, int], x: np.ndarray) -> Mixture:
+    kept, freed = pair
+    both = jax.tree.map(lambda leaf: leaf[list(pair)], mixture)
+    weights, means, covariances = mixture.weights * (1 - 1 / len(x)), mixture.means.copy(), mixture.covariances
+    weights[kept], weights[freed] = weights[list(pair)].sum(), 1 / len(x)
+    both = replace(both, log_weights=both.log_weights - np.logaddexp.reduce(both.log_weights))
+    means[kept], covariances[kept] = both.mean, both.covariance
+    means[freed], covariances[freed] = x.mean(0), np.cov(x, rowvar=False)
+    return Mixture.from_moments(weights, means, covariances)
+
+
+def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -> list[Laplace]:
+    """One of each kind, most mass first; another labelling of a mode has the same height and the same density."""
+    kept: list[tuple[Laplace, np.ndarray]] = []
+    for around in sorted(found, key=lambda around: -around.log_mass):
+        log_density = to_mixtures(around.mode, target.sites)[0].log_prob(problem.table.values)
+        if not any(_same(around, log_density, *other) for other in kept):
+            kept.append((around, log_density))
+    return [around for around, _ in kept]
+
+
+def _same(one: Laplace, log_density: np.ndarray, other: Laplace, its_log_density: np.ndarray) -> bool:
+    """Whether two modes are one: symmetric data have modes of the same height that are different explanations."""
+    close = np.abs(log_density - its_log_density).mean() <= _ALIKE
+    return bool(close and abs(one.potential - other.potential) <= _SAME)

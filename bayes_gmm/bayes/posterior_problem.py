@@ -1,0 +1,214 @@
+"""What a posterior is asked for, in data units, and the density that is sampled."""
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from bayes_gmm.bayes.model import natural_parameters, potential
+from bayes_gmm.bayes.ordered_sites import OrderedSites
+from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.bayes.sites import (
+    Sites,
+    as_arrays,
+    assemble,
+    constrain,
+    disassemble,
+    exchangeable,
+    family,
+    free,
+    unconstrain,
+)
+from bayes_gmm.bayes.tied_values import tie_warnings
+from bayes_gmm.core.compilation import Programs
+from bayes_gmm.core.validation import component_count
+from bayes_gmm.errors import ArgumentError, FitWarning
+from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.linear_form import Blocks
+from bayes_gmm.mixture.covariance_structures import Structure, find_structure
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+
+_ROWS_AT_ONCE = 256
+
+
+class Target(NamedTuple):
+    """All that the posterior density depends on: prior sites, data in unit coordinates, and those coordinates."""
+
+    sites: Sites
+    data: Blocks
+    scaling: Scaling
+
+    def potential(self, coordinates: Float[Array, " P"]) -> Float[Array, ""]:
+        """Minus the log posterior density at unconstrained coordinates."""
+        return potential(coordinates, self.sites, self.data, self.scaling)
+
+    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+        """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
+        return natural_parameters(coordinates, self.sites, self.scaling)
+
+    @property
+    def log_volume(self) -> Any:
+        """What the log-likelihood in unit coordinates exceeds that in data units by."""
+        return self.data.weights.sum() * self.scaling.log_volume
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PosteriorProblem:
+    """Data and prior.
+
+    Attributes
+    ----------
+    table
+        The data.
+    n_components
+        K.
+    covariance_type
+        As it was given.
+    prior
+        The prior, every part filled in.
+    default_scales
+        Whether the prior of the scales is the package's own.
+    """
+
+    table: Table
+    n_components: int
+    covariance_type: str
+    prior: Prior
+    default_scales: bool
+
+    @classmethod
+    def of(cls, x: Any, n_components: Any, *, covariance_type: Any, prior: Any) -> "PosteriorProblem":
+        """Check and convert what a user gives; warn of ties that the prior does not survive.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            When the table or an argument cannot be used.
+        """
+        table = as_table(x)
+        K = component_count(n_components, table)
+        if not (prior is None or isinstance(prior, Prior)):
+            raise ArgumentError(
+                f"prior is {prior!r}.", "a Prior", "Put NumPyro distributions into Prior(weights=, means=, scales=)."
+            )
+        prior = prior or Prior()
+        problem = cls(
+            table=table,
+            n_components=K,
+            covariance_type=covariance_type,
+            prior=prior.for_data(table.values, K, covariance_type),
+            default_scales=prior.scales is None and prior.variances is None,
+        )
+        problem._require_a_parameter()
+        for sentence in problem.tie_warnings:
+            warnings.warn(sentence, FitWarning, stacklevel=4)
+        return problem
+
+    @property
+    def structure(self) -> Structure:
+        """What the covariances have in common."""
+        return find_structure(self.covariance_type, self.table.n_features)
+
+    @property
+    def mixture_shape(self) -> Mixture:
+        """A mixture of shapes and types only, for programs that are compiled before there is one."""
+        K, D = self.n_components, self.table.n_features
+        parts = {"log_weights": (K,), "means": (K, D), "scale_tril": (K, D, D)}
+        return Mixture(**{name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in parts.items()})
+
+    @cached_property
+    def sites(self) -> Sites:
+        """Distribution or fixed value of each parameter."""
+        return self.prior.sites(self.n_components, self.table.n_features, self.covariance_type)
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """Map to unit coordinates, in which the data have the identity as covariance."""
+        return Scaling.whitening(self.table.values, np.ones(self.table.n_points))
+
+    @cached_property
+    def tie_warnings(self) -> list[str]:
+        """What tied data do to the posterior under this prior; nothing under the default, which is made for them."""
+        return [] if self.default_scales else tie_warnings(self.sites, self.table)
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether the prior treats all components alike, so that labels mean nothing."""
+        return exchangeable(self.sites)
+
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        """What tells this problem from others, in words and numbers."""
+        return {
+            "data": _digest(self.table.values),
+            # Hyperparameters in the order of their names: NumPyro's own differs from process to process.
+            "prior": " ".join([*map(family, self.sites.values()), _digest(*jax.tree.leaves(OrderedSites(self.sites)))]),
+            "n_components": self.n_components,
+            "covariance_type": self.covariance_type,
+        }
+
+    def sample_prior(self, num_draws: int, *, seed: int) -> Mixture:
+        """Mixtures (num_draws,) from the prior, in data units."""
+        K, D = self.n_components, self.table.n_features
+        return self.prior.sample(num_draws, K, D, covariance_type=self.covariance_type, seed=seed)
+
+    def target(self) -> Target:
+        """The density to sample; for use in a scoped float64."""
+        data = linear_form.blocks(self.table.values, np.ones(self.table.n_points), self.scaling)
+        return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
+
+    def _require_a_parameter(self) -> None:
+        if not free(self.sites):
+            raise ArgumentError(
+                "The prior holds every parameter, so that there is nothing to sample.",
+                "at least one parameter with a distribution",
+                "Evaluate the density of Mixture.from_moments(...) instead.",
+            )
+
+
+def _digest(*arrays: Any) -> str:
+    """Hash of arrays, their shapes and their types."""
+    digest = sha256()
+    for array in map(np.asarray, arrays):
+        digest.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@jax.jit
+def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
+    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support."""
+    return unconstrain(sites, disassemble(mixture, sites))
+
+
+def programs(mixture: Mixture, target: Target) -> Programs:
+    """What compiles `to_coordinates` and `to_mixtures`, for arguments of these shapes."""
+    coordinates = to_coordinates.eval_shape(mixture, target.sites)
+    rows = jax.ShapeDtypeStruct((_ROWS_AT_ONCE, *coordinates.shape), coordinates.dtype)
+    yield lambda: to_coordinates.lower(mixture, target.sites).compile()
+    yield lambda: _to_mixtures.lower(rows, target.sites).compile()
+
+
+def to_mixtures(coordinates: Float[Any, "*batch P"], sites: Sites) -> tuple[Mixture, Float[np.ndarray, "*batch"]]:
+    """Mixtures in data units at unconstrained coordinates, and their log prior densities; in a scoped float64."""
+    batch = coordinates.shape[:-1]
+    rows = np.reshape(coordinates, (-1, coordinates.shape[-1]))
+    padded = np.pad(rows, ((0, -len(rows) % _ROWS_AT_ONCE), (0, 0)), mode="edge")
+    parts = [jax.device_get(_to_mixtures(part, sites)) for part in np.split(padded, len(padded) // _ROWS_AT_ONCE)]
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+    return jax.tree.map(lambda leaf: np.reshape(leaf, (*batch, *leaf.shape[1:])), whole)
+
+
+@jax.jit
+def _to_mixtures(coordinates: Float[Array, "S P"], sites: Sites) -> tuple[Mixture, Float[Array, " S"]]:
+    def one(part: Array) -> tuple[Mixture, Array]:
+        values, log_prior = constrain(sites, part)
+        return assemble(values), log_prior
+
+    return jax.vmap(one)(coordinates)

@@ -1,0 +1,260 @@
+"""The parameters of the model: their shapes, their priors, and the unconstrained coordinates in which NUTS moves.
+
+An axis that components or features share has length one, so that every structure is assembled by broadcasting:
+
+=========  ====  ======  ==================  =====================
+name       code  scales  correlation_tril    covariances
+=========  ====  ======  ==================  =====================
+full       VVV   (K, D)  (K, D, D)           one for each
+tied       EEE   (1, D)  (1, D, D)           one for all
+diag       VVI   (K, D)  identity            without correlations
+.          EEI   (1, D)  identity            the same, one for all
+spherical  VII   (K, 1)  identity            one scale for each
+.          EII   (1, 1)  identity            one scale for all
+=========  ====  ======  ==================  =====================
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+from numpyro.distributions import biject_to, constraints
+
+from bayes_gmm.bayes.ordered_sites import OrderedSites
+from bayes_gmm.core.validation import real_numbers
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.mixture.covariance_structures import find_structure
+from bayes_gmm.mixture.mixture import Mixture
+
+Sites = dict[str, Any]
+"""One entry for each parameter of the model: a distribution, or an array that holds the parameter fixed."""
+_HELD = "A number or an array holds a parameter fixed; give a NumPyro distribution to put a prior on it."
+_STRUCTURES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
+
+
+class Layout(NamedTuple):
+    """How many components and features of their own the scales have, and whether there are correlations."""
+
+    n_components: int
+    n_features: int
+    n_scales: tuple[int, int]
+    correlated: bool
+
+    @classmethod
+    def of(cls, n_components: int, n_features: int, covariance_type: Any) -> "Layout":
+        """Layout of a structure.
+
+        Raises
+        ------
+        ArgumentError
+            When there is no such structure, or none with a prior.
+        """
+        name = find_structure(covariance_type, n_features).name
+        if name not in _STRUCTURES:
+            raise ArgumentError(
+                f"covariance_type is {covariance_type!r}, for which there is no prior.",
+                '"full", "tied", "diag", "spherical", "EEI" or "EII"',
+                "The other structures are for fit_em.",
+            )
+        volume, shape, orientation = tuple(name)
+        scales = (1 if volume == "E" else n_components, 1 if shape == "I" else n_features)
+        return cls(n_components, n_features, scales, orientation != "I" and n_features > 1)
+
+
+def build_sites(layout: Layout, weights: Any, means: Any, scales: dict[str, Any], correlations: Any) -> Sites:
+    """One distribution with full shape, or one fixed array, for each parameter of the model."""
+    K, D = layout.n_components, layout.n_features
+    (name, spread), (C, F) = *scales.items(), layout.n_scales
+    return {
+        "weights": _site("weights", _over_simplex(weights, K), (), (K,), constraints.simplex),
+        "means": _site("means", means, (K,), (D,), constraints.real),
+        name: _site(name, spread, (C,), (F,), constraints.positive),
+        "correlation_tril": _correlation_site(correlations, C, D) if layout.correlated else np.eye(D)[None],
+    }
+
+
+def assemble(values: dict[str, Any]) -> Mixture:
+    """Mixture with the given weights, means, scales or variances, and correlation Cholesky factors."""
+    scales = values["scales"] if "scales" in values else jnp.sqrt(values["variances"])
+    scale_tril = scales[..., None] * values["correlation_tril"]
+    means = values["means"]
+    return Mixture(
+        log_weights=jnp.log(values["weights"]),
+        means=means,
+        scale_tril=jnp.broadcast_to(scale_tril, (*means.shape, means.shape[-1])),
+    )
+
+
+def disassemble(mixture: Mixture, sites: Sites) -> dict[str, Any]:
+    """Values of the free parameters at a mixture of this structure: the inverse of `assemble`."""
+    scales = mixture.scales
+    values = {
+        "weights": mixture.weights,
+        "means": mixture.means,
+        "scales": scales,
+        "variances": scales**2,
+        "correlation_tril": mixture.scale_tril / scales[..., None],
+    }
+    return {name: values[name][tuple(map(slice, site.shape()))] for name, site in free(sites).items()}
+
+
+def free(sites: Sites) -> Sites:
+    """The sites that have a distribution, in the order in which their coordinates are laid out."""
+    return {name: site for name, site in sorted(sites.items()) if isinstance(site, dist.Distribution)}
+
+
+def unconstrain(sites: Sites, values: dict[str, Any]) -> Float[Array, " P"]:
+    """Unconstrained coordinates of the free parameters, in one vector."""
+    coordinates = [biject_to(site.support).inv(values[name]) for name, site in free(sites).items()]
+    return jnp.concatenate([jnp.ravel(part) for part in coordinates])
+
+
+def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, Any], Float[Array, ""]]:
+    """Parameters at unconstrained coordinates and their log prior density, with the change of variables."""
+    values = {name: site for name, site in sites.items() if name not in free(sites)}
+    log_density, start = jnp.zeros(()), 0
+    for name, site in free(sites).items():
+        transform = biject_to(site.support)
+        shape = transform.inverse_shape(site.shape())
+        stop = start + int(np.prod(shape))
+        part = coordinates[start:stop].reshape(shape)
+        values[name] = transform(part)
+        jacobian = transform.log_abs_det_jacobian(part, values[name])
+        log_density += site.log_prob(values[name]).sum() + jacobian.sum()
+        start = stop
+    # Where a square underflows NumPyro's inverse gamma is infinite, and a sampler that steps there never leaves.
+    return values, jnp.where(log_density < jnp.inf, log_density, -jnp.inf)
+
+
+def as_arrays(sites: Sites) -> Sites:
+    """The same sites with every hyperparameter a float array, so that new values need no new compilation."""
+    return OrderedSites(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), dict(sites)))
+
+
+def exchangeable(sites: Sites) -> bool:
+    """Whether the prior treats all components alike, so that labels mean nothing."""
+
+    def alike(leaf: Any) -> bool:
+        values = np.asarray(leaf)
+        return values.ndim == 0 or bool((values == values[:1]).all())
+
+    held = [site for name, site in sites.items() if name not in free(sites)]
+    own = [_own_part(site) for name, site in free(sites).items() if name == "weights" or site.batch_shape]
+    return all(map(alike, jax.tree.leaves((held, own))))
+
+
+def _own_part(site: Any) -> Any:
+    """The part of a distribution that has a component axis, first; nothing where one was repeated for all."""
+    if isinstance(site, dist.Independent):
+        return _own_part(site.base_dist)
+    if isinstance(site, dist.ExpandedDistribution):
+        repeated = len(site.base_dist.batch_shape) < len(site.batch_shape) or site.base_dist.batch_shape[0] == 1
+        return None if repeated else _own_part(site.base_dist)
+    return site
+
+
+def innermost(distribution: Any) -> Any:
+    """The distribution that carries the hyperparameters, without what only gives it its shape."""
+    while hasattr(distribution, "base_dist") and not distribution.arg_constraints:
+        distribution = distribution.base_dist
+    return distribution
+
+
+def family(distribution: Any) -> str:
+    """Name of a distribution, such as "HalfNormal"."""
+    return type(innermost(distribution)).__name__
+
+
+def _over_simplex(value: Any, n_components: int) -> Any:
+    """The first of two weights may be given a beta distribution, which is a Dirichlet distribution of both."""
+    if not isinstance(value, dist.Beta):
+        return value
+    if n_components != 2 or value.batch_shape:
+        raise _wrong_shape("weights", value.batch_shape, (n_components,))
+    return dist.Dirichlet(np.array([value.concentration1, value.concentration0], dtype=np.float64))
+
+
+def _site(name: str, value: Any, batch: tuple[int, ...], event: tuple[int, ...], support: Any) -> Any:
+    if not isinstance(value, dist.Distribution):
+        return _fixed(name, value, (*batch, *event), support)
+    _check_support(name, value, support)
+    if value.event_shape == event:
+        return _expand(name, value, batch)
+    if value.event_shape == ():
+        return _expand(name, value, (*batch, *event)).to_event(len(event))
+    raise _wrong_shape(name, value.batch_shape + value.event_shape, (*batch, *event))
+
+
+def _check_support(name: str, value: Any, support: Any) -> None:
+    """Refuse distributions over other values than the parameter can have: whole numbers, negative scales."""
+    if support is constraints.simplex:
+        inside = isinstance(value.support, type(support))
+    else:
+        below = np.full(value.event_shape, -1.0)
+        inside = support is constraints.real or not np.any(value.support(below))
+    if value.is_discrete or not inside:
+        raise ArgumentError(
+            f"The prior of {name} is {type(value).__name__}, over {_words(value.support)} values.",
+            f"a continuous distribution over {_words(support)} values",
+            "A Dirichlet is over weights; LogNormal, HalfNormal, Gamma and InverseGamma are over positive values.",
+        )
+
+
+def _words(support: Any) -> str:
+    return type(support).__name__.strip("_").replace("_", " ").lower()
+
+
+def _expand(name: str, distribution: Any, shape: tuple[int, ...]) -> Any:
+    try:
+        return distribution.expand(shape)
+    except ValueError:
+        raise _wrong_shape(name, distribution.batch_shape, shape) from None
+
+
+def _fixed(name: str, value: Any, shape: tuple[int, ...], support: Any) -> np.ndarray:
+    numbers = real_numbers(f"The prior of {name}", value, _HELD)
+    try:
+        array = np.broadcast_to(numbers, shape)
+    except ValueError:
+        raise _wrong_shape(name, numbers.shape, shape) from None
+    if not (np.isfinite(array).all() and np.all(support(array))):
+        raise ArgumentError(
+            f"The prior holds {name} at {array.tolist()}.",
+            f"values that are {_words(support)}",
+            _HELD,
+        )
+    return array
+
+
+def _correlation_site(value: Any, n_components: int, n_features: int) -> Any:
+    if isinstance(value, dist.Distribution):
+        event = (n_features, n_features)
+        if value.event_shape != event or not isinstance(value.support, type(constraints.corr_cholesky)):
+            raise _wrong_shape("correlations", value.event_shape, event)
+        return _expand("correlations", value, (n_components,))
+    matrices = real_numbers("The prior of correlations", value, _HELD)
+    if matrices.ndim == 0:
+        matrices = np.where(np.eye(n_features, dtype=bool), 1.0, matrices)
+    shape = (n_components, n_features, n_features)
+    try:
+        held = _fixed("correlations", matrices, shape, constraints.real_matrix)
+        if not ((np.diagonal(held, axis1=1, axis2=2) == 1).all() and np.allclose(held, held.mT, rtol=0, atol=1e-12)):
+            raise np.linalg.LinAlgError
+        return np.linalg.cholesky(held)
+    except np.linalg.LinAlgError:
+        raise ArgumentError(
+            f"The prior holds correlations at {matrices.tolist()}, which no data can have.",
+            "a positive definite correlation matrix",
+            "Correlations lie between -1 and 1, and one number for all of D features above -1 / (D - 1).",
+        ) from None
+
+
+def _wrong_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> ArgumentError:
+    return ArgumentError(
+        f"The prior of {name} has shape {found}.",
+        f"a shape that broadcasts to {expected}, components first and features last",
+        "Give one distribution for all, one for each feature, or one for each component and feature.",
+    )

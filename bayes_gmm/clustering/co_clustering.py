@@ -1,0 +1,70 @@
+r"""Which points belong together, whatever the components are called.
+
+.. math:: P(z_n = z_m \mid x) = \frac1S \sum_s \sum_k r^{(s)}_{nk} r^{(s)}_{mk}, \qquad n \ne m,
+
+which no relabelling changes; the diagonal is one.
+
+References
+----------
+The posterior similarity matrix: Fritsch and Ickstadt (2009), doi 10.1214/09-BA414.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.shares import DrawsAtPoints, at_points
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+
+MOST_POINTS = 5000
+"""More would fill hundreds of megabytes."""
+
+
+def co_clustering(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Probability that two points come from the same component, (N, N), averaged over draws with leading axes.
+
+    Raises
+    ------
+    ArgumentError
+        When there are more than 5000 points.
+    """
+    if len(x) > MOST_POINTS:
+        raise ArgumentError(
+            f"A matrix of {len(x)} x {len(x)} probabilities is asked for.",
+            f"at most {MOST_POINTS} points",
+            "Take a random sample of the rows.",
+        )
+    together = np.array(_co_clustering(at_points(draws, x, scaling)))[: len(x), : len(x)]
+    np.fill_diagonal(together, 1.0)
+    return together
+
+
+def order_by_similarity(together: np.ndarray) -> np.ndarray:
+    """Order (N,) in which points that belong together are neighbours: the leaves of a tree of average linkage."""
+    if len(together) < 3:
+        return np.arange(len(together))
+    distances = squareform(np.clip(1 - together, 0, 1), checks=False)
+    return leaves_list(linkage(distances, "average", optimal_ordering=True))
+
+
+@in_float64
+@jax.jit
+def _co_clustering(here: DrawsAtPoints) -> Float[Array, "N N"]:
+    phi = linear_form.features(here.points.T)
+
+    def add(number: Any, total: Array) -> Array:
+        shares = jax.nn.softmax(here.natural[number] @ phi, axis=0)
+        return total + shares.T @ shares
+
+    n_points = phi.shape[1]
+    return lax.fori_loop(0, here.n_draws, add, jnp.zeros((n_points, n_points))) / here.n_draws

@@ -1,0 +1,1 @@
+"""Numerics, checks and writers that know no statistics."""

@@ -1,0 +1,228 @@
+"""Checks of the arguments that several public functions share."""
+
+import reprlib
+from collections.abc import Iterable, Sequence
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from bayes_gmm.errors import ArgumentError, DataError
+from bayes_gmm.io.dataframes import named_columns
+from bayes_gmm.io.table import Table, from_columns
+from bayes_gmm.io.table_checks import LARGEST, check_values
+
+_ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
+_WEIGHTS = "A weight of 0 leaves a row out; a weight of 2 counts it twice."
+
+
+MOST_STEPS = 10**6
+"""Of each step a fit keeps the log-likelihood, in memory that is set aside beforehand."""
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """`value` as an int of at least 1; booleans and floats are refused."""
+    try:
+        number = None if isinstance(value, bool | np.bool_) else index(value)
+    except TypeError:
+        number = None
+    if number is None or number < 1:
+        raise ArgumentError(
+            f"{name} is {value!r}.",
+            "an integer of at least 1",
+            f"Set {name} to 1 or more, without a decimal point.",
+        )
+    return number
+
+
+def number_of_steps(name: str, value: Any) -> int:
+    """`value` as an int from 1 to a million."""
+    number = positive_integer(name, value)
+    if number > MOST_STEPS:
+        raise ArgumentError(f"{name} is {number}.", f"at most {MOST_STEPS}", "The log-likelihood of each step is kept.")
+    return number
+
+
+def any_array(name: str, value: Any, expected: str, remedy: str) -> np.ndarray:
+    """`value` as an array of one axis or more; what is ragged or a single thing is refused."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        array = np.array(None)
+    if array.ndim == 0:
+        raise ArgumentError(f"{name} is one {type(value).__name__}, {reprlib.repr(value)}.", expected, remedy)
+    return array
+
+
+def real_numbers(name: str, value: Any, remedy: str) -> np.ndarray:
+    """`value` as an array of float64, which may hold NaN; text, dates, complex and ragged numbers are refused."""
+    try:
+        numbers = np.asarray(value)
+        numbers = np.asarray(value, dtype=np.float64) if numbers.dtype.kind == "O" else numbers
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        numbers = np.array("")
+    if numbers.dtype.kind not in "biuf":
+        of_type = "" if numbers.dtype == "<U1" else f" of type {numbers.dtype}"
+        found = f"{name} is a {type(value).__name__}{of_type}, {reprlib.repr(value)}.".replace("\n", " ")
+        raise ArgumentError(found, "real numbers", remedy)
+    return numbers.astype(np.float64, copy=False)
+
+
+def finite_numbers(name: str, value: Any, shape: tuple[int, ...], remedy: str) -> np.ndarray:
+    """`value` as finite float64 numbers of a given shape."""
+    try:
+        numbers = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.shape != shape or not np.isfinite(numbers).all():
+        found = f"{name} is {value!r}.".replace("\n", " ")
+        raise ArgumentError(found, f"finite numbers of shape {shape}", remedy)
+    return numbers
+
+
+def seed_integer(value: Any) -> int:
+    """`value` as an int of at least 0: what random number generators are seeded with."""
+    try:
+        number = -1 if isinstance(value, bool | np.bool_) else index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**32:
+        raise ArgumentError(
+            f"seed is {value!r}.",
+            "an integer from 0 to 2**32 - 1",
+            "The same seed gives the same answer again.",
+        )
+    return number
+
+
+def component_count(n_components: Any, table: Table) -> int:
+    """Number of components, checked against the number of rows."""
+    count = positive_integer("n_components", n_components)
+    if count > table.n_points:
+        raise DataError(
+            f"The table has {table.n_points} rows for {count} components.",
+            "at least one row for each component",
+            "Lower n_components, or collect more rows.",
+        )
+    return count
+
+
+def feature_indices(features: Any, n_features: int, n_left: int = 0) -> list[int]:
+    """Different features by their indices, at least one of them, with `n_left` or more left over."""
+    try:
+        chosen = [None if isinstance(feature, bool | np.bool_) else index(feature) for feature in features]
+    except TypeError:
+        chosen = [None]
+    allowed = set(range(n_features))
+    if not (chosen and len(set(chosen)) == len(chosen) <= n_features - n_left and allowed.issuperset(chosen)):
+        fewer = f", at most {n_features - n_left} of them" if n_left else ""
+        raise ArgumentError(
+            f"features is {features!r}.",
+            f"a list of one or more different integers from 0 to {n_features - 1}{fewer}",
+            "Features are counted from 0, also a single one comes as a list, and np.flatnonzero makes one of a mask.",
+        )
+    return [feature for feature in chosen if feature is not None]
+
+
+def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> np.ndarray:
+    """Array (N, n_features) of finite points, at least so many."""
+    named = named_columns(x)
+    points = real_numbers(f"The array of {name}", x, _ROWS) if named is None else from_columns(*named)[0]
+    if points.ndim != 2 or points.shape[1] != n_features or len(points) < fewest:
+        raise ArgumentError(
+            f"The {name} have shape {points.shape}.",
+            f"rows of {n_features} features, shape (N, {n_features})",
+            _ROWS,
+        )
+    bad = ~np.isfinite(points).all(1)
+    if bad.any():
+        row = int(bad.argmax())
+        found = f"The {name} hold NaN or infinity: {points[row].tolist()} in row {row}."
+        raise ArgumentError(found, "finite numbers", "Drop or impute those rows.")
+    return points
+
+
+def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Weight of each row (N,), all ones by default."""
+    if sample_weight is None:
+        return np.ones(n_rows)
+    weights = real_numbers("sample_weight", sample_weight, _WEIGHTS)
+    if weights.shape != (n_rows,):
+        found = f"sample_weight has shape {weights.shape}."
+        raise ArgumentError(found, f"one weight for each of the {n_rows} rows", "Give a vector as long as the table.")
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        row = int(bad.argmax())
+        found = f"sample_weight is {weights[row]} in row {row}."
+        raise ArgumentError(found, "finite weights of at least 0", _WEIGHTS)
+    largest = weights.max()
+    if not 1 / LARGEST <= largest <= LARGEST:
+        found = f"sample_weight is at most {largest:g}." if largest else "sample_weight is zero everywhere."
+        raise ArgumentError(found, f"a largest weight of {1 / LARGEST:g} to {LARGEST:g}", _WEIGHTS)
+    return weights
+
+
+def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
+    """Weight of each row (N,) of a table that can be fitted also without the rows of weight zero."""
+    weights = row_weights(sample_weight, table.n_points)
+    if sample_weight is None:
+        return weights
+    try:
+        check_values(table.values[weights > 0], table.columns)
+    except DataError as error:
+        found = f"Among the rows of positive sample_weight: {error.found}"
+        raise DataError(found, error.expected, error.remedy) from None
+    return weights
+
+
+def columns_chosen(features: Any, columns: Sequence[str], most: int) -> list[int]:
+    """Indices of one to `most` different columns, each given by name or index; a single one needs no list."""
+    try:
+        wanted = [features] if isinstance(features, str) or np.ndim(features) == 0 else list(features)
+        chosen = [_column(feature, columns) for feature in wanted]
+    except (TypeError, ValueError):
+        chosen = []
+    if not (chosen and len(set(chosen)) == len(chosen) <= most):
+        listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
+        number = "one" if most == 1 else f"one to {most} different ones"
+        raise ArgumentError(
+            f"features is {features!r}.", f"{number} of the columns {listed}", "Name columns, or count them from 0."
+        )
+    return chosen
+
+
+def instance_of(name: str, value: Any, kinds: type | tuple[type, ...], remedy: str) -> None:
+    """Refuse a value that is of none of these types."""
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    if not isinstance(value, kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ArgumentError(f"{name} is of type {type(value).__name__}.", expected, remedy)
+
+
+def open_probability(value: Any, default: float, name: str = "probability") -> float:
+    """`value` as a float strictly between 0 and 1."""
+    if not (isinstance(value, float | np.floating) and 0 < value < 1):
+        raise ArgumentError(f"{name} is {value!r}.", "a probability between 0 and 1", f"The default is {default}.")
+    return float(value)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str], remedy: str) -> None:
+    """Refuse what is none of the allowed texts."""
+    allowed = list(allowed)
+    if not (isinstance(value, str) and value in allowed):
+        expected = " or ".join(filter(None, (", ".join(f'"{text}"' for text in allowed[:-1]), f'"{allowed[-1]}"')))
+        raise ArgumentError(f"{name} is {value!r}.", expected, remedy)
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool: a text would be true whatever it says."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{name} is {value!r}.", "True or False", f"Leave {name} out for its default.")
+    return bool(value)
+
+
+def _column(feature: Any, columns: Sequence[str]) -> int:
+    if isinstance(feature, str):
+        return columns.index(feature)
+    number = -1 if isinstance(feature, bool | np.bool_) else index(feature)
+    return range(len(columns)).index(number)

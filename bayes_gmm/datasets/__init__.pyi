@@ -1,0 +1,1 @@
+from .catalogue import load as load, names as names

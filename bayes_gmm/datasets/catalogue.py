@@ -1,0 +1,111 @@
+"""Three small classics, each with its units, its source and what is known to be odd about it."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from importlib import resources
+from typing import NamedTuple
+
+import numpy as np
+
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.table import Table
+
+
+class _About(NamedTuple):
+    columns: tuple[str, ...]
+    units: tuple[str, ...]
+    source: str
+    caveats: str
+
+
+_ABOUT = {
+    "faithful": _About(
+        columns=("eruptions", "waiting"),
+        units=("min", "min"),
+        source=(
+            "Old Faithful geyser, duration of an eruption and waiting time to the next."
+            " R's datasets::faithful, after Härdle (1991), Smoothing Techniques, Springer;"
+            " Azzalini and Bowman (1990), Applied Statistics 39, 357-365, doi:10.2307/2347385,"
+            " use a more complete version (MASS::geyser, 299 rows)."
+        ),
+        caveats=(
+            "Ties: waiting is in whole minutes, 51 distinct values, 78 occurs 15 times;"
+            " eruptions are whole seconds written to 0.001 min, 126 distinct values;"
+            " 16 rows repeat an earlier one. Successive eruptions are not independent."
+        ),
+    ),
+    "iris": _About(
+        columns=("sepal_length", "sepal_width", "petal_length", "petal_width"),
+        units=("cm",) * 4,
+        source=(
+            "Three species of iris, 50 flowers of each, measured by Anderson (1935), Bulletin of"
+            " the American Iris Society 59, 2-5; Fisher (1936), Annals of Eugenics 7, 179-188,"
+            " doi:10.1111/j.1469-1809.1936.tb02137.x. R's datasets::iris."
+        ),
+        caveats=(
+            "As in Fisher's paper, R and scikit-learn: rows 35 and 38 (counted from 1) are"
+            " 4.9 3.1 1.5 0.2 and 4.9 3.6 1.4 0.1; the UCI file differs there. Measured to 0.1 cm,"
+            " hence many ties; row 143 repeats row 102."
+        ),
+    ),
+    "galaxies": _About(
+        columns=("velocity",),
+        units=("1000 km/s",),
+        source=(
+            "82 galaxies in six well-separated conic sections of the Corona Borealis region."
+            " Postman, Huchra and Geller (1986), Astronomical Journal 92, 1238-1247,"
+            " doi:10.1086/114257; Roeder (1990), Journal of the American Statistical Association"
+            " 85, 617-624, doi:10.1080/01621459.1990.10474918."
+        ),
+        caveats=(
+            "Observation 78 (counted from 1) is 26.960; MASS::galaxies has 26690 km/s, a typo that"
+            " its help page admits. An 83rd velocity, 5.607, is in the 1986 paper and not in"
+            " Roeder's data nor here. Sorted, so the order carries no information."
+        ),
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that `load` knows.
+
+    Examples
+    --------
+    >>> names()
+    ('faithful', 'iris', 'galaxies')
+    """
+    return tuple(_ABOUT)
+
+
+def load(name: str) -> Table:
+    """A bundled data set: "faithful" (272, 2), "iris" (150, 4) or "galaxies" (82, 1).
+
+    The table carries `units`, `source`, `caveats` and, for iris, the species as `labels`.
+
+    Raises
+    ------
+    ArgumentError
+        No data set has this name.
+
+    Examples
+    --------
+    >>> load("faithful").values.shape
+    (272, 2)
+    """
+    if not (isinstance(name, str) and name in names()):
+        known = "one of " + ", ".join(map(repr, names()))
+        raise ArgumentError(f"Found the data set name {name!r}.", known, _advice(str(name)))
+    about = _ABOUT[name]
+    text = resources.files("bayes_gmm.datasets").joinpath(f"{name}.csv").read_text("utf-8")
+    header, *rows = csv.reader(text.splitlines())
+    n_features = len(about.columns)
+    values = np.array([row[:n_features] for row in rows], dtype=np.float64)
+    labels = tuple(row[-1] for row in rows) if len(header) > n_features else None
+    return Table(values, name=name, labels=labels, **about._asdict())
+
+
+def _advice(name: str) -> str:
+    close = difflib.get_close_matches(name.lower(), names(), n=1)
+    return f"Did you mean {close[0]!r}?" if close else "For a file of your own use read_table."

@@ -1,0 +1,2 @@
+from .bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
+from .gaussian_mixture import GaussianMixture as GaussianMixture

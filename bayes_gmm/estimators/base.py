@@ -1,0 +1,194 @@
+"""What both estimators have: the methods that scikit-learn's tools ask for, which need no base class of its own."""
+
+from __future__ import annotations
+
+import inspect
+from html import escape
+from numbers import Real
+from typing import Any, NoReturn
+
+import numpy as np
+
+from bayes_gmm.core import validation
+from bayes_gmm.errors import ArgumentError, DataError, NotFittedError
+from bayes_gmm.estimators import input_rows, sklearn_compat
+from bayes_gmm.estimators.input_rows import Rows
+
+
+class Estimator:
+    """Parameters that the constructor stores as they are, and what `fit` learns in attributes ending in "_"."""
+
+    n_features_in_: int
+    feature_names_in_: np.ndarray
+    means_: np.ndarray
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters of the constructor by name; `deep` makes no difference, for none holds another estimator."""
+        return {name: getattr(self, name) for name in _defaults(type(self))}
+
+    def set_params(self, **params: Any) -> Estimator:
+        """Change parameters of the constructor.
+
+        Raises
+        ------
+        ArgumentError
+            When the constructor has no parameter of a name.
+        """
+        known = _defaults(type(self))
+        for name, value in params.items():
+            if name not in known:
+                raise ArgumentError(
+                    f"Invalid parameter {name!r} for estimator {self}.",
+                    f"one of {', '.join(known)}",
+                    "get_params() lists them with their values.",
+                )
+            setattr(self, name, value)
+        return self
+
+    def fit(self, X: Any, y: Any = None) -> Estimator:
+        """Learn from rows (N, D); `y` is not used."""
+        raise NotImplementedError
+
+    def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """Learn from rows and give the most probable component of each (N,)."""
+        return self.fit(X, y, **fit_params).predict(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable component of each row (N,)."""
+        return self._responsibilities(self._fitted_rows(X).values).argmax(1)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Responsibilities (N, K): the probability of each component given the row."""
+        rows = self._fitted_rows(X)
+        return self._answer(self._responsibilities(rows.values), rows)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log density of each row (N,)."""
+        rows = self._fitted_rows(X)
+        return self._answer(self._log_density(rows.values), rows)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log density of the rows; `y` is not used."""
+        return float(self.score_samples(X).mean())
+
+    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _log_density(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _answer(self, numbers: np.ndarray, rows: Rows) -> np.ndarray:
+        """Numbers in the type of the rows and of what was learnt."""
+        return numbers.astype(np.result_type(rows.dtype, self.means_.dtype), copy=False)
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{name}={value!r}"
+            for name, default in _defaults(type(self)).items()
+            if not _same(value := getattr(self, name), default)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def __sklearn_tags__(self) -> Any:
+        return sklearn_compat.density_estimator_tags()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "means_")
+
+    def _learn_rows(self, x: Any, n_components: int) -> Rows:
+        """Rows to be fitted, whose number and names of columns are kept."""
+        rows = input_rows.read(x, type(self).__name__, fewest=2)
+        if len(rows.values) < n_components:
+            raise DataError(
+                "Expected n_samples >= n_components "
+                f"but got n_components = {n_components}, n_samples = {len(rows.values)}.",
+                "a row for each component",
+                "Lower n_components, or give more rows.",
+            )
+        self.n_features_in_ = rows.values.shape[1]
+        vars(self).pop("feature_names_in_", None)
+        if rows.names is not None:
+            self.feature_names_in_ = rows.names
+        return rows
+
+    def _fitted_rows(self, x: Any) -> Rows:
+        """Rows to be told something about, with the columns of the fit."""
+        self._check_fitted()
+        rows = input_rows.read(x, type(self).__name__)
+        input_rows.check_names(rows, getattr(self, "feature_names_in_", None), type(self).__name__)
+        n_features = self.means_.shape[1]
+        if rows.values.shape[1] != n_features:
+            raise DataError(
+                f"X has {rows.values.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{n_features} features as input.",
+                "the columns of the fit",
+                "Select the same columns as for fit.",
+            )
+        return rows
+
+    def _check_fitted(self) -> None:
+        if not self.__sklearn_is_fitted__():
+            self._raise_not_fitted()
+
+    def _check_sample(self, n_samples: Any) -> None:
+        self._check_fitted()
+        is_integer = isinstance(n_samples, int | np.integer) and not isinstance(n_samples, bool)
+        if not (is_integer and n_samples >= 1):
+            raise ArgumentError(
+                f"Invalid value for 'n_samples': {n_samples!r}. The sampling requires at least one sample.",
+                "an integer of at least 1",
+                "Ask for one or more.",
+            )
+
+    def _raise_not_fitted(self) -> NoReturn:
+        raise sklearn_compat.raised(
+            NotFittedError(
+                f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments before "
+                "using this estimator.",
+                "a call of fit before this one",
+                "The data go to fit(X).",
+            )
+        )
+
+
+def random_generator(random_state: Any) -> np.random.RandomState:
+    """Generator that `random_state` stands for: None is NumPy's global one, a seed makes a new one.
+
+    Raises
+    ------
+    ArgumentError
+        When it is none of these.
+    """
+    if random_state is None:
+        return np.random.mtrand._rand
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    is_integer = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
+    if is_integer and 0 <= random_state < 2**32:
+        return np.random.RandomState(random_state)
+    raise ArgumentError(
+        f"{random_state!r} cannot be used to seed a numpy.random.RandomState instance.",
+        "None, an integer from 0 to 2**32 - 1, or a RandomState",
+        "The same integer gives the same fit again.",
+    )
+
+
+def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Weight of each row (N,), all ones by default; one number is the weight of all."""
+    same = isinstance(sample_weight, Real)
+    return validation.row_weights(np.full(n_rows, float(sample_weight)) if same else sample_weight, n_rows)
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    parameters = inspect.signature(kind).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def _same(value: Any, default: Any) -> bool:
+    try:
+        return value is default or bool(value == default)
+    except ValueError:  # an array
+        return False

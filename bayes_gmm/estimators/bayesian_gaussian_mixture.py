@@ -1,0 +1,201 @@
+"""`BayesianGaussianMixture` with the interface of scikit-learn's, and the posterior by NUTS behind it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.core.validation import instance_of, positive_integer
+from bayes_gmm.errors import ConvergenceWarning
+from bayes_gmm.estimators import sklearn_compat
+from bayes_gmm.estimators.base import Estimator, random_generator
+from bayes_gmm.estimators.parameter_forms import precisions, to_peer
+from bayes_gmm.io.table import Table
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.fit_em import fit_em
+from bayes_gmm.posterior.fit_nuts import fit_nuts
+from bayes_gmm.posterior.posterior import Posterior
+from bayes_gmm.posterior.verdict import Verdict, VerdictStatus
+
+
+class BayesianGaussianMixture(Estimator):
+    r"""Posterior of a mixture of Gaussians, in place of `sklearn.mixture.BayesianGaussianMixture`.
+
+    Where scikit-learn fits one factorised approximation, here NUTS draws from the posterior itself (`fit_nuts`).
+    Methods and attributes that both have mean the same. What steers variational inference there (`tol`, `reg_covar`,
+    `max_iter`, `init_params`, `warm_start`, the Dirichlet process and the Wishart prior) is not taken here.
+
+    Parameters
+    ----------
+    n_components
+        Number of Gaussians K.
+    covariance_type
+        "full", "tied", "diag", "spherical", "EEI" (diagonal, tied) or "EII" (spherical, tied).
+    weight_concentration_prior
+        Concentration of the Dirichlet prior of the weights: a number, or (K,). It takes the place of that in `prior`.
+    prior
+        A `Prior` in data units; the default takes its scale from the data.
+    num_warmup, num_samples, num_chains
+        Transitions of each chain to tune the step size, and to keep; number of chains.
+    target_accept_prob
+        Acceptance that the step size is tuned to; nearer to one where draws diverge.
+    n_init
+        Starts of the EM fit that the chains begin from; by default as many as `fit_em` makes.
+    random_state
+        None, an integer, or a `numpy.random.RandomState`.
+    verbose
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    posterior_
+        The whole `Posterior`: draws, diagnostics, predictive checks.
+    verdict_
+        Whether the draws can be trusted, and why not.
+    weights_, means_, covariances_
+        Posterior means, in the shapes of `GaussianMixture`.
+    precisions_, precisions_cholesky_
+        Inverses of `covariances_`, and their upper triangular roots.
+    converged_
+        Whether the verdict is not BAD.
+    n_features_in_, feature_names_in_
+        Number of columns, and their names where all are strings.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> from bayes_gmm.estimators import BayesianGaussianMixture
+    >>> X = bg.datasets.load("faithful").values
+    >>> mixture = BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture.verdict_.status.name
+    'GOOD'
+    >>> mixture.predict([[1.8, 54], [4.5, 80]])
+    array([0, 1])
+    """
+
+    posterior_: Posterior
+    weights_: np.ndarray
+    covariances_: np.ndarray
+    precisions_: np.ndarray
+    precisions_cholesky_: np.ndarray
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        weight_concentration_prior: Any = None,
+        prior: Prior | None = None,
+        num_warmup: int = 200,
+        num_samples: int = 1000,
+        num_chains: int = 4,
+        target_accept_prob: float = 0.8,
+        n_init: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.prior = prior
+        self.num_warmup = num_warmup
+        self.num_samples = num_samples
+        self.num_chains = num_chains
+        self.target_accept_prob = target_accept_prob
+        self.n_init = n_init
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> BayesianGaussianMixture:
+        """Sample the posterior.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Array, list of rows, or frame (pandas, polars, pyarrow).
+        y
+            Not used.
+
+        Returns
+        -------
+        BayesianGaussianMixture
+            The estimator itself. A `ConvergenceWarning` is given when the verdict is BAD.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            When the rows or a parameter cannot be used.
+        """
+        for name in ("n_components", *["n_init"] * (self.n_init is not None)):
+            positive_integer(name, getattr(self, name))
+        rows = self._learn_rows(X, self.n_components)
+        seed = int(random_generator(self.random_state).randint(2**31))
+        columns = [f"x{i + 1}" for i in range(self.n_features_in_)] if rows.names is None else rows.names
+        table, kind = Table(rows.values, tuple(columns)), self.covariance_type
+        start = fit_em(table, self.n_components, covariance_type=kind, n_starts=self.n_init, seed=seed)
+        self.posterior_ = fit_nuts(
+            table,
+            self.n_components,
+            covariance_type=kind,
+            prior=self._prior(),
+            num_warmup=self.num_warmup,
+            num_samples=self.num_samples,
+            num_chains=self.num_chains,
+            target_accept_prob=self.target_accept_prob,
+            seed=seed,
+            start=start,
+            progress=bool(self.verbose),
+        )
+        self._summarise(rows.dtype)
+        if not self.converged_:
+            text = f"The draws are not to be trusted. {' '.join(self.verdict_.sentences)}"
+            warnings.warn(text, sklearn_compat.warned(ConvergenceWarning), stacklevel=2)
+        return self
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows (n_samples, D) from the posterior predictive distribution, and their components (n_samples,)."""
+        self._check_sample(n_samples)
+        rng, draws = random_generator(self.random_state), self.posterior_.draws
+        n_chains, n_draws = draws.log_weights.shape[:2]
+        taken = rng.randint(n_chains, size=n_samples), rng.randint(n_draws, size=n_samples)
+        weights = np.exp(draws.log_weights[taken])
+        uniform = rng.uniform(size=(n_samples, 1)) * weights.sum(1, keepdims=True)
+        labels = (uniform > np.cumsum(weights, 1)).sum(1)
+        factors, noise = draws.scale_tril[(*taken, labels)], rng.standard_normal((n_samples, self.n_features_in_, 1))
+        return draws.means[(*taken, labels)] + (factors @ noise)[..., 0], labels
+
+    @property
+    def verdict_(self) -> Verdict:
+        """Whether the draws can be trusted, and why not."""
+        self._check_fitted()
+        return self.posterior_.verdict
+
+    @property
+    def converged_(self) -> bool:
+        """Whether the verdict is not BAD."""
+        return self.verdict_.status is not VerdictStatus.BAD
+
+    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+        return self.posterior_.responsibilities(x)
+
+    def _log_density(self, x: np.ndarray) -> np.ndarray:
+        return self.posterior_.log_prob(x)
+
+    def _prior(self) -> Prior | None:
+        if self.weight_concentration_prior is None:
+            return self.prior
+        own = Prior() if self.prior is None else self.prior
+        instance_of("prior", own, Prior, "Put NumPyro distributions into Prior(weights=, means=, scales=).")
+        return own.with_concentration(self.weight_concentration_prior, self.n_components)
+
+    def _summarise(self, dtype: Any) -> None:
+        """Learn posterior means in the shapes that scikit-learn gives its parameters."""
+        draws = self.posterior_.draws
+        moments = draws.weights, draws.means, draws.covariances
+        center = Mixture.from_moments(*(moment.mean((0, 1)) for moment in moments))
+        learnt = [np.asarray(array, dtype) for array in to_peer(center, self.covariance_type)]
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = learnt
+        self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)

@@ -1,0 +1,296 @@
+"""`GaussianMixture` as scikit-learn has it: its parameters, its defaults, its attributes, and EM compiled by JAX."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bayes_gmm.errors import CollapseError, ConvergenceWarning
+from bayes_gmm.estimators import regularised_em, sklearn_compat
+from bayes_gmm.estimators.base import Estimator, random_generator, row_weights
+from bayes_gmm.estimators.parameter_forms import from_peer, precisions, precisions_cholesky_of, to_peer
+from bayes_gmm.estimators.parameters import check_given, check_parameters
+from bayes_gmm.estimators.regularised_em import RegularisedData, RegularisedRun, start_from_responsibilities, story
+from bayes_gmm.estimators.sklearn_seeding import SEEDINGS, sample_by_component
+from bayes_gmm.mixture.covariance_structures import find_structure
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.standard_errors import standard_errors
+from bayes_gmm.objective.problem import Problem
+
+
+class GaussianMixture(Estimator):
+    r"""Mixture of Gaussians by EM, in place of `sklearn.mixture.GaussianMixture`.
+
+    Parameters, defaults, attributes and random starts are scikit-learn's, and so are the fits, to rounding; what it
+    takes as `random_state` gives the same start here. The steps are compiled by JAX. Beyond scikit-learn there are
+    `sample_weight`, all fourteen covariance structures, `standard_errors_` and `mixture_`, by which all else in this
+    package can be reached. `fit_em` has better defaults: many starts, and a stop by what is left to gain.
+
+    Parameters
+    ----------
+    n_components
+        Number of Gaussians K.
+    covariance_type
+        "full", "tied", "diag", "spherical", or one of mclust's codes (`fit_em`).
+    tol
+        A run stops when the mean log-likelihood changes by less.
+    reg_covar
+        Added to the variances after each step, in squared units of the data.
+    max_iter
+        Largest number of steps of each run; with 0 the start is what is learnt.
+    n_init
+        Number of runs, of which the best is kept.
+    init_params
+        "kmeans", "k-means++", "random" or "random_from_data": how a run begins.
+    weights_init, means_init, precisions_init
+        What a run begins with instead: (K,), (K, D), and the inverse covariances in the shape of `covariances_`.
+    random_state
+        None, an integer, or a `numpy.random.RandomState`, which goes on from fit to fit.
+    warm_start
+        Whether a fit goes on from the one before.
+    verbose, verbose_interval
+        With 1 each run and every so many steps are printed, with 2 also the changes.
+
+    Attributes
+    ----------
+    weights_, means_
+        (K,) and (K, D), in the order of the start, not sorted.
+    covariances_, precisions_, precisions_cholesky_
+        (K, D, D); tied (D, D); diag (K, D); spherical (K,). The last are upper triangular, P P' the precision.
+    converged_, n_iter_
+        Whether the best run came to rest, and after how many steps.
+    lower_bound_, lower_bounds_
+        Mean log-likelihood before the last M-step of the best run, and before each.
+    n_features_in_, feature_names_in_
+        Number of columns, and their names where all are strings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayes_gmm.estimators import GaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> mixture = GaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture.means_.round(3)
+    array([[10.,  2.],
+           [ 1.,  2.]])
+    >>> mixture.predict([[0, 0], [12, 3]])
+    array([1, 0])
+    """
+
+    weights_: np.ndarray
+    covariances_: np.ndarray
+    precisions_: np.ndarray
+    precisions_cholesky_: np.ndarray
+    converged_: bool
+    n_iter_: int
+    lower_bound_: float
+    lower_bounds_: list[float]
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float | int = 1e-3,
+        reg_covar: float | int = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
+        """Learn the mixture.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Array, list of rows, or frame (pandas, polars, pyarrow).
+        y
+            Not used.
+        sample_weight : (N,)
+            A row of weight w counts as w equal rows.
+
+        Returns
+        -------
+        GaussianMixture
+            The estimator itself. A `ConvergenceWarning` is given when the best run did not come to rest.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            When the rows or a parameter cannot be used.
+        CollapseError
+            When every start has a singular covariance.
+        """
+        check_parameters(self.get_params())
+        rows = self._learn_rows(X, self.n_components)
+        structure = find_structure(self.covariance_type, self.n_features_in_)
+        check_given(self.get_params(), self.n_features_in_)
+        weights = row_weights(sample_weight, len(rows.values))
+        data = RegularisedData.of(rows.values, weights, structure, float(self.reg_covar))
+        best = self._best_run(rows.values, data)
+        learnt = to_peer(best.mixture, self.covariance_type)
+        self._set_parameters([np.asarray(array, rows.dtype) for array in learnt])
+        self.converged_ = best.converged
+        self.n_iter_ = len(best.lower_bounds)
+        self.lower_bounds_ = best.lower_bounds.tolist()
+        self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else -np.inf
+        self._data = (rows.values, weights)
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(
+                _NOT_CONVERGED + _COLLAPSED_LATER * best.collapsed,
+                sklearn_compat.warned(ConvergenceWarning),
+                stacklevel=2,
+            )
+        return self
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows (n_samples, D), component by component, and their components (n_samples,)."""
+        self._check_sample(n_samples)
+        separately = self.covariance_type in ("diag", "spherical")
+        return sample_by_component(self.mixture_, n_samples, random_generator(self.random_state), separately)
+
+    def aic(self, X: Any) -> float:
+        """Akaike's criterion of the rows; lower is better."""
+        return -2 * float(self.score_samples(X).sum(dtype=np.float64)) + 2 * self._n_parameters()
+
+    def bic(self, X: Any) -> float:
+        """Schwarz's criterion of the rows; lower is better."""
+        log_density = self.score_samples(X)
+        return -2 * float(log_density.sum(dtype=np.float64)) + self._n_parameters() * float(np.log(len(log_density)))
+
+    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+        return self.mixture_.responsibilities(x)
+
+    def _log_density(self, x: np.ndarray) -> np.ndarray:
+        return self.mixture_.log_prob(x)
+
+    @property
+    def mixture_(self) -> Mixture:
+        """The `Mixture` of the attributes, for plots, comparisons and as `start` of `fit_em`."""
+        self._check_fitted()
+        return from_peer(self.weights_, self.means_, self.precisions_cholesky_, self.covariance_type)
+
+    @property
+    def standard_errors_(self) -> dict[str, np.ndarray]:
+        """Standard errors of weights, means, scales, correlations and covariances, from the observed information.
+
+        They are those of a maximum: a small `tol` and `reg_covar=0` lead there. The data of the last fit are kept for
+        this, but not in a pickle.
+
+        Raises
+        ------
+        NotFittedError
+            When there is no fit, or it was read from a pickle.
+        FitError
+            When the information is not positive definite.
+        """
+        self._check_fitted()
+        if self._data is None:
+            self._raise_not_fitted()
+        x, weights = self._data
+        problem = Problem.of(x, len(self.weights_), covariance_type=self.covariance_type, sample_weight=weights)
+        return standard_errors(self.mixture_, problem)
+
+    _data: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_data"}
+
+    # The steps of a fit
+
+    def _best_run(self, x: np.ndarray, data: RegularisedData) -> RegularisedRun:
+        """The run with the highest lower bound; one that collapsed only where all others did."""
+        rng, runs = random_generator(self.random_state), []
+        if self.warm_start and hasattr(self, "converged_"):
+            runs.append(self._run(0, self.mixture_, data, self.lower_bound_))
+        else:
+            starts = (self._start(x, data, rng) for _ in range(self.n_init))
+            runs += [self._run(i, start, data, -np.inf) for i, (start, is_defined) in enumerate(starts) if is_defined]
+        if not runs:
+            raise CollapseError(_COLLAPSED, "covariances that are positive definite", _NO_COLLAPSE)
+        return max(runs, key=lambda run: (not run.collapsed, *run.lower_bounds[-1:]))
+
+    def _run(self, number: int, start: Mixture, data: RegularisedData, lower_bound: float) -> RegularisedRun:
+        run = regularised_em.run(start, data, float(self.tol), int(self.max_iter), float(lower_bound))
+        if self.verbose:
+            print("\n".join(story(run, number, self.verbose > 1, self.verbose_interval)))
+        return run
+
+    def _start(self, x: np.ndarray, data: RegularisedData, rng: np.random.RandomState) -> tuple[Mixture, bool]:
+        """Mixture to begin with, in data units, and whether its covariances are defined."""
+        if self.weights_init is None or self.means_init is None or self.precisions_init is None:
+            shares = SEEDINGS[self.init_params](x, self.n_components, data.sample_weight, rng)
+            start, is_defined = start_from_responsibilities(x, shares, data)
+        else:
+            start, is_defined = Mixture(log_weights=None, means=None, scale_tril=None), True
+        return self._given_in(start), is_defined or self.precisions_init is not None
+
+    def _given_in(self, start: Mixture) -> Mixture:
+        """The same start with what the user gives in its place."""
+        given = {}
+        if self.weights_init is not None:
+            with np.errstate(divide="ignore"):
+                given["log_weights"] = np.log(np.asarray(self.weights_init, float))
+        if self.means_init is not None:
+            given["means"] = np.asarray(self.means_init, float)
+        if self.precisions_init is not None:
+            means = given.get("means", start.means)
+            root = precisions_cholesky_of(np.asarray(self.precisions_init, float), self.covariance_type)
+            given["scale_tril"] = from_peer(np.ones(len(means)), means, root, self.covariance_type).scale_tril
+        return replace(start, **given)
+
+    def _initialize(self, X: Any, resp: Any) -> None:
+        """Learn the parameters that a run begins with from responsibilities (N, K)."""
+        x = np.asarray(X, float)
+        structure = find_structure(self.covariance_type, x.shape[1])
+        data = RegularisedData.of(x, np.ones(len(x)), structure, float(self.reg_covar))
+        start, _ = start_from_responsibilities(x, np.asarray(resp, float), data)
+        learnt = to_peer(self._given_in(start), self.covariance_type)
+        self._set_parameters([array.astype(np.asarray(X).dtype) for array in learnt])
+
+    def _set_parameters(self, params: Any) -> None:
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
+        self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)
+
+    def _n_parameters(self) -> int:
+        n_components, n_features = self.means_.shape
+        structure = find_structure(self.covariance_type, n_features)
+        return n_components - 1 + n_components * n_features + structure.n_parameters(n_components, n_features)
+
+
+_NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
+    "check for degenerate data."
+)
+_COLLAPSED_LATER = " A component collapsed in the last step, and the parameters are those before it."
+_COLLAPSED = (
+    "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
+    "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale "
+    "the input data."
+)
+_NO_COLLAPSE = "fit_em with a ConjugatePrior, or fit_nuts, cannot collapse."

@@ -1,0 +1,227 @@
+"""A file of records that grows while a long run goes on, and of which no kill takes a whole record.
+
+The first line names the format and its version; `frames` follow, one for the identity of the run and one for each
+record. A frame is written at once and synchronised: a kill leaves whole frames, and at most the beginning of one more.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from bayes_gmm.errors import ArgumentError, OutputError
+from bayes_gmm.io.checkpoint_format import damaged, framed, pack, unpack, whole_frames
+from bayes_gmm.io.checksummed_file import synchronise_folder
+from bayes_gmm.io.table_checks import file_path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where two runs on one file go unnoticed
+    fcntl = None  # type: ignore[assignment]
+
+type Record = dict[str, np.ndarray]
+type Identity = Mapping[str, str | int | float]
+
+_VERSION = 1
+_FIRST_LINE = b"bayes_gmm checkpoint %d\n" % _VERSION
+_ANOTHER = "Choose another path, or delete the file to start anew."
+
+
+class Checkpoint:
+    """Append-only file of records of a run, that survives the run's end at any moment.
+
+    Attributes
+    ----------
+    records
+        The records that the file held when it was opened, in order.
+    note
+        What was dropped from the end of the file because it was never finished; None when nothing was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "run.checkpoint"
+    >>> with Checkpoint.open(path, {"seed": 0}) as checkpoint:
+    ...     checkpoint.append({"draws": np.zeros(3)})
+    >>> with Checkpoint.open(path, {"seed": 0}) as checkpoint:
+    ...     checkpoint.records
+    [{'draws': array([0., 0., 0.])}]
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, found: "_Contents") -> None:
+        """Take what `open` found; use that."""
+        self._path, self._file, self._end, self._checksum = path, file, found.end, found.checksum
+        self.records, self.note = found.records, found.note
+
+    @classmethod
+    def open(cls, path: str | Path, identity: Identity) -> "Checkpoint":
+        """Open a file to go on with it, or begin a new one.
+
+        Parameters
+        ----------
+        path
+            Where the file is, or shall be.
+        identity
+            What the run is of: names and values that must be the same when it goes on.
+
+        Raises
+        ------
+        ArgumentError
+            When the file is of another format, a newer version or another identity, or damaged.
+        OutputError
+            When the file cannot be read and written, or another process has it open.
+        """
+        path = file_path("checkpoint", path)
+        identifier = json.dumps(dict(identity), sort_keys=True, default=lambda value: value.item()).encode()
+        with _writing(path):
+            file = open(path, "a+b", buffering=0)
+            try:
+                _lock(file, path)
+                found = _begin(file, path, identifier) if _is_new(path, identifier) else _read(path, identifier)
+            except BaseException:
+                file.close()
+                raise
+        return cls(path, file, found)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a record of named arrays; it is on the disk when this returns.
+
+        Raises
+        ------
+        ArgumentError
+            When a value is no array of numbers, truth values or strings of fixed length.
+        OutputError
+            When the file cannot be written; the records before stay as they are.
+        """
+        frame, checksum = framed(pack(record), self._checksum)
+        with _writing(self._path):
+            try:
+                self._file.truncate(self._end)  # what a killed run or a failed append may have left
+                _write(self._file, frame)
+            except BaseException:
+                with suppress(OSError):
+                    self._file.truncate(self._end)
+                raise
+        self._end, self._checksum = self._end + len(frame), checksum
+
+    def close(self) -> None:
+        """Close the file, and let others open it."""
+        self._file.close()
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class _Contents(NamedTuple):
+    """What a file holds up to `end`, where its last whole frame ends with a running checksum."""
+
+    records: list[Record]
+    end: int
+    checksum: int
+    note: str | None = None
+
+
+# Writing
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"The checkpoint {path} cannot be written ({error.strerror or error}).",
+            "a file that can be read and written, on a disk with room",
+            "Make room or choose another path; the records so far are kept.",
+        ) from error
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    """Write all of the content, to the disk itself."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep other processes out; the lock goes when the file is closed or the process ends, however it does."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        found = f"The checkpoint {path} is open in another run."
+        raise OutputError(found, "one run at a time", "Wait for it to end, or choose another path.") from None
+    except OSError:  # a file system without locks
+        return
+
+
+def _begin(file: BinaryIO, path: Path, identifier: bytes) -> _Contents:
+    header, checksum = _header(identifier)
+    file.truncate(0)
+    _write(file, header)
+    synchronise_folder(path.parent)
+    return _Contents([], len(header), checksum)
+
+
+def _header(identifier: bytes) -> tuple[bytes, int]:
+    frame, checksum = framed(identifier, 0)
+    return _FIRST_LINE + frame, checksum
+
+
+# Reading
+
+
+def _is_new(path: Path, identifier: bytes) -> bool:
+    """Whether nothing, or only the beginning of this very header, was ever written."""
+    header, _ = _header(identifier)
+    with open(path, "rb") as file:
+        start = file.read(len(header))
+    return len(start) < len(header) and header.startswith(start)
+
+
+def _read(path: Path, identifier: bytes) -> _Contents:
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        _check_first_line(path, file.readline(len(_FIRST_LINE) + 20))
+        frames = whole_frames(file, size)
+        last = next(frames, None)
+        if last is None:
+            raise damaged(file, len(_FIRST_LINE))
+        _check_identity(path, json.loads(last.payload), json.loads(identifier))
+        records = []
+        for last in frames:
+            records.append(unpack(last.payload))
+    dropped = size - last.end
+    note = f"The last {dropped} bytes of {path} were no whole record and are dropped; {len(records)} records are kept."
+    return _Contents(records, last.end, last.checksum, note if dropped else None)
+
+
+def _check_first_line(path: Path, line: bytes) -> None:
+    match = re.fullmatch(rb"bayes_gmm checkpoint (\d+)\n", line)
+    if match is None:
+        raise ArgumentError(f"The file {path} is no checkpoint.", "a checkpoint of bayes_gmm, or no file", _ANOTHER)
+    if int(match[1]) != _VERSION:
+        found = f"The checkpoint {path} has version {int(match[1])} of the format."
+        remedy = "Go on with the bayes_gmm that wrote it, or choose another path."
+        raise ArgumentError(found, f"version {_VERSION}", remedy)
+
+
+def _check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    differing = [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
+    if differing:
+        name = differing[0]
+        more = f" (and {len(differing) - 1} more differ)" if differing[1:] else ""
+        what = f"The checkpoint {path} is of another run: its {name} is {found.get(name, 'missing')!r}{more}."
+        raise ArgumentError(what, f"{name} {expected.get(name, 'missing')!r}", _ANOTHER)

@@ -1,0 +1,115 @@
+"""A NumPyro distribution as the call that makes it, in names, numbers and arrays, and back.
+
+Only distributions and transforms of NumPyro itself are called. What the call makes is compared with the original, so
+that no distribution is written down that would come back as another.
+"""
+
+import inspect
+from typing import Any
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+from numpyro.distributions import transforms
+
+from bayes_gmm.errors import ArgumentError
+
+_PARTS = dist.Distribution | transforms.Transform
+_STORED_AS = {"base_distribution": "base_dist", "validate_args": "_validate_args"}
+_DERIVED = ("covariance_matrix", "precision_matrix")
+"""Arguments in whose place a MultivariateNormal always has its scale_tril."""
+
+
+def to_call(distribution: Any, name: str = "the distribution") -> dict[str, Any]:
+    """Names and arguments of the calls that make a distribution, and whether they are made in float64.
+
+    Raises
+    ------
+    ArgumentError
+        When the distribution is not one of NumPyro's, or other arguments than it keeps are needed to make it.
+
+    Examples
+    --------
+    >>> to_call(dist.HalfNormal(2.0).expand([2]))["call"]
+    {'name': 'ExpandedDistribution', 'arguments': {'base_dist': {'name': 'HalfNormal', 'arguments': {'scale': 2.0}}, \
+'batch_shape': (2,)}}
+    """
+    call = _call(distribution)
+    for float64 in (False, True):
+        try:
+            if _identical(_make(call, float64), distribution):
+                return {"float64": float64, "call": call}
+        except (ArgumentError, TypeError, ValueError):
+            continue
+    raise ArgumentError(
+        f"{name} is a {type(distribution).__name__} that cannot be made again, and so not be written to a file.",
+        "a distribution of numpyro.distributions that keeps the arguments it was made with",
+        "Put one with transforms in its place and fit again; the draws alone are saved by tree.to_netcdf(path).",
+    )
+
+
+def from_call(call: dict[str, Any]) -> Any:
+    """The distribution that `to_call` described.
+
+    Raises
+    ------
+    ArgumentError
+        When NumPyro has no distribution or transform of that name.
+    """
+    return _make(call["call"], call["float64"])
+
+
+def _call(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_call(item) for item in part]
+    if not isinstance(part, _PARTS):
+        return np.asarray(part) if isinstance(part, jax.Array) else part
+    return {"name": type(part).__name__, "arguments": {name: _call(value) for name, value in _arguments(part).items()}}
+
+
+def _arguments(part: Any) -> dict[str, Any]:
+    """Arguments that a distribution or transform keeps, but for those left at their defaults."""
+    kept = vars(part)
+    if isinstance(part, dist.Distribution):
+        kept = kept | {"batch_shape": part.batch_shape, "event_shape": part.event_shape}
+    found = {}
+    for name, parameter in inspect.signature(type(part)).parameters.items():
+        stored = _STORED_AS.get(name, name)
+        if stored in kept and name not in _DERIVED and kept[stored] is not parameter.default:
+            found[name] = kept[stored]
+    return found
+
+
+def _make(call: Any, float64: bool) -> Any:
+    with jax.enable_x64(float64):
+        return _called(call)
+
+
+def _called(call: Any) -> Any:
+    if isinstance(call, list):
+        return [_called(item) for item in call]
+    if not isinstance(call, dict):
+        return call
+    return _class(call["name"])(**{name: _called(value) for name, value in call["arguments"].items()})
+
+
+def _class(name: str) -> Any:
+    found = getattr(dist, name, None) or getattr(transforms, name, None)
+    if isinstance(found, type) and issubclass(found, _PARTS):
+        return found
+    raise ArgumentError(
+        f"NumPyro has no distribution or transform {name}.",
+        "one of numpyro.distributions",
+        "Take another one, or the version of NumPyro that has it.",
+    )
+
+
+def _identical(one: Any, other: Any) -> bool:
+    """Whether two distributions hold the same numbers of the same types in the same places."""
+    (leaves, *shape), (others, *its_shape) = (jax.tree.flatten(part) for part in (one, other))
+    return shape == its_shape and list(map(_bits, leaves)) == list(map(_bits, others))
+
+
+def _bits(leaf: Any) -> tuple[Any, ...]:
+    array = np.asarray(leaf)
+    return array.dtype, array.shape, array.tobytes()

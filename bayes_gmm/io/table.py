@@ -1,0 +1,226 @@
+"""The one door by which data enter: a `Table` of named columns that a mixture can be fitted to."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from collections.abc import Iterable, Sequence, Sized
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from bayes_gmm.errors import ArgumentError, DataError
+from bayes_gmm.io.csv_reader import STANDARD_INPUT, read_columns
+from bayes_gmm.io.dataframes import check_nulls, named_columns
+from bayes_gmm.io.table_checks import TABLE, check_kinds, check_shape, check_values, file_path, positions
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Table:
+    """N points with D named features: finite, non-degenerate, read-only float64 `values` (N, D).
+
+    `units` has one entry a column, `labels` the known class of each row; either may be None.
+    NumPy functions take a Table as they take its values. `as_table` makes one from anything.
+
+    Raises
+    ------
+    DataError
+        No Gaussian mixture can be fitted to the values.
+    ArgumentError
+        There is not one unit a column, or not one label a row.
+
+    Examples
+    --------
+    >>> table = Table(np.array([[1.8, 54], [3.6, 79], [3.3, 74]]), ("eruptions", "waiting"))
+    >>> table.n_points, table.n_features
+    (3, 2)
+    """
+
+    values: NDArray[np.float64]
+    columns: tuple[str, ...]
+    name: str = "data"
+    units: tuple[str, ...] | None = None
+    source: str = ""
+    caveats: str = ""
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        values = np.array(self.values, dtype=np.float64, order="C")
+        check_values(values, self.columns)
+        _check_length("units", self.units, len(self.columns))
+        _check_length("labels", self.labels, len(values))
+        values.setflags(write=False)
+        object.__setattr__(self, "values", values)
+
+    @property
+    def n_points(self) -> int:
+        """The number of rows, N."""
+        return len(self.values)
+
+    @property
+    def n_features(self) -> int:
+        """The number of columns, D."""
+        return len(self.columns)
+
+    def __len__(self) -> int:
+        return self.n_points
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    def select(self, columns: str | Sequence[str]) -> Table:
+        """The table of the named columns only, in the order asked for.
+
+        Raises
+        ------
+        ArgumentError
+            The table has no column of that name.
+
+        Examples
+        --------
+        >>> table = Table(np.array([[1.8, 54], [3.6, 79], [3.3, 74]]), ("eruptions", "waiting"))
+        >>> table.select("waiting").columns
+        ('waiting',)
+        """
+        chosen = positions(columns, self.columns)
+        names = tuple(self.columns[i] for i in chosen)
+        units = tuple(self.units[i] for i in chosen) if self.units else None
+        return replace(self, values=self.values[:, chosen], columns=names, units=units)
+
+    def __repr__(self) -> str:
+        x, units = self.values, self.units or ("",) * self.n_features
+        heads = [f"{c} [{u}]" if u else c for c, u in zip(self.columns, units, strict=True)]
+        width = max(map(len, heads))
+        summary = np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
+        lines = [f"{self.name}: {self.n_points} x {self.n_features}"]
+        lines += [" " * width + "".join(f"{s:>11}" for s in ("mean", "sd", "min", "max"))]
+        for head, row in zip(heads, summary, strict=True):
+            lines += [f"{head:<{width}}" + "".join(f"{number:>11.4g}" for number in row)]
+        return "\n".join(lines)
+
+
+def as_table(x: Any) -> Table:
+    """Any (N, D) table of numbers as a `Table`; what has one axis is N points of one feature.
+
+    `x` is a Table (returned as it is), an array (NumPy, JAX), a list of rows, or what has named columns: a frame
+    (pandas, polars, pyarrow, or any with Arrow's stream or the interchange protocol), an xarray DataArray (N, D) or
+    Dataset, a structured array. Columns without names are called x1 to xD.
+
+    Raises
+    ------
+    DataError
+        `x` is not a table of numbers, or no mixture can be fitted to it (missing
+        values, constant or linearly dependent columns, fewer than D + 1 rows).
+
+    Examples
+    --------
+    >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
+    ('x1', 'x2')
+    """
+    return x if isinstance(x, Table) else Table(*read_rows(x))
+
+
+def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) and column names of what `as_table` takes, with no more asked than that they are numbers.
+
+    Raises
+    ------
+    DataError
+        `x` is not a table of numbers.
+    """
+    if isinstance(x, Table):
+        return x.values, x.columns
+    columns = named_columns(x)
+    return _from_array(x) if columns is None else from_columns(*columns)
+
+
+def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None = None) -> Table:
+    r"""The numbers of a CSV file, with or without a header, as a `Table` named after the file.
+
+    Cells are separated by commas, semicolons or tabs. `columns` names those to keep. The path "-" is standard input.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or what it holds is no table that can be fitted.
+    ArgumentError
+        The file has no column of a name in `columns`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "geysers.csv"
+    ...     _ = path.write_text("place,minutes\nnorth,3.6\nnorth,1.8\nsouth,3.3\n")
+    ...     read_table(path, columns="minutes").n_points
+    3
+    """
+    path = file_path("path", path)
+    name = "table" if path == STANDARD_INPUT else path.stem
+    return Table(*from_columns(*read_columns(path, columns)), name=name, source=str(path))
+
+
+def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
+    if entries is not None and len(entries) != n_expected:
+        found = f"Found {len(entries)} {what}."
+        raise ArgumentError(found, f"{n_expected} {what} or None", f"Give {n_expected} {what}.")
+
+
+def from_columns(
+    keys: Iterable[object], columns: Sequence[NDArray[Any]]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) and names of columns that hold numbers.
+
+    Raises
+    ------
+    DataError
+        There are no rows or columns, or one holds no numbers.
+    """
+    names = tuple(map(str, keys))
+    check_shape(np.empty((len(columns[0]) if columns else 0, len(columns))), names)
+    check_kinds(columns, names)
+    return _as_float64(np.stack(columns, axis=1)), names
+
+
+def _from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    array = _as_array(x)
+    names = tuple(f"x{i + 1}" for i in range(1 if array.ndim == 1 else array.shape[1]))
+    if array.ndim == 1:
+        array = array[:, None]
+        names = (x.name,) if isinstance(getattr(x, "name", None), str) and x.name else names
+        check_nulls(names[0], x)
+    check_shape(array, names)
+    check_kinds(list(array.T), names)
+    return _as_float64(array), names
+
+
+def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # what only a wider float can hold becomes inf, and is refused
+        return np.asarray(array, dtype=np.float64)
+
+
+def _as_array(x: Any) -> NDArray[Any]:
+    if hasattr(x, "nnz") and hasattr(x, "toarray"):
+        raise DataError("Found a sparse matrix.", TABLE, "Make it dense with x.toarray().")
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        remedy = "Give an array of shape (N, D), or a list of rows of one length."
+        raise DataError(_describe_unreadable(x, error), TABLE, remedy) from error
+    if array.ndim == 0:
+        remedy = "Give an array of shape (N, D) or a frame; for a CSV file use read_table."
+        raise DataError(f"Found one {type(x).__name__}, {reprlib.repr(x)}.", TABLE, remedy)
+    return array
+
+
+def _describe_unreadable(x: Any, error: Exception) -> str:
+    if isinstance(x, list | tuple):
+        lengths = [len(row) if isinstance(row, Sized) else 1 for row in x]
+        for row, length in enumerate(lengths):
+            if length != lengths[0]:
+                return f"Found ragged rows: row 0 has {lengths[0]} values, row {row} has {length}."
+    reason = str(error).partition("\n")[0].rstrip(".")
+    return f"Found a {type(x).__name__} that NumPy cannot read: {reason}."

@@ -1,0 +1,95 @@
+"""What many draws of a mixture say about points: densities, soft assignments and their spread over the draws.
+
+A draw's log joint densities are its natural parameters times the features of the points (`kernel`), so that thousands
+of draws at thousands of points are matrix products. Memory is bounded: where a result would hold a number for each
+draw and point, points are taken some at a time.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.shares import DrawsAtPoints, at_points
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+
+_DRAWS_AT_ONCE = 4
+_NUMBERS_AT_ONCE = 10**7
+
+
+def log_densities(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Log density of each draw at each point, (..., N)."""
+    here = at_points(draws, x, scaling)
+    values = _log_densities(here)[: here.n_draws, : len(x)] - scaling.log_volume
+    return np.asarray(values).reshape(*draws.log_weights.shape[:-1], len(x))
+
+
+def assignment_moments(draws: Mixture, x: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over all draws of the responsibilities of each point, (N, K) each."""
+    mean, sd = _assignment_moments(at_points(draws, x, scaling))
+    return mean[:, : len(x)].T, sd[:, : len(x)].T
+
+
+def log_predictive_density(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Log of the density averaged over all draws, (N,)."""
+    n_draws = _number(draws)
+    parts = (log_densities(draws, part, scaling).reshape(n_draws, -1) for part in _in_parts(x, n_draws))
+    return np.concatenate([np.logaddexp.reduce(part, axis=0) for part in parts]) - np.log(n_draws)
+
+
+def density_band(draws: Mixture, x: np.ndarray, scaling: Scaling, probability: float) -> tuple[np.ndarray, ...]:
+    """Mean over the draws of the density at each point, and the ends of its central interval, (N,) each."""
+    tails = [(1 - probability) / 2, (1 + probability) / 2]
+    found = []
+    n_draws = _number(draws)
+    for part in _in_parts(x, n_draws):
+        densities = np.exp(log_densities(draws, part, scaling)).reshape(n_draws, -1)
+        found.append([densities.mean(0), *np.quantile(densities, tails, axis=0)])
+    mean, lower, upper = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    return mean, lower, upper
+
+
+def thinned(draws: Mixture, n_draws: int) -> Mixture:
+    """So many of the draws, evenly apart, with one leading axis."""
+    total, batch = _number(draws), draws.log_weights.ndim - 1
+    chosen = np.linspace(0, total - 1, min(n_draws, total)).round().astype(int)
+    return jax.tree.map(lambda leaf: np.reshape(leaf, (total, *leaf.shape[batch:]))[chosen], draws)
+
+
+def _number(draws: Mixture) -> int:
+    return int(np.prod(draws.log_weights.shape[:-1]))
+
+
+def _in_parts(x: np.ndarray, n_draws: int) -> list[np.ndarray]:
+    size = max(1, _NUMBERS_AT_ONCE // n_draws)
+    return [x[start : start + size] for start in range(0, len(x), size)]
+
+
+@in_float64
+@jax.jit
+def _log_densities(here: DrawsAtPoints) -> Float[Array, "S N"]:
+    phi = linear_form.features(here.points.T)
+    return lax.map(lambda eta: jax.nn.logsumexp(eta @ phi, axis=0), here.natural, batch_size=_DRAWS_AT_ONCE)
+
+
+@in_float64
+@jax.jit
+def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "K N"], Float[Array, "K N"]]:
+    phi = linear_form.features(here.points.T)
+
+    # Differences from the first draw, whose squares do not cancel where all draws agree.
+    first = jax.nn.softmax(here.natural[0] @ phi, axis=0)
+
+    def add(number: Any, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        difference = jax.nn.softmax(here.natural[number] @ phi, axis=0) - first
+        return sums[0] + difference, sums[1] + difference**2
+
+    total, squares = lax.fori_loop(0, here.n_draws, add, (jnp.zeros_like(first), jnp.zeros_like(first)))
+    mean = total / here.n_draws
+    return first + mean, jnp.sqrt(jnp.maximum(squares / here.n_draws - mean**2, 0.0))

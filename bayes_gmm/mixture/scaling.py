@@ -1,0 +1,104 @@
+"""Unit coordinates: an affine map in which the data have mean zero and spread one.
+
+The map is triangular, z = A^{-1} (x - c) with A lower triangular, so a component's Cholesky factor stays
+one on both sides and nothing has to be factorised again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from bayes_gmm.mixture.mixture import Mixture
+
+_ROWS_AT_ONCE = 2**16
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scaling:
+    """Map between data units and unit coordinates, x = center + factor z.
+
+    Attributes
+    ----------
+    center : (D,)
+        Mean of the data.
+    factor : (D, D)
+        Lower triangular: of the data's covariance, of its diagonal, or of a multiple of the identity.
+    """
+
+    center: Any
+    factor: Any
+
+    @classmethod
+    def whitening(cls, x: np.ndarray, sample_weight: np.ndarray) -> "Scaling":
+        """Map under which the weighted data have mean zero and the identity as covariance.
+
+        A fit of full covariances in these coordinates is equivariant under every affine map of the data.
+        """
+        center = np.average(x, axis=0, weights=sample_weight)
+        roots = np.sqrt(sample_weight / sample_weight.sum())
+        # QR of the data rather than Cholesky of their covariance: half the digits would be lost. A part at a time, for
+        # the triangle of stacked triangles is the triangle of all.
+        starts = range(0, len(x), _ROWS_AT_ONCE)
+        parts = [slice(start, start + _ROWS_AT_ONCE) for start in starts]
+        triangles = [np.linalg.qr((x[part] - center) * roots[part, None], mode="r") for part in parts]
+        factor = np.linalg.qr(np.concatenate(triangles), mode="r").T
+        return cls(center=center, factor=factor * np.sign(np.diag(factor)))
+
+    def keeping(self, invariance: str) -> "Scaling":
+        """The whitening as far as a covariance structure allows: "affine", "columns" by themselves, or "scale"."""
+        if invariance == "affine":
+            return self
+        variances = (self.factor**2).sum(1)
+        sizes = variances if invariance == "columns" else np.full_like(variances, variances.mean())
+        return Scaling(center=self.center, factor=np.diag(np.sqrt(sizes)))
+
+    @property
+    def log_volume(self) -> Any:
+        """Logarithm of the volume in data units of one unit cube: log density in z minus that in x."""
+        return (jnp if isinstance(self.factor, jax.Array) else np).log(self.factor.diagonal()).sum()
+
+    def points_to_unit(self, x: np.ndarray) -> np.ndarray:
+        """Points (N, D) from data units to unit coordinates."""
+        return (x - self.center) @ _inverse(self.factor).T
+
+    def to_unit(self, mixture: Mixture) -> Mixture:
+        """Mixture from data units to unit coordinates."""
+        return Mixture(
+            log_weights=mixture.log_weights,
+            means=_solve(self.factor, (mixture.means - self._center_of(mixture)).mT).mT,
+            scale_tril=_solve(self.factor, mixture.scale_tril),
+        )
+
+    def to_data(self, mixture: Mixture) -> Mixture:
+        """Mixture from unit coordinates to data units."""
+        return Mixture(
+            log_weights=mixture.log_weights,
+            means=self._center_of(mixture) + mixture.means @ self.factor.T,
+            scale_tril=self.factor @ mixture.scale_tril,
+        )
+
+    def _center_of(self, mixture: Mixture) -> Any:
+        return self.center.reshape((1,) * (mixture.means.ndim - 1) + (-1,))
+
+
+def _solve(factor: Float[Array | np.ndarray, "D D"], columns: Any) -> Any:
+    return _inverse(factor) @ columns
+
+
+def _inverse(factor: Float[Array | np.ndarray, "D D"]) -> Any:
+    """Inverse of a lower triangular matrix.
+
+    In NumPy row by row: LAPACK's solver wakes its threads however small the matrix, and they go on spinning.
+    """
+    identity = np.eye(len(factor))
+    if isinstance(factor, jax.Array):
+        return jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
+    inverse = np.zeros_like(identity)
+    for i, row in enumerate(factor):
+        inverse[i] = (identity[i] - row[:i] @ inverse[:i]) / row[i]
+    return inverse

@@ -1,0 +1,276 @@
+"""The maximum-likelihood fit: EM from many starts, the best one kept."""
+
+import math
+import warnings
+from dataclasses import replace
+from numbers import Real
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bayes_gmm.core.compilation import in_float64, padded_length
+from bayes_gmm.core.validation import flag, number_of_steps, positive_integer, seed_integer
+from bayes_gmm.errors import ArgumentError, FitWarning
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.mle.em_run import EMStatus, Rule, Run
+from bayes_gmm.mle.initialisation import split_starts, starting_mixtures, usual_number_of_starts
+from bayes_gmm.mle.multistart import Round, run_rounds
+from bayes_gmm.objective.conjugate_prior import ConjugatePrior
+from bayes_gmm.objective.objective import Objective
+from bayes_gmm.objective.problem import Problem
+
+CLIMBING_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
+"""Arguments of `fit_em` that say where to start and when to stop, beside a start of one's own."""
+
+_NO_LIMIT = 2**30
+_GENERATION = 32
+_CHEAP_POINTS = 2000
+_AGREEMENT = 0.75
+"""Share of the first starts at one maximum from which on more starts find no better one (calibration, README)."""
+
+_SAME_OPTIMUM = 1e-3
+_SAME_COMPONENTS = 0.05
+_MOST_OPTIMA = 16
+
+
+def fit_em(
+    x: Any,
+    n_components: int,
+    *,
+    covariance_type: str = "full",
+    n_starts: int | None = None,
+    start: Any = None,
+    sample_weight: Any = None,
+    labels: Any = None,
+    fixed: Any = None,
+    prior: ConjugatePrior | None = None,
+    assignment: str = "soft",
+    accelerate: bool = True,
+    tol: float | int = 1e-8,
+    max_steps: int = 1000,
+    seed: int = 0,
+) -> EMFit:
+    r"""Fit a mixture of Gaussians by maximum likelihood.
+
+    .. math:: \hat\theta = \arg\max_\theta \sum_n w_n \log \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)
+
+    Parameters
+    ----------
+    x : (N, D)
+        Table of numbers; rows are points. Column names are kept.
+    n_components
+        Number of Gaussians K.
+    covariance_type
+        "full", "tied", "diag", "spherical", or one of mclust's codes for volume, shape and orientation: equal (E),
+        varying (V) or identity (I) over components (`covariance`).
+    n_starts
+        Number of starts; by default 20 to 128, many where they are cheap, but no more than the first 32 when three
+        quarters of these end at one maximum. The first 32 are random, of three kinds (`random_starts`); further ones
+        split a component of the best maxima found (`split_starts`). All make a short run, and the best go on.
+    start
+        Labels (N,), responsibilities (N, K) or a `Mixture`, in place of random starts.
+    sample_weight : (N,)
+        A row of weight w counts as w equal rows.
+    labels : (N,)
+        Known component of each row, -1 or None where it is not known. With all known the fit is in closed form.
+    fixed
+        What is held: a mapping with keys "weights", "means", "covariances", each with an array for all components or
+        a mapping from component to value; weights may be "equal" (`fixed_parameters`). It does not count in BIC.
+    prior
+        A `ConjugatePrior`: the answer is then the mode of the posterior, and cannot collapse.
+    assignment
+        "soft" is EM. "hard" gives each point whole to its most probable component: classification EM, which with
+        `covariance_type="EII"` and equal weights held is k-means.
+    accelerate
+        Whether runs that are not done after 20 steps make long steps (`climb`). What they climb never falls.
+    tol
+        Stop when the last gain, and what is left by the score (its squared length in units of the information, as far
+        as the last steps show that), are below `tol` nats; parameters are then within about sqrt(2 tol) standard
+        errors of the maximum.
+    max_steps
+        Largest number of EM steps of each start.
+    seed
+        Seed of the random starts.
+
+    Returns
+    -------
+    EMFit
+        The best start, with the log-likelihoods of all. A `FitWarning` is given when it did not converge.
+
+    Raises
+    ------
+    DataError, ArgumentError
+        When the table or an argument cannot be used.
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; classification EM: Celeux and Govaert
+    (1992), doi 10.1016/0167-9473(92)90042-E.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> mle = bg.fit_em(bg.datasets.load("faithful"), n_components=2)
+    >>> round(mle.log_likelihood, 3)
+    -1130.264
+    """
+    problem = Problem.of(
+        x,
+        n_components,
+        covariance_type=covariance_type,
+        sample_weight=sample_weight,
+        labels=labels,
+        fixed=fixed,
+        prior=prior,
+        assignment=assignment,
+    )
+    options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
+    fit = fit_problem(problem, Climbing.of(start=start, **options))
+    if fit.status is not EMStatus.CONVERGED:
+        warnings.warn(f"EM ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
+    return fit
+
+
+class Climbing(NamedTuple):
+    """Checked arguments of `fit_em` that say where to start and when to stop."""
+
+    start: Any = None
+    n_starts: int | None = None
+    accelerate: bool = True
+    tol: float = 1e-8
+    max_steps: int = 1000
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        start: Any = None,
+        n_starts: Any = None,
+        accelerate: Any = True,
+        tol: Any = 1e-8,
+        max_steps: Any = 1000,
+        seed: Any = 0,
+    ) -> "Climbing":
+        """Check what a user gives.
+
+        Raises
+        ------
+        ArgumentError
+            When an argument has a value that it cannot have.
+        """
+        return cls(
+            start=start,
+            n_starts=None if n_starts is None else positive_integer("n_starts", n_starts),
+            accelerate=flag("accelerate", accelerate),
+            tol=_tolerance(tol),
+            max_steps=number_of_steps("max_steps", max_steps),
+            seed=seed_integer(seed),
+        )
+
+
+def fit_problem(problem: Problem, climbing: Climbing, n_slots: int | None = None) -> EMFit:
+    """Fit a problem; with `n_slots`, by a program compiled for so many components, some of them absent."""
+    runs, log_priors = _climb(problem, climbing, n_slots or problem.n_components)
+    usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
+    candidates = np.where(usable, runs.value, -np.inf) if usable.any() else runs.value
+    best = int(np.argmax(np.nan_to_num(candidates, nan=-np.inf)))
+    mixture = jax.tree.map(lambda leaf: leaf[best], runs.mixture)
+    if problem.fixed is not None:
+        mixture = problem.fixed.impose(mixture)
+    if not problem.names_components:
+        mixture = mixture.permute(np.argsort(mixture.means[:, 0], kind="stable"))
+    return EMFit(
+        mixture=mixture,
+        log_likelihood=problem.log_likelihood(mixture),
+        status=EMStatus(int(runs.status[best])),
+        n_steps=int(runs.n_steps[best]),
+        path=runs.path[best, : runs.n_steps[best] + 1],
+        start_log_likelihoods=runs.value,
+        start_statuses=runs.status,
+        optima=_optima(runs, best, problem),
+        kernel_error=abs(float(runs.value[best] - log_priors[best]) - problem.objective_without_prior(mixture)),
+        problem=problem,
+    )
+
+
+@in_float64
+def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any]:
+    """All runs, in data units, and the logarithm of the prior density at the end of each."""
+    K, objective = problem.n_components, problem.objective().with_slots(n_slots)
+    rule = Rule(climbing.tol, climbing.max_steps, problem.smallest_scale, climbing.accelerate)
+    n_starts = climbing.n_starts or usual_number_of_starts(problem)
+    size, n_generations = _generations(n_starts)
+    starts = starting_mixtures(problem, objective, climbing.start, size, climbing.seed)
+    runs = _one_generation(starts, objective, rule, problem)
+    if climbing.n_starts is None and _agree(runs):
+        n_generations = 1
+    if len(runs.status) == size and K > 1 and not problem.names_components:
+        for number in range(1, n_generations):
+            found = np.where(runs.status == EMStatus.CONVERGED, runs.value, -np.inf)
+            if not np.isfinite(found).any():
+                break
+            starts = split_starts((climbing.seed, number), runs.mixture, found, size, problem, objective)
+            more = _one_generation(starts, objective, rule, problem)
+            runs = jax.tree.map(lambda *leaves: np.concatenate(leaves), runs, more)
+    log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(runs.status))
+    constant = problem.sample_weight.sum() * problem.scaling.log_volume
+    mixture = problem.scaling.to_data(jax.tree.map(lambda leaf: leaf[:, :K], runs.mixture))
+    return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
+
+
+# Runs that failed may have ended anywhere, also where squares leave float64; none of them is kept.
+@np.errstate(over="ignore", invalid="ignore")
+def _optima(runs: Run, best: int, problem: Problem) -> Mixture:
+    """Converged runs, best first, with different values or, where data are symmetric, different components."""
+    order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
+    components = _without_labels(runs.mixture, problem.table.values)
+    kept: list[int] = [best]
+    for run in order:
+        same = np.abs(runs.value[kept] - runs.value[run]) <= _SAME_OPTIMUM
+        alike = np.abs(components[kept] - components[run]).max(1) <= _SAME_COMPONENTS
+        if runs.status[run] == EMStatus.CONVERGED and not np.any(same & alike):
+            kept.append(int(run))
+    return jax.tree.map(lambda leaf: leaf[kept[:_MOST_OPTIMA]], runs.mixture)
+
+
+def _without_labels(mixtures: Mixture, x: np.ndarray) -> np.ndarray:
+    """Sums over the components of means and covariances of mixtures (M,), in sds of the data, (M, D + D D)."""
+    spread = x.std(0)
+    means = ((mixtures.means - x.mean(0)) / spread).sum(-2)
+    factors = mixtures.scale_tril / spread[:, None]
+    return np.concatenate([means, (factors @ factors.mT).sum(-3).reshape(len(means), -1)], 1)
+
+
+def _agree(runs: Run) -> bool:
+    """Whether so many end at the best maximum that more starts find no better one."""
+    ends = np.where(runs.status == EMStatus.CONVERGED, runs.value, -np.inf)
+    return bool((ends > ends.max() - _SAME_OPTIMUM).mean() >= _AGREEMENT)
+
+
+def _generations(n_starts: int) -> tuple[int, int]:
+    """Size and number of generations: random starts first, then starts that split what was found."""
+    number = math.ceil(n_starts / _GENERATION)
+    return math.ceil(n_starts / number), number
+
+
+def _one_generation(starts: Mixture, objective: Objective, rule: Rule, problem: Problem) -> Run:
+    rounds = _rounds(len(starts.log_weights), problem.table.n_points)
+    return run_rounds(starts, objective, rule, rounds, padded_length(int(rule.max_steps) + 1))
+
+
+def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:
+    """Short runs of all starts, then ever longer ones of the best.
+
+    Good optima may be slow to show: where steps are cheap, a hundred come before the first choice.
+    """
+    plan = ((1, 100), (4, _NO_LIMIT)) if n_points <= _CHEAP_POINTS else ((1, 20), (4, 100), (10, _NO_LIMIT))
+    return tuple(Round(math.ceil(n_starts / share), limit) for share, limit in plan)
+
+
+def _tolerance(tol: Any) -> float:
+    if isinstance(tol, bool) or not (isinstance(tol, Real) and 0 <= float(tol) < np.inf):
+        raise ArgumentError(f"tol is {tol!r}.", "a finite number of nats, 0 or more", "The default is 1e-8.")
+    return float(tol)

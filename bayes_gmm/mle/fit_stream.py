@@ -1,0 +1,248 @@
+r"""EM on minibatches: one pass over a stream of any length, of which nothing is held but the expected statistics.
+
+An E-step on each batch, a step of decreasing size from the running means of the statistics towards what it found, and
+an M-step from them,
+
+.. math:: s_t = s_{t-1} + \gamma_t \, (\bar s(x_t; \theta_{t-1}) - s_{t-1}), \qquad
+          \theta_t = \arg\max_\theta Q(\theta; s_t), \qquad \gamma_t = t^{-\alpha}.
+
+With 1/2 < alpha <= 1 this converges to a stationary point of the expected log density. Long steps forget the start
+soon but leave noise behind; a mean over the later part of the way removes it (Polyak and Ruppert). The mean is one of
+statistics, not of parameters, so that the mixture has its structure.
+
+References
+----------
+Cappe and Moulines (2009), doi 10.1111/j.1467-9868.2009.00698.x.
+"""
+
+import warnings
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from bayes_gmm.core.validation import positive_integer, seed_integer
+from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
+from bayes_gmm.io.batches import check_several, later_rows, naming
+from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.fit_em import fit_em
+from bayes_gmm.mle.stream_result import StreamFit, StreamStatus
+from bayes_gmm.mle.stream_steps import Move, State, average_mixture, empty, learn, m_step_of, padded_blocks
+from bayes_gmm.objective.objective import Objective
+from bayes_gmm.objective.problem import Problem
+
+
+def fit_stream(
+    batches: Iterable[Any],
+    n_components: int,
+    *,
+    covariance_type: str = "full",
+    start: Any = None,
+    step_exponent: float | int = 0.6,
+    average_from: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> StreamFit:
+    r"""Fit a mixture of Gaussians to a stream of batches, each of which is seen once.
+
+    .. math:: s_t = s_{t-1} + t^{-\alpha} (\bar s(x_t; \theta_{t-1}) - s_{t-1})
+
+    The first batch fixes the coordinates and, without `start`, the place to begin: let it be a fair sample, large
+    enough for a fit of its own. A batch with fewer points than the first counts less, in proportion.
+
+    Parameters
+    ----------
+    batches
+        Tables (n, D) with the same columns, all random samples of one population; n may vary. Equal padded lengths
+        share one compiled program.
+    n_components
+        Number of Gaussians K.
+    covariance_type
+        One of the fourteen structures, as in `fit_em`.
+    start
+        A `Mixture`; by default what `fit_em` finds in the first batch.
+    step_exponent
+        Alpha: above 1/2, at most 1. Near 1/2 the start is forgotten sooner, and averaging matters more.
+    average_from
+        Number of the batch, counted from 1, from which on statistics are averaged. By default a window that covers
+        between the last half and the last three quarters of the batches. In a stream that ends before it, the last
+        statistics are taken as they are.
+    seed
+        Seed of the random starts on the first batch.
+    progress
+        Show a bar on stderr.
+
+    Returns
+    -------
+    StreamFit
+        Also when it is stopped by Ctrl-C, with what was learned until then. When a component collapses it ends before
+        the batch in which that happens, with a `FitWarning`.
+
+    Raises
+    ------
+    DataError
+        When there is no batch, or one cannot be used; its number is named.
+    ArgumentError
+        When an argument cannot be used.
+    FitError
+        When the fit to the first batch collapsed.
+
+    References
+    ----------
+    Cappe and Moulines (2009), doi 10.1111/j.1467-9868.2009.00698.x; averaging: Polyak and Juditsky (1992),
+    doi 10.1137/0330046.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> truth = bg.Mixture.from_moments([0.5, 0.5], [[-2.0], [2.0]], [[[1.0]], [[1.0]]])
+    >>> fit = bg.fit_stream((truth.sample(1000, seed=seed)[0] for seed in range(50)), n_components=2)
+    >>> fit.n_points, fit.mixture.means.round(1).tolist()
+    (50000, [[-2.0], [2.0]])
+    """
+    plan = _Plan(
+        positive_integer("n_components", n_components),
+        covariance_type,
+        _known_start(start),
+        _exponent(step_exponent),
+        None if average_from is None else positive_integer("average_from", average_from),
+        seed_integer(seed),
+    )
+    learned, interrupted = _learn_all(check_several(batches), plan, progress)
+    fit = _report(learned, interrupted)
+    if fit.status is not StreamStatus.LEARNED:
+        found = f"The stream ended {fit.status.name} after {fit.n_batches} batches."
+        warnings.warn(f"{found} {fit.status.advice}", FitWarning, stacklevel=2)
+    return fit
+
+
+class _Plan(NamedTuple):
+    """The checked arguments."""
+
+    n_components: int
+    covariance_type: str
+    start: Mixture | None
+    step_exponent: float
+    average_from: int | None
+    seed: int
+
+
+class _Learned(NamedTuple):
+    """A state and its history; of the scores, which are shared, only as many are valid as there are batches."""
+
+    problem: Problem
+    objective: Objective
+    state: State
+    n_points: int
+    n_batches: int
+    scores: list[float]
+
+
+def _learn_all(batches: Iterable[Any], plan: _Plan, progress: bool) -> tuple[_Learned, bool]:
+    learned, interrupted = None, False
+    with tqdm(batches, desc="stream", unit=" batches", disable=not progress, leave=False) as bar:
+        try:
+            for number, batch in enumerate(bar, 1):
+                with naming(number):
+                    learned = _begin(as_table(batch), plan) if learned is None else learned
+                    rows = later_rows(batch, learned.problem.table.columns)
+                learned = _continue(learned, rows, plan)
+                if learned.state.status != StreamStatus.LEARNED:
+                    break
+        except KeyboardInterrupt:
+            if learned is None or learned.n_batches == 0:
+                raise
+            interrupted = True
+    if learned is None:
+        raise DataError("Found no batch.", "at least one table", "Check the iterator: a generator can be used once.")
+    return learned, interrupted
+
+
+def _begin(table: Table, plan: _Plan) -> _Learned:
+    """Coordinates and start from the first batch."""
+    problem = Problem.of(table, plan.n_components, covariance_type=plan.covariance_type)
+    start = _fit_first(table, plan) if plan.start is None else plan.start
+    shape = (problem.n_components, table.n_features)
+    if np.shape(start.means) != shape:
+        raise ArgumentError(
+            f"The starting mixture has means of shape {np.shape(start.means)}.",
+            f"{shape}, components by features",
+            "Build it by Mixture.from_moments with one mean for each component.",
+        )
+    return _Learned(problem, m_step_of(problem), empty(start, problem.scaling), 0, 0, [])
+
+
+def _fit_first(table: Table, plan: _Plan) -> Mixture:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)  # a collapse raises, and steps that run out do no harm
+        fit = fit_em(table, plan.n_components, covariance_type=plan.covariance_type, seed=plan.seed)
+    if fit.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE):
+        found = f"EM on the first batch of {table.n_points} points ended {fit.status.name}."
+        raise FitError(found, "a maximum of the likelihood to begin at", f"Give a start. {fit.status.advice}")
+    return fit.mixture
+
+
+def _continue(learned: _Learned, rows: np.ndarray, plan: _Plan) -> _Learned:
+    """Learn from one batch more."""
+    number, problem = learned.n_batches + 1, learned.problem
+    points = problem.scaling.points_to_unit(rows)
+    share = min(1.0, len(points) / problem.table.n_points)
+    move = Move(_step_size(number, plan.step_exponent) * share, *_window(number, plan.average_from))
+    state, score = learn(
+        learned.state, padded_blocks(points), move, problem.scaling, problem.smallest_scale, learned.objective
+    )
+    if state.status != StreamStatus.LEARNED:
+        return learned._replace(state=state)
+    # An interrupted batch may have left its score behind.
+    learned.scores[number - 1 :] = [float(score)]
+    return learned._replace(state=state, n_points=learned.n_points + len(points), n_batches=number)
+
+
+def _step_size(number: int, exponent: float) -> float:
+    return float(number**-exponent)
+
+
+def _window(number: int, average_from: int | None) -> tuple[bool, bool]:
+    """Whether a batch is averaged, and whether a new window begins with it: by default at each power of two."""
+    if average_from is None:
+        return True, number & (number - 1) == 0
+    return number >= average_from, False
+
+
+def _report(learned: _Learned, interrupted: bool) -> StreamFit:
+    problem, state = learned.problem, learned.state
+    mixture = average_mixture(state, problem.scaling, problem.smallest_scale, learned.objective)
+    return StreamFit(
+        mixture=mixture.permute(np.argsort(mixture.means[:, 0], kind="stable")),
+        n_points=learned.n_points,
+        n_batches=learned.n_batches,
+        path=np.array(learned.scores[: learned.n_batches]),
+        status=StreamStatus(int(state.status)),
+        interrupted=interrupted,
+        structure=problem.structure,
+        columns=problem.table.columns,
+    )
+
+
+def _known_start(start: Any) -> Mixture | None:
+    if start is not None and not isinstance(start, Mixture):
+        raise ArgumentError(
+            f"The start is a {type(start).__name__}.",
+            "a Mixture or None",
+            "Build it by Mixture.from_moments, or leave it out: the first batch is fitted then.",
+        )
+    return start
+
+
+def _exponent(value: Any) -> float:
+    if isinstance(value, bool) or not (isinstance(value, Real) and 0.5 < float(value) <= 1):
+        raise ArgumentError(
+            f"step_exponent is {value!r}.",
+            "a number above 0.5 and at most 1",
+            "Steps that shrink faster stop short of the maximum, and slower ones never settle; the default is 0.6.",
+        )
+    return float(value)

@@ -1,0 +1,295 @@
+"""Where EM begins: many random mixtures of several kinds, or one that the user knows.
+
+Everything here is in unit coordinates (`scaling`). A start is given by counts, means and covariances, of which the
+objective's own M-step makes a mixture, so that structure, held parameters and prior are those of the fit. Without
+JAX, for there is nothing here worth compiling.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.spatial.distance import cdist
+
+from bayes_gmm.core.validation import any_array
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.likelihood.linear_form import statistics_of
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.objective.objective import Objective
+from bayes_gmm.objective.problem import Problem
+
+_SEEDING_POINTS = 4096
+_PARENTS = 3
+_SPLIT = 0.8
+_KINDS = "a Mixture, labels (N,) or responsibilities (N, K)"
+
+
+class Moments(NamedTuple):
+    """Counts (..., K), means (..., K, D) and covariances (..., K, D, D) that a start is made of."""
+
+    counts: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+
+def usual_number_of_starts(problem: Problem) -> int:
+    """Many where they cost little."""
+    n_points = problem.table.n_points
+    return 128 if n_points <= 2000 else 32 if n_points <= 10_000 else 20
+
+
+def starting_mixtures(problem: Problem, objective: Objective, start: Any, n_starts: int, seed: int) -> Mixture:
+    """Mixtures (R,) to begin from, in unit coordinates: the one that the user gives, or random ones.
+
+    Raises
+    ------
+    ArgumentError
+        When the start does not fit the problem.
+    """
+    if isinstance(start, Mixture):
+        given = _given_mixture(problem, start)
+        return given if objective.fixed is None else objective.fixed.impose(given)
+    if start is not None:
+        return start_from(start, problem, objective)
+    if np.isin(np.arange(problem.n_components), problem.labels).all():
+        return start_from_known(problem, objective)
+    return random_starts(seed, problem, n_starts, objective)
+
+
+def _given_mixture(problem: Problem, start: Mixture) -> Mixture:
+    shape = (problem.n_components, problem.table.n_features)
+    if np.shape(start.means) != shape:
+        raise ArgumentError(
+            f"The starting mixture has means of shape {np.shape(start.means)}.",
+            f"{shape}, components by features",
+            "Build it by Mixture.from_moments with one mean for each component.",
+        )
+    if not all(np.isfinite(leaf).all() for leaf in (start.means, start.scale_tril, np.exp(start.log_weights))):
+        raise ArgumentError(
+            "The starting mixture holds NaN or infinity.",
+            "one mixture of finite numbers",
+            "It may be of a fit that collapsed; Mixture.from_moments refuses such numbers.",
+        )
+    return jax.tree.map(lambda leaf: leaf[None], problem.scaling.to_unit(start))
+
+
+def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objective) -> Mixture:
+    """Mixtures (R,) grown on a random subset of the points, by turns in three ways.
+
+    Clusters around k-means++ centres, with covariances shrunk towards that within all clusters (every other one); wide
+    components at k-means++ centres; and components of random widths at random points.
+
+    References
+    ----------
+    Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding, SODA, 1027-1035; comparison of
+    starts: Biernacki, Celeux and Govaert (2003), doi 10.1016/S0167-9473(02)00163-9.
+    """
+    rng = np.random.default_rng(seed)
+    points, weights = _subset(rng, problem)
+    kinds = np.array(["clusters", "wide", "clusters", "anywhere"])[np.arange(n_starts) % 4]
+    centers = _plus_plus(rng, points, weights, kinds == "anywhere", *_anchors(problem))
+    widths = np.where(kinds == "anywhere", 0.1 ** rng.random((problem.n_components, n_starts)), 1.0).T
+    grown = [
+        _shrunk(_clusters(some, points, weights)) if kind == "clusters" else _spread(some, width, points, weights)
+        for kind, some, width in zip(kinds, centers, widths, strict=True)
+    ]
+    return _maximise(Moments(*map(np.stack, zip(*grown, strict=True))), objective)
+
+
+def split_starts(
+    seed: tuple[int, int], found: Mixture, values: np.ndarray, n_starts: int, problem: Problem, objective: Objective
+) -> Mixture:
+    """Mixtures (R,) near the best of those found (S,), each with one component moved to where it splits another.
+
+    A component taken at random halves another, taken with probability proportional to its weight, along a random
+    direction. What a local maximum lacks is most often a component elsewhere.
+
+    References
+    ----------
+    Ueda, Nakano, Ghahramani and Hinton (2000), split and merge EM, doi 10.1162/089976600300015088.
+    """
+    rng = np.random.default_rng(seed)
+    parents = [jax.tree.map(lambda leaf, i=i: leaf[i, : problem.n_components], found) for i in _best_distinct(values)]
+    moved = [_split(rng, parents[i % len(parents)]) for i in range(n_starts)]
+    counts, means, covariances = map(np.stack, zip(*moved, strict=True))
+    return _maximise(Moments(counts * problem.sample_weight.sum(), means, covariances), objective)
+
+
+def _best_distinct(values: np.ndarray) -> list[int]:
+    """Numbers of at most three values, highest first, that are not the same maximum."""
+    best: list[int] = []
+    for number in np.argsort(-values, kind="stable"):
+        if np.isfinite(values[number]) and all(values[other] - values[number] > 1e-4 for other in best):
+            best.append(int(number))
+    return best[:_PARENTS]
+
+
+def _split(rng: np.random.Generator, parent: Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    weights, means, covariances = np.exp(parent.log_weights), parent.means.copy(), np.array(parent.covariances)
+    moved = int(rng.integers(len(weights)))
+    chances = np.where(np.arange(len(weights)) == moved, 0.0, weights)
+    halved = int(rng.choice(len(weights), p=chances / chances.sum()))
+    direction = rng.normal(size=means.shape[1])
+    axis = parent.scale_tril[halved] @ (direction / np.linalg.norm(direction))
+    center = means[halved].copy()
+    means[moved], means[halved] = center + _SPLIT * axis, center - _SPLIT * axis
+    covariances[halved] -= 0.9 * _SPLIT**2 * np.outer(axis, axis)
+    covariances[moved] = covariances[halved]
+    weights[moved] = weights[halved] = weights[halved] / 2
+    return weights / weights.sum(), means, covariances
+
+
+def start_from(start: Any, problem: Problem, objective: Objective) -> Mixture:
+    """One mixture (1,) from labels (N,) or responsibilities (N, K)."""
+    z = problem.scaling.points_to_unit(problem.table.values)
+    given = any_array("The start", start, _KINDS, "Of a fit give its .mixture; leave start out for random mixtures.")
+    shares = _responsibilities(given, len(z), problem.n_components)
+    mixture = _maximise(_one(_moments(shares * problem.sample_weight[:, None], z)), objective)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture)):
+        raise ArgumentError(
+            "A component of the start has too few points to have a covariance.",
+            f"at least {z.shape[1] + 1} points in general position for each component",
+            "Merge that component with another, or start from responsibilities or a Mixture.",
+        )
+    return mixture
+
+
+def start_from_known(problem: Problem, objective: Objective) -> Mixture:
+    """One mixture (1,) from the points with known labels, shrunk as random starts are."""
+    return _maximise(_one(_shrunk(_known_moments(problem))), objective)
+
+
+def _one(moments: Moments) -> Moments:
+    return Moments(*(array[None] for array in moments))
+
+
+def _maximise(moments: Moments, objective: Objective) -> Mixture:
+    """Mixtures (R,) of moments, with absent components where the objective has room for more."""
+    statistics = statistics_of(*moments)
+    absent = len(objective.present) - statistics.shape[1]
+    return _maximise_all(np.pad(statistics, ((0, 0), (0, absent), (0, 0))), objective.without_data())
+
+
+@jax.jit
+def _maximise_all(statistics: Float[Array, "R K F"], objective: Objective) -> Mixture:
+    return jax.vmap(objective.maximise)(statistics)
+
+
+def _anchors(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Which centres (K,) are known beforehand, from held means or labelled points, and where (K, D) they are."""
+    known = _known_moments(problem)
+    anchored, centers = known.counts > 0, known.means
+    if problem.fixed is None:
+        return anchored, centers
+    held, values = problem.fixed.means, problem.fixed.in_unit_coordinates(problem.scaling).values
+    return anchored | held, np.where(held[:, None], values.means, centers)
+
+
+def _known_moments(problem: Problem) -> Moments:
+    z, labels, weights = problem.known_points()
+    return _moments(np.eye(problem.n_components)[labels] * weights[:, None], z)
+
+
+def _subset(rng: np.random.Generator, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Points (S, D) of positive weight in unit coordinates, and what they weigh (S,)."""
+    chosen = np.flatnonzero(problem.sample_weight)
+    weights = problem.sample_weight[chosen]
+    if len(chosen) > _SEEDING_POINTS:
+        chosen = rng.choice(chosen, _SEEDING_POINTS, replace=False, p=weights / weights.sum())
+        weights = np.ones(len(chosen))
+    return problem.scaling.points_to_unit(problem.table.values[chosen]), weights
+
+
+def _plus_plus(
+    rng: np.random.Generator,
+    points: np.ndarray,
+    weights: np.ndarray,
+    evenly: np.ndarray,
+    anchored: np.ndarray,
+    centers: np.ndarray,
+) -> np.ndarray:
+    """Sets of centres (R, K, D), chosen one by one with probability proportional to squared distance to the others.
+
+    Where `evenly` (R,), without regard to distance; where `anchored` (K,), as they are given.
+    """
+    sets = np.tile(centers, (len(evenly), 1, 1))
+    nearest = cdist(points, centers[anchored], "sqeuclidean").min(1, initial=np.inf)
+    distances = np.tile(nearest, (len(evenly), 1))
+    for k in np.flatnonzero(~anchored):
+        chances = weights * np.where(evenly[:, None] | np.isinf(distances), 1.0, distances)
+        # Where every point is a centre already, any will do.
+        cumulative = np.cumsum(np.where(chances.sum(1, keepdims=True) > 0, chances, weights), 1)
+        chosen = (cumulative <= rng.random((len(evenly), 1)) * cumulative[:, -1:]).sum(1)
+        sets[:, k] = points[chosen]
+        distances = np.minimum(distances, cdist(sets[:, k], points, "sqeuclidean"))
+    return sets
+
+
+def _moments(shares: np.ndarray, points: np.ndarray) -> Moments:
+    """Moments of points (N, D) of which each component has a share (N, K); zeros where it has none."""
+    counts = shares.sum(0)
+    portions = shares / np.where(counts > 0, counts, 1.0)
+    means = portions.T @ points
+    covariances = [(portion[:, None] * offsets).T @ offsets for portion, offsets in _around(portions, points, means)]
+    return Moments(counts, means, np.array(covariances))
+
+
+def _around(portions: np.ndarray, points: np.ndarray, means: np.ndarray) -> Any:
+    return ((portion, points - mean) for portion, mean in zip(portions.T, means, strict=True))
+
+
+def _clusters(centers: np.ndarray, points: np.ndarray, weights: np.ndarray) -> Moments:
+    """Moments of the points nearest to each centre."""
+    nearest = cdist(points, centers, "sqeuclidean").argmin(1)
+    return _moments(np.eye(len(centers))[nearest] * weights[:, None], points)
+
+
+def _shrunk(moments: Moments) -> Moments:
+    """The same counts and means; covariances mixed with D + 2 points of the covariance within all clusters."""
+    counts, means, covariances = moments
+    pooled = means.shape[1] + 2.0
+    scatters = counts[:, None, None] * covariances
+    within = scatters.sum(0) / counts.sum()
+    return Moments(counts, means, (scatters + pooled * within) / (counts + pooled)[:, None, None])
+
+
+def _spread(centers: np.ndarray, widths: np.ndarray, points: np.ndarray, weights: np.ndarray) -> Moments:
+    """Equally heavy components, as wide as so many of them fit into the data, times a width (K,)."""
+    n_components, n_features = centers.shape
+    counts, _, covariances = _moments(weights[:, None], points)
+    squares = (widths * n_components ** (-1 / n_features)) ** 2
+    return Moments(np.full(n_components, counts[0] / n_components), centers, squares[:, None, None] * covariances)
+
+
+def _responsibilities(start: np.ndarray, n_points: int, n_components: int) -> np.ndarray:
+    if start.shape == (n_points,) and np.issubdtype(start.dtype, np.integer):
+        return _one_hot(start, n_components)
+    if start.shape == (n_points, n_components) and start.dtype.kind in "iuf":
+        if np.isfinite(start).all() and (start >= 0).all() and np.allclose(start.sum(1), 1):
+            return start.astype(np.float64)
+    raise ArgumentError(
+        f"The start has shape {start.shape} and type {start.dtype}{_sums(start)}.",
+        f"a Mixture, {n_points} integer labels, or responsibilities of shape ({n_points}, {n_components}) "
+        "whose rows sum to one",
+        "Leave start out to begin from n_starts random mixtures.",
+    )
+
+
+def _sums(start: np.ndarray) -> str:
+    """Says which row is no distribution, where rows could be that."""
+    if start.ndim != 2 or start.dtype.kind not in "iuf":
+        return ""
+    row = int(np.argmax(~(np.isclose(start.sum(1), 1) & (start >= 0).all(1))))
+    return f", and row {row} is {start[row].tolist()} with sum {start[row].sum():g}"
+
+
+def _one_hot(labels: Int[np.ndarray, " N"], n_components: int) -> np.ndarray:
+    present = np.unique(labels)
+    if not np.array_equal(present, np.arange(n_components)):
+        raise ArgumentError(
+            f"The labels of the start are {present.tolist()}.",
+            f"each of 0 to {n_components - 1} at least once",
+            "Number the groups from 0, one for each component.",
+        )
+    return np.eye(n_components)[labels]

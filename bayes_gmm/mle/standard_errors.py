@@ -1,0 +1,222 @@
+r"""Standard errors of the maximum-likelihood fit, from derivatives of the log-likelihood.
+
+With J the observed information, minus the Hessian of what was climbed, and s_n the score of one point,
+
+.. math:: V_\text{information} = J^{-1}, \quad V_\text{sandwich} = J^{-1} \Big(\sum_n w_n s_n s_n^\top\Big) J^{-1},
+          \quad V_\text{scores} = \Big(\sum_n w_n s_n s_n^\top\Big)^{-1},
+
+and by the delta method se(g)^2 = g' V g for the gradient g of anything that is reported. Coordinates are as many as
+there are free parameters: log odds of the free weights, free means, and directions in which the free covariances can
+move within their structure.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.linalg import unvech, vech
+from bayes_gmm.core.validation import one_of
+from bayes_gmm.errors import FitError
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.mixture.covariance_structures import Structure
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+from bayes_gmm.objective.objective import Objective
+from bayes_gmm.objective.problem import Problem
+
+REPORTED = ("weights", "means", "scales", "correlations", "covariances")
+"""Properties of a mixture that have standard errors."""
+
+KINDS = ("information", "sandwich", "scores")
+
+
+@in_float64
+def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information") -> dict[str, np.ndarray]:
+    """Standard errors of weights, means, scales, correlations and covariances, in data units.
+
+    Parameters
+    ----------
+    mixture
+        A maximum of what was climbed, in data units.
+    problem
+        The data, and what the fit respected.
+    kind
+        "information", the usual one; "sandwich", right also where the data are no mixture of Gaussians; "scores", the
+        outer product of the scores.
+
+    Raises
+    ------
+    FitError
+        When the information is not positive definite (the likelihood is flat in some direction, or this is no maximum),
+        or the assignment was hard.
+
+    References
+    ----------
+    Efron and Hinkley (1978), doi 10.1093/biomet/65.3.457; Louis (1982), doi 10.1111/j.2517-6161.1982.tb01203.x;
+    sandwich: White (1982), doi 10.2307/1912526.
+    """
+    one_of("kind", kind, KINDS, 'The usual one is "information".')
+    if problem.assignment == "hard":
+        raise FitError(
+            "Hard assignment does not maximise the likelihood, but that of the best labels.",
+            "a fit by soft assignment",
+            'Fit again with assignment="soft", starting from this mixture.',
+        )
+    objective, scaling = problem.objective(), problem.scaling
+    unit = scaling.to_unit(mixture)
+    free = _free_coordinates(problem)
+    tangents = _tangents(unit, problem)
+    information, jacobian, reported = _derivatives(unit, free, tangents, objective, scaling)
+    if not information.size:
+        return {name: np.zeros(values.shape[:-1]) for name, values in reported.items()}
+    root = _root_of_inverse(np.asarray(information), "information matrix")
+    if kind != "information":
+        products = np.asarray(_score_products(unit, objective)) + _known_score_products(problem)
+        scores = np.asarray(jacobian).T @ products @ np.asarray(jacobian)
+        inverse = root @ root.T
+        root = _root_of_inverse(scores, "matrix of scores") if kind == "scores" else inverse @ _root(scores)
+    return {name: np.sqrt(((np.asarray(rows) @ root) ** 2).sum(-1)) for name, rows in reported.items()}
+
+
+def _root(matrix: np.ndarray) -> np.ndarray:
+    """R with R R' the matrix, which is positive semidefinite."""
+    eigenvalues, vectors = np.linalg.eigh(matrix)
+    return vectors * np.sqrt(np.maximum(eigenvalues, 0))
+
+
+def _root_of_inverse(matrix: np.ndarray, name: str) -> np.ndarray:
+    """R with R R' the inverse of the matrix."""
+    # In units of the parameters' own curvature, so that weak determination is not mistaken for none.
+    sizes = np.sqrt(np.abs(np.diag(matrix)))
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    eigenvalues, vectors = np.linalg.eigh(matrix / np.outer(sizes, sizes))
+    if not eigenvalues[0] > 1e-10 * eigenvalues[-1]:
+        raise FitError(
+            f"The {name} has eigenvalues from {eigenvalues[0]:.2g} to {eigenvalues[-1]:.2g}: "
+            "the likelihood does not determine all parameters.",
+            "a positive definite matrix",
+            "Use fewer components, let the fit converge, or look at the posterior instead.",
+        )
+    return vectors / np.sqrt(eigenvalues) / sizes[:, None]
+
+
+def _free_coordinates(problem: Problem) -> np.ndarray:
+    """Log odds (K) and means (K D) that are free: their columns (K + K D, P) among all."""
+    K, D = problem.n_components, problem.table.n_features
+    odds, means = np.ones(K, bool), np.ones((K, D), bool)
+    if problem.fixed is not None:
+        odds, means = ~problem.fixed.weights, np.repeat(~problem.fixed.means[:, None], D, 1)
+    # One log odds is that against which the others are measured.
+    odds[np.flatnonzero(odds)[-1:]] = False
+    return np.eye(K + K * D)[:, np.concatenate([odds, means.ravel()])]
+
+
+def _tangents(mixture: Mixture, problem: Problem) -> np.ndarray:
+    """Orthonormal directions (K V, P) in which the free covariances can move within their structure."""
+    K, D = problem.n_components, problem.table.n_features
+    size = D * (D + 1) // 2
+    free = np.ones(K, bool) if problem.fixed is None else ~problem.fixed.covariances
+    if not free.any():
+        return np.zeros((K * size, 0))
+    rank = problem.structure.n_parameters(int(free.sum()), D)
+    directions = np.eye(free.sum() * size)
+    if rank < len(directions):
+        weights, covariances = mixture.weights[free], mixture.covariances[free]
+        directions = np.linalg.svd(np.asarray(_projection(weights, covariances, problem.structure)))[0][:, :rank]
+    tangents = np.zeros((K, size, directions.shape[1]))
+    tangents[free] = directions.reshape(-1, size, directions.shape[1])
+    return tangents.reshape(K * size, -1)
+
+
+@partial(jax.jit, static_argnums=2)
+def _projection(weights: Array, covariances: Array, structure: Structure) -> Array:
+    """Jacobian of the map from covariances to the nearest ones that have the structure."""
+
+    def within(flat: Array) -> Array:
+        moved = unvech(flat.reshape(len(weights), -1), covariances.shape[-1])
+        return jnp.ravel(vech(structure.estimate(weights, weights[:, None, None] * moved, covariances)))
+
+    return jax.jacfwd(within)(vech(covariances).ravel())
+
+
+@jax.jit
+def _derivatives(
+    unit: Mixture, free: Array, tangents: Array, objective: Objective, scaling: Scaling
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Observed information, and derivatives of the natural parameters and of what is reported.
+
+    By the chain rule through the natural parameters: the data enter through the kernel's gradient and Hessian alone,
+    and the rest is differentiated forwards where it holds iterations.
+    """
+    rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, objective=objective)
+    origin = jnp.zeros(free.shape[1] + tangents.shape[1])
+
+    def natural(theta: Array) -> Array:
+        return linear_form.natural(rebuild(theta)).ravel()
+
+    def log_likelihood(flat: Array) -> Array:
+        eta = flat.reshape(unit.n_components, -1)
+        return linear_form.log_likelihood(eta, objective.data) + (eta * objective.known).sum()
+
+    eta = natural(origin)
+    slope, curvature = (
+        jax.grad(log_likelihood)(eta),
+        linear_form.curvature(eta.reshape(unit.n_components, -1), objective.data).reshape(eta.size, -1),
+    )
+    jacobian = jax.jacfwd(natural)(origin)
+
+    def bent(theta: Array) -> Array:
+        return slope @ natural(theta) + objective.log_prior(rebuild(theta))
+
+    first = jax.grad if objective.structure.has_closed_form else jax.jacfwd
+    information = -(jacobian.T @ curvature @ jacobian + jax.jacfwd(first(bent))(origin))
+    return information, jacobian, jax.jacfwd(lambda theta: _reported(scaling.to_data(rebuild(theta))))(origin)
+
+
+@jax.jit
+def _score_products(unit: Mixture, objective: Objective) -> Array:
+    """Sum of w_n s_n s_n' over the points without a label, s_n in natural parameters."""
+    eta, data = linear_form.natural(unit), objective.data
+
+    def of_block(number: Any, total: Array) -> Array:
+        phi = linear_form.features(jnp.asarray(data.points)[number])
+        weights = jnp.asarray(data.weights)[number]
+        shares = jax.nn.softmax(eta @ phi, axis=0)
+        scores = (shares[:, None] * phi[None]).reshape(eta.size, -1)
+        return total + (scores * weights[None]) @ scores.T
+
+    return lax.fori_loop(data.first, data.stop, of_block, jnp.zeros((eta.size, eta.size)))
+
+
+def _known_score_products(problem: Problem) -> np.ndarray:
+    """The same sum over the points with a label, whose score is phi in the place of their component."""
+    z, labels, weights = problem.known_points()
+    phi = np.asarray(linear_form.features(jnp.asarray(z.T))).T
+    K, n_statistics = problem.n_components, phi.shape[1]
+    total = np.zeros((K, n_statistics, K, n_statistics))
+    for component in range(K):
+        own = phi[labels == component]
+        total[component, :, component] = (own.T * weights[labels == component]) @ own
+    return total.reshape(K * n_statistics, -1)
+
+
+def _reported(mixture: Mixture) -> dict[str, Array]:
+    return {name: getattr(mixture, name) for name in REPORTED}
+
+
+def _rebuild(theta: Float[Array, " P"], at: Mixture, free: Array, tangents: Array, objective: Objective) -> Mixture:
+    """Mixture at free coordinates: changes of the log odds, the means and the covariances."""
+    K, D = at.n_components, at.n_features
+    odds, shifts = jnp.split(free @ theta[: free.shape[1]], [K])
+    covariances = unvech(jnp.asarray(vech(at.covariances)) + (tangents @ theta[free.shape[1] :]).reshape(K, -1), D)
+    return Mixture(
+        log_weights=objective.free_log_weights(at.log_weights + odds),
+        means=at.means + shifts.reshape(K, D),
+        scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * covariances, at.covariances),
+    )

@@ -1,0 +1,84 @@
+"""What is left of a stream: the mixture, how it ended, and how well each batch was foreseen."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from bayes_gmm.errors import FitError
+from bayes_gmm.mixture.covariance_structures import Structure
+from bayes_gmm.mixture.mixture import Mixture
+
+
+class StreamStatus(IntEnum):
+    """How a stream ended; `advice` says what to do about it. The numbers are those of `EMStatus`."""
+
+    LEARNED = 0
+    COLLAPSED = 2
+    NONFINITE = 3
+
+    @property
+    def advice(self) -> str:
+        """What it means and what to do."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    StreamStatus.LEARNED: "All batches were learned from; look at the path for a drift.",
+    StreamStatus.COLLAPSED: (
+        "A component lost its points, or shrank onto a few points or a line: use larger batches or fewer components, "
+        "and shuffle the stream if its order means something. The mixture is the one before that batch."
+    ),
+    StreamStatus.NONFINITE: (
+        "The log density of a batch became NaN or infinite: look for extreme values in it. "
+        "The mixture is the one before that batch."
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StreamFit:
+    """Gaussian mixture learned from a stream of batches.
+
+    Attributes
+    ----------
+    mixture
+        Mixture of the averaged statistics, in data units; components ordered by the mean of the first feature.
+    n_points, n_batches
+        How many points and batches were learned from.
+    path : (n_batches,)
+        Mean log density of a point of each batch before it was learned from (prequential score, Dawid 1984,
+        doi 10.2307/2981683). Without a given start the first one is of the fit to that batch itself.
+    status
+        How the stream ended.
+    interrupted
+        Whether Ctrl-C ended it.
+    structure
+        Structure of the covariances (`covariance`).
+    columns
+        Names of the columns.
+    """
+
+    mixture: Mixture
+    n_points: int
+    n_batches: int
+    path: np.ndarray
+    status: StreamStatus
+    interrupted: bool
+    structure: Structure = field(repr=False)
+    columns: tuple[str, ...] = field(repr=False)
+
+    def check(self) -> "StreamFit":
+        """Return this fit, or raise `FitError` when a component collapsed or a batch was not finite."""
+        if self.status is not StreamStatus.LEARNED:
+            found = f"The stream ended {self.status.name} after {self.n_batches} batches."
+            raise FitError(found, "a stream that can be learned from to its end", self.status.advice)
+        return self
+
+    def __repr__(self) -> str:
+        interrupted = ", interrupted" if self.interrupted else ""
+        latest = f", {self.path[-1]:.6f} nats a point in the last" if len(self.path) else ""
+        return (
+            f"StreamFit: {self.mixture.n_components} components, {self.n_points} points, {len(self.columns)} features\n"
+            f"  {self.status.name} from {self.n_batches} batches{interrupted}{latest}"
+        )

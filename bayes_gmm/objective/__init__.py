@@ -1,0 +1,1 @@
+"""What a maximum-likelihood fit maximises."""

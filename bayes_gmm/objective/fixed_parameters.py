@@ -1,0 +1,140 @@
+"""Parameters that are held at given values while the others are fitted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_gmm.core.validation import finite_numbers
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+
+_PARAMETERS = ("weights", "means", "covariances")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fixed:
+    """Which parameters are held, component by component, and at what values.
+
+    Attributes
+    ----------
+    values
+        Mixture with the values of what is held; of what is free it says nothing.
+    weights, means, covariances : (K,)
+        Whether each component's parameter is held.
+    """
+
+    values: Mixture
+    weights: Any
+    means: Any
+    covariances: Any
+
+    def impose(self, mixture: Mixture) -> Mixture:
+        """A mixture, or a batch of them, with what is held set to its values."""
+        where: Any = jnp.where if isinstance(mixture.means, jax.Array) else np.where
+        return Mixture(
+            log_weights=where(self.weights, self.values.log_weights, mixture.log_weights),
+            means=where(self.means[:, None], self.values.means, mixture.means),
+            scale_tril=where(self.covariances[:, None, None], self.values.scale_tril, mixture.scale_tril),
+        )
+
+    def in_unit_coordinates(self, scaling: Scaling) -> "Fixed":
+        """The same for data that are brought to unit coordinates."""
+        return replace(self, values=scaling.to_unit(self.values))
+
+    @property
+    def names_components(self) -> bool:
+        """Whether anything held tells the components apart, so that their order has a meaning."""
+        weights = np.exp(self.values.log_weights[self.weights])
+        return bool(self.means.any() or self.covariances.any() or not (self.weights.all() and np.ptp(weights) == 0))
+
+
+def fixed_parameters(fixed: Any, n_components: int, n_features: int) -> Fixed | None:
+    """Read what a user holds: `{"weights": ..., "means": ..., "covariances": ...}`, any of them.
+
+    Parameters
+    ----------
+    fixed
+        Each value is an array for all components, or a mapping from component to its value; weights may be "equal".
+
+    Raises
+    ------
+    ArgumentError
+        A parameter of this name or a component of this number does not exist, or a value is none that it can have.
+
+    Examples
+    --------
+    >>> fixed = fixed_parameters({"means": {0: [0.0, 0.0]}}, n_components=2, n_features=2)
+    >>> fixed.means
+    array([ True, False])
+    """
+    if fixed is None:
+        return None
+    if not isinstance(fixed, Mapping) or not set(fixed) <= set(_PARAMETERS):
+        found = sorted(map(str, fixed)) if isinstance(fixed, Mapping) else fixed
+        raise ArgumentError(
+            f"fixed is {found!r}.",
+            f"a mapping with keys among {', '.join(_PARAMETERS)}",
+            'For example fixed={"weights": "equal"} or fixed={"means": {0: [0.0, 0.0]}}.',
+        )
+    K, D = n_components, n_features
+    weights, held_weights = _spread_out("weights", fixed.get("weights", {}), np.full(K, 1 / K))
+    means, held_means = _spread_out("means", fixed.get("means", {}), np.zeros((K, D)))
+    covariances, held_covariances = _spread_out(
+        "covariances", fixed.get("covariances", {}), np.tile(np.eye(D), (K, 1, 1))
+    )
+    _check_held_weights(weights[held_weights], K)
+    # The free weights are placeholders; the sum of all is not yet anything.
+    mixture = Mixture.from_moments(np.full(K, 1 / K), means, covariances)
+    values = Mixture(log_weights=np.log(weights), means=mixture.means, scale_tril=mixture.scale_tril)
+    return Fixed(values=values, weights=held_weights, means=held_means, covariances=held_covariances)
+
+
+def _spread_out(name: str, given: Any, placeholder: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values for all components, and which of them are given."""
+    if isinstance(given, str) and name == "weights" and given == "equal":
+        return placeholder, np.ones(len(placeholder), bool)
+    if not isinstance(given, Mapping):
+        given = dict(enumerate(_numbers(name, given, placeholder.shape)))
+    unknown = [component for component in given if not _is_number_below(len(placeholder), component)]
+    if unknown:
+        raise ArgumentError(
+            f"fixed[{name!r}] names the components {unknown}.",
+            f"integers from 0 to {len(placeholder) - 1}",
+            "Components are counted from 0.",
+        )
+    values, held = placeholder.copy(), np.zeros(len(placeholder), bool)
+    for component, value in given.items():
+        values[component] = _numbers(f"{name}][{component}", value, placeholder.shape[1:])
+        held[component] = True
+    return values, held
+
+
+def _is_number_below(n_components: int, component: Any) -> bool:
+    # True equals 1, but as an index it means every component.
+    is_integer = isinstance(component, Integral) and not isinstance(component, bool)
+    return is_integer and 0 <= int(component) < n_components
+
+
+def _numbers(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
+    remedy = "Hold single components by a mapping from component to value."
+    return finite_numbers(f"fixed[{name}]", given, shape, remedy)
+
+
+def _check_held_weights(held: np.ndarray, n_components: int) -> None:
+    all_held = len(held) == n_components
+    total_is_possible = abs(held.sum() - 1) < 1e-8 if all_held else held.sum() < 1
+    if not ((held > 0).all() and total_is_possible):
+        raise ArgumentError(
+            f"The weights held are {held.tolist()}, with sum {held.sum():.6g}.",
+            "positive numbers with sum 1"
+            if all_held
+            else "positive numbers with a sum below 1, for some weights are free",
+            'Give all weights, or leave room for the free ones; "equal" holds all at 1/K.',
+        )

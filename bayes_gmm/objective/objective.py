@@ -1,0 +1,166 @@
+r"""What EM climbs: the likelihood of the data, given a structure, what is held, what labels are known, and a prior.
+
+.. math:: \sum_{n \in U} w_n \log \sum_k p(x_n, k) + \sum_{n \notin U} w_n \log p(x_n, z_n) + \log p(\theta)
+
+Labelled points have one term each, linear in the natural parameters, so all of them enter as one array of statistics.
+With hard assignment the sum over k is a maximum: the classification likelihood.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn import log_softmax
+from jaxtyping import Array, Float
+
+from bayes_gmm.core.linalg import invert_tril, log_diagonal
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.linear_form import Assignment, Blocks
+from bayes_gmm.mixture.covariance_structures import Structure
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.objective.conjugate_prior import PseudoStatistics
+from bayes_gmm.objective.fixed_parameters import Fixed
+
+_NEXT_TO_NOTHING = 1e-100
+"""Of which the third power can still be divided by, as second derivatives do."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Objective:
+    """Function of a mixture that EM climbs, in unit coordinates.
+
+    Attributes
+    ----------
+    data
+        Points without a label.
+    known : (K, F)
+        Statistics of the points with a label.
+    present : (K,)
+        Whether each component exists. Several numbers of components share one compiled program, with some absent.
+    fixed
+        What is held, or None.
+    prior
+        What the prior adds, or None.
+    structure
+        What the covariances have in common.
+    assignment
+        `kernel.soft` or `kernel.hard`.
+    """
+
+    data: Blocks
+    known: Any
+    present: Any
+    fixed: Fixed | None
+    prior: PseudoStatistics | None
+    structure: Structure = field(metadata={"static": True})
+    assignment: Assignment = field(metadata={"static": True})
+
+    @property
+    def n_features(self) -> int:
+        """D, the number of columns of the data."""
+        return int(self.data.points.shape[1])
+
+    def expect(self, mixture: Mixture) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
+        """The pass over the data, by far the longest part of `evaluate`, and the one that is a sum over points."""
+        return linear_form.expected_statistics(linear_form.natural(mixture), self.data, self.assignment)
+
+    def evaluate(
+        self, mixture: Mixture, expected: tuple[Array, Array] | None = None
+    ) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
+        """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is what `expect` gave."""
+        value, statistics = self.expect(mixture) if expected is None else expected
+        # An absent component has weight zero, and nothing times minus infinity is nothing here.
+        labelled = jnp.where(self.known != 0, self.known * linear_form.natural(mixture), 0.0).sum()
+        return value + labelled + self.log_prior(mixture), statistics + self.known
+
+    def complete(self, statistics: Float[Array, "K F"], mixture: Mixture) -> Float[Array, ""]:
+        """What the M-step maximises: the value if the statistics were those of observed labels."""
+        counts, centers, covariances = linear_form.moments(statistics, mixture.n_features)
+        whitening = invert_tril(mixture.scale_tril)
+        offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
+        trace = jnp.einsum("kij,kjl,kil->k", whitening, covariances, whitening)
+        log_density = mixture.log_weights + log_diagonal(whitening) - 0.5 * ((offsets**2).sum(-1) + trace)
+        return jnp.where(counts > 0, counts * log_density, 0.0).sum() + self.log_prior(mixture)
+
+    def log_prior(self, mixture: Mixture) -> Float[Array, ""]:
+        """Logarithm of the prior density but for a constant; zero without a prior."""
+        if self.prior is None:
+            return jnp.zeros((), jnp.result_type(mixture.means))
+        return jnp.where(self.present, self.prior.log_density(mixture), 0.0).sum()
+
+    def maximise(self, statistics: Float[Array, "K F"], near: Mixture | None = None) -> Mixture:
+        """M-step: the best mixture if these were the statistics of observed labels.
+
+        Where it iterates, it begins at the mixture nearby, and then never ends below that.
+        """
+        counts, centers, covariances = linear_form.moments(statistics, self.n_features)
+        means = self._means(counts, centers)
+        offsets = centers - means
+        scatters = counts[:, None, None] * (covariances + offsets[:, :, None] * offsets[:, None, :])
+        return Mixture(
+            log_weights=self._log_weights(counts),
+            means=jnp.where(self.present[:, None], means, 0.0),
+            scale_tril=self._scale_tril(counts, scatters, means, near),
+        )
+
+    def without_data(self) -> "Objective":
+        """The same M-step; there is nothing to evaluate."""
+        return replace(self, data=jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self.data))
+
+    def with_slots(self, n_slots: int) -> "Objective":
+        """The same function with room for more components, all of them absent."""
+        absent = n_slots - len(self.present)
+        if not absent:
+            return self
+
+        def extend(leaf: Any) -> Any:
+            return np.pad(leaf, [(0, absent)] + [(0, 0)] * (np.ndim(leaf) - 1))
+
+        fixed = None if self.fixed is None else jax.tree.map(extend, self.fixed)
+        return replace(self, known=extend(self.known), present=extend(self.present), fixed=fixed)
+
+    def is_free(self) -> Any:
+        """Whether each component (K,) exists and has a covariance to be fitted."""
+        return self.present if self.fixed is None else self.present & ~self.fixed.covariances
+
+    def _means(self, counts: Array, centers: Array) -> Array:
+        means = (
+            centers if self.prior is None else self.prior.shrink(counts, jnp.where(counts[:, None] > 0, centers, 0.0))
+        )
+        return means if self.fixed is None else jnp.where(self.fixed.means[:, None], self.fixed.values.means, means)
+
+    def covariance_factors(
+        self, counts: Float[Array, " K"], scatters: Float[Array, "K D D"], near: Array | None
+    ) -> Array:
+        """Cholesky factors (K, D, D) of the best covariances within the structure, those held as they are."""
+        # The others take part with so little that nothing they share with these can notice.
+        free, identity = self.is_free(), jnp.eye(scatters.shape[-1])[None]
+        # Distinct eigenvalues, or the eigenvectors would have no derivatives.
+        filler = _NEXT_TO_NOTHING * jnp.diag(jnp.arange(1.0, scatters.shape[-1] + 1))
+        counts = jnp.where(free, counts, _NEXT_TO_NOTHING)
+        scatters = jnp.where(free[:, None, None], scatters, filler[None])
+        near = None if near is None else jnp.where(free[:, None, None], near, identity)
+        factors = jnp.linalg.cholesky(self.structure.estimate(counts, scatters, near))
+        if self.fixed is not None:
+            factors = jnp.where(self.fixed.covariances[:, None, None], self.fixed.values.scale_tril, factors)
+        return jnp.where(self.present[:, None, None], factors, identity)
+
+    def free_log_weights(self, log_counts: Float[Array, " K"]) -> Float[Array, " K"]:
+        """Logarithms of the weights, proportional to counts where they are free."""
+        if self.fixed is None:
+            return log_softmax(jnp.where(self.present, log_counts, -jnp.inf))
+        held = self.fixed.weights
+        log_held = jnp.where(held, self.fixed.values.log_weights, -jnp.inf)
+        shares = log_softmax(jnp.where(self.present & ~held, log_counts, -jnp.inf))
+        return jnp.where(held, log_held, jnp.log1p(-jnp.exp(log_held).sum()) + shares)
+
+    def _scale_tril(self, counts: Array, scatters: Array, means: Array, near: Mixture | None) -> Array:
+        if self.prior is not None:
+            counts, scatters = self.prior.add(counts, jnp.where(counts[:, None, None] > 0, scatters, 0.0), means)
+        return self.covariance_factors(counts, scatters, None if near is None else near.covariances)
+
+    def _log_weights(self, counts: Array) -> Array:
+        return self.free_log_weights(jnp.log(counts if self.prior is None else counts + self.prior.weight_count))

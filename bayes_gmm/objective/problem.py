@@ -1,0 +1,216 @@
+"""What a maximum-likelihood fit is asked for, in data units, and how that looks in unit coordinates."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from bayes_gmm.core.validation import any_array, component_count, one_of, point_weights
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.mixture.covariance_structures import Structure, find_structure
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+from bayes_gmm.objective.conjugate_prior import ConjugatePrior
+from bayes_gmm.objective.degeneracy import narrowest_allowed
+from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
+from bayes_gmm.objective.objective import Objective
+
+PROBLEM_OPTIONS = {"sample_weight", "labels", "fixed", "prior", "assignment"}
+"""Arguments of `fit_em` that belong to the problem, beside the number of components and the structure."""
+
+ASSIGNMENTS = {"soft": linear_form.soft, "hard": linear_form.hard}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """Data and everything that a fit to them must respect.
+
+    Attributes
+    ----------
+    table
+        The data.
+    sample_weight : (N,)
+        Weight of each row.
+    labels : (N,)
+        Known component of each row, -1 where it is not known.
+    n_components
+        K.
+    structure
+        What the covariances have in common.
+    fixed
+        What is held, or None.
+    prior
+        Conjugate prior, or None.
+    assignment
+        "soft" or "hard".
+    """
+
+    table: Table
+    sample_weight: np.ndarray
+    labels: np.ndarray
+    n_components: int
+    structure: Structure
+    fixed: Fixed | None
+    prior: ConjugatePrior | None
+    assignment: str
+
+    @classmethod
+    def of(
+        cls,
+        x: Any,
+        n_components: Any,
+        *,
+        covariance_type: Any = "full",
+        sample_weight: Any = None,
+        labels: Any = None,
+        fixed: Any = None,
+        prior: Any = None,
+        assignment: Any = "soft",
+    ) -> "Problem":
+        """Check and convert what a user gives.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            When the table or an argument cannot be used.
+        """
+        table = as_table(x)
+        K = component_count(n_components, table)
+        one_of("assignment", assignment, ASSIGNMENTS, "The usual EM is soft.")
+        if not (prior is None or isinstance(prior, ConjugatePrior)):
+            raise ArgumentError(
+                f"prior is {prior!r}.", "a ConjugatePrior", "The Prior of fit_nuts has no M-step in closed form."
+            )
+        problem = cls(
+            table=table,
+            sample_weight=point_weights(sample_weight, table),
+            labels=_known_labels(labels, table.n_points, K),
+            n_components=K,
+            structure=find_structure(covariance_type, table.n_features),
+            fixed=fixed_parameters(fixed, K, table.n_features),
+            prior=prior,
+            assignment=assignment,
+        )
+        problem._check_held_scales()
+        return problem
+
+    @cached_property
+    def whitening(self) -> Scaling:
+        """Map to coordinates in which the data have the identity as covariance."""
+        return Scaling.whitening(self.table.values, self.sample_weight)
+
+    @property
+    def scaling(self) -> Scaling:
+        """Map to the unit coordinates of this structure."""
+        return self.whitening.keeping(self.structure.invariance)
+
+    @property
+    def smallest_scale(self) -> float:
+        """Narrowest component that is believed, in unit coordinates."""
+        return narrowest_allowed(self.scaling, self.whitening)
+
+    @property
+    def names_components(self) -> bool:
+        """Whether labels or held parameters say which component is which."""
+        return bool((self.labels >= 0).any()) or (self.fixed is not None and self.fixed.names_components)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters: of the weights (their sum is known), the means and the covariances."""
+        K, D = self.n_components, self.table.n_features
+        free = dict.fromkeys(("weights", "means", "covariances"), K)
+        if self.fixed is not None:
+            free = {name: int(K - getattr(self.fixed, name).sum()) for name in free}
+        covariances = self.structure.n_parameters(free["covariances"], D) if free["covariances"] else 0
+        return max(free["weights"] - 1, 0) + free["means"] * D + covariances
+
+    def objective(self) -> Objective:
+        """The function to climb, its arrays on JAX's device; for use in a scoped float64."""
+        scaling, x = self.scaling, self.table.values
+        unlabelled = np.where(self.labels >= 0, 0.0, self.sample_weight)
+        prior = None
+        if self.prior is not None:
+            prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
+        return Objective(
+            data=jax.device_put(linear_form.blocks(x, unlabelled, scaling)),
+            known=self.known_statistics(),
+            present=np.ones(self.n_components, bool),
+            fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
+            prior=prior,
+            structure=self.structure,
+            assignment=ASSIGNMENTS[self.assignment],
+        )
+
+    def log_likelihood(self, mixture: Mixture) -> float:
+        """Log-likelihood of a mixture in the centred form; labelled points count with their label."""
+        x, known = self.table.values, self.labels >= 0
+        log_density = np.array(mixture.log_prob(x)) if not known.all() else np.zeros(len(x))
+        if known.any():
+            log_joint = mixture.log_joint(x[known])
+            log_density[known] = np.take_along_axis(log_joint, self.labels[known, None], 1)[:, 0]
+        return float(self.sample_weight @ log_density)
+
+    def objective_without_prior(self, mixture: Mixture) -> float:
+        """What EM climbs at a mixture, but for the prior, in the centred form."""
+        if self.assignment == "soft":
+            return self.log_likelihood(mixture)
+        log_joint = mixture.log_joint(self.table.values)
+        known = self.labels >= 0
+        labels = np.where(known, self.labels, log_joint.argmax(1))
+        return float(self.sample_weight @ np.take_along_axis(log_joint, labels[:, None], 1)[:, 0])
+
+    def known_points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points with a label (L, D), in unit coordinates, their labels and their weights."""
+        known = self.labels >= 0
+        return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
+
+    def known_statistics(self, sample_weight: np.ndarray | None = None) -> np.ndarray:
+        """Statistics (K, F) of the points with a label, with other weights than the problem's if there are any."""
+        z, labels, weights = self.known_points()
+        if sample_weight is not None:
+            weights = sample_weight[self.labels >= 0]
+        phi = linear_form.statistics_of(np.ones(len(z)), z, np.zeros((*z.shape, z.shape[1])))
+        return (np.eye(self.n_components)[labels] * weights[:, None]).T @ phi
+
+    def _covariance(self) -> np.ndarray:
+        """Unbiased covariance (D, D) of the data."""
+        total = self.sample_weight.sum()
+        return self.whitening.factor @ self.whitening.factor.T * total / max(total - 1, 1)
+
+    def _check_held_scales(self) -> None:
+        if self.fixed is None or not self.fixed.covariances.any():
+            return
+        held = self.scaling.to_unit(self.fixed.values).scale_tril[self.fixed.covariances]
+        narrowest = float(np.linalg.svd(np.asarray(held), compute_uv=False).min())
+        if narrowest < self.smallest_scale:
+            raise ArgumentError(
+                f"A held covariance is {narrowest:.1e} times as wide as the data in some direction.",
+                f"at least {self.smallest_scale:.0e} times, below which rounding decides",
+                "Check its units, which are the squared units of the data.",
+            )
+
+
+def _known_labels(labels: Any, n_points: int, n_components: int) -> np.ndarray:
+    """Labels (N,) as integers; None, NaN and -1 mean that it is not known."""
+    if labels is None:
+        return np.full(n_points, -1)
+    expected = f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known"
+    remedy = "Number the groups from 0; np.unique(names, return_inverse=True)[1] does that."
+    given = any_array("labels", labels, expected, remedy)
+    if given.dtype == object:
+        given = np.array([-1 if label is None else label for label in given.ravel()]).reshape(given.shape)
+    if np.issubdtype(given.dtype, np.floating):
+        given = np.where(np.isnan(given), -1, given)
+    whole = given.dtype.kind in "iuf" and given.shape == (n_points,) and (given == np.round(given)).all()
+    if not (whole and ((given >= -1) & (given < n_components)).all()):
+        found = (
+            np.unique(given)[:5].tolist()
+            if given.dtype.kind in "iuf"
+            else f"{given.ravel()[:1].tolist()} of type {given.dtype}"
+        )
+        raise ArgumentError(f"labels has shape {given.shape} and values {found}.", expected, remedy)
+    return given.astype(int)

@@ -1,0 +1,260 @@
+"""Pictures of the chains: what relabelling did to them, and whether their draws can be trusted."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy.stats import binom
+
+from bayes_gmm.core.validation import columns_chosen, instance_of, one_of
+from bayes_gmm.figure_data.scene import label
+from bayes_gmm.figure_data.traces import Traces, ess_evolution, r_hats, rank_counts, traces_of
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.plots.style import (
+    FRAME,
+    INK,
+    PALE,
+    SMALL,
+    TEXT,
+    chain_color,
+    component_color,
+    dot,
+    frame,
+    legend_style,
+    stroke,
+)
+from bayes_gmm.posterior.posterior import Posterior
+from bayes_gmm.posterior.verdict import LARGEST_RHAT, SMALLEST_ESS
+
+_PARAMETERS = {"weights": "weight", "means": "mean", "scales": "sd"}
+_MOST_DRAWS = 1000
+_RANK_BINS = 20
+_LONGEST_NAME = 40
+_DARK, _LIGHT = "#1f4e79", "#9fc0dd"
+
+
+def plot_relabelling(posterior: Posterior, *, parameter: str = "means", feature: Any = 0) -> np.ndarray:
+    """Plot the traces of one parameter of every component, chain after chain, as sampled and after relabelling.
+
+    The titles give the largest R-hat over the components, which compares labels before and parameters after, and how
+    many draws match their component badly (`Relabelling.ambiguous`).
+
+    Parameters
+    ----------
+    posterior
+        Draws.
+    parameter
+        "weights", "means" or "scales".
+    feature
+        Column of means and scales, by name or index.
+
+    Returns
+    -------
+    (2,) array of Axes
+
+    Raises
+    ------
+    ArgumentError
+        When an argument cannot be used.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("agg")
+    >>> import bayes_gmm as bg
+    >>> x = bg.datasets.load("galaxies")
+    >>> posterior = bg.fit_nuts(x, n_components=3, num_samples=100, num_chains=2, progress=False)
+    >>> before, after = bg.plot_relabelling(posterior)
+    >>> after.get_ylabel()
+    'mean velocity [1000 km/s]'
+    """
+    instance_of("posterior", posterior, Posterior, "Give what fit_nuts returned.")
+    one_of("parameter", parameter, _PARAMETERS, 'The default is "means".')
+    (column,) = columns_chosen(feature, posterior.table.columns, 1)
+    unit = "" if parameter == "weights" else f" {label(posterior.table, column)}"
+    before, after = (_traces(draws, parameter, column) for draws in (posterior.draws_as_sampled, posterior.draws))
+    _, axes = plt.subplots(2, 1, sharex=True, sharey=True, figsize=(7.2, 4.8), layout="constrained")
+    for ax, values in zip(axes, (before, after), strict=True):
+        _component_traces(ax, values)
+        ax.set_ylabel(_PARAMETERS[parameter] + unit, **TEXT)
+    ambiguous, n_draws = float(posterior.relabelling.ambiguous.max()), before.shape[2]
+    axes[0].set_title(f"{posterior.table.name}, as sampled: {_r_hat_words(before)}", loc="left", **TEXT)
+    words = f"relabelled: {_r_hat_words(after)}, ambiguous draws {ambiguous:.1%}"
+    axes[1].set_title(words, loc="left", **TEXT)
+    thinned = f", one in {_stride(n_draws)} shown" * (_stride(n_draws) > 1)
+    axes[1].set_xlabel(f"{before.shape[1]} chains of {n_draws:,} draws{thinned}", **TEXT)
+    entries = {f"component {k}": stroke(component_color(k), linewidth=2) for k in range(min(len(before), 7))}
+    axes[0].figure.legend(**legend_style(entries), loc="outside lower left", ncols=4)
+    return axes
+
+
+def plot_diagnostics(posterior: Posterior) -> np.ndarray:
+    """Plot whether the draws can be trusted, the verdict in the title.
+
+    Log posterior density by chain, with divergences; ranks by chain of the invariant with the largest R-hat, over the
+    band that holds 95% of even counts; the energy and its changes from draw to draw; effective sample sizes of the
+    invariants as draws accumulate; depths of the trees; R-hat against effective sample size of every quantity.
+
+    Parameters
+    ----------
+    posterior
+        Draws.
+
+    Returns
+    -------
+    (2, 3) array of Axes
+
+    Raises
+    ------
+    ArgumentError
+        When `posterior` is none.
+
+    References
+    ----------
+    Vehtari et al. (2021), doi 10.1214/20-BA1221 (ranks, R-hat, ESS); Betancourt (2016), arXiv 1604.00695 (energy).
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("agg")
+    >>> import bayes_gmm as bg
+    >>> x = bg.datasets.load("galaxies")
+    >>> posterior = bg.fit_nuts(x, n_components=3, num_samples=100, num_chains=2, progress=False)
+    >>> bg.plot_diagnostics(posterior).shape
+    (2, 3)
+    """
+    instance_of("posterior", posterior, Posterior, "Give what fit_nuts returned.")
+    statistics = {str(name): part.values for name, part in posterior.tree["sample_stats"].data_vars.items()}
+    invariants, own = (traces_of(posterior.tree[group].to_dataset()) for group in ("invariants", "posterior"))
+    figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), layout="constrained")
+    for ax in axes.flat:
+        frame(ax)
+    _log_posterior(axes[0, 0], statistics)
+    _ranks(axes[0, 1], invariants)
+    _everything(axes[0, 2], invariants, own)
+    _energy(axes[1, 0], statistics["energy"], posterior.verdict.min_bfmi)
+    _evolution(axes[1, 1], invariants)
+    _depths(axes[1, 2], statistics)
+    n_chains = len(statistics["lp"])
+    entries = {f"chain {c}": stroke(chain_color(c, n_chains), linewidth=2) for c in range(min(n_chains, 8))}
+    figure.legend(**legend_style(entries), loc="outside lower left", ncols=8)
+    figure.suptitle(f"{posterior.table.name}, {posterior.verdict.summary}", x=0.01, ha="left", **TEXT)
+    return axes
+
+
+def _traces(draws: Mixture, parameter: str, column: int) -> np.ndarray:
+    """Values (K, chain, draw)."""
+    values = getattr(draws, parameter)
+    return np.moveaxis(values if parameter == "weights" else values[..., column], -1, 0)
+
+
+def _r_hat_words(values: np.ndarray) -> str:
+    found = r_hats(values)
+    return "no R-hat" if np.isnan(found).all() else f"R-hat {np.nanmax(found):.3f}"
+
+
+def _stride(n_draws: int) -> int:
+    return -(-n_draws // _MOST_DRAWS)
+
+
+def _component_traces(ax: Axes, values: np.ndarray) -> None:
+    """Chains one after another, thin lines between them."""
+    frame(ax)
+    _, n_chains, n_draws = values.shape
+    shown = np.arange(0, n_draws, _stride(n_draws))
+    for chain in range(n_chains):
+        for k, trace in enumerate(values[:, chain]):
+            ax.plot(chain * n_draws + shown, trace[shown], color=component_color(k), linewidth=0.5, alpha=0.8)
+    for chain in range(1, n_chains):
+        ax.axvline(chain * n_draws, color=FRAME, linewidth=0.8)
+    ax.set_xticks((np.arange(n_chains) + 0.5) * n_draws, [f"chain {chain}" for chain in range(n_chains)])
+    ax.tick_params("x", length=0)
+    ax.set_xlim(0, n_chains * n_draws)
+
+
+def _name(ax: Axes, title: str, across: str, up: str) -> None:
+    ax.set_title(title, loc="left", **SMALL)
+    ax.set_xlabel(across, **SMALL)
+    ax.set_ylabel(up, **SMALL)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+
+
+def _log_posterior(ax: Axes, statistics: dict[str, np.ndarray]) -> None:
+    values, diverging = statistics["lp"], statistics["diverging"].astype(bool)
+    shown = np.arange(0, values.shape[1], _stride(values.shape[1]))
+    for chain, trace in enumerate(values):
+        ax.plot(shown, trace[shown], color=chain_color(chain, len(values)), linewidth=0.5, alpha=0.8)
+    chains, draws = np.nonzero(diverging)
+    ax.plot(draws, values[chains, draws], "x", color="#D55E00", markersize=6, markeredgewidth=1.6, zorder=4)
+    _name(ax, f"{len(draws)} divergences (crosses)", "draw", "log posterior density")
+
+
+def _ranks(ax: Axes, invariants: Traces) -> None:
+    worst = invariants.worst
+    values = invariants.values[worst]
+    n_bins = int(np.clip(values.shape[1] // 20, 4, _RANK_BINS))
+    counts, expected = rank_counts(values, n_bins), values.shape[1] / n_bins
+    low, high = binom.ppf([0.025, 0.975], values.shape[1], 1 / n_bins) / expected
+    ax.axhspan(low, high, color=PALE, zorder=0)
+    for chain, count in enumerate(counts):
+        color = chain_color(chain, len(counts))
+        ax.stairs(count / expected, np.linspace(0, 1, n_bins + 1), baseline=None, color=color, linewidth=1.2)
+    r_hat = invariants.r_hat[worst]
+    _name(ax, f"R-hat {r_hat:.3f}: {_short(invariants.names[worst])}", "rank among all draws", "draws / expected")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1.08 * max(high, counts.max() / expected))
+
+
+def _energy(ax: Axes, energy: np.ndarray, bfmi: float) -> None:
+    """Where changes are narrower than the energy itself, chains need long to reach its tails."""
+    centred, changes = energy - energy.mean(), np.diff(energy, axis=1)
+    n_bins = int(np.clip(np.sqrt(energy.size), 8, 40))
+    edges = np.histogram_bin_edges(np.concatenate([centred.ravel(), changes.ravel()]), n_bins)
+    ax.stairs(np.histogram(centred, edges, density=True)[0], edges, fill=True, color=_LIGHT)
+    ax.stairs(np.histogram(changes, edges, density=True)[0], edges, color=_DARK, linewidth=1.4)
+    entries = {"energy": Patch(color=_LIGHT), "its changes": stroke(_DARK)}
+    ax.legend(**legend_style(entries), loc="upper right", handlelength=1.2)
+    _name(ax, f"smallest BFMI {bfmi:.2f}", "energy, centred", "density")
+
+
+def _evolution(ax: Axes, invariants: Traces) -> None:
+    until, sizes = ess_evolution(invariants.values)
+    worst = int(np.argmin(sizes[-1]))
+    ax.plot(until, sizes, color=_LIGHT, linewidth=0.8)
+    ax.plot(until, sizes[:, worst], color=_DARK, linewidth=1.6)
+    ax.axhline(SMALLEST_ESS, color=INK, linewidth=0.9, linestyle=":")
+    title = f"ESS {sizes[-1, worst]:.0f}: {_short(invariants.names[worst])}"
+    _name(ax, title, "draws of all chains", "ESS of invariants")
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(0, until[-1] * 1.02)
+
+
+def _depths(ax: Axes, statistics: dict[str, np.ndarray]) -> None:
+    depths, deepest = statistics["tree_depth"].astype(int), int(statistics["reached_max_tree_depth"].sum())
+    counts = np.bincount(depths.ravel(), minlength=2)
+    ax.bar(np.arange(len(counts)), counts / counts.sum(), width=0.8, color=_LIGHT)
+    ax.set_xticks(np.arange(depths.min(), len(counts)))
+    ax.set_xlim(depths.min() - 1.2, len(counts) + 0.2)
+    steps = statistics["n_steps"].mean()
+    _name(ax, f"{deepest} cut at the largest depth, {steps:.1f} steps a draw", "tree depth", "share of draws")
+
+
+def _everything(ax: Axes, invariants: Traces, own: Traces) -> None:
+    for traces, color in ((own, _LIGHT), (invariants, _DARK)):
+        ax.plot(traces.ess, traces.r_hat, "o", markersize=4, alpha=0.9, markeredgewidth=0, color=color)
+    ax.axhline(LARGEST_RHAT, color=INK, linewidth=0.9, linestyle=":")
+    ax.axvline(SMALLEST_ESS, color=INK, linewidth=0.9, linestyle=":")
+    entries: dict[str, Line2D] = {"invariants": dot(_DARK), "relabelled parameters": dot(_LIGHT)}
+    ax.legend(**legend_style(entries), loc="upper right", handlelength=1.2)
+    found = np.concatenate([invariants.r_hat, own.r_hat])
+    outside = int((~(found <= LARGEST_RHAT)).sum())
+    _name(ax, f"{outside} of {len(found)} quantities with R-hat above {LARGEST_RHAT}", "ESS", "R-hat")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, max(high, LARGEST_RHAT + 0.002) + 0.25 * (high - low))
+    ax.set_xlim(left=0)

@@ -1,0 +1,36 @@
+"""Figures as files and as bytes; what was drawn is closed, so that a long session does not gather figures."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from bayes_gmm.core.export import unwritable
+
+_CSS_PIXELS_PER_INCH = 96
+
+
+def save_figure(axes: Any, path: str | Path) -> None:
+    """Write the figure of one pair of axes or of an array of them; `OutputError` when it cannot be written."""
+    figure = _figure(axes)
+    try:
+        figure.savefig(path, dpi=200)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        plt.close(figure)
+
+
+def png_of(axes: Any, *, dpi: int = 130) -> tuple[bytes, int]:
+    """The same as the bytes of a PNG, and its width on a page in CSS pixels."""
+    figure, buffer = _figure(axes), BytesIO()
+    figure.savefig(buffer, dpi=dpi, format="png")
+    plt.close(figure)
+    return buffer.getvalue(), round(figure.get_size_inches()[0] * _CSS_PIXELS_PER_INCH)
+
+
+def _figure(axes: Any) -> Figure:
+    return np.asarray(axes, dtype=object).flat[0].figure

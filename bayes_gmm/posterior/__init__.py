@@ -1,0 +1,1 @@
+"""Draws: made, relabelled, judged and asked."""

@@ -1,0 +1,187 @@
+"""The draws as an xarray DataTree in ArviZ's schema, so that every ArviZ function reads them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from bayes_gmm.core.linalg import LOG_2PI
+from bayes_gmm.io.table import Table
+from bayes_gmm.mixture.mixture import Mixture
+
+_DIMENSIONS = {
+    "weights": ("component",),
+    "means": ("component", "feature"),
+    "scales": ("component", "feature"),
+    "correlations": ("component", "pair"),
+    "mixture_mean": ("feature",),
+    "mixture_covariance": ("feature", "feature_bis"),
+    "sorted_weights": ("rank",),
+    "probe_log_density": ("probe",),
+    "probe_together": ("probe_pair",),
+}
+
+_PROBES = 4
+_PREDICTIVE_DRAWS = 50
+_PREDICTIVE_NUMBERS = 2 * 10**6
+
+
+def posterior_tree(
+    draws: Mixture,
+    table: Table,
+    *,
+    sample_stats: dict[str, np.ndarray],
+    log_likelihood: np.ndarray,
+    pointwise: np.ndarray | None,
+    attributes: dict[str, Any],
+) -> xr.DataTree:
+    """Groups posterior, invariants, sample_stats, log_likelihood, posterior_predictive and observed_data.
+
+    Parameters
+    ----------
+    draws
+        Relabelled mixtures with axes (chain, draw).
+    table
+        The data.
+    sample_stats
+        What the sampler says of each draw, (chain, draw).
+    log_likelihood
+        Of each draw, (chain, draw).
+    pointwise
+        Log-likelihood of each draw and point, (chain, draw, point), or None to leave the group out.
+    attributes
+        Stored with the posterior; "seed" also draws the replicated data.
+    """
+    groups = {
+        "posterior": parameters_dataset(draws, table).assign_attrs(attributes),
+        "invariants": _dataset(invariants(draws, log_likelihood, probes(table.values)), table, draws),
+        "sample_stats": _dataset(sample_stats, table, draws),
+        "posterior_predictive": _replicated(draws, table, attributes["seed"]),
+        "observed_data": observed_data(table),
+    }
+    if pointwise is not None:
+        groups["log_likelihood"] = _dataset({"x": pointwise}, table, draws, x=("point",))
+    return xr.DataTree.from_dict(groups)
+
+
+def one_chain(draws: Mixture, table: Table) -> xr.DataTree:
+    """Draws (S,) as one chain: group posterior."""
+    chain = jax.tree.map(lambda leaf: np.asarray(leaf)[None], draws)
+    return xr.DataTree.from_dict({"posterior": parameters_dataset(chain, table)})
+
+
+def parameters_dataset(draws: Mixture, table: Table) -> xr.Dataset:
+    """Weights, means, scales and correlations of draws (chain, draw), with the names of components and columns."""
+    return _dataset(parameters(draws, table.columns), table, draws)
+
+
+def prior_groups(draws: Mixture, table: Table, *, seed: int) -> dict[str, xr.Dataset]:
+    """Groups prior and prior_predictive of mixtures (S,) from the prior, as one chain."""
+    chain = jax.tree.map(lambda leaf: np.asarray(leaf)[None], draws)
+    return {
+        "prior": parameters_dataset(chain, table),
+        "prior_predictive": _replicated(chain, table, seed),
+    }
+
+
+def parameters(mixture: Mixture, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """What is reported of a mixture or a batch of them: weights, means, scales and, for D > 1, correlations."""
+    reported = {name: np.asarray(getattr(mixture, name)) for name in ("weights", "means", "scales")}
+    if len(columns) > 1:
+        reported["correlations"] = lower_pairs(mixture.correlations)
+    return reported
+
+
+def lower_pairs(matrices: np.ndarray) -> np.ndarray:
+    """Elements below the diagonal of (..., D, D), in the order of `pair_names`."""
+    rows, columns = np.tril_indices(matrices.shape[-1], -1)
+    return matrices[..., rows, columns]
+
+
+def pair_names(columns: Sequence[str]) -> list[str]:
+    """Names of the pairs of features, such as "eruptions~waiting"."""
+    return [f"{columns[j]}~{columns[i]}" for i in range(len(columns)) for j in range(i)]
+
+
+def invariants(draws: Mixture, log_likelihood: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
+    """Functions of the mixture that do not depend on the order of its components.
+
+    At the probe points: the log density, and for each pair of them the probability of the same component.
+    """
+    weights = draws.weights
+    logs = np.where(weights > 0, draws.log_weights, 0.0)
+    log_joint = _log_joint(draws, points)
+    log_density = np.logaddexp.reduce(log_joint, axis=-1)
+    shares = np.exp(log_joint - log_density[..., None])
+    return {
+        "log_likelihood": log_likelihood,
+        "mixture_mean": draws.mean,
+        "mixture_covariance": draws.covariance,
+        "weight_entropy": -(weights * logs).sum(-1),
+        "sorted_weights": np.sort(weights, -1),
+        "probe_log_density": log_density,
+        "probe_together": lower_pairs(shares @ shares.mT),
+    }
+
+
+def probes(x: np.ndarray) -> np.ndarray:
+    """A few points of x (N, D) far from each other: each the farthest, column by column scaled, from those before."""
+    z = x / x.std(0)
+    chosen = [int(((z - z.mean(0)) ** 2).sum(1).argmin())]
+    while len(chosen) < min(_PROBES, len(x)):
+        distances = ((z[:, None] - z[chosen][None]) ** 2).sum(-1).min(1)
+        chosen.append(int(distances.argmax()))
+    return x[chosen]
+
+
+def _log_joint(draws: Mixture, points: np.ndarray) -> np.ndarray:
+    """Log joint densities (..., points, K) in the centred form."""
+    inverse = np.linalg.inv(draws.scale_tril)
+    offsets = points[:, None] - draws.means[..., None, :, :]
+    whitened = (inverse[..., None, :, :, :] @ offsets[..., None])[..., 0]
+    log_scale = np.log(np.diagonal(inverse, axis1=-2, axis2=-1)).sum(-1)
+    constant = draws.log_weights + log_scale - 0.5 * points.shape[1] * LOG_2PI
+    return np.asarray(constant[..., None, :] - 0.5 * (whitened**2).sum(-1))
+
+
+def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
+    """New data, as many points as in the table, from some draws of each chain evenly apart."""
+    n_chains, n_draws = draws.log_weights.shape[:2]
+    affordable = _PREDICTIVE_NUMBERS // (n_chains * table.n_points * table.n_features)
+    chosen = np.linspace(0, n_draws - 1, max(1, min(_PREDICTIVE_DRAWS, n_draws, affordable))).round().astype(int)
+    some = jax.tree.map(lambda leaf: np.asarray(leaf)[:, chosen], draws)
+    data = _dataset({"x": some.sample(table.n_points, seed=seed)[0]}, table, some, x=("point", "feature"))
+    return data.assign_coords(draw=chosen)
+
+
+def _dataset(arrays: dict[str, np.ndarray], table: Table, draws: Mixture, **dimensions: tuple[str, ...]) -> xr.Dataset:
+    own = _DIMENSIONS | dimensions
+    variables = {name: (("chain", "draw", *own.get(name, ())), array) for name, array in arrays.items()}
+    used = {dimension for dimensions, _ in variables.values() for dimension in dimensions}
+    coordinates = _coordinates(table, draws)
+    return xr.Dataset(variables, {name: coordinates[name] for name in coordinates if name in used})
+
+
+def _coordinates(table: Table, draws: Mixture) -> dict[str, Any]:
+    n_chains, n_draws = draws.log_weights.shape[:2]
+    components = np.arange(draws.n_components)
+    return {
+        "chain": np.arange(n_chains),
+        "draw": np.arange(n_draws),
+        "component": components,
+        "rank": components,
+        "feature": list(table.columns),
+        "feature_bis": list(table.columns),
+        "pair": pair_names(table.columns),
+        "point": np.arange(table.n_points),
+        "probe": np.arange(_PROBES),
+        "probe_pair": pair_names([str(number) for number in range(_PROBES)]),
+    }
+
+
+def observed_data(table: Table) -> xr.Dataset:
+    """The table as a dataset."""
+    coordinates = {"point": np.arange(table.n_points), "feature": list(table.columns)}
+    return xr.Dataset({"x": (("point", "feature"), table.values)}, coordinates)

@@ -1,0 +1,263 @@
+r"""The posterior without sampling: Gaussians around its modes, corrected by importance weights.
+
+.. math:: q(\theta) = \frac{1}{K!} \sum_\tau \sum_m s_m N(\tau\theta \mid \theta_m, H_m^{-1}), \qquad
+          w_s \propto p(\theta_s, x) / q(\theta_s),
+
+in unconstrained coordinates, over all orders tau of the components where the prior tells none apart: where components
+overlap, one Gaussian reaches several labellings. The weights are smoothed by a generalised Pareto distribution fitted
+to the largest, and its shape k says whether they can be trusted at all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import lgamma
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayes_gmm.bayes.modes import Modes, find_modes, labellings, programs
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem, Target, to_mixtures
+from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.bayes.sites import assemble, constrain, disassemble, unconstrain
+from bayes_gmm.core.compilation import CompilingAhead, in_float64
+from bayes_gmm.core.linalg import LOG_2PI
+from bayes_gmm.core.validation import positive_integer, seed_integer
+from bayes_gmm.io.result_file import write_result
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.posterior.arviz_tree import one_chain, parameters
+from bayes_gmm.posterior.diagnostics import smooth_importance_weights
+from bayes_gmm.posterior.fit_nuts import pivot_of, starting_fit
+from bayes_gmm.posterior.relabelling import relabel
+
+LARGEST_PARETO_K = 0.7
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LaplaceFit:
+    """Weighted draws from Gaussians around the modes of the posterior.
+
+    Attributes
+    ----------
+    draws
+        `Mixture` (S,) in data units, under the labels of the EM fit.
+    log_weights : (S,)
+        Logarithms of the smoothed importance weights, which sum to one.
+    pareto_k
+        Shape of the weights' tail: below 0.7 the weighted draws are the posterior, but for Monte Carlo error.
+    log_evidence
+        Logarithm of the marginal likelihood p(x), all K! labellings counted.
+    modes
+        The modes and the Gaussians around them.
+    problem
+        The data, the structure and the prior, every part filled in.
+    """
+
+    draws: Mixture
+    log_weights: np.ndarray = field(repr=False)
+    pareto_k: float
+    log_evidence: float
+    modes: Modes = field(repr=False)
+    problem: PosteriorProblem = field(repr=False)
+
+    @property
+    def trustworthy(self) -> bool:
+        """Whether Pareto's k is below 0.7 and the modes have proper Gaussians around them."""
+        return self.pareto_k < LARGEST_PARETO_K and self.modes.trustworthy
+
+    @property
+    def advice(self) -> str:
+        """What to do with the answer."""
+        if self.trustworthy:
+            return "The weighted draws are the posterior, but for Monte Carlo error."
+        if not self.modes.trustworthy:
+            return "No proper mode was found. Use fit_nuts."
+        return "The posterior is not close to its Gaussians, and the weights do not mend that. Use fit_nuts."
+
+    @property
+    def effective_sample_size(self) -> float:
+        """Number of equally weighted draws worth as much, 1 / sum w^2 (Kong 1992)."""
+        return float(np.exp(-np.logaddexp.reduce(2 * self.log_weights)))
+
+    def expectation(self, function: Callable[[Mixture], Any]) -> tuple[Any, Any]:
+        """Posterior mean and sd of a function of the batch of draws, such as `lambda draws: draws.means`."""
+        return self._moments(np.asarray(function(self.draws)))
+
+    def summary(self) -> dict[str, tuple[Any, Any]]:
+        """Posterior mean and sd of weights, means, scales and correlations."""
+        values = parameters(self.draws, self.problem.table.columns)
+        return {name: self._moments(part) for name, part in values.items()}
+
+    def _moments(self, values: np.ndarray) -> tuple[Any, Any]:
+        weights = np.exp(self.log_weights)
+        mean = np.tensordot(weights, values, 1)
+        return mean, np.sqrt(np.tensordot(weights, (values - mean) ** 2, 1))
+
+    def resample(self, num_draws: int, *, seed: int = 0) -> Mixture:
+        """Mixtures (num_draws,) of equal weight, drawn with replacement by their weights."""
+        rng, num_draws = np.random.default_rng(seed_integer(seed)), positive_integer("num_draws", num_draws)
+        chosen = rng.choice(len(self.log_weights), num_draws, p=np.exp(self.log_weights))
+        return jax.tree.map(lambda leaf: leaf[chosen], self.draws)
+
+    @cached_property
+    def tree(self) -> Any:
+        """As many draws of equal weight, as one chain in an xarray DataTree of ArviZ's schema: group posterior."""
+        return one_chain(self.resample(len(self.log_weights)), self.problem.table)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything, the data included, to a netCDF file that `load` gives back.
+
+        Raises
+        ------
+        ArgumentError
+            When the prior has a distribution that is not NumPyro's own.
+        OutputError
+            When the file cannot be written; an old one stays as it was.
+        """
+        write_result(path, self)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"LaplaceFit: {self.draws.n_components} components, {len(self.log_weights)} draws around "
+            f"{len(self.modes.share)} modes",
+            f"  Pareto k {self.pareto_k:.2f}, {self.effective_sample_size:.0f} effective draws, "
+            f"log evidence {self.log_evidence:.2f}",
+            f"  {self.advice}",
+        ]
+        if self.trustworthy:
+            lines += [f"  {name:13} {_plus_minus(*moments)}" for name, moments in self.summary().items()]
+        return "\n".join(lines)
+
+
+def fit_laplace(
+    x: Any,
+    n_components: int,
+    *,
+    covariance_type: str = "full",
+    prior: Prior | None = None,
+    num_draws: int = 4000,
+    seed: int = 0,
+    start: EMFit | None = None,
+) -> LaplaceFit:
+    """Approximate the posterior by Gaussians around its modes, with importance weights that say how well.
+
+    Parameters
+    ----------
+    x : (N, D)
+        Table of numbers; rows are points.
+    n_components
+        Number of Gaussians K.
+    covariance_type
+        "full", "tied", "diag", "spherical", "EEI" or "EII".
+    prior
+        Prior in data units; the default takes its scale from the data (`Prior`).
+    num_draws
+        Draws from the approximation.
+    seed
+        Seed of everything random.
+    start
+        An EM fit of the same table; fitted when left out.
+
+    Raises
+    ------
+    DataError, ArgumentError
+        When the table or an argument cannot be used.
+
+    References
+    ----------
+    Tierney and Kadane (1986), doi 10.1080/01621459.1986.10478240; Pareto smoothing: Vehtari, Simpson, Gelman, Yao and
+    Gabry (2024), JMLR 25, 72.
+
+    Examples
+    --------
+    >>> import bayes_gmm as bg
+    >>> fit = bg.fit_laplace(bg.datasets.load("faithful"), n_components=2)
+    >>> fit.trustworthy
+    True
+    """
+    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
+    num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
+    with jax.enable_x64(True):
+        target = problem.target()
+        searching = CompilingAhead(programs(problem.mixture_shape, target))
+    mle = starting_fit(problem, start, seed)
+    searching.wait()
+    modes, draws, log_ratios = _draw(problem, target, mle, num_draws, seed)
+    labelled = relabel(draws, pivot_of(problem, mle, modes), problem.table.values)
+    log_weights, pareto_k = smooth_importance_weights(log_ratios)
+    return LaplaceFit(
+        draws=draws.permute(labelled.permutations) if problem.exchangeable else draws,
+        log_weights=log_weights,
+        pareto_k=pareto_k,
+        log_evidence=float(np.logaddexp.reduce(log_ratios) - np.log(num_draws)),
+        modes=modes,
+        problem=problem,
+    )
+
+
+@in_float64
+def _draw(
+    problem: PosteriorProblem, target: Target, mle: EMFit, num_draws: int, seed: int
+) -> tuple[Modes, Mixture, Any]:
+    """Draws from the Gaussians, and the logarithms of posterior density over theirs."""
+    modes = find_modes(problem, target, mle)
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(modes.share), num_draws, p=modes.share)
+    noise = rng.standard_normal((num_draws, modes.around.mode.shape[1], 1))
+    coordinates = modes.around.mode[chosen] + (modes.around.factor[chosen] @ noise)[..., 0]
+    log_joint = -np.asarray(_potentials(coordinates, target))
+    log_ratios = np.where(np.isnan(log_joint), -np.inf, log_joint) - _log_proposal(problem, modes, coordinates, target)
+    return modes, to_mixtures(coordinates, target.sites)[0], log_ratios
+
+
+@jax.jit
+def _potentials(coordinates: Any, target: Target) -> Any:
+    return jax.lax.map(target.potential, coordinates, batch_size=min(16, len(coordinates)))
+
+
+def _log_proposal(problem: PosteriorProblem, modes: Modes, coordinates: np.ndarray, target: Target) -> Any:
+    """Log density of the mixture of Gaussians (S,), averaged over the labellings where they mean nothing."""
+    K = problem.n_components
+    orders = labellings(K) if problem.exchangeable else np.arange(K)[None]
+    inverse = np.linalg.inv(modes.around.factor)
+    _, log_scale = np.linalg.slogdet(inverse)
+    with np.errstate(divide="ignore"):
+        log_heights = np.log(modes.share) + log_scale - 0.5 * coordinates.shape[1] * LOG_2PI
+    total = _log_proposals(coordinates, orders, (modes.around.mode, inverse, log_heights), target)
+    # With many components the orders left out are too far away to count.
+    return np.asarray(total) - (lgamma(K + 1) if problem.exchangeable else 0.0)
+
+
+@jax.jit
+def _log_proposals(coordinates: Any, orders: Any, gaussians: Any, target: Target) -> Any:
+    """Log of the summed densities of Gaussians at draws (S, P) in all `orders` of the components."""
+    centers, inverse, log_heights = gaussians
+
+    def reordered(order: Any, values: dict[str, Any]) -> Any:
+        mixture = jax.tree.map(lambda leaf: leaf[order], assemble(values))
+        return unconstrain(target.sites, disassemble(mixture, target.sites))
+
+    def one(point: Any) -> Any:
+        values, log_prior = constrain(target.sites, point)
+
+        def in_order(order: Any) -> Any:
+            moved = reordered(order, values)
+            whitened = jnp.einsum("mij,mj->mi", inverse, moved[None] - centers)
+            # The prior knows no order, so that its densities differ by the change of volume alone.
+            volume = log_prior - constrain(target.sites, moved)[1]
+            return jax.nn.logsumexp(log_heights - 0.5 * (whitened**2).sum(1)) + volume
+
+        return jax.nn.logsumexp(jax.vmap(in_order)(orders))
+
+    return jax.lax.map(one, coordinates, batch_size=min(16, len(coordinates)))
+
+
+def _plus_minus(mean: np.ndarray, sd: np.ndarray) -> str:
+    return "; ".join(
+        ", ".join(f"{m:.4g} +- {s:.2g}" for m, s in zip(np.atleast_1d(ms), np.atleast_1d(ss), strict=True))
+        for ms, ss in zip(mean, sd, strict=True)
+    )

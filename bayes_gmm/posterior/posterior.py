@@ -1,0 +1,190 @@
+"""The posterior: draws of mixtures under one labelling, what they say, and whether they can be trusted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from bayes_gmm.bayes.modes import Modes
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.clustering import co_clustering
+from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.export import counted
+from bayes_gmm.core.validation import open_probability, positive_integer, rows_of, seed_integer
+from bayes_gmm.io.result_file import write_result
+from bayes_gmm.io.table import Table
+from bayes_gmm.likelihood import pointwise
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.posterior.arviz_tree import prior_groups
+from bayes_gmm.posterior.explanations import Explanation
+from bayes_gmm.posterior.relabelling import Relabelling
+from bayes_gmm.posterior.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Posterior:
+    """Draws from the posterior of a Gaussian mixture, relabelled and judged.
+
+    Attributes
+    ----------
+    draws
+        `Mixture` with axes (chain, draw), in data units, under the labels of `mle`.
+    relabelling
+        The permutations (chain, draw, K) that were applied, and how sure each is.
+    tree
+        xarray DataTree in ArviZ's schema: posterior, invariants, sample_stats, log_likelihood, posterior_predictive,
+        observed_data.
+    verdict
+        Whether the draws can be trusted, and why not.
+    explanations
+        Groups of chains that agree; more than one when chains found different explanations of the data.
+    modes
+        The modes of the posterior that were found before sampling, with their shares of the mass.
+    mle
+        The EM fit whose labels the draws carry.
+    problem
+        The data, the structure and the prior, every part filled in.
+    interrupted
+        Whether sampling was stopped before all draws were made.
+    """
+
+    draws: Mixture
+    relabelling: Relabelling
+    tree: xr.DataTree = field(repr=False)
+    verdict: Verdict
+    explanations: tuple[Explanation, ...]
+    modes: Modes = field(repr=False)
+    mle: EMFit
+    problem: PosteriorProblem = field(repr=False)
+    interrupted: bool
+
+    @property
+    def table(self) -> Table:
+        """The data."""
+        return self.problem.table
+
+    @property
+    def prior(self) -> Prior:
+        """The prior, every part filled in."""
+        return self.problem.prior
+
+    def responsibilities(self, x: Any = None) -> np.ndarray:
+        """Posterior mean of the soft assignments p(z_n = k | x_n), (N, K), of the data or of other points."""
+        return self._assignment_moments(x)[0]
+
+    def responsibilities_sd(self, x: Any = None) -> np.ndarray:
+        """Posterior standard deviation of the soft assignments, (N, K)."""
+        return self._assignment_moments(x)[1]
+
+    def co_clustering(self, x: Any = None) -> np.ndarray:
+        """Probability that two points belong to the same component, (N, N), for at most 5000 points."""
+        return co_clustering.co_clustering(self.draws, self._points(x), self.problem.scaling)
+
+    def predict(self, x: Any = None) -> np.ndarray:
+        """Component with the largest posterior mean responsibility, (N,)."""
+        return self.responsibilities(x).argmax(1)
+
+    def log_prob(self, x: Any) -> np.ndarray:
+        r"""Log posterior predictive density \(\log \frac1S \sum_s p(x_n \mid \theta_s)\) of points, (N,)."""
+        return pointwise.log_predictive_density(self.draws, self._points(x), self.problem.scaling)
+
+    def density(self, x: Any, *, probability: float = 0.94) -> tuple[np.ndarray, ...]:
+        """Posterior mean of the density at points (N, D), and both ends of its central interval, (N,) each.
+
+        Raises
+        ------
+        ArgumentError
+            When the points do not have the features of the data, or `probability` does not lie between 0 and 1.
+        """
+        mass = open_probability(probability, 0.94)
+        return pointwise.density_band(self.draws, self._points(x), self.problem.scaling, mass)
+
+    def log_likelihoods(self, x: Any = None) -> np.ndarray:
+        """Log density of each draw at each point, its label summed out, (chain, draw, N); mind the memory."""
+        return pointwise.log_densities(self.draws, self._points(x), self.problem.scaling)
+
+    def sample(self, n_points: int, *, seed: int) -> np.ndarray:
+        """Posterior predictive data: for each draw `n_points` new points, (chain, draw, n_points, D)."""
+        return self.draws.sample(n_points, seed=seed)[0]
+
+    def map(self, function: Callable[[Mixture], Any]) -> Any:
+        """Posterior of a function of one mixture, written with `jax.numpy`: its values with axes (chain, draw).
+
+        Examples
+        --------
+        >>> import bayes_gmm as bg
+        >>> posterior = bg.fit_nuts(bg.datasets.load("faithful"), n_components=2, progress=False)
+        >>> gap = posterior.map(lambda mixture: mixture.means[1, 1] - mixture.means[0, 1])
+        >>> gap.shape
+        (4, 1000)
+        """
+        return _map_draws(function, self.draws)
+
+    @property
+    def draws_as_sampled(self) -> Mixture:
+        """The draws under the labels that the sampler gave them: relabelling undone."""
+        return self.draws.permute(np.argsort(self.relabelling.permutations, -1))
+
+    def with_prior(self, num_draws: int = 1000, *, seed: int = 0) -> xr.DataTree:
+        """The tree with groups prior and prior_predictive added, for ArviZ's comparisons of prior and posterior."""
+        draws = self.problem.sample_prior(positive_integer("num_draws", num_draws), seed=seed_integer(seed))
+        groups = prior_groups(draws, self.table, seed=seed)
+        return xr.DataTree.from_dict({**{name: group.to_dataset() for name, group in self.tree.items()}, **groups})
+
+    def save(self, path: str | Path) -> None:
+        """Write everything, the data included, to a netCDF file that `load` gives back and plain ArviZ or xarray reads.
+
+        Raises
+        ------
+        ArgumentError
+            When the prior has a distribution that is not NumPyro's own.
+        OutputError
+            When the file cannot be written; an old one stays as it was.
+
+        Examples
+        --------
+        >>> import tempfile, arviz as az, bayes_gmm as bg
+        >>> posterior = bg.fit_nuts(bg.datasets.load("faithful"), n_components=2, progress=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     posterior.save(f"{folder}/posterior.nc")
+        ...     loaded, tree = bg.load(f"{folder}/posterior.nc"), az.from_netcdf(f"{folder}/posterior.nc")
+        >>> loaded.verdict == posterior.verdict, tree["posterior"].sizes["draw"]
+        (True, 1000)
+        """
+        write_result(path, self)
+
+    def __repr__(self) -> str:
+        lines = [self._head(), f"  {self.verdict.summary}"]
+        return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self._head()}{self.verdict._repr_html_()}"
+
+    def _head(self) -> str:
+        chains, draws = self.draws.log_weights.shape[:2]
+        head = f"Posterior: {counted(self.draws.n_components, 'component')}, {chains} chains of {draws} draws"
+        return head + (" (interrupted)" if self.interrupted else "")
+
+    def _assignment_moments(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
+        if x is None:
+            return self._own_assignment_moments
+        return pointwise.assignment_moments(self.draws, self._points(x), self.problem.scaling)
+
+    @cached_property
+    def _own_assignment_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        return pointwise.assignment_moments(self.draws, self.table.values, self.problem.scaling)
+
+    def _points(self, x: Any) -> np.ndarray:
+        return self.table.values if x is None else rows_of("points", x, self.table.n_features)
+
+
+@in_float64
+def _map_draws(function: Callable[[Mixture], Any], draws: Mixture) -> Any:
+    return jax.vmap(jax.vmap(function))(draws)
