@@ -11,7 +11,7 @@ from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.fixed_parameters import Fixed
 from bayes_gmm.objective.problem import Problem

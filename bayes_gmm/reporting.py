@@ -13,6 +13,7 @@ from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.compare import Comparison, compare
 from bayes_gmm.assessment.parameter_comparison import Row, as_cells
 from bayes_gmm.core.export import counted, html_table, unwritable
+from bayes_gmm.core.validation import file_path
 from bayes_gmm.datasets import catalogue
 from bayes_gmm.html_page import (
     bullets,
@@ -28,7 +29,6 @@ from bayes_gmm.html_page import (
     wide_table,
 )
 from bayes_gmm.io.table import Table
-from bayes_gmm.io.table_checks import file_path
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.image import png_of
 from bayes_gmm.posterior.posterior import Posterior

@@ -17,8 +17,8 @@ import bayes_gmm as bg
 from bayes_gmm import datasets
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.em_run import EMStatus
 from bayes_gmm.mle.fit_em import fit_em
+from bayes_gmm.mle.status import EMStatus
 
 # mclust 6.0.0 in R 4.2.2, model VVV from hard labels: the log-likelihood of the M-step on the labels and
 # of the next four steps, then where it ends; faithful split at eruptions > 3, iris by its species.

@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal, norm
 
 import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
 
 MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_equal_weights.json").read_text())

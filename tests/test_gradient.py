@@ -9,15 +9,15 @@ import pytest
 import bayes_gmm as bg
 from bayes_gmm import datasets
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.likelihood.linear_form import blocks
+from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mixture.covariance_structures import STRUCTURES
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
 from bayes_gmm.mle import gradient_ascent
-from bayes_gmm.mle.em_run import EMStatus
 from bayes_gmm.mle.fit_gradient import fit_gradient
 from bayes_gmm.mle.gradient_ascent import Rule, Sampling, Shape
+from bayes_gmm.mle.status import EMStatus
 
 NAMES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 

@@ -11,7 +11,7 @@ from sklearn.datasets import make_blobs
 
 import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError, FitError
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 
 
 def log_joint(x, mixture):

@@ -8,16 +8,8 @@ import pytest
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
-from bayes_gmm.likelihood.linear_form import (
-    Blocks,
-    blocks,
-    expected_statistics,
-    features,
-    hard,
-    log_likelihood,
-    moments,
-    natural,
-)
+from bayes_gmm.likelihood.blocks import Blocks, blocks
+from bayes_gmm.likelihood.linear_form import expected_statistics, features, hard, log_likelihood, moments, natural
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 

@@ -13,7 +13,7 @@ from sklearn.naive_bayes import GaussianNB
 
 import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 
 MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_labels.json").read_text())
 

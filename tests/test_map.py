@@ -13,7 +13,7 @@ from scipy.stats import dirichlet, invgamma, invwishart, multivariate_normal
 import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import STRUCTURES
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 
 MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_map.json").read_text())
 

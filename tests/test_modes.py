@@ -9,7 +9,8 @@ import scipy.stats
 import bayes_gmm as bg
 from bayes_gmm.bayes.laplace_approximation import derivatives
 from bayes_gmm.bayes.modes import Modes, find_modes
-from bayes_gmm.bayes.posterior_problem import PosteriorProblem, to_coordinates
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.bayes.target import to_coordinates
 
 pytestmark = pytest.mark.numpyro
 

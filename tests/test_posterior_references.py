@@ -15,7 +15,8 @@ import pytest
 import scipy.stats
 
 import bayes_gmm as bg
-from bayes_gmm.bayes.posterior_problem import PosteriorProblem, to_coordinates
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.bayes.target import to_coordinates
 from bayes_gmm.posterior.diagnostics import judge
 from bayes_gmm.posterior.explanations import explain
 

@@ -14,10 +14,10 @@ from numpyro.infer.inspect import get_model_relations
 from numpyro.infer.util import potential_energy
 
 import bayes_gmm as bg
-from bayes_gmm.bayes.model import potential
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.sites import as_arrays, assemble, constrain, disassemble, free, unconstrain
-from bayes_gmm.likelihood.linear_form import blocks
+from bayes_gmm.bayes.target import potential
+from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mixture.scaling import Scaling
 
 pytestmark = pytest.mark.numpyro

@@ -10,7 +10,7 @@ import pytest
 import bayes_gmm as bg
 from bayes_gmm.assessment import bootstrap
 from bayes_gmm.errors import ArgumentError, FitError
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 
 REFERENCE = json.loads((Path(__file__).parent / "references" / "mclust_bootstrap.json").read_text())
 

@@ -9,9 +9,10 @@ import pytest
 
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.mle import multistart
-from bayes_gmm.mle.em_run import EMStatus, Rule, begin, go_on
+from bayes_gmm.mle.em_run import Rule, begin, go_on
 from bayes_gmm.mle.initialisation import starting_mixtures
 from bayes_gmm.mle.multistart import Round, run_rounds
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
 
 PLAN = (Round(7, 5), Round(3, 15), Round(1, 10_000))

@@ -16,7 +16,7 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.mle import stream_steps
 from bayes_gmm.mle.fit_stream import fit_stream
-from bayes_gmm.mle.stream_result import StreamStatus
+from bayes_gmm.mle.status import StreamStatus
 from bayes_gmm.objective.problem import Problem
 
 TRUTH = Mixture.from_moments(

@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Array
 from tqdm import tqdm
 
-from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import instance_of, one_of, open_probability, positive_integer, seed_integer
 from bayes_gmm.errors import FitError
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.em_run import EMStatus, Rule, follow
+from bayes_gmm.mle.em_run import Rule, follow
 from bayes_gmm.mle.standard_errors import REPORTED
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
 
 KINDS = ("rows", "weights")

@@ -15,10 +15,11 @@ from bayes_gmm.assessment.parameter_comparison import Row, html, sentences, tabl
 from bayes_gmm.assessment.predictive_scores import Scores, score
 from bayes_gmm.clustering.point_assignments import Points
 from bayes_gmm.core.export import Record, counted, write_csv, write_json
-from bayes_gmm.core.validation import one_of, rows_of
+from bayes_gmm.core.validation import one_of
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.rows import rows_of
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import match
 from bayes_gmm.posterior.verdict import VerdictStatus

@@ -17,9 +17,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from bayes_gmm.bayes.modes import WORTH_A_MENTION
-from bayes_gmm.bayes.posterior_problem import to_mixtures
 from bayes_gmm.bayes.sites import as_arrays
-from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.bayes.target import to_mixtures
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.posterior.arviz_tree import parameters
 from bayes_gmm.posterior.posterior import Posterior

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.bayes.posterior_problem import Target
+from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril
 from bayes_gmm.likelihood import linear_form
 

@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from jaxtyping import Array, Float
 
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.sites import Sites, assemble, constrain, free
+from bayes_gmm.bayes.sites import Sites, assemble, free
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.linear_form import Blocks
-from bayes_gmm.mixture.scaling import Scaling
 
 
 def model(
@@ -75,20 +71,6 @@ def model(
     components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
     with numpyro.plate("point", n_points):
         numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x)
-
-
-def potential(coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling) -> Float[Array, ""]:
-    """Minus the log posterior density of `model`, through the kernel; differentiates in one pass."""
-    eta, log_prior = natural_parameters(coordinates, sites, scaling)
-    return -(log_prior + linear_form.log_likelihood(eta, data) - data.weights.sum() * scaling.log_volume)
-
-
-def natural_parameters(
-    coordinates: Float[Array, " P"], sites: Sites, scaling: Scaling
-) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
-    """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
-    values, log_prior = constrain(sites, coordinates)
-    return linear_form.natural(scaling.to_unit(assemble(values))), log_prior
 
 
 def _sample(sites: Sites, n_components: int) -> dict[str, Any]:

@@ -18,8 +18,10 @@ import numpy as np
 
 from bayes_gmm.bayes import posterior_problem
 from bayes_gmm.bayes.laplace_approximation import Laplace, laplace
-from bayes_gmm.bayes.posterior_problem import PosteriorProblem, Target, to_coordinates, to_mixtures
-from bayes_gmm.core.compilation import Programs, in_float64
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.bayes.target import Target, to_coordinates, to_mixtures
+from bayes_gmm.core.compilation import Programs
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import FitError
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit

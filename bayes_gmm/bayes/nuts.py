@@ -28,7 +28,7 @@ from numpyro.infer.util import ParamInfo
 from tqdm import tqdm
 
 from bayes_gmm.bayes.laplace_approximation import Laplace, laplace, shapes_around
-from bayes_gmm.bayes.posterior_problem import Target, to_coordinates
+from bayes_gmm.bayes.target import Target, to_coordinates
 from bayes_gmm.core.compilation import Programs, n_cores, strongly_typed
 from bayes_gmm.errors import FitWarning, OutputError
 from bayes_gmm.io.checkpoint import Checkpoint

@@ -4,59 +4,29 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
 
-from bayes_gmm.bayes.model import natural_parameters, potential
 from bayes_gmm.bayes.ordered_sites import OrderedSites
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import (
     Sites,
     as_arrays,
-    assemble,
-    constrain,
-    disassemble,
     exchangeable,
     family,
     free,
-    unconstrain,
 )
+from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
-from bayes_gmm.core.compilation import Programs
-from bayes_gmm.core.validation import component_count
 from bayes_gmm.errors import ArgumentError, FitWarning
+from bayes_gmm.io.rows import component_count
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.linear_form import Blocks
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
-
-_ROWS_AT_ONCE = 256
-
-
-class Target(NamedTuple):
-    """All that the posterior density depends on: prior sites, data in unit coordinates, and those coordinates."""
-
-    sites: Sites
-    data: Blocks
-    scaling: Scaling
-
-    def potential(self, coordinates: Float[Array, " P"]) -> Float[Array, ""]:
-        """Minus the log posterior density at unconstrained coordinates."""
-        return potential(coordinates, self.sites, self.data, self.scaling)
-
-    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
-        """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
-        return natural_parameters(coordinates, self.sites, self.scaling)
-
-    @property
-    def log_volume(self) -> Any:
-        """What the log-likelihood in unit coordinates exceeds that in data units by."""
-        return self.data.weights.sum() * self.scaling.log_volume
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,36 +149,3 @@ def _digest(*arrays: Any) -> str:
     for array in map(np.asarray, arrays):
         digest.update(repr((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
-
-
-@jax.jit
-def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
-    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support."""
-    return unconstrain(sites, disassemble(mixture, sites))
-
-
-def programs(mixture: Mixture, target: Target) -> Programs:
-    """What compiles `to_coordinates` and `to_mixtures`, for arguments of these shapes."""
-    coordinates = to_coordinates.eval_shape(mixture, target.sites)
-    rows = jax.ShapeDtypeStruct((_ROWS_AT_ONCE, *coordinates.shape), coordinates.dtype)
-    yield lambda: to_coordinates.lower(mixture, target.sites).compile()
-    yield lambda: _to_mixtures.lower(rows, target.sites).compile()
-
-
-def to_mixtures(coordinates: Float[Any, "*batch P"], sites: Sites) -> tuple[Mixture, Float[np.ndarray, "*batch"]]:
-    """Mixtures in data units at unconstrained coordinates, and their log prior densities; in a scoped float64."""
-    batch = coordinates.shape[:-1]
-    rows = np.reshape(coordinates, (-1, coordinates.shape[-1]))
-    padded = np.pad(rows, ((0, -len(rows) % _ROWS_AT_ONCE), (0, 0)), mode="edge")
-    parts = [jax.device_get(_to_mixtures(part, sites)) for part in np.split(padded, len(padded) // _ROWS_AT_ONCE)]
-    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
-    return jax.tree.map(lambda leaf: np.reshape(leaf, (*batch, *leaf.shape[1:])), whole)
-
-
-@jax.jit
-def _to_mixtures(coordinates: Float[Array, "S P"], sites: Sites) -> tuple[Mixture, Float[Array, " S"]]:
-    def one(part: Array) -> tuple[Mixture, Array]:
-        values, log_prior = constrain(sites, part)
-        return assemble(values), log_prior
-
-    return jax.vmap(one)(coordinates)

@@ -10,7 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from bayes_gmm.bayes.sites import Layout, Sites, as_arrays, assemble, build_sites, family, free, innermost
-from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.mixture import Mixture
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from bayes_gmm.bayes.sites import Sites, family
-from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.io.table import Table
 
 _SPIKE = 5.0

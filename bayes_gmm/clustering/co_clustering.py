@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.shares import DrawsAtPoints, at_points

@@ -1,6 +1,5 @@
 """What every compiled function needs: float64 in a scope, NumPy at the border, few shapes, an early start, cores."""
 
-import functools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -8,21 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-
-
-def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """Run `function` in a scoped float64 and hand its arrays out as NumPy.
-
-    A float64 `jax.Array` that leaves the scope silently becomes float32 in the next operation;
-    a NumPy array does not.
-    """
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with jax.enable_x64(True):
-            return jax.device_get(function(*args, **kwargs))
-
-    return wrapper
 
 
 def n_cores() -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bayes_gmm.core.validation import file_path
 from bayes_gmm.errors import OutputError
-from bayes_gmm.io.table_checks import file_path
 
 Record = dict[str, Any]
 

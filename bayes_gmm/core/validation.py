@@ -1,20 +1,17 @@
 """Checks of the arguments that several public functions share."""
 
+from __future__ import annotations
+
+import os
 import reprlib
 from collections.abc import Iterable, Sequence
 from operator import index
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.io.dataframes import named_columns
-from bayes_gmm.io.table import Table, from_columns
-from bayes_gmm.io.table_checks import LARGEST, check_values
-
-_ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
-_WEIGHTS = "A weight of 0 leaves a row out; a weight of 2 counts it twice."
-
+from bayes_gmm.errors import ArgumentError
 
 MOST_STEPS = 10**6
 """Of each step a fit keeps the log-likelihood, in memory that is set aside beforehand."""
@@ -95,18 +92,6 @@ def seed_integer(value: Any) -> int:
     return number
 
 
-def component_count(n_components: Any, table: Table) -> int:
-    """Number of components, checked against the number of rows."""
-    count = positive_integer("n_components", n_components)
-    if count > table.n_points:
-        raise DataError(
-            f"The table has {table.n_points} rows for {count} components.",
-            "at least one row for each component",
-            "Lower n_components, or collect more rows.",
-        )
-    return count
-
-
 def feature_indices(features: Any, n_features: int, n_left: int = 0) -> list[int]:
     """Different features by their indices, at least one of them, with `n_left` or more left over."""
     try:
@@ -122,57 +107,6 @@ def feature_indices(features: Any, n_features: int, n_left: int = 0) -> list[int
             "Features are counted from 0, also a single one comes as a list, and np.flatnonzero makes one of a mask.",
         )
     return [feature for feature in chosen if feature is not None]
-
-
-def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> np.ndarray:
-    """Array (N, n_features) of finite points, at least so many."""
-    named = named_columns(x)
-    points = real_numbers(f"The array of {name}", x, _ROWS) if named is None else from_columns(*named)[0]
-    if points.ndim != 2 or points.shape[1] != n_features or len(points) < fewest:
-        raise ArgumentError(
-            f"The {name} have shape {points.shape}.",
-            f"rows of {n_features} features, shape (N, {n_features})",
-            _ROWS,
-        )
-    bad = ~np.isfinite(points).all(1)
-    if bad.any():
-        row = int(bad.argmax())
-        found = f"The {name} hold NaN or infinity: {points[row].tolist()} in row {row}."
-        raise ArgumentError(found, "finite numbers", "Drop or impute those rows.")
-    return points
-
-
-def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
-    """Weight of each row (N,), all ones by default."""
-    if sample_weight is None:
-        return np.ones(n_rows)
-    weights = real_numbers("sample_weight", sample_weight, _WEIGHTS)
-    if weights.shape != (n_rows,):
-        found = f"sample_weight has shape {weights.shape}."
-        raise ArgumentError(found, f"one weight for each of the {n_rows} rows", "Give a vector as long as the table.")
-    bad = ~(np.isfinite(weights) & (weights >= 0))
-    if bad.any():
-        row = int(bad.argmax())
-        found = f"sample_weight is {weights[row]} in row {row}."
-        raise ArgumentError(found, "finite weights of at least 0", _WEIGHTS)
-    largest = weights.max()
-    if not 1 / LARGEST <= largest <= LARGEST:
-        found = f"sample_weight is at most {largest:g}." if largest else "sample_weight is zero everywhere."
-        raise ArgumentError(found, f"a largest weight of {1 / LARGEST:g} to {LARGEST:g}", _WEIGHTS)
-    return weights
-
-
-def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
-    """Weight of each row (N,) of a table that can be fitted also without the rows of weight zero."""
-    weights = row_weights(sample_weight, table.n_points)
-    if sample_weight is None:
-        return weights
-    try:
-        check_values(table.values[weights > 0], table.columns)
-    except DataError as error:
-        found = f"Among the rows of positive sample_weight: {error.found}"
-        raise DataError(found, error.expected, error.remedy) from None
-    return weights
 
 
 def columns_chosen(features: Any, columns: Sequence[str], most: int) -> list[int]:
@@ -226,3 +160,23 @@ def _column(feature: Any, columns: Sequence[str]) -> int:
         return columns.index(feature)
     number = -1 if isinstance(feature, bool | np.bool_) else index(feature)
     return range(len(columns)).index(number)
+
+
+def file_path(name: str, value: Any) -> Path:
+    """`value` as a path; numbers, None and names that no file can have are refused."""
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
+        raise ArgumentError(
+            f"{name} is {reprlib.repr(value)}.", "the path of a file", "Give a string or a pathlib.Path."
+        )
+    return Path(value)
+
+
+def positions(wanted: str | Sequence[str], available: Sequence[str]) -> list[int]:
+    """Where the wanted names are among those available."""
+    wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
+    unknown = [name for name in wanted if name not in available]
+    if unknown or not wanted:
+        found = f"Found no column {', '.join(map(repr, unknown))}." if unknown else "Found no names."
+        expected = f"one or more of {', '.join(map(repr, available))}"
+        raise ArgumentError(found, expected, "Choose among these columns.")
+    return [available.index(name) for name in wanted]

@@ -15,10 +15,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.likelihood.centred_form import Moments, expected_moments, moments_of
-from bayes_gmm.likelihood.linear_form import Blocks
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling

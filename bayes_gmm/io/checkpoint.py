@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from bayes_gmm.core.validation import file_path
 from bayes_gmm.errors import ArgumentError, OutputError
 from bayes_gmm.io.checkpoint_format import damaged, framed, pack, unpack, whole_frames
 from bayes_gmm.io.checksummed_file import synchronise_folder
-from bayes_gmm.io.table_checks import file_path
 
 try:
     import fcntl

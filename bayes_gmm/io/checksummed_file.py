@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bayes_gmm.core.export import unwritable
+from bayes_gmm.core.validation import file_path
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.io.table_checks import file_path
 
 VERSION = 1
 """Version of what is sealed; to be raised when a reader of the last version could not read it."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bayes_gmm.core.validation import positions
 from bayes_gmm.errors import DataError
-from bayes_gmm.io.table_checks import MISSING, bad_cell, check_names, is_number, positions
+from bayes_gmm.io.table_checks import MISSING, bad_cell, check_names, is_number
 
 STANDARD_INPUT = Path("-")
 """What is read for this path."""

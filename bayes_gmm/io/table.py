@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from bayes_gmm.core.validation import file_path, positions
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.io.csv_reader import STANDARD_INPUT, read_columns
 from bayes_gmm.io.dataframes import check_nulls, named_columns
-from bayes_gmm.io.table_checks import TABLE, check_kinds, check_shape, check_values, file_path, positions
+from bayes_gmm.io.table_checks import TABLE, check_kinds, check_shape, check_values
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayes_gmm.errors import ArgumentError, CellError, DataError
+from bayes_gmm.errors import CellError, DataError
 
 LARGEST = 1e150  # the square is finite in float64, and so is a sum of many such squares
 SPREAD_TOLERANCE = 1e-12
@@ -117,26 +115,6 @@ def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
         what, remedy = "a missing value", "Drop or impute the rows with missing values."
     found = f"Column {column!r} holds {reprlib.repr(cell)} {where}, which is {what}."
     return CellError(found, "a finite number in every cell", remedy)
-
-
-def file_path(name: str, value: Any) -> Path:
-    """`value` as a path; numbers, None and names that no file can have are refused."""
-    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
-        raise ArgumentError(
-            f"{name} is {reprlib.repr(value)}.", "the path of a file", "Give a string or a pathlib.Path."
-        )
-    return Path(value)
-
-
-def positions(wanted: str | Sequence[str], available: Sequence[str]) -> list[int]:
-    """Where the wanted names are among those available."""
-    wanted = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
-    unknown = [name for name in wanted if name not in available]
-    if unknown or not wanted:
-        found = f"Found no column {', '.join(map(repr, unknown))}." if unknown else "Found no names."
-        expected = f"one or more of {', '.join(map(repr, available))}"
-        raise ArgumentError(found, expected, "Choose among these columns.")
-    return [available.index(name) for name in wanted]
 
 
 def _check_finite(values: NDArray[np.float64], columns: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.linear_form import Blocks
+from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
 
 type Moments = tuple[Array, Array, Array]

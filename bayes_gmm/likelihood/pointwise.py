@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.shares import DrawsAtPoints, at_points
 from bayes_gmm.mixture.mixture import Mixture

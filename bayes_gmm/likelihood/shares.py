@@ -13,7 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from bayes_gmm.core.compilation import in_float64, padded_length
+from bayes_gmm.core.compilation import padded_length
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling

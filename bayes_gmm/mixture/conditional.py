@@ -20,8 +20,9 @@ import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.core.linalg import lower_factor
-from bayes_gmm.core.validation import feature_indices, rows_of
+from bayes_gmm.core.validation import feature_indices
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.rows import rows_of
 
 
 # Values too far for float64 are refused by name, once the overflow has shown them.

@@ -10,8 +10,8 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import entr, logsumexp
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.compilation import in_float64
 from bayes_gmm.core.linalg import LOG_2PI, log_diagonal, lower_factor
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import instance_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.mixture import Mixture, log_prob, responsibilities

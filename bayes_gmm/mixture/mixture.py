@@ -15,10 +15,12 @@ from jax.nn import softmax
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.compilation import in_float64, padded_length
+from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, lower_factor
-from bayes_gmm.core.validation import feature_indices, positive_integer, real_numbers, rows_of, seed_integer
+from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.validation import feature_indices, positive_integer, real_numbers, seed_integer
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.rows import rows_of
 from bayes_gmm.mixture import parameter_checks
 from bayes_gmm.mixture.conditional import condition
 

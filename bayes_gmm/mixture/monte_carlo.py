@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from bayes_gmm.core.compilation import in_float64
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.mixture import Mixture

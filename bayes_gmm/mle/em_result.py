@@ -11,8 +11,8 @@ from bayes_gmm.errors import FitError
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.em_run import EMStatus
 from bayes_gmm.mle.standard_errors import REPORTED, standard_errors
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
 
 _POINTS_PER_PARAMETER = 2

@@ -11,7 +11,6 @@ Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from jaxtyping import Array, Float
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.anderson_acceleration import adapt_reach, anderson_step, forget_if, no_past, remember, within_reach
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import narrowest_scales
 from bayes_gmm.objective.objective import Objective
 
@@ -30,35 +30,6 @@ RUNNING = -1
 _PLAIN_STEPS = 20
 _CARELESS_STEPS = 100
 """Until then a long step that goes too far is a cheap look elsewhere, and finds maxima that careful ones do not."""
-
-
-class EMStatus(IntEnum):
-    """How a run of EM ended; `advice` says what to do about it."""
-
-    CONVERGED = 0
-    MAX_STEPS = 1
-    COLLAPSED = 2
-    NONFINITE = 3
-    LEFT_BEHIND = 4
-
-    @property
-    def advice(self) -> str:
-        """What it means and what to do."""
-        return _ADVICE[self]
-
-
-_ADVICE = {
-    EMStatus.CONVERGED: "The log-likelihood has no more than tol left to gain here.",
-    EMStatus.MAX_STEPS: "The log-likelihood was still rising: raise max_steps, or tol if you need less.",
-    EMStatus.COLLAPSED: (
-        "A component shrank onto a few points or a line, where the likelihood has no upper bound, "
-        "or lost all its points: "
-        "use fewer components, look for repeated rows, give a ConjugatePrior, or take the posterior, "
-        "whose prior rules this out."
-    ),
-    EMStatus.NONFINITE: "The log-likelihood became NaN or infinite: look for extreme values in the data.",
-    EMStatus.LEFT_BEHIND: "Other starts were ahead after a few steps, and this one was not followed to its end.",
-}
 
 
 class Rule(NamedTuple):

@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bayes_gmm.core.compilation import in_float64, padded_length
+from bayes_gmm.core.compilation import padded_length
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import flag, number_of_steps, positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.em_run import EMStatus, Rule, Run
+from bayes_gmm.mle.em_run import Rule, Run
 from bayes_gmm.mle.initialisation import split_starts, starting_mixtures, usual_number_of_starts
 from bayes_gmm.mle.multistart import Round, run_rounds
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from bayes_gmm.core.compilation import in_float64, padded_length
+from bayes_gmm.core.compilation import padded_length
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError, FitError, FitWarning
 from bayes_gmm.io.table import Table
@@ -17,9 +18,9 @@ from bayes_gmm.likelihood import linear_form
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
-from bayes_gmm.mle.em_run import EMStatus
 from bayes_gmm.mle.gradient_ascent import Climb, Rule, Sampling, Shape, climb_adam, climb_lbfgs
 from bayes_gmm.mle.initialisation import starting_mixtures
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 

@@ -28,9 +28,9 @@ from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
 from bayes_gmm.io.batches import check_several, later_rows, naming
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.em_run import EMStatus
 from bayes_gmm.mle.fit_em import fit_em
-from bayes_gmm.mle.stream_result import StreamFit, StreamStatus
+from bayes_gmm.mle.status import EMStatus, StreamStatus
+from bayes_gmm.mle.stream_result import StreamFit
 from bayes_gmm.mle.stream_steps import Move, State, average_mixture, empty, learn, m_step_of, padded_blocks
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem

@@ -12,10 +12,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.linear_form import Blocks
+from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.unconstrained import from_unconstrained
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import is_sound
 
 _RUNNING = -1

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from bayes_gmm.core.compilation import n_cores
-from bayes_gmm.likelihood.linear_form import Blocks
+from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.em_run import RUNNING, EMStatus, Rule, Run, begin, go_on, step
+from bayes_gmm.mle.em_run import RUNNING, Rule, Run, begin, go_on, step
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
 
 _N_CORES = n_cores()

@@ -19,8 +19,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.compilation import in_float64
 from bayes_gmm.core.linalg import unvech, vech
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import one_of
 from bayes_gmm.errors import FitError
 from bayes_gmm.likelihood import linear_form

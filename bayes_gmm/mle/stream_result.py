@@ -1,39 +1,13 @@
 """What is left of a stream: the mixture, how it ended, and how well each batch was foreseen."""
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import numpy as np
 
 from bayes_gmm.errors import FitError
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
-
-
-class StreamStatus(IntEnum):
-    """How a stream ended; `advice` says what to do about it. The numbers are those of `EMStatus`."""
-
-    LEARNED = 0
-    COLLAPSED = 2
-    NONFINITE = 3
-
-    @property
-    def advice(self) -> str:
-        """What it means and what to do."""
-        return _ADVICE[self]
-
-
-_ADVICE = {
-    StreamStatus.LEARNED: "All batches were learned from; look at the path for a drift.",
-    StreamStatus.COLLAPSED: (
-        "A component lost its points, or shrank onto a few points or a line: use larger batches or fewer components, "
-        "and shuffle the stream if its order means something. The mixture is the one before that batch."
-    ),
-    StreamStatus.NONFINITE: (
-        "The log density of a batch became NaN or infinite: look for extreme values in it. "
-        "The mixture is the one before that batch."
-    ),
-}
+from bayes_gmm.mle.status import StreamStatus
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

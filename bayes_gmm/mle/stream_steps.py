@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from bayes_gmm.core.compilation import in_float64, padded_length
+from bayes_gmm.core.compilation import padded_length
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.linear_form import Blocks
+from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
-from bayes_gmm.mle.stream_result import StreamStatus
+from bayes_gmm.mle.status import StreamStatus
 from bayes_gmm.objective.degeneracy import is_sound
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem

@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 
 from bayes_gmm.core.linalg import invert_tril, log_diagonal
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.linear_form import Assignment, Blocks
+from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.linear_form import Assignment
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.conjugate_prior import PseudoStatistics

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from bayes_gmm.core.validation import any_array, component_count, one_of, point_weights
+from bayes_gmm.core.validation import any_array, one_of
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure

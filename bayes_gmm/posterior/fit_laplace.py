@@ -20,11 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayes_gmm.bayes.modes import Modes, find_modes, labellings, programs
-from bayes_gmm.bayes.posterior_problem import PosteriorProblem, Target, to_mixtures
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import assemble, constrain, disassemble, unconstrain
-from bayes_gmm.core.compilation import CompilingAhead, in_float64
+from bayes_gmm.bayes.target import Target, to_mixtures
+from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.linalg import LOG_2PI
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import positive_integer, seed_integer
 from bayes_gmm.io.result_file import write_result
 from bayes_gmm.mixture.mixture import Mixture

@@ -12,9 +12,11 @@ import numpy as np
 
 from bayes_gmm.bayes import nuts
 from bayes_gmm.bayes.modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_modes, programs as mode_programs
-from bayes_gmm.bayes.posterior_problem import PosteriorProblem, Target, to_mixtures
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.core.compilation import CompilingAhead, in_float64
+from bayes_gmm.bayes.target import Target, to_mixtures
+from bayes_gmm.core.compilation import CompilingAhead
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import instance_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.checkpoint import Checkpoint

@@ -14,10 +14,11 @@ from bayes_gmm.bayes.modes import Modes
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.clustering import co_clustering
-from bayes_gmm.core.compilation import in_float64
 from bayes_gmm.core.export import counted
-from bayes_gmm.core.validation import open_probability, positive_integer, rows_of, seed_integer
+from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.validation import open_probability, positive_integer, seed_integer
 from bayes_gmm.io.result_file import write_result
+from bayes_gmm.io.rows import rows_of
 from bayes_gmm.io.table import Table
 from bayes_gmm.likelihood import pointwise
 from bayes_gmm.mixture.mixture import Mixture

@@ -21,8 +21,8 @@ import numpy as np
 from measuring import OURS, Record, Skipped, main, measure, seconds
 
 import bayes_gmm as bg
-from bayes_gmm.bayes.model import potential
 from bayes_gmm.bayes.sites import as_arrays, disassemble, unconstrain
+from bayes_gmm.bayes.target import potential
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.mixture.scaling import Scaling
 

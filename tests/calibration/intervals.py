@@ -7,7 +7,7 @@ import numpy as np
 from proportions import covered
 
 import bayes_gmm as bg
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.posterior.relabelling import match
 
 LEVEL = 0.9

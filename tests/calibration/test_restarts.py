@@ -16,7 +16,7 @@ from proportions import ERROR, Share, worse
 from recording import Record, Row
 
 import bayes_gmm as bg
-from bayes_gmm.mle.em_run import EMStatus
+from bayes_gmm.mle.status import EMStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:EM ended:bayes_gmm.FitWarning")]
 

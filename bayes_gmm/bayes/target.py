@@ -1,0 +1,91 @@
+"""The posterior density on unconstrained coordinates: what is sampled, and the way from there to mixtures and back."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from bayes_gmm.bayes.sites import (
+    Sites,
+    assemble,
+    constrain,
+    disassemble,
+    unconstrain,
+)
+from bayes_gmm.core.compilation import Programs
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+
+
+def potential(coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling) -> Float[Array, ""]:
+    """Minus the log posterior density of `model`, through the kernel; differentiates in one pass."""
+    eta, log_prior = natural_parameters(coordinates, sites, scaling)
+    return -(log_prior + linear_form.log_likelihood(eta, data) - data.weights.sum() * scaling.log_volume)
+
+
+def natural_parameters(
+    coordinates: Float[Array, " P"], sites: Sites, scaling: Scaling
+) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+    """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
+    values, log_prior = constrain(sites, coordinates)
+    return linear_form.natural(scaling.to_unit(assemble(values))), log_prior
+
+
+_ROWS_AT_ONCE = 256
+
+
+class Target(NamedTuple):
+    """All that the posterior density depends on: prior sites, data in unit coordinates, and those coordinates."""
+
+    sites: Sites
+    data: Blocks
+    scaling: Scaling
+
+    def potential(self, coordinates: Float[Array, " P"]) -> Float[Array, ""]:
+        """Minus the log posterior density at unconstrained coordinates."""
+        return potential(coordinates, self.sites, self.data, self.scaling)
+
+    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+        """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
+        return natural_parameters(coordinates, self.sites, self.scaling)
+
+    @property
+    def log_volume(self) -> Any:
+        """What the log-likelihood in unit coordinates exceeds that in data units by."""
+        return self.data.weights.sum() * self.scaling.log_volume
+
+
+@jax.jit
+def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
+    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support."""
+    return unconstrain(sites, disassemble(mixture, sites))
+
+
+def programs(mixture: Mixture, target: Target) -> Programs:
+    """What compiles `to_coordinates` and `to_mixtures`, for arguments of these shapes."""
+    coordinates = to_coordinates.eval_shape(mixture, target.sites)
+    rows = jax.ShapeDtypeStruct((_ROWS_AT_ONCE, *coordinates.shape), coordinates.dtype)
+    yield lambda: to_coordinates.lower(mixture, target.sites).compile()
+    yield lambda: _to_mixtures.lower(rows, target.sites).compile()
+
+
+def to_mixtures(coordinates: Float[Any, "*batch P"], sites: Sites) -> tuple[Mixture, Float[np.ndarray, "*batch"]]:
+    """Mixtures in data units at unconstrained coordinates, and their log prior densities; in a scoped float64."""
+    batch = coordinates.shape[:-1]
+    rows = np.reshape(coordinates, (-1, coordinates.shape[-1]))
+    padded = np.pad(rows, ((0, -len(rows) % _ROWS_AT_ONCE), (0, 0)), mode="edge")
+    parts = [jax.device_get(_to_mixtures(part, sites)) for part in np.split(padded, len(padded) // _ROWS_AT_ONCE)]
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+    return jax.tree.map(lambda leaf: np.reshape(leaf, (*batch, *leaf.shape[1:])), whole)
+
+
+@jax.jit
+def _to_mixtures(coordinates: Float[Array, "S P"], sites: Sites) -> tuple[Mixture, Float[Array, " S"]]:
+    def one(part: Array) -> tuple[Mixture, Array]:
+        values, log_prior = constrain(sites, part)
+        return assemble(values), log_prior
+
+    return jax.vmap(one)(coordinates)
