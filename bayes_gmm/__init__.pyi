@@ -30,11 +30,11 @@ from .mixture.entropy import (
 from .mixture.mixture import Mixture as Mixture
 from .mixture.monte_carlo import Estimate as Estimate
 from .mle.em_result import EMFit as EMFit
-from .mle.em_run import EMStatus as EMStatus
 from .mle.fit_em import fit_em as fit_em
 from .mle.fit_gradient import GradientFit as GradientFit, fit_gradient as fit_gradient
 from .mle.fit_stream import fit_stream as fit_stream
-from .mle.stream_result import StreamFit as StreamFit, StreamStatus as StreamStatus
+from .mle.status import EMStatus as EMStatus, StreamStatus as StreamStatus
+from .mle.stream_result import StreamFit as StreamFit
 from .objective.conjugate_prior import ConjugatePrior as ConjugatePrior
 from .plots import (
     plot_clusters as plot_clusters,

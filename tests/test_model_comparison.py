@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.assessment.stacking import stacking_weights
+from bayes_gmm.assessment.compare_models import stacking_weights
 from bayes_gmm.posterior.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro

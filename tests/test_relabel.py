@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
+from bayes_gmm.likelihood.draws_at_points import agreements, at_points, mean_shares
 from bayes_gmm.likelihood.linear_form import hard
-from bayes_gmm.likelihood.shares import agreements, at_points, mean_shares
 from bayes_gmm.posterior import relabelling as module
 from bayes_gmm.posterior.relabelling import METHODS, relabel
 

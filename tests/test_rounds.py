@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mle import multistart
 from bayes_gmm.mle.em_run import Rule, begin, go_on
 from bayes_gmm.mle.initialisation import starting_mixtures
@@ -149,13 +149,11 @@ def test_parts_add_up_to_the_whole(count, n_features):
 
 
 def test_a_block_is_not_cut():
-    assert len(linear_form.blocks(points(5, 300), np.ones(300)).parts(4)) == 1
+    assert len(blocks(points(5, 300), np.ones(300)).parts(4)) == 1
 
 
 def test_more_milliseconds_for_more_of_everything():
-    small, longer, wider = (
-        linear_form.blocks(points(4, n, d), np.ones(n)) for n, d in [(5000, 2), (50_000, 2), (5000, 9)]
-    )
+    small, longer, wider = (blocks(points(4, n, d), np.ones(n)) for n, d in [(5000, 2), (50_000, 2), (5000, 9)])
     assert small.milliseconds(2) < small.milliseconds(3)
     assert small.milliseconds(2) < longer.milliseconds(2)
     assert small.milliseconds(2) < wider.milliseconds(2)

@@ -11,6 +11,7 @@ import pytest
 import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
 from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mixture.covariance_structures import STRUCTURES
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -152,7 +153,7 @@ def test_one_batch_is_one_step_of_em():
 
 def statistics_of(x, mixture, scaling):
     with jax.enable_x64(True):
-        data = linear_form.blocks(scaling.points_to_unit(x), np.ones(len(x)))
+        data = blocks(scaling.points_to_unit(x), np.ones(len(x)))
         return np.asarray(
             linear_form.expected_statistics(linear_form.natural(scaling.to_unit(mixture)), data)[1]
         ) / len(x)
@@ -413,8 +414,5 @@ def test_unit_data_of_one_batch_is_what_the_stream_sees():
     with jax.enable_x64(True):
         ours = stream_steps.padded_blocks(scaling.points_to_unit(x))
         eta = linear_form.natural(scaling.to_unit(TRUTH))
-        values = [
-            linear_form.expected_statistics(eta, data)[0]
-            for data in (linear_form.blocks(x, np.ones(len(x)), scaling), ours)
-        ]
+        values = [linear_form.expected_statistics(eta, data)[0] for data in (blocks(x, np.ones(len(x)), scaling), ours)]
         np.testing.assert_allclose(*values, rtol=1e-13)

@@ -10,8 +10,7 @@ import numpy as np
 
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.leave_one_out import LeaveOneOut
-from bayes_gmm.assessment.parameter_alignment import aligned_rows
-from bayes_gmm.assessment.parameter_comparison import Row, html, sentences, table
+from bayes_gmm.assessment.parameter_comparison import Row, aligned_rows, html, sentences, table
 from bayes_gmm.assessment.predictive_scores import Scores, score
 from bayes_gmm.clustering.point_assignments import Points
 from bayes_gmm.core.export import Record, counted, write_csv, write_json

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bayes_gmm.bayes import posterior_problem
 from bayes_gmm.bayes.laplace_approximation import Laplace, laplace
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
-from bayes_gmm.bayes.target import Target, to_coordinates, to_mixtures
+from bayes_gmm.bayes.target import Target, coordinate_programs, to_coordinates, to_mixtures
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import FitError
@@ -86,10 +85,10 @@ class Modes(NamedTuple):
         return np.repeat(np.arange(len(chains)), chains)
 
 
-def programs(mixture: Mixture, target: Target) -> Programs:
+def mode_programs(mixture: Mixture, target: Target) -> Programs:
     """What compiles the programs of `find_modes`."""
     coordinates = to_coordinates.eval_shape(mixture, target.sites)
-    yield from posterior_problem.programs(mixture, target)
+    yield from coordinate_programs(mixture, target)
     yield lambda: laplace.lower(coordinates, target, 1).compile()
 
 

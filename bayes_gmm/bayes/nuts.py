@@ -66,7 +66,7 @@ class Chains(NamedTuple):
     interrupted: bool
 
 
-def programs(mixture: Mixture, target: Target) -> Programs:
+def sampler_programs(mixture: Mixture, target: Target) -> Programs:
     """What compiles the programs of `sample` where the metric is known."""
     coordinates, kernel = to_coordinates.eval_shape(mixture, target.sites), Kernel()
     around, key = shapes_around(coordinates), jax.ShapeDtypeStruct((2,), np.uint32)

@@ -9,21 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from bayes_gmm.bayes.ordered_sites import OrderedSites
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.sites import (
-    Sites,
-    as_arrays,
-    exchangeable,
-    family,
-    free,
-)
+from bayes_gmm.bayes.sites import OrderedSites, Sites, as_arrays, exchangeable, family, free
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
 from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count
 from bayes_gmm.io.table import Table, as_table
-from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -131,7 +124,7 @@ class PosteriorProblem:
 
     def target(self) -> Target:
         """The density to sample; for use in a scoped float64."""
-        data = linear_form.blocks(self.table.values, np.ones(self.table.n_points), self.scaling)
+        data = blocks(self.table.values, np.ones(self.table.n_points), self.scaling)
         return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
 
     def _require_a_parameter(self) -> None:

@@ -14,6 +14,8 @@ spherical  VII   (K, 1)  identity            one scale for each
 =========  ====  ======  ==================  =====================
 """
 
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +25,6 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import biject_to, constraints
 
-from bayes_gmm.bayes.ordered_sites import OrderedSites
 from bayes_gmm.core.validation import real_numbers
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import find_structure
@@ -258,3 +259,47 @@ def _wrong_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -
         f"a shape that broadcasts to {expected}, components first and features last",
         "Give one distribution for all, one for each feature, or one for each component and feature.",
     )
+
+
+@jax.tree_util.register_pytree_node_class
+class OrderedSites(dict[str, Any]):
+    """Sites whose hyperparameters are handed to compiled programs in the order of their names.
+
+    NumPyro flattens a distribution in the order of a set of names, which differs from process to process: programs
+    kept on disk would not be found again. It is found once, for each call of a compiled program asks for it.
+    """
+
+    def tree_flatten(self) -> tuple[list[Any], Any]:
+        """Hyperparameters, and what is needed to put them back."""
+        return self._flat
+
+    @cached_property
+    def _flat(self) -> tuple[list[Any], Any]:
+        leaves, structure = jax.tree.flatten(dict(self))
+        slots = jax.tree.unflatten(structure, map(_Slot, range(len(leaves))))
+        order = list(dict.fromkeys([*_by_name(slots), *range(len(leaves))]))
+        return [leaves[number] for number in order], (structure, tuple(order))
+
+    @classmethod
+    def tree_unflatten(cls, shape: Any, leaves: Any) -> "OrderedSites":
+        """The inverse of `tree_flatten`."""
+        structure, order = shape
+        places = dict(zip(order, leaves, strict=True))
+        return cls(jax.tree.unflatten(structure, [places[number] for number in range(len(places))]))
+
+
+class _Slot(NamedTuple):
+    number: int
+
+
+def _by_name(part: Any) -> Iterator[int]:
+    """Numbers of the slots in a nest of dictionaries, sequences and objects, by the names of what holds them."""
+    if isinstance(part, _Slot):
+        yield part.number
+    elif isinstance(part, list | tuple):
+        for item in part:
+            yield from _by_name(item)
+    else:
+        named = part if isinstance(part, dict) else getattr(part, "__dict__", {})
+        for name in sorted(named, key=str):
+            yield from _by_name(named[name])

@@ -6,13 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.bayes.sites import (
-    Sites,
-    assemble,
-    constrain,
-    disassemble,
-    unconstrain,
-)
+from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, unconstrain
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks
@@ -64,7 +58,7 @@ def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
     return unconstrain(sites, disassemble(mixture, sites))
 
 
-def programs(mixture: Mixture, target: Target) -> Programs:
+def coordinate_programs(mixture: Mixture, target: Target) -> Programs:
     """What compiles `to_coordinates` and `to_mixtures`, for arguments of these shapes."""
     coordinates = to_coordinates.eval_shape(mixture, target.sites)
     rows = jax.ShapeDtypeStruct((_ROWS_AT_ONCE, *coordinates.shape), coordinates.dtype)

@@ -22,7 +22,7 @@ from scipy.spatial.distance import squareform
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.shares import DrawsAtPoints, at_points
+from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, at_points
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bayes_gmm.core import validation
 from bayes_gmm.errors import ArgumentError, DataError, NotFittedError
 from bayes_gmm.estimators import input_rows, sklearn_compat
 from bayes_gmm.estimators.input_rows import Rows
+from bayes_gmm.io.rows import row_weights
 
 
 class Estimator:
@@ -176,10 +176,10 @@ def random_generator(random_state: Any) -> np.random.RandomState:
     )
 
 
-def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
+def weights_of_rows(sample_weight: Any, n_rows: int) -> np.ndarray:
     """Weight of each row (N,), all ones by default; one number is the weight of all."""
     same = isinstance(sample_weight, Real)
-    return validation.row_weights(np.full(n_rows, float(sample_weight)) if same else sample_weight, n_rows)
+    return row_weights(np.full(n_rows, float(sample_weight)) if same else sample_weight, n_rows)
 
 
 def _defaults(kind: type) -> dict[str, Any]:

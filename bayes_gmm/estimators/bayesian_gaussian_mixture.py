@@ -12,7 +12,7 @@ from bayes_gmm.core.validation import instance_of, positive_integer
 from bayes_gmm.errors import ConvergenceWarning
 from bayes_gmm.estimators import sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator
-from bayes_gmm.estimators.parameter_forms import precisions, to_peer
+from bayes_gmm.estimators.parameters import precisions, to_peer
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em

@@ -10,9 +10,15 @@ import numpy as np
 
 from bayes_gmm.errors import CollapseError, ConvergenceWarning
 from bayes_gmm.estimators import regularised_em, sklearn_compat
-from bayes_gmm.estimators.base import Estimator, random_generator, row_weights
-from bayes_gmm.estimators.parameter_forms import from_peer, precisions, precisions_cholesky_of, to_peer
-from bayes_gmm.estimators.parameters import check_given, check_parameters
+from bayes_gmm.estimators.base import Estimator, random_generator, weights_of_rows
+from bayes_gmm.estimators.parameters import (
+    check_given,
+    check_parameters,
+    from_peer,
+    precisions,
+    precisions_cholesky_of,
+    to_peer,
+)
 from bayes_gmm.estimators.regularised_em import RegularisedData, RegularisedRun, start_from_responsibilities, story
 from bayes_gmm.estimators.sklearn_seeding import SEEDINGS, sample_by_component
 from bayes_gmm.mixture.covariance_structures import find_structure
@@ -150,7 +156,7 @@ class GaussianMixture(Estimator):
         rows = self._learn_rows(X, self.n_components)
         structure = find_structure(self.covariance_type, self.n_features_in_)
         check_given(self.get_params(), self.n_features_in_)
-        weights = row_weights(sample_weight, len(rows.values))
+        weights = weights_of_rows(sample_weight, len(rows.values))
         data = RegularisedData.of(rows.values, weights, structure, float(self.reg_covar))
         best = self._best_run(rows.values, data)
         learnt = to_peer(best.mixture, self.covariance_type)

@@ -1,13 +1,160 @@
-"""What `GaussianMixture` asks of the parameters of its constructor, when it is fitted and not before."""
+r"""Parameters in the shapes that scikit-learn gives them, and their checks.
+
+=================  ===============  ==========================================
+covariance_type    shape            precisions_cholesky_ P
+=================  ===============  ==========================================
+full, and codes    (K, D, D)        upper triangular, P P' the precision
+tied               (D, D)           the same
+diag               (K, D)           square roots of the precisions
+spherical          (K,)             the same
+=================  ===============  ==========================================
+"""
 
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.estimators.parameter_forms import checked_means, checked_precisions, checked_weights
 from bayes_gmm.estimators.sklearn_seeding import SEEDINGS
+from bayes_gmm.mixture.mixture import Mixture
+
+_OTHER_TYPES = "full"
+
+
+class PeerParameters(NamedTuple):
+    """Parameters of a mixture as attributes of an estimator."""
+
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    precisions_cholesky: np.ndarray
+
+
+def to_peer(mixture: Mixture, covariance_type: str) -> PeerParameters:
+    """Attributes from a mixture."""
+    covariances, precisions_cholesky = _compact(mixture.scale_tril, covariance_type)
+    return PeerParameters(np.exp(mixture.log_weights), mixture.means, covariances, precisions_cholesky)
+
+
+def from_peer(weights: Any, means: Any, precisions_cholesky: Any, covariance_type: str) -> Mixture:
+    """Mixture from attributes, which a user may have set by hand."""
+    means, root = np.asarray(means, float), np.asarray(precisions_cholesky, float)
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(np.asarray(weights, float))
+    return Mixture(log_weights=log_weights, means=means, scale_tril=_expanded(root, covariance_type, *means.shape))
+
+
+def precisions(precisions_cholesky: np.ndarray, covariance_type: str) -> np.ndarray:
+    """Precisions in the shape of the type."""
+    if covariance_type in ("diag", "spherical"):
+        return precisions_cholesky**2
+    return precisions_cholesky @ precisions_cholesky.mT
+
+
+def precisions_cholesky_of(precisions: np.ndarray, covariance_type: str) -> np.ndarray:
+    """Upper triangular root of precisions, or their square roots."""
+    if covariance_type in ("diag", "spherical"):
+        return np.sqrt(precisions)
+    # P P' with P upper triangular: Cholesky of the matrix with rows and columns in reverse.
+    return np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
+
+
+def checked_weights(weights: Any, n_components: int) -> np.ndarray:
+    """Weights (K,) that sum to one.
+
+    Raises
+    ------
+    ArgumentError
+        When they do not, or are negative, or have another shape.
+    """
+    numbers = _numbers(weights, "weights", (n_components,))
+    if (numbers < 0).any() or (numbers > 1).any():
+        # The names are the wrong way round where programs that read this text expect them so.
+        raise ArgumentError(
+            "The parameter 'weights' should be in the range [0, 1], but got max value "
+            f"{numbers.min():.5f}, min value {numbers.max():.5f}.",
+            "weights from 0 to 1",
+            "Divide them by their sum.",
+        )
+    if abs(1 - numbers.sum()) > (1e-6 if numbers.dtype == np.float32 else 1e-8):
+        raise ArgumentError(
+            f"The parameter 'weights' should be normalized, but got sum(weights) = {numbers.sum():.5f}.",
+            "weights that sum to one",
+            "Divide them by their sum.",
+        )
+    return numbers
+
+
+def checked_means(means: Any, n_components: int, n_features: int) -> np.ndarray:
+    """Means (K, D).
+
+    Raises
+    ------
+    ArgumentError
+        When they have another shape.
+    """
+    return _numbers(means, "means", (n_components, n_features))
+
+
+def checked_precisions(precisions: Any, covariance_type: str, n_components: int, n_features: int) -> np.ndarray:
+    """Precisions in the shape of the type.
+
+    Raises
+    ------
+    ArgumentError
+        When they have another shape, or are not positive definite.
+    """
+    K, D = n_components, n_features
+    shapes: dict[str, tuple[int, ...]] = {"full": (K, D, D), "tied": (D, D), "diag": (K, D), "spherical": (K,)}
+    numbers = _numbers(precisions, f"{covariance_type} precision", shapes.get(covariance_type, shapes[_OTHER_TYPES]))
+    if covariance_type in ("diag", "spherical"):
+        sound, what = bool((numbers > 0).all()), "positive"
+    else:
+        symmetric = np.allclose(numbers, numbers.mT)
+        sound, what = symmetric and bool((np.linalg.eigvalsh(numbers) > 0).all()), "symmetric, positive-definite"
+    if not sound:
+        raise ArgumentError(
+            f"'{covariance_type} precision' should be {what}.", "inverses of covariances", "Check precisions_init."
+        )
+    return numbers
+
+
+def _numbers(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        numbers = np.asarray(value)
+        numbers = numbers if numbers.dtype in (np.float32, np.float64) else numbers.astype(np.float64)
+    except (TypeError, ValueError):
+        numbers = np.array(np.nan)
+    if numbers.shape != shape:
+        found = f"The parameter '{name}' should have the shape of {shape}, but got {numbers.shape}."
+        raise ArgumentError(found, f"an array of shape {shape}", "Give one entry for each component and feature.")
+    if not np.isfinite(numbers).all():
+        found = f"The parameter '{name}' contains NaN or infinity."
+        raise ArgumentError(found, "finite numbers", "Leave it out to have it estimated.")
+    return numbers
+
+
+def _compact(scale_tril: np.ndarray, covariance_type: str) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances and the roots of precisions, from factors (K, D, D)."""
+    if covariance_type == "tied":
+        scale_tril = scale_tril[0]
+    if covariance_type in ("diag", "spherical"):
+        scales = np.diagonal(scale_tril, axis1=-2, axis2=-1)
+        scales = scales[:, 0] if covariance_type == "spherical" else scales
+        return scales**2, 1 / scales
+    return scale_tril @ scale_tril.mT, np.linalg.inv(scale_tril.mT)
+
+
+def _expanded(root: np.ndarray, covariance_type: str, n_components: int, n_features: int) -> np.ndarray:
+    """Factors (K, D, D) from roots of precisions."""
+    if covariance_type in ("diag", "spherical"):
+        scales = np.broadcast_to(1 / root.reshape(n_components, -1), (n_components, n_features))
+        return scales[:, :, None] * np.eye(n_features)
+    factors = np.linalg.inv(root).mT
+    return np.broadcast_to(factors, (n_components, n_features, n_features)).copy()
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.blocks import Blocks, blocks
 from bayes_gmm.likelihood.centred_form import Moments, expected_moments, moments_of
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -44,7 +44,7 @@ class RegularisedData(NamedTuple):
         """Cut points (N, D) into blocks; the columns may be constant or depend on each other."""
         scaling = column_scaling(x, sample_weight, structure)
         ridge = reg_covar / np.diag(scaling.factor) ** 2
-        return cls(linear_form.blocks(x, sample_weight, scaling), sample_weight, scaling, ridge, structure)
+        return cls(blocks(x, sample_weight, scaling), sample_weight, scaling, ridge, structure)
 
 
 class RegularisedRun(NamedTuple):

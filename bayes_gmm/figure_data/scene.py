@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from bayes_gmm.clustering.assignment_moments import assignment_moments
 from bayes_gmm.clustering.point_assignments import CERTAIN
 from bayes_gmm.core.validation import open_probability, positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.table import Table, as_table
-from bayes_gmm.likelihood.pointwise import assignment_moments, thinned
+from bayes_gmm.likelihood.pointwise import thinned
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.posterior import Posterior

@@ -12,6 +12,9 @@ _TAILS = (0.05, 0.95)
 _STEPS = 10
 _FEWEST_DRAWS = 8
 
+MOST_DRAWS = 1000
+"""Points of a trace; more than that cannot be told apart on a screen."""
+
 
 class Traces(NamedTuple):
     """Named scalar quantities (Q) and their values (Q, chain, draw)."""
@@ -77,3 +80,8 @@ def _scalars(dataset: Any) -> Iterator[tuple[str, np.ndarray]]:
         for index in np.ndindex(own.shape[2:]):
             labels = [str(own[dimension].values[i]) for dimension, i in zip(dimensions, index, strict=True)]
             yield name + f"[{', '.join(labels)}]" * bool(labels), own.values[(slice(None), slice(None), *index)]
+
+
+def stride(n_draws: int) -> int:
+    """Of how many draws a trace shows one, so that a chain is drawn with at most `MOST_DRAWS` points."""
+    return -(-n_draws // MOST_DRAWS)

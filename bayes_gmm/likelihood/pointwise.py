@@ -5,17 +5,14 @@ of draws at thousands of points are matrix products. Memory is bounded: where a 
 draw and point, points are taken some at a time.
 """
 
-from typing import Any
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.shares import DrawsAtPoints, at_points
+from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, at_points
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -28,12 +25,6 @@ def log_densities(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray
     here = at_points(draws, x, scaling)
     values = _log_densities(here)[: here.n_draws, : len(x)] - scaling.log_volume
     return np.asarray(values).reshape(*draws.log_weights.shape[:-1], len(x))
-
-
-def assignment_moments(draws: Mixture, x: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over all draws of the responsibilities of each point, (N, K) each."""
-    mean, sd = _assignment_moments(at_points(draws, x, scaling))
-    return mean[:, : len(x)].T, sd[:, : len(x)].T
 
 
 def log_predictive_density(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
@@ -76,20 +67,3 @@ def _in_parts(x: np.ndarray, n_draws: int) -> list[np.ndarray]:
 def _log_densities(here: DrawsAtPoints) -> Float[Array, "S N"]:
     phi = linear_form.features(here.points.T)
     return lax.map(lambda eta: jax.nn.logsumexp(eta @ phi, axis=0), here.natural, batch_size=_DRAWS_AT_ONCE)
-
-
-@in_float64
-@jax.jit
-def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "K N"], Float[Array, "K N"]]:
-    phi = linear_form.features(here.points.T)
-
-    # Differences from the first draw, whose squares do not cancel where all draws agree.
-    first = jax.nn.softmax(here.natural[0] @ phi, axis=0)
-
-    def add(number: Any, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        difference = jax.nn.softmax(here.natural[number] @ phi, axis=0) - first
-        return sums[0] + difference, sums[1] + difference**2
-
-    total, squares = lax.fori_loop(0, here.n_draws, add, (jnp.zeros_like(first), jnp.zeros_like(first)))
-    mean = total / here.n_draws
-    return first + mean, jnp.sqrt(jnp.maximum(squares / here.n_draws - mean**2, 0.0))

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.blocks import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.anderson_acceleration import adapt_reach, anderson_step, forget_if, no_past, remember, within_reach
 from bayes_gmm.mle.status import EMStatus
@@ -83,7 +84,7 @@ def follow(start: Mixture, objective: Objective, rule: Rule) -> Run:
 
 def begin(starts: Mixture, path_length: int) -> Run:
     """Runs (...) before their first step, of which so many values will be kept."""
-    shape = (*starts.log_weights.shape, linear_form.n_statistics(starts.n_features))
+    shape = (*starts.log_weights.shape, n_statistics(starts.n_features))
     nothing, unknown = np.zeros(shape), np.full(shape[:-2], np.nan)
     return Run(
         mixture=starts,

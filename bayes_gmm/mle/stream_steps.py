@@ -14,7 +14,7 @@ from jaxtyping import Array
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.blocks import Blocks, blocks
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.mle.status import StreamStatus
@@ -64,7 +64,7 @@ def m_step_of(problem: Problem) -> Objective:
 def padded_blocks(points: np.ndarray) -> Blocks:
     """Points (n, D) in blocks whose shapes are those of all batches of the same padded length."""
     padding = (0, padded_length(len(points)) - len(points))
-    return linear_form.blocks(np.pad(points, (padding, (0, 0))), np.pad(np.ones(len(points)), padding))
+    return blocks(np.pad(points, (padding, (0, 0))), np.pad(np.ones(len(points)), padding))
 
 
 @in_float64

@@ -10,11 +10,13 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.legend_handler import HandlerTuple
 
 from bayes_gmm.clustering.point_assignments import CERTAIN
+from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.scene import Scene, abscissae, bins_of, contours, weighted_densities
 from bayes_gmm.plots.style import (
     DASHED,
     FRAME,
     INK,
+    MOST_FEATURES,
     PALE,
     TEXT,
     axes_or_new,
@@ -187,3 +189,21 @@ def _strip_of_points(ax: Axes, scene: Scene, feature: int) -> None:
     points(ax, scene, np.column_stack([scene.points[:, feature], heights]))
     ax.set_ylim(-0.12 * top, top)
     ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= top])
+
+
+def single_or_grid(scene: Scene, ax: Axes | None) -> Axes | np.ndarray:
+    """One pair of axes for one or two features, a grid of pairs for more."""
+    if scene.table.n_features <= 2:
+        return single(scene, list(range(scene.table.n_features)), ax)
+    if ax is not None:
+        raise ArgumentError(
+            f"ax is given for {scene.table.n_features} features.",
+            "ax=None for more than two features, which need a grid of axes",
+            "Leave ax out, or select two columns and fit these.",
+        )
+    return grid_of_first(scene)
+
+
+def grid_of_first(scene: Scene) -> np.ndarray:
+    """Grid of the first features of a wide table."""
+    return grid(scene, list(range(min(scene.table.n_features, MOST_FEATURES))))

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayes_gmm.bayes.modes import Modes, find_modes, labellings, programs
+from bayes_gmm.bayes.modes import Modes, find_modes, labellings, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import assemble, constrain, disassemble, unconstrain
@@ -185,7 +185,7 @@ def fit_laplace(
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):
         target = problem.target()
-        searching = CompilingAhead(programs(problem.mixture_shape, target))
+        searching = CompilingAhead(mode_programs(problem.mixture_shape, target))
     mle = starting_fit(problem, start, seed)
     searching.wait()
     modes, draws, log_ratios = _draw(problem, target, mle, num_draws, seed)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from bayes_gmm.bayes import nuts
-from bayes_gmm.bayes.modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_modes, programs as mode_programs
+from bayes_gmm.bayes.modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_modes, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.target import Target, to_mixtures
@@ -155,7 +155,7 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
 def _prepare(problem: PosteriorProblem) -> Prepared:
     with jax.enable_x64(True):
         target, mixture = problem.target(), problem.mixture_shape
-        searching, sampling = mode_programs(mixture, target), nuts.programs(mixture, target)
+        searching, sampling = mode_programs(mixture, target), nuts.sampler_programs(mixture, target)
         return Prepared(target, CompilingAhead(searching), CompilingAhead(chain(sampling, [load_arviz])))
 
 

@@ -14,6 +14,7 @@ from bayes_gmm.bayes.modes import Modes
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.clustering import co_clustering
+from bayes_gmm.clustering.assignment_moments import assignment_moments
 from bayes_gmm.core.export import counted
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import open_probability, positive_integer, seed_integer
@@ -176,11 +177,11 @@ class Posterior:
     def _assignment_moments(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
         if x is None:
             return self._own_assignment_moments
-        return pointwise.assignment_moments(self.draws, self._points(x), self.problem.scaling)
+        return assignment_moments(self.draws, self._points(x), self.problem.scaling)
 
     @cached_property
     def _own_assignment_moments(self) -> tuple[np.ndarray, np.ndarray]:
-        return pointwise.assignment_moments(self.draws, self.table.values, self.problem.scaling)
+        return assignment_moments(self.draws, self.table.values, self.problem.scaling)
 
     def _points(self, x: Any) -> np.ndarray:
         return self.table.values if x is None else rows_of("points", x, self.table.n_features)

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from bayes_gmm.core.validation import one_of
+from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, agreements, at_points, mean_shares
 from bayes_gmm.likelihood.linear_form import Assignment, hard, soft
-from bayes_gmm.likelihood.shares import DrawsAtPoints, agreements, at_points, mean_shares
 from bayes_gmm.mixture.mixture import Mixture
 
 METHODS = ("responsibilities", "ecr", "stephens")

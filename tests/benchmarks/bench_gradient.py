@@ -24,6 +24,7 @@ import bayes_gmm as bg
 from bayes_gmm.bayes.sites import as_arrays, disassemble, unconstrain
 from bayes_gmm.bayes.target import potential
 from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mixture.scaling import Scaling
 
 LIMIT = 1.5
@@ -122,7 +123,7 @@ def price_of_the_potential(n_points: int, repeats: int) -> Record:
     prior, ones = bg.Prior().for_data(x, n_components), np.ones(len(x))
     with jax.enable_x64(True):
         scaling = Scaling.whitening(x, ones)
-        data, sites = linear_form.blocks(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
+        data, sites = blocks(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
         at = unconstrain(sites, disassemble(mixture, sites))
         eta = linear_form.natural(scaling.to_unit(mixture))
         whole = partial(jax.jit(partial(many_gradients, potential)), at, sites, data, scaling)

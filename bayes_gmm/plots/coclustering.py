@@ -1,0 +1,101 @@
+"""Figure of the points that belong together: the matrix of co-clustering probabilities."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+
+from bayes_gmm.clustering.co_clustering import MOST_POINTS, co_clustering, order_by_similarity
+from bayes_gmm.core.validation import instance_of, positive_integer, seed_integer
+from bayes_gmm.errors import ArgumentError
+from bayes_gmm.figure_data.scene import caution, sampled_rows
+from bayes_gmm.likelihood.pointwise import thinned
+from bayes_gmm.plots.style import FRAME, INK, TEXT, axes_or_new, component_color, counted, headline, number
+from bayes_gmm.posterior.posterior import Posterior
+
+_DRAWS = 1000
+
+
+def plot_coclustering(posterior: Posterior, *, max_points: int = 500, ax: Axes | None = None, seed: int = 0) -> Axes:
+    r"""Plot the probability that two points belong to the same component, which no relabelling changes.
+
+    .. math:: P(z_n = z_m \mid x) = \frac1S \sum_s \sum_k r^{(s)}_{nk} r^{(s)}_{mk}
+
+    Points that belong together are neighbours (average linkage); the strip shows their most probable components.
+
+    Parameters
+    ----------
+    posterior
+        Draws, of which at most a thousand are used, evenly spaced.
+    max_points
+        A table of more rows is shown by a random sample of so many.
+    ax
+        Axes to draw on; a new figure by default.
+    seed
+        Seed of that sample.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ArgumentError
+        When an argument cannot be used.
+
+    References
+    ----------
+    Fritsch and Ickstadt (2009), doi 10.1214/09-BA414.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("agg")
+    >>> import bayes_gmm as bg
+    >>> x = bg.datasets.load("galaxies")
+    >>> posterior = bg.fit_nuts(x, n_components=3, num_samples=100, num_chains=2, progress=False)
+    >>> bg.plot_coclustering(posterior).images[0].get_array().shape
+    (82, 82)
+    """
+    instance_of("posterior", posterior, Posterior, "Give what fit_nuts returned.")
+    if positive_integer("max_points", max_points) > MOST_POINTS:
+        found = f"max_points is {max_points}."
+        raise ArgumentError(found, f"at most {MOST_POINTS}", "More could not be told apart on a screen.")
+    table = posterior.table
+    rows = sampled_rows(table.n_points, max_points, seed_integer(seed))
+    draws, points = thinned(posterior.draws, _DRAWS), table.values[rows]
+    together = co_clustering(draws, points, posterior.problem.scaling)
+    order = order_by_similarity(together)
+    ax = axes_or_new(ax, figsize=(6.4, 5.6))
+    _matrix(ax, together[np.ix_(order, order)])
+    _strip(ax, posterior.predict(points)[order])
+    sampled = counted(len(rows), table.n_points)
+    title = headline(table.name, draws.n_components) + f", {sampled}" * bool(sampled) + caution(posterior)
+    ax.set_title(title, loc="left", **TEXT)
+    return ax
+
+
+def _matrix(ax: Axes, together: np.ndarray) -> None:
+    image = ax.imshow(together, cmap="Greys", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_color(FRAME)
+    ax.set_xlabel(f"{len(together)} points, neighbours where they belong together", **TEXT)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02)
+    bar.set_label("probability of the same component", **TEXT)
+    bar.ax.tick_params(labelsize=8, color=FRAME, labelcolor=INK)
+    bar.outline.set_edgecolor(FRAME)
+
+
+def _strip(ax: Axes, labels: np.ndarray) -> None:
+    """Most probable component of each row, at the left; a number where at least a twelfth of the rows are one's."""
+    strip = ax.inset_axes((-0.06, 0, 0.04, 1))
+    colors = ListedColormap([component_color(k) for k in range(labels.max() + 1)])
+    strip.imshow(
+        labels[:, None], cmap=colors, vmin=-0.5, vmax=labels.max() + 0.5, aspect="auto", interpolation="nearest"
+    )
+    strip.set(xticks=[], yticks=[])
+    strip.spines[:].set_visible(False)
+    strip.set_ylabel("most probable component", **TEXT)
+    edges = np.flatnonzero(np.diff(labels)) + 1
+    for run in np.split(np.arange(len(labels)), edges):
+        if len(run) >= len(labels) / 12:
+            number(strip, int(labels[run[0]]), 0.0, float(run.mean()))

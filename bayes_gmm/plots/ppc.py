@@ -1,0 +1,106 @@
+"""Figure of the posterior predictive check: whether the data look as if drawn from the posterior."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from bayes_gmm.core.validation import columns_chosen, instance_of, open_probability
+from bayes_gmm.figure_data.predictive_checks import Replications, replications
+from bayes_gmm.figure_data.scene import caution, label
+from bayes_gmm.plots.style import FRAME, INK, MOST_FEATURES, PALE, SMALL, TEXT, frame, legend_style, stroke
+from bayes_gmm.posterior.posterior import Posterior
+
+_FEW_REPLICATIONS = 50
+
+
+def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float = 0.94) -> np.ndarray:
+    r"""Plot each feature's histogram against those of data replicated from the posterior.
+
+    The band holds `probability` of the replications bin by bin. The title gives, for skewness and kurtosis T, the share
+    of replications with \(T(x^{rep}) \ge T(x)\): near 0 or 1 the mixture misses the shape.
+
+    Parameters
+    ----------
+    posterior
+        Draws; the replications are the group posterior_predictive of its tree.
+    features
+        Up to six columns by name or index; by default the first six.
+    probability
+        Mass of the band.
+
+    Returns
+    -------
+    (rows, columns) array of Axes
+
+    Raises
+    ------
+    ArgumentError
+        When an argument cannot be used.
+
+    References
+    ----------
+    Gelman, Meng and Stern (1996), Statistica Sinica 6, 733-760.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> matplotlib.use("agg")
+    >>> import bayes_gmm as bg
+    >>> x = bg.datasets.load("galaxies")
+    >>> posterior = bg.fit_nuts(x, n_components=3, num_samples=100, num_chains=2, progress=False)
+    >>> bg.plot_ppc(posterior).shape
+    (1, 1)
+    """
+    instance_of("posterior", posterior, Posterior, "Give what fit_nuts returned.")
+    probability, table = open_probability(probability, 0.94), posterior.table
+    default = range(min(table.n_features, MOST_FEATURES))
+    columns = columns_chosen(default if features is None else features, table.columns, MOST_FEATURES)
+    found = [replications(posterior, column) for column in columns]
+    axes = _tiles(len(columns))
+    for ax, column, replicated in zip(axes.flat, columns, found, strict=False):
+        _replicated(ax, replicated, probability)
+        ax.set_xlabel(label(table, column), **TEXT)
+    count = len(found[0].replicated)
+    which = "first " * (features is None) + f"{len(columns)} of {table.n_features} features, "
+    title = (
+        f"{table.name}, {which * (len(columns) < table.n_features)}{count} replications of {table.n_points:,} points"
+    )
+    entries = {
+        "data": stroke(INK),
+        "median of the replications": stroke(FRAME),
+        f"{100 * probability:g}% of the replications": Patch(color=PALE),
+    }
+    axes.flat[0].figure.suptitle(title + caution(posterior), x=0.01, ha="left", **TEXT)
+    axes.flat[0].figure.legend(**legend_style(entries), loc="outside lower left", ncols=3)
+    return axes
+
+
+def _tiles(count: int) -> np.ndarray:
+    """Axes in rows of three at most; four in two rows."""
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    size = (6.4, 4.6) if count == 1 else (1 + 3.2 * columns, 0.9 + 2.5 * rows)
+    _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return axes
+
+
+def _replicated(ax: Axes, found: Replications, probability: float) -> None:
+    frame(ax)
+    tails = [(1 - probability) / 2, 0.5, (1 + probability) / 2]
+    lower, median, upper = np.quantile(found.replicated, tails, axis=0)
+    ax.stairs(upper, found.edges, baseline=lower, fill=True, color=PALE, zorder=1)
+    ax.stairs(median, found.edges, color=FRAME, linewidth=1.2, zorder=2)
+    ax.stairs(found.observed, found.edges, color=INK, linewidth=1.3, zorder=3)
+    shares = ", ".join(f"{name} {_share(value, len(found.replicated))}" for name, value in found.p_values.items())
+    ax.set_title(f"P(replicated $\\geq$ data): {shares}", loc="left", fontsize=8, color=INK)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("density", **SMALL)
+
+
+def _share(value: float, count: int) -> str:
+    return f"{value:.2f}" if count >= _FEW_REPLICATIONS else f"{round(value * count)} of {count}"
