@@ -1,6 +1,7 @@
-"""The house: imports point down, one room for each library, small files, nothing global."""
+"""The house: rooms in a strict order, each library in its place, small files, nothing global."""
 
 import ast
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -8,87 +9,86 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "bayes_gmm"
+import bayes_gmm as bg
 
-FLOORS = {
-    "maths and tables": {
-        "errors",
-        "checks",
-        "csv_file",
-        "foreign_tables",
-        "table",
-        "arguments",
-        "compiled",
-        "linalg",
-        "datasets",
-        "batches",
-        "compile_cache",
-        "frames",
-        "checkpoint",
-        "records",
-        "sealed_file",
-    },
-    "the model": {
-        *("moments", "conditional", "mixture", "stratified", "information_theory"),
-        *("covariance", "scaling", "kernel", "ordered_sites", "sites", "prior", "ties", "numpyro_model"),
-        *("distributions", "parts", "result_file"),
-        *("collapse", "fixed", "conjugate", "objective", "problem", "posterior_problem", "centred"),
-    },
-    "inference": {
-        *("starts", "extrapolation", "climb", "rounds", "information", "em_fit", "em", "laplace", "modes", "nuts"),
-        *("unconstrained", "ascent", "gradient"),
-        *("stream_fit", "running_statistics", "stochastic_em"),
-        *("regularised", "seeding"),
-    },
-    "after inference": {
-        *("resampling", "profile_likelihood", "likelihood_ratio", "selection"),
-        *("agreement", "relabel", "predictive", "explanations", "tree", "verdict", "diagnostics"),
-        *("posterior", "sampling_run", "sampling", "prior_check", "laplace_fit", "loading", "leave_one_out", "scene"),
-        *("disagreement", "rows", "alignment", "points", "scores", "comparison", "stacking", "model_comparison"),
-        *("co_clustering", "doubt", "marginals", "mixing", "replications"),
-    },
-    "faces": {
-        *("canvas", "panels", "clusters", "certainty", "densities", "estimates", "beliefs", "criteria", "chains"),
-        *("plots", "image", "page", "reporting", "commands", "cli"),
-        *("peer", "parameter_forms", "estimator_rows", "estimator", "em_parameters", "em_estimator"),
-        *("nuts_estimator", "estimators"),
-    },
-    "door": {"__init__", "__main__"},
-}
+PACKAGE = Path(bg.__file__).parent
+TESTS = Path(__file__).parent
 
-ROOMS = {
-    "arviz": {"leave_one_out"},
-    "arviz_stats": {"diagnostics", "mixing"},
-    "xarray": {"tree", "posterior", "prior_check", "leave_one_out", "result_file"},
+ORDER = (
+    *("errors", "core", "io", "datasets", "mixture", "likelihood", "objective", "mle", "bayes"),
+    *("clustering", "posterior", "assessment", "estimators", "figure_data", "plots"),
+)
+"""A room imports itself and those before it; what lies in the root, but for `errors`, comes after all of them."""
+
+PUBLIC_ROOMS = ("datasets", "estimators", "plots")
+PICKLED = {"mixture": "Mixture", "posterior": "Posterior"}
+
+LIBRARIES = {
+    "arviz": {"assessment.leave_one_out"},
+    "arviz_stats": {"posterior.diagnostics", "figure_data.traces"},
+    "xarray": {
+        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive"),
+        *("assessment.leave_one_out", "io.result_file"),
+    },
     "matplotlib": {
-        "image",
-        *("canvas", "panels", "clusters", "certainty", "densities", "estimates", "beliefs", "criteria", "chains"),
+        *("plots.image", "plots.style", "plots.panels", "plots.clusters", "plots.coclustering", "plots.density"),
+        *("plots.diagnostics", "plots.ellipses", "plots.forest", "plots.ppc", "plots.prior_posterior"),
+        *("plots.relabelling", "plots.selection", "plots.uncertainty"),
     },
-    "numpyro.infer": {"nuts"},
-    "numpyro": {"prior", "sites", "ties", "numpyro_model", "nuts", "distributions", "parts"},
-    "optax": {"ascent"},
-    "tqdm": {"nuts", "selection", "stochastic_em", "resampling", "likelihood_ratio"},
+    "numpyro.infer": {"bayes.nuts"},
+    "numpyro": {
+        *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model", "bayes.nuts"),
+        *("io.distribution_serialisation", "io.serialisation"),
+    },
+    "optax": {"mle.gradient_ascent"},
+    "tqdm": {
+        *("bayes.nuts", "assessment.select_em", "mle.fit_stream"),
+        *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
+    },
     "argparse": {"cli", "commands"},
-    "csv": {"csv_file", "records", "datasets", "commands"},
-    "scipy": {"relabel", "starts", "profile_likelihood", "disagreement", "stacking", "co_clustering", "chains"},
-    "sklearn": {"peer"},
-    "pyarrow": {"foreign_tables"},
+    "csv": {"io.csv_reader", "core.export", "datasets.catalogue", "commands"},
+    "scipy": {
+        *("posterior.relabelling", "mle.initialisation", "assessment.profile_interval"),
+        *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
+        *("plots.diagnostics",),
+    },
+    "sklearn": {"estimators.sklearn_compat"},
+    "pyarrow": {"io.dataframes"},
     "pandas": set(),
     "polars": set(),
 }
 
-MODULES = {path.stem: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("*.py"))}
-FLOOR_OF = {module: number for number, modules in enumerate(FLOORS.values()) for module in modules}
+
+def dotted(path: Path) -> str:
+    """Name of a module below the package; a room's `__init__` has the room's name, the package's own is empty."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(tree: ast.Module) -> tuple[set[str], set[str]]:
+PATHS = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = {module: ast.parse(path.read_text()) for module, path in PATHS.items()}
+ROOMS = [name for name in ORDER if name != "errors"]
+
+
+def room_of(module: str) -> int:
+    """Place of a module's room in the order; the doors in the root come last."""
+    room = module.split(".")[0]
+    return ORDER.index(room) if room in ORDER else len(ORDER)
+
+
+def imported(module: str) -> tuple[set[str], set[str]]:
     """Modules of the package and names of other libraries that a module imports, anywhere in it."""
     own, foreign = set(), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            own |= {node.module} if node.module else {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            foreign.add(node.module or "")
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module} imports relatively, from {node.module}"
+            name = node.module or ""
+            if name.split(".")[0] != "bayes_gmm":
+                foreign.add(name)
+                continue
+            below = name.removeprefix("bayes_gmm").removeprefix(".")
+            inside = {f"{below}.{alias.name}".removeprefix(".") for alias in node.names}
+            own |= (inside & set(MODULES)) or {below}
         elif isinstance(node, ast.Import):
             foreign |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_loader.load":
@@ -96,38 +96,81 @@ def imported(tree: ast.Module) -> tuple[set[str], set[str]]:
     return own, foreign
 
 
-def test_every_module_has_a_floor() -> None:
-    assert set(FLOOR_OF) == set(MODULES)
+def test_the_whole_package_is_read() -> None:
+    assert len(MODULES) > 120
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(ROOMS)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_point_down(module: str) -> None:
-    upward = {name for name in imported(MODULES[module])[0] if FLOOR_OF[name] > FLOOR_OF[module]}
-    assert not upward, f"{module} imports from a floor above: {upward}"
+def test_a_room_imports_only_rooms_before_it(module: str) -> None:
+    upward = {name for name in imported(module)[0] if room_of(name) > room_of(module)}
+    assert not upward or module == "", f"{module} imports from a later room: {upward}"
 
 
 def test_no_import_is_circular() -> None:
-    graph = {module: imported(tree)[0] & set(MODULES) for module, tree in MODULES.items()}
+    graph = {module: imported(module)[0] - {module} for module in MODULES}
     settled: set[str] = set()
     while ready := {module for module in graph if module not in settled and graph[module] <= settled}:
         settled |= ready
     assert settled == set(graph), f"in a circle: {set(graph) - settled}"
 
 
-@pytest.mark.parametrize("library", ROOMS)
-def test_each_library_stays_in_its_room(library: str) -> None:
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_each_library_stays_in_its_place(library: str) -> None:
     users = {
         module
-        for module, tree in MODULES.items()
-        if any(name == library or name.startswith(library + ".") for name in imported(tree)[1])
+        for module in MODULES
+        if any(name == library or name.startswith(library + ".") for name in imported(module)[1])
     }
-    assert users <= ROOMS[library], f"{library} is used outside its room: {users - ROOMS[library]}"
-    assert ROOMS[library] <= users, f"{library} no longer needs all its rooms"
+    assert users == LIBRARIES[library]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_neither_a_cupboard_nor_a_warehouse(room: str) -> None:
+    assert 3 <= len(list((PACKAGE / room).glob("*.py"))) + len(list((PACKAGE / room).glob("*.csv"))) <= 16
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_first_file_of_a_room_is_its_guide(room: str) -> None:
+    guide = ast.get_docstring(MODULES[room])
+    assert guide is not None
+    assert "\nMay import: " in guide
+    assert "\nAdd here: " in guide
+    others = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
+    unmentioned = {name for name in others if f"`{name}`" not in guide}
+    assert not unmentioned or room == "plots", f"the guide does not mention {unmentioned}"
+    statements = MODULES[room].body[1:]
+    if room in PUBLIC_ROOMS:
+        assert ast.unparse(statements[-1]).endswith("lazy_loader.attach_stub(__name__, __file__)")
+    elif room in PICKLED:
+        assert ast.unparse(statements[-1]).endswith(f"submod_attrs={{'{room}': ['{PICKLED[room]}']}})")
+    else:
+        assert not statements, "a room that is no public door exports nothing"
+
+
+def test_no_room_and_no_door_takes_the_place_of_a_public_name() -> None:
+    # Importing a submodule sets an attribute of the package, and would replace a function of that name.
+    in_the_root = {module.split(".")[0] for module in MODULES if module}
+    assert in_the_root & set(bg.__all__) == {"datasets", "errors", "estimators"}
+
+
+FILES_OF_VERBS = {
+    **{"as_table": "table", "read_table": "table", "load": "loading", "report": "reporting"},
+    **{"entropy_bounds": "entropy", "kl_divergence": "entropy", "use_compile_cache": "compile_cache"},
+}
+
+
+@pytest.mark.parametrize("verb", [name for name in bg.__all__ if name.islower()])
+def test_a_public_verb_lives_in_the_file_of_its_name(verb: str) -> None:
+    value = getattr(bg, verb)
+    if callable(value):
+        assert value.__module__.rsplit(".")[-1] == FILES_OF_VERBS.get(verb, verb.removeprefix("plot_"))
 
 
 def test_files_and_functions_stay_small() -> None:
-    lengths = {path.name: len(path.read_text().splitlines()) for path in PACKAGE.glob("*.py")}
-    assert not {name: length for name, length in lengths.items() if length > 300}
+    lengths = {module: len(path.read_text().splitlines()) for module, path in PATHS.items()}
+    assert not {module: length for module, length in lengths.items() if length > 400}
     bodies = sorted(
         node.end_lineno - node.body[0].end_lineno if ast.get_docstring(node) else node.end_lineno - node.lineno
         for tree in MODULES.values()
@@ -138,23 +181,15 @@ def test_files_and_functions_stay_small() -> None:
     assert bodies[int(0.9 * len(bodies))] <= 40
 
 
-def test_public_names_are_these_and_can_all_be_imported() -> None:
-    import bayes_gmm as bg
+def test_the_tests_mirror_the_rooms() -> None:
+    folders = {path.name for path in TESTS.iterdir() if path.is_dir() and list(path.glob("test_*.py"))}
+    assert folders == {*ROOMS, "calibration"}
 
+
+def test_public_names_are_these_and_can_all_be_imported() -> None:
     assert set(bg.__all__) == {
-        *(
-            "fit_em",
-            "fit_gradient",
-            "fit_stream",
-            "select_em",
-            "fit_nuts",
-            "prior_predictive",
-            "fit_laplace",
-            "compare",
-            "compare_models",
-            "report",
-            "model",
-        ),
+        *("fit_em", "fit_gradient", "fit_stream", "select_em", "fit_nuts", "prior_predictive", "fit_laplace"),
+        *("compare", "compare_models", "report", "model"),
         *("plot_clusters", "plot_ellipses", "plot_pair", "plot_uncertainty", "plot_coclustering", "plot_density"),
         *("plot_ppc", "plot_forest", "plot_prior_posterior", "plot_selection", "plot_relabelling", "plot_diagnostics"),
         *("Mixture", "EMFit", "EMStatus", "Posterior", "LaplaceFit", "Prior", "Comparison", "ModelComparison"),
@@ -167,8 +202,6 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
     }
     for name in bg.__all__:
         assert getattr(bg, name).__doc__, f"{name} has no docstring"
-    assert callable(bg.model)
-    assert callable(bg.compare)
 
 
 def in_a_fresh_process(code: str) -> str:
@@ -178,10 +211,24 @@ def in_a_fresh_process(code: str) -> str:
     return process.stdout
 
 
+def test_public_names_survive_the_import_of_every_module() -> None:
+    in_a_fresh_process(
+        f"""
+        import importlib, types, matplotlib
+        matplotlib.use("agg")
+        import bayes_gmm as bg
+        for module in {[module for module in MODULES if module not in ("", "__main__")]!r}:
+            importlib.import_module("bayes_gmm." + module)
+        modules = {{name for name in bg.__all__ if isinstance(getattr(bg, name), types.ModuleType)}}
+        assert modules == {{"datasets", "errors", "estimators"}}, modules
+        """
+    )
+
+
 def test_import_loads_no_heavy_library() -> None:
     loaded = in_a_fresh_process(
         """
-        import sys, bayes_gmm
+        import sys, bayes_gmm, bayes_gmm.plots, bayes_gmm.estimators, bayes_gmm.datasets
         print(*sys.modules)
         """
     ).split()
@@ -215,3 +262,13 @@ def test_loading_every_name_and_fitting_changes_no_global_setting() -> None:
         assert result == [mle.log_likelihood]
         """
     )
+
+
+def test_the_page_of_the_architecture_tells_the_file_of_every_public_name() -> None:
+    page = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    for name in bg.__all__:
+        value = getattr(bg, name)
+        module = getattr(value, "__module__", value.__name__).removeprefix("bayes_gmm.")
+        path = module.replace(".", "/") + ("/" if module in ROOMS else ".py")
+        assert f"| `{name}` | `{path}` |" in page, f"| `{name}` | `{path}` |"
+        assert importlib.import_module(f"bayes_gmm.{module}")

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.numpyro
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODULES = sorted(path.stem for path in (ROOT / "bayes_gmm").glob("*.py") if not path.stem.startswith("__"))
+PATHS = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT / "bayes_gmm").rglob("*.py"))]
+MODULES = [".".join(path.parts).removesuffix(".__init__") for path in PATHS if path.name != "__main__"]
 
 
 def block(language: str, containing: str) -> str:
@@ -54,5 +55,11 @@ def test_public_names_in_the_readme_exist() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_in_docstrings_run(module: str) -> None:
-    failed, _ = doctest.testmod(importlib.import_module(f"bayes_gmm.{module}"))
+    failed, _ = doctest.testmod(importlib.import_module(module))
     assert failed == 0
+
+
+def test_examples_were_found() -> None:
+    finder = doctest.DocTestFinder()
+    found = [example for module in MODULES for example in finder.find(importlib.import_module(module))]
+    assert sum(bool(example.examples) for example in found) > 50

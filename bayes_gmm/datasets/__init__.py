@@ -1,4 +1,10 @@
-"""The bundled data sets: `datasets.names()`, and `datasets.load(name)` for one as a `Table`."""
+"""The bundled data sets: `datasets.names()`, and `datasets.load(name)` for one as a `Table`.
+
+`catalogue` holds their columns, units, sources and caveats; the CSV files lie beside it.
+
+May import: `errors`, `core`, `io`.
+Add here: a CSV file of less than a megabyte and its entry in `catalogue`.
+"""
 
 import lazy_loader
 

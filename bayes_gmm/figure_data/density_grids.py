@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayes_gmm.figure_data.scene import Scene, abscissae
+from bayes_gmm.figure_data.shown_components import Scene, abscissae
 from bayes_gmm.likelihood.pointwise import density_band, log_densities, thinned
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bayes_gmm.clustering.assignment_moments import assignment_moments
-from bayes_gmm.figure_data.scene import MOST_POINTS, draws_for_many_points, sampled_rows
+from bayes_gmm.figure_data.shown_components import MOST_POINTS, draws_for_many_points, sampled_rows
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.posterior import Posterior
 

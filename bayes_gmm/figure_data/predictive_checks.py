@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayes_gmm.figure_data.scene import bins_of
+from bayes_gmm.figure_data.shown_components import bins_of
 from bayes_gmm.posterior.posterior import Posterior
 
 

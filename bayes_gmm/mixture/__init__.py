@@ -1,1 +1,16 @@
-"""What a mixture of Gaussians is."""
+"""What a mixture of Gaussians is, apart from any data.
+
+Read `mixture` first: `Mixture` is a pytree with leading batch axes, so that a posterior is a batch of mixtures.
+`parameter_checks` refuses arrays that are no mixture; `covariance_structures` are the fourteen ways in which components
+can share volume, shape and orientation, with their M-steps; `scaling` changes the coordinates of points and mixtures,
+`unconstrained` maps mixtures to vectors; `conditional`, `entropy` and `monte_carlo` answer questions about one mixture.
+
+May import: `errors`, `core`, `io`.
+Add here: another question about a distribution (a file named after it), or a covariance structure (a row in the table
+of `covariance_structures`).
+"""
+
+import lazy_loader
+
+# Pickles of the flat layout look for the class here.
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"mixture": ["Mixture"]})

@@ -7,7 +7,7 @@ from matplotlib.colors import ListedColormap
 from bayes_gmm.clustering.co_clustering import MOST_POINTS, co_clustering, order_by_similarity
 from bayes_gmm.core.validation import instance_of, positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.figure_data.scene import caution, sampled_rows
+from bayes_gmm.figure_data.shown_components import caution, sampled_rows
 from bayes_gmm.likelihood.pointwise import thinned
 from bayes_gmm.plots.style import FRAME, INK, TEXT, axes_or_new, component_color, counted, headline, number
 from bayes_gmm.posterior.posterior import Posterior

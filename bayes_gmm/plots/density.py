@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from bayes_gmm.core.validation import columns_chosen, instance_of, open_probability
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.density_grids import Surface, curve, levels_of, surface
-from bayes_gmm.figure_data.scene import Scene, bins_of, compose
+from bayes_gmm.figure_data.shown_components import Scene, bins_of, compose
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.style import (

@@ -11,7 +11,7 @@ from bayes_gmm.assessment.compare import Comparison
 from bayes_gmm.assessment.parameter_comparison import PROBABILITY, Row
 from bayes_gmm.core.validation import instance_of, positive_integer
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.figure_data.scene import caution
+from bayes_gmm.figure_data.shown_components import caution
 from bayes_gmm.io.table import Table
 from bayes_gmm.plots.style import (
     DASHED,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from bayes_gmm.core.validation import columns_chosen
-from bayes_gmm.figure_data.scene import compose
+from bayes_gmm.figure_data.shown_components import compose
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.panels import grid, grid_of_first

@@ -11,7 +11,7 @@ from matplotlib.legend_handler import HandlerTuple
 
 from bayes_gmm.clustering.point_assignments import CERTAIN
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.figure_data.scene import Scene, abscissae, bins_of, contours, weighted_densities
+from bayes_gmm.figure_data.shown_components import Scene, abscissae, bins_of, contours, weighted_densities
 from bayes_gmm.plots.style import (
     DASHED,
     FRAME,

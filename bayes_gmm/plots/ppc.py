@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, open_probability
 from bayes_gmm.figure_data.predictive_checks import Replications, replications
-from bayes_gmm.figure_data.scene import caution, label
+from bayes_gmm.figure_data.shown_components import caution, label
 from bayes_gmm.plots.style import FRAME, INK, MOST_FEATURES, PALE, SMALL, TEXT, frame, legend_style, stroke
 from bayes_gmm.posterior.posterior import Posterior
 

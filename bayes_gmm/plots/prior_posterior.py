@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, seed_integer
-from bayes_gmm.figure_data.scene import caution, label
+from bayes_gmm.figure_data.shown_components import caution, label
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.plots.forest import kinds_of

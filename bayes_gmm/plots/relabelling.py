@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, one_of
-from bayes_gmm.figure_data.scene import label
+from bayes_gmm.figure_data.shown_components import label
 from bayes_gmm.figure_data.traces import r_hats, stride
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.plots.style import FRAME, TEXT, component_color, frame, legend_style, stroke

@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 from bayes_gmm.clustering.point_assignments import CERTAIN
 from bayes_gmm.core.validation import columns_chosen, instance_of, positive_integer, seed_integer
 from bayes_gmm.figure_data.point_uncertainty import Doubt, doubt_of
-from bayes_gmm.figure_data.scene import caution, label
+from bayes_gmm.figure_data.shown_components import caution, label
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.style import (
     FRAME,

@@ -15,7 +15,6 @@ from scipy.stats import chi2
 
 from bayes_gmm import datasets
 from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.figure_data import scene
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em

@@ -15,7 +15,7 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import STRUCTURES
 from bayes_gmm.mle.status import EMStatus
 
-MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_map.json").read_text())
+MCLUST = json.loads((Path(__file__).parents[1] / "references" / "mclust_map.json").read_text())
 
 FAST = ("EII", "VVI", "EEE", "VEV", "VVV")
 """One structure of each kind of prior, and one with an inner loop; each compiles a program of its own."""

@@ -639,7 +639,9 @@ def test_column_names_that_netcdf_cannot_hold_are_refused(faithful_posterior: bg
 
 
 def test_no_module_of_the_package_pickles() -> None:
-    for path in Path(bg.__file__).parent.glob("*.py"):
+    paths = list(Path(bg.__file__).parent.rglob("*.py"))
+    assert len(paths) > 120
+    for path in paths:
         tree = ast.parse(path.read_text())
         names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -17,7 +17,7 @@ import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import STRUCTURES, find_structure
 
-MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_structures.json").read_text())
+MCLUST = json.loads((Path(__file__).parents[1] / "references" / "mclust_structures.json").read_text())
 
 each_structure = pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
 # One feature has closed forms in a test of its own; these sizes share compilations with faithful and iris.

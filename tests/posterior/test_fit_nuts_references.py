@@ -22,7 +22,7 @@ from bayes_gmm.posterior.explanations import explain
 
 pytestmark = pytest.mark.numpyro
 
-REFERENCE = json.loads((Path(__file__).parent / "references" / "posterior.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "references" / "posterior.json").read_text())
 LOW_DIM = REFERENCE["low_dim_gauss_mix"]
 LOW_DIM_PRIOR = bg.Prior(weights=dist.Beta(5.0, 5.0), means=dist.Normal(0.0, 2.0), scales=dist.HalfNormal(2.0))
 QUANTITIES = {

@@ -15,7 +15,7 @@ import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mle.status import EMStatus
 
-MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_labels.json").read_text())
+MCLUST = json.loads((Path(__file__).parents[1] / "references" / "mclust_labels.json").read_text())
 
 
 @pytest.fixture(scope="module")

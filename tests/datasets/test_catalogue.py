@@ -9,7 +9,7 @@ import pytest
 from bayes_gmm import datasets
 from bayes_gmm.errors import ArgumentError
 
-DATA = Path(datasets.__file__).parent / "data"
+DATA = Path(datasets.__file__).parent
 
 # name: (shape, mean of every column, sd of every column)
 PUBLISHED = {

@@ -13,7 +13,7 @@ import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.mle.standard_errors import KINDS
 
-REFERENCE = json.loads((Path(__file__).parent / "references" / "faithful_standard_errors.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "references" / "faithful_standard_errors.json").read_text())
 KEYS = {"information": "se_observed_information", "sandwich": "se_sandwich", "scores": "se_opg"}
 
 

@@ -15,7 +15,7 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
 
-MCLUST = json.loads((Path(__file__).parent / "references" / "mclust_equal_weights.json").read_text())
+MCLUST = json.loads((Path(__file__).parents[1] / "references" / "mclust_equal_weights.json").read_text())
 
 HELD_MEAN = np.array([4.4, 82.0])
 HELD_COVARIANCE = np.array([[0.2, 1.0], [1.0, 30.0]])

@@ -12,7 +12,7 @@ from bayes_gmm.assessment import bootstrap
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.mle.status import EMStatus
 
-REFERENCE = json.loads((Path(__file__).parent / "references" / "mclust_bootstrap.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "references" / "mclust_bootstrap.json").read_text())
 
 
 @pytest.fixture(scope="module")
