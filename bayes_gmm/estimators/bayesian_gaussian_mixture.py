@@ -76,6 +76,8 @@ class BayesianGaussianMixture(Estimator):
     array([0, 1])
     """
 
+    __module__ = "bayes_gmm.estimators"  # the name that pickles keep
+
     posterior_: Posterior
     weights_: np.ndarray
     covariances_: np.ndarray

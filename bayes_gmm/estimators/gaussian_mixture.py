@@ -86,6 +86,8 @@ class GaussianMixture(Estimator):
     array([1, 0])
     """
 
+    __module__ = "bayes_gmm.estimators"  # the name that pickles keep
+
     weights_: np.ndarray
     covariances_: np.ndarray
     precisions_: np.ndarray
