@@ -21,6 +21,7 @@ import numpy as np
 
 import bayes_gmm as bg
 from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.moments import moments_of
 
 jax.config.update("jax_enable_x64", True)  # for our own JAX code below; the package sees to itself
 
@@ -81,7 +82,7 @@ start = bg.Mixture.from_moments([0.5, 0.5], [[3.0, 60.0], [4.0, 80.0]], [np.cov(
 
 def m_step(statistics):
     """Natural parameters of the mixture that has these expected statistics."""
-    counts, means, covariances = linear_form.moments(statistics, x.n_features)
+    counts, means, covariances = moments_of(statistics, x.n_features)
     return linear_form.natural(bg.Mixture.from_moments(counts / counts.sum(), means, covariances))
 
 

@@ -18,7 +18,7 @@ from bayes_gmm.core.validation import instance_of, one_of, open_probability, pos
 from bayes_gmm.errors import FitError
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.em_run import Rule, follow
+from bayes_gmm.mle.em_run import StoppingRule, run_to_the_end
 from bayes_gmm.mle.standard_errors import REPORTED
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
@@ -165,18 +165,18 @@ def _fit_all(fit: EMFit, weights: np.ndarray) -> tuple[Mixture, Any]:
     padding = objective.data.weights.size - of_points.shape[1]
     blocks = np.pad(of_points, ((0, 0), (0, padding))).reshape(-1, *objective.data.weights.shape)
     known = np.stack([problem.known_statistics(some) for some in weights])
-    rule = Rule(_TOL, _MAX_STEPS, problem.smallest_scale, True)
+    rule = StoppingRule(_TOL, _MAX_STEPS, problem.smallest_scale, True)
     mixtures, statuses = _follow_all(problem.scaling.to_unit(fit.mixture), objective, blocks, known, rule)
     return problem.scaling.to_data(jax.device_get(mixtures)), statuses
 
 
 @jax.jit
 def _follow_all(
-    start: Mixture, objective: Objective, weights: Array, known: Array, rule: Rule
+    start: Mixture, objective: Objective, weights: Array, known: Array, rule: StoppingRule
 ) -> tuple[Mixture, Array]:
     def one(replicate: tuple[Array, Array]) -> tuple[Mixture, Array]:
         data = replace(objective.data, weights=replicate[0])
-        run = follow(start, replace(objective, data=data, known=replicate[1]), rule)
+        run = run_to_the_end(start, replace(objective, data=data, known=replicate[1]), rule)
         return run.mixture, run.status
 
     return jax.lax.map(one, (weights, known))

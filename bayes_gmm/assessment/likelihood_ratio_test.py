@@ -14,7 +14,7 @@ from bayes_gmm.core.validation import positive_integer
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.io.table import as_table
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import CLIMBING_OPTIONS, Climbing, fit_problem
+from bayes_gmm.mle.fit_em import SEARCH_OPTIONS, SearchOptions, fit_problem
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
 
@@ -113,7 +113,7 @@ def likelihood_ratio_test(
     K = positive_integer("n_components", n_components)
     prior = options.pop("prior", None)
     _check_options(options)
-    climbing = Climbing.of(**{"n_starts": _STARTS, **options})
+    climbing = SearchOptions.of(**{"n_starts": _STARTS, **options})
     pair = [Problem.of(table, number, covariance_type=covariance_type, prior=prior) for number in (K, K + 1)]
     null, alternative = (fit_problem(problem, climbing).check() for problem in pair)
     simulated: list[float] = []
@@ -138,7 +138,7 @@ def likelihood_ratio_test(
     )
 
 
-def _simulated_statistic(null: EMFit, pair: list[Problem], climbing: Climbing, number: int) -> list[float]:
+def _simulated_statistic(null: EMFit, pair: list[Problem], climbing: SearchOptions, number: int) -> list[float]:
     """The statistic of one table simulated from the null fit, or nothing when a fit collapses."""
     # One stream of random numbers for each table, so that an interruption changes none.
     seed = int(np.random.SeedSequence([climbing.seed, number]).generate_state(1)[0])
@@ -150,10 +150,10 @@ def _simulated_statistic(null: EMFit, pair: list[Problem], climbing: Climbing, n
 
 
 def _check_options(options: dict[str, Any]) -> None:
-    unknown = sorted(set(options) - set(CLIMBING_OPTIONS))
+    unknown = sorted(set(options) - set(SEARCH_OPTIONS))
     if unknown:
         raise ArgumentError(
             f"likelihood_ratio_test cannot take {', '.join(unknown)}.",
-            f"options among prior, {', '.join(CLIMBING_OPTIONS)}",
+            f"options among prior, {', '.join(SEARCH_OPTIONS)}",
             "What is known of single rows has no counterpart in simulated data.",
         )

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 from bayes_gmm.core.validation import instance_of, open_probability
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import Climbing, fit_problem
+from bayes_gmm.mle.fit_em import SearchOptions, fit_problem
 from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
 
 _FARTHEST = 40.0
@@ -79,7 +79,7 @@ def profile_interval(fit: EMFit, component: int, *, level: float = 0.95) -> tupl
 def _excess(fit: EMFit, component: int, threshold: float, log_odds: float) -> float:
     """By how much the profile has fallen below the top, minus the threshold."""
     held = _holding(fit, component, float(expit(log_odds)))
-    profile = fit_problem(replace(fit.problem, fixed=held), Climbing(start=fit.mixture)).check()
+    profile = fit_problem(replace(fit.problem, fixed=held), SearchOptions(start=fit.mixture)).check()
     return float(fit.path[-1] - profile.path[-1]) - threshold
 
 

@@ -13,7 +13,7 @@ from bayes_gmm.core.validation import one_of, positive_integer
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.io.table import as_table
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import CLIMBING_OPTIONS, Climbing, fit_problem
+from bayes_gmm.mle.fit_em import SEARCH_OPTIONS, SearchOptions, fit_problem
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import PROBLEM_OPTIONS, Problem
 
@@ -149,13 +149,13 @@ def select_em(
             "n_components or covariance_type is empty.", "at least one of each", "For example n_components=range(1, 6)."
         )
     asked = {name: options.pop(name) for name in PROBLEM_OPTIONS & set(options)}
-    if unknown := sorted(set(options) - set(CLIMBING_OPTIONS)):
+    if unknown := sorted(set(options) - set(SEARCH_OPTIONS)):
         raise ArgumentError(
             f"select_em cannot take {', '.join(unknown)}.",
-            f"options among {', '.join(sorted({*PROBLEM_OPTIONS, *CLIMBING_OPTIONS}))}",
+            f"options among {', '.join(sorted({*PROBLEM_OPTIONS, *SEARCH_OPTIONS}))}",
             "They are those of fit_em, without start.",
         )
-    climbing = Climbing.of(**{"n_starts": _STARTS, **options})
+    climbing = SearchOptions.of(**{"n_starts": _STARTS, **options})
     problems = {(K, name): Problem.of(table, K, covariance_type=name, **asked) for K, name in grid}
     # Where steps are cheap, one program for all numbers of components saves more than absent components cost.
     n_slots = max(K for K, _ in grid) if table.n_points <= _CHEAP_POINTS else None

@@ -29,7 +29,8 @@ from tqdm import tqdm
 
 from bayes_gmm.bayes.laplace_approximation import Laplace, laplace, shapes_around
 from bayes_gmm.bayes.target import Target, to_coordinates
-from bayes_gmm.core.compilation import Programs, n_cores, strongly_typed
+from bayes_gmm.core.compilation import Programs, strongly_typed
+from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.errors import FitWarning, OutputError
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.mixture.mixture import Mixture

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, unconstrain
 from bayes_gmm.core.compilation import Programs
+from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
@@ -26,9 +27,6 @@ def natural_parameters(
     """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
     values, log_prior = constrain(sites, coordinates)
     return linear_form.natural(scaling.to_unit(assemble(values))), log_prior
-
-
-_ROWS_AT_ONCE = 256
 
 
 class Target(NamedTuple):
@@ -61,7 +59,7 @@ def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
 def coordinate_programs(mixture: Mixture, target: Target) -> Programs:
     """What compiles `to_coordinates` and `to_mixtures`, for arguments of these shapes."""
     coordinates = to_coordinates.eval_shape(mixture, target.sites)
-    rows = jax.ShapeDtypeStruct((_ROWS_AT_ONCE, *coordinates.shape), coordinates.dtype)
+    rows = jax.ShapeDtypeStruct((TUNING.draws_of_a_program, *coordinates.shape), coordinates.dtype)
     yield lambda: to_coordinates.lower(mixture, target.sites).compile()
     yield lambda: _to_mixtures.lower(rows, target.sites).compile()
 
@@ -70,8 +68,10 @@ def to_mixtures(coordinates: Float[Any, "*batch P"], sites: Sites) -> tuple[Mixt
     """Mixtures in data units at unconstrained coordinates, and their log prior densities; in a scoped float64."""
     batch = coordinates.shape[:-1]
     rows = np.reshape(coordinates, (-1, coordinates.shape[-1]))
-    padded = np.pad(rows, ((0, -len(rows) % _ROWS_AT_ONCE), (0, 0)), mode="edge")
-    parts = [jax.device_get(_to_mixtures(part, sites)) for part in np.split(padded, len(padded) // _ROWS_AT_ONCE)]
+    padded = np.pad(rows, ((0, -len(rows) % TUNING.draws_of_a_program), (0, 0)), mode="edge")
+    parts = [
+        jax.device_get(_to_mixtures(part, sites)) for part in np.split(padded, len(padded) // TUNING.draws_of_a_program)
+    ]
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
     return jax.tree.map(lambda leaf: np.reshape(leaf, (*batch, *leaf.shape[1:])), whole)
 

@@ -1,17 +1,11 @@
-"""What every compiled function needs: float64 in a scope, NumPy at the border, few shapes, an early start, cores."""
+"""Compiled programs: few shapes, so that many tables share them, and an early start of the compiler."""
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
 import numpy as np
-
-
-def n_cores() -> int:
-    """Cores that this process may use: fewer than there are where a scheduler bound it to some."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def padded_length(length: int) -> int:
@@ -35,20 +29,20 @@ type Programs = Iterable[Callable[[], Any]]
 class CompilingAhead:
     """Programs that a thread compiles while this one computes: a first fit waits longest for the compiler.
 
-    XLA compiles without Python's lock, and what is compiled already costs a look into JAX's cache. An error is left to
-    the call that needs the program, which meets it again.
+    XLA compiles without holding Python's lock, and a program that is compiled already costs a look into JAX's cache. An
+    error in the thread is not raised here: the call that needs the program meets it again.
     """
 
     def __init__(self, programs: Programs) -> None:
-        threads = ThreadPoolExecutor(1)  # in their order, so that what is needed first is not held up
+        threads = ThreadPoolExecutor(1)  # one thread keeps their order: what is needed first is compiled first
         self._compiled = [threads.submit(self._compile, program) for program in programs]
         threads.shutdown(wait=False)
 
     def wait(self) -> None:
-        """Return when all are compiled; to be called before the first use, or the program is compiled twice."""
+        """Return when all are compiled; call this before the first use, or a program is compiled twice."""
         wait(self._compiled)
 
     @staticmethod
     def _compile(program: Callable[[], Any]) -> None:
-        with jax.enable_x64(True):  # which each thread has for itself
+        with jax.enable_x64(True):  # the scope of float64 belongs to a thread
             program()

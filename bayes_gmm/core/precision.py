@@ -1,7 +1,13 @@
-"""Float64 in a scope, and NumPy at its border."""
+"""Float64 within a scope, and NumPy at its border.
+
+JAX computes in float32 unless a setting of the whole process, or of a scope, says otherwise. This package changes no
+setting of the process, so every computation runs in a scope; the scope belongs to a thread.
+"""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from typing import Any
 
 import jax
 
@@ -19,3 +25,25 @@ def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
             return jax.device_get(function(*args, **kwargs))
 
     return wrapper
+
+
+def in_threads[R](threads: Executor, function: Callable[..., R], *arguments: Iterable[Any]) -> Iterator[R]:
+    """Map a function over arguments in threads, each of which enters the scope of float64 for itself."""
+
+    def call(*own: Any) -> R:
+        with jax.enable_x64(True):
+            return function(*own)
+
+    return threads.map(call, *arguments)
+
+
+def require_float64() -> None:
+    """Refuse to go on outside the scope, where every array would silently become float32.
+
+    Raises
+    ------
+    RuntimeError
+        When the calling thread is not in a scope of float64.
+    """
+    if not jax.config.jax_enable_x64:
+        raise RuntimeError("This computes in float64: call it within jax.enable_x64(True), in every thread.")

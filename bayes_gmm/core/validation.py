@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import reprlib
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,34 @@ def real_numbers(name: str, value: Any, remedy: str) -> np.ndarray:
         found = f"{name} is a {type(value).__name__}{of_type}, {reprlib.repr(value)}.".replace("\n", " ")
         raise ArgumentError(found, "real numbers", remedy)
     return numbers.astype(np.float64, copy=False)
+
+
+def real_number(
+    name: str,
+    value: Any,
+    *,
+    least: float = -np.inf,
+    above: float = -np.inf,
+    most: float = np.inf,
+    expected: str,
+    remedy: str,
+) -> float:
+    """`value` as a finite float of at least `least`, above `above` and at most `most`; booleans are refused.
+
+    Raises
+    ------
+    ArgumentError
+        When it is no real number, or out of range: `expected` and `remedy` go into the message.
+
+    Examples
+    --------
+    >>> real_number("tol", 1, least=0.0, expected="a finite number, 0 or more", remedy="The default is 1e-8.")
+    1.0
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if not (is_number and np.isfinite(float(value)) and max(least, above) <= float(value) <= most and value != above):
+        raise ArgumentError(f"{name} is {value!r}.", expected, remedy)
+    return float(value)
 
 
 def finite_numbers(name: str, value: Any, shape: tuple[int, ...], remedy: str) -> np.ndarray:

@@ -18,7 +18,8 @@ from jaxtyping import Array
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks, blocks
-from bayes_gmm.likelihood.centred_form import Moments, expected_moments, moments_of
+from bayes_gmm.likelihood.centred_form import ExpectedMoments, expected_moments
+from bayes_gmm.likelihood.moments import Moments, moments_of
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -88,7 +89,7 @@ def start_from_responsibilities(
         scaled = x / np.diag(data.scaling.factor)
         unshared = data.sample_weight - shares.sum(1)
         covariances += (scaled.T * unshared) @ scaled / counts.sum()
-    mixture, is_defined = _first_mixture((counts, means, covariances), data.ridge, data.structure)
+    mixture, is_defined = _first_mixture(Moments(counts, means, covariances), data.ridge, data.structure)
     return data.scaling.to_data(jax.device_get(mixture)), bool(is_defined)
 
 
@@ -155,10 +156,10 @@ def _run(
     return lax.while_loop(lambda state: (state.n_iter < max_iter) & ~state.converged & ~state.collapsed, step, begin)
 
 
-def _expected(mixture: Mixture, data: Blocks) -> tuple[Array, Moments]:
-    def fast() -> tuple[Array, Moments]:
+def _expected(mixture: Mixture, data: Blocks) -> ExpectedMoments:
+    def fast() -> ExpectedMoments:
         value, statistics = linear_form.expected_statistics(linear_form.natural(mixture), data)
-        return value, moments_of(statistics, mixture.n_features)
+        return ExpectedMoments(value, moments_of(statistics, mixture.n_features).without_empty())
 
     wide = narrowest_scales(mixture).min() > _KERNEL_IS_EXACT
     return lax.cond(wide, fast, lambda: expected_moments(mixture, data))

@@ -1,4 +1,4 @@
-"""Weighted points in unit coordinates, in blocks that fit the cache of a processor."""
+"""Weighted points in unit coordinates, cut into blocks that fit the cache of a processor."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -6,12 +6,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from bayes_gmm.core.compilation import padded_length
+from bayes_gmm.core.tuning import TUNING
+from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.scaling import Scaling
-
-_THIN = 2
-"""Number of features up to which matrix products are slower than sums of products."""
 
 
 @jax.tree_util.register_dataclass
@@ -26,29 +26,33 @@ class Blocks:
     weights : (M, B)
         Weight of each point; zero for padding.
     first, stop
-        Blocks from `first` to before `stop` are visited. What is left at the end makes M one of few numbers, so that
+        Blocks from `first` to before `stop` are visited. Unused blocks at the end make M one of few numbers, so that
         tables of many lengths share a compiled program.
     """
 
+    # Not annotated by shape: JAX rebuilds the class with tracers and placeholders at every transformation.
     points: Any
     weights: Any
     first: Any
     stop: Any
 
     def milliseconds(self, n_components: int) -> float:
-        """What a pass takes on one core, roughly: as measured on an Intel Xeon of 2023."""
+        """Rough time of a pass over the data on one core."""
         n_features, size = self.points.shape[1:]
-        return 1e-6 * (4 + 0.06 * n_features**2) * n_components * size * int(self.stop - self.first)
+        nanoseconds = TUNING.nanoseconds + TUNING.nanoseconds_of_squares * n_features**2
+        return 1e-6 * nanoseconds * n_components * size * int(self.stop - self.first)
 
     def parts(self, count: int) -> "list[Blocks]":
-        """The same blocks in so many parts, or in as many as there are blocks."""
+        """These blocks in `count` parts, or in as many as there are blocks if these are fewer."""
         first, stop = int(self.first), int(self.stop)
         bounds = np.linspace(first, stop, min(count, stop - first) + 1).astype(int)
         return [replace(self, first=begin, stop=end) for begin, end in pairwise(bounds)]
 
 
-def blocks(x: np.ndarray, sample_weight: np.ndarray, scaling: Scaling | None = None) -> Blocks:
-    """Bring points (N, D) to unit coordinates, unless they are there, and cut them and their weights into blocks."""
+def blocks(
+    x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"], scaling: Scaling | None = None
+) -> Blocks:
+    """Cut points (N, D) and their weights into blocks, and bring the points to unit coordinates by `scaling`."""
     size = _block_size(*x.shape)
     n_used = -(-len(x) // size)
     points = np.zeros((_block_count(n_used), x.shape[1], size))
@@ -61,23 +65,22 @@ def blocks(x: np.ndarray, sample_weight: np.ndarray, scaling: Scaling | None = N
     return Blocks(points=points, weights=weights, first=np.asarray(0), stop=np.asarray(n_used))
 
 
-def n_statistics(n_features: int) -> int:
-    """Number F of sufficient statistics of a point."""
-    return 1 + n_features + n_features * (n_features + 1) // 2
-
-
 def _block_size(n_points: int, n_features: int) -> int:
-    """Points per block: as measured, and an odd multiple of 64 so that rows do not collide in the cache."""
-    # Matrix products that are large enough to be shared among threads lose more by that than they gain.
-    largest = 4416 if n_features <= _THIN else 704 if 50 < n_statistics(n_features) <= 256 else 1088
-    if n_points <= min(2 * largest, 4416):
+    """Points of a block: the largest size where there are many, fewer where the last block would be mostly padding."""
+    largest = _largest_block(n_features)
+    if n_points <= min(2 * largest, TUNING.thin_block):
         return padded_length(n_points)
-    # A last block of the largest size would be mostly padding.
-    return largest if n_points >= 6 * largest else 64 * (min(largest // 2, 1088) // 64 | 1)
+    return largest if n_points >= 6 * largest else 64 * (min(largest // 2, TUNING.wide_block) // 64 | 1)
+
+
+def _largest_block(n_features: int) -> int:
+    if n_features <= TUNING.thin_features:
+        return TUNING.thin_block
+    return TUNING.medium_block if 50 < n_statistics(n_features) <= 256 else TUNING.wide_block
 
 
 def _block_count(n_used: int) -> int:
-    """One, or the smallest power of two from 4 that is not below `n_used`; beyond 64 also half as much again as one."""
+    """Number of blocks that are stored: one, or a power of two from 4, or from 96 on also half as much again as one."""
     power = 1 << (n_used - 1).bit_length()
     if n_used > 64 and n_used <= 3 * power // 4:
         return 3 * power // 4

@@ -1,4 +1,4 @@
-r"""The E-step around each component's own mean: slower than `kernel`, and exact for components of any width.
+r"""The E-step around each component's own mean: slower than the linear form, and exact for components of any width.
 
 Expanding the square costs digits where a component is much narrower than the data. Here no square is expanded,
 
@@ -6,6 +6,8 @@ Expanding the square costs digits where a component is much narrower than the da
 
 and the new moments are taken about the old means, from which they are not far.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +17,19 @@ from jaxtyping import Array, Float
 from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.mixture.mixture import Mixture
 
-type Moments = tuple[Array, Array, Array]
-"""Weighted counts (K,), means (K, D) and covariances (K, D, D) of components; zeros where one has no points."""
+
+class ExpectedMoments(NamedTuple):
+    """Marginal log-likelihood of the data, and the moments of what each component is responsible for."""
+
+    log_likelihood: Float[Array, ""]
+    moments: Moments
 
 
-def expected_moments(mixture: Mixture, data: Blocks) -> tuple[Float[Array, ""], Moments]:
-    """Marginal log-likelihood, and the moments of what each component is responsible for."""
+def expected_moments(mixture: Mixture, data: Blocks) -> ExpectedMoments:
+    """E-step in the centred form; a component without points keeps its mean and gets a covariance of zero."""
     whitening = invert_tril(mixture.scale_tril)
     constants = mixture.log_weights + log_diagonal(whitening) - 0.5 * mixture.n_features * LOG_2PI
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
@@ -39,14 +46,8 @@ def expected_moments(mixture: Mixture, data: Blocks) -> tuple[Float[Array, ""], 
         data.first, data.stop, lambda number, total: jax.tree.map(jnp.add, total, of_block(number)), zero
     )
     moves, squares = _averages(counts, sums, products)
-    return value, (counts, mixture.means + moves, squares - moves[:, :, None] * moves[:, None, :])
-
-
-def moments_of(statistics: Float[Array, "K F"], n_features: int) -> Moments:
-    """The same moments from the kernel's statistics."""
-    counts, means, covariances = linear_form.moments(statistics, n_features)
-    found = counts > 0
-    return counts, jnp.where(found[:, None], means, 0.0), jnp.where(found[:, None, None], covariances, 0.0)
+    moments = Moments(counts, mixture.means + moves, squares - moves[:, :, None] * moves[:, None, :])
+    return ExpectedMoments(value, moments)
 
 
 def _averages(counts: Array, sums: Array, products: Array) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
-r"""How the points are shared out under each of many draws, summed over the points or over the draws.
+r"""Responsibilities of the components of many draws for many points, summed over the points or over the draws.
 
-The shares of points x draws x components would fill gigabytes, so what is wanted of them is summed as they are made:
-a few draws at a time, by matrix products of the kernel's features and natural parameters.
+An array of points x draws x components would fill gigabytes, so the sums are taken while the responsibilities are
+computed: a few draws at a time, by matrix products of features and natural parameters (`linear_form`).
 """
 
 from functools import partial
@@ -15,15 +15,14 @@ from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
-_DRAWS_AT_ONCE = 4  # as measured: their shares of ten thousand points still fit the processor's cache
-
 
 class DrawsAtPoints(NamedTuple):
-    """Draws and points, both padded, in unit coordinates and ready for the kernel.
+    """Draws and points in unit coordinates, padded to lengths that share compiled programs.
 
     Attributes
     ----------
@@ -32,16 +31,16 @@ class DrawsAtPoints(NamedTuple):
     points : (N, D)
         Points; padding is zero.
     n_draws, n_points
-        How many of each are no padding.
+        Numbers of draws and of points without the padding.
     """
 
-    natural: Any
-    points: Any
+    natural: Float[Any, "S K F"]
+    points: Float[Any, "N D"]
     n_draws: int
     n_points: int
 
 
-def at_points(draws: Mixture, x: np.ndarray, scaling: Scaling | None = None) -> DrawsAtPoints:
+def at_points(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling | None = None) -> DrawsAtPoints:
     """Bring draws with leading axes (flattened to S) and points (N, D) to unit coordinates, and pad both.
 
     The unit coordinates are those of the points, unless others are given.
@@ -54,8 +53,10 @@ def at_points(draws: Mixture, x: np.ndarray, scaling: Scaling | None = None) -> 
 
 
 @in_float64
-def agreements(draws: DrawsAtPoints, reference: np.ndarray, assignment: Assignment = soft) -> np.ndarray:
-    r"""Sums over the points of a reference (rows) times the shares of each draw's components (columns).
+def agreements(
+    draws: DrawsAtPoints, reference: Float[np.ndarray, "N J"], assignment: Assignment = soft
+) -> Float[np.ndarray, "S J K"]:
+    r"""Sums over the points of a reference (rows) times the responsibilities of each draw's components (columns).
 
     .. math:: A_{s,jk} = \sum_n g_{nj} \, r^{(s)}_{nk}
 
@@ -64,7 +65,7 @@ def agreements(draws: DrawsAtPoints, reference: np.ndarray, assignment: Assignme
     draws
         S draws at N points.
     reference : (N, J)
-        What the shares are weighed by: assignments, or logarithms of such.
+        Weights of the responsibilities: assignments, or logarithms of assignments.
     assignment
         `soft` for responsibilities, `hard` for the most probable component alone.
 
@@ -73,13 +74,13 @@ def agreements(draws: DrawsAtPoints, reference: np.ndarray, assignment: Assignme
     np.ndarray, (S, J, K)
         Exact but for rounding: no point is left out.
     """
-    padded = _pad(reference, mode="constant")  # a padded point belongs to nobody, so it adds nothing
+    padded = _pad(reference, mode="constant")  # zeros, so that a padded point adds nothing
     sums = _agreements(draws.natural, draws.points, padded, assignment)
     return np.asarray(sums)[: draws.n_draws].mT
 
 
 @in_float64
-def mean_shares(draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"]) -> np.ndarray:
+def mean_shares(draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"]) -> Float[np.ndarray, "N K"]:
     r"""Mean over the draws of the responsibilities (N, K), with the components of each draw permuted.
 
     .. math:: \bar r_{nk} = \frac{1}{S} \sum_s r^{(s)}_{n \rho_s(k)}
@@ -103,7 +104,7 @@ def _agreements(
     etas: Float[Array, "S K F"], points: Float[Array, "N D"], reference: Float[Array, "N J"], assignment: Assignment
 ) -> Float[Array, "S K J"]:
     phi, ones = features(points.T), jnp.ones(len(points))
-    return lax.map(lambda eta: assignment(eta @ phi, ones)[1] @ reference, etas, batch_size=_DRAWS_AT_ONCE)
+    return lax.map(lambda eta: assignment(eta @ phi, ones)[1] @ reference, etas, batch_size=TUNING.draws_at_once)
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-r"""The one kernel from which EM and NUTS are both built.
+r"""The likelihood in the form that is linear in the sufficient statistics: the kernel from which EM and NUTS are built.
 
 A Gaussian's log density is linear in phi(x) = [1, x, vech(x x')], so with natural parameters eta
 
@@ -8,7 +8,7 @@ A Gaussian's log density is linear in phi(x) = [1, x, vech(x x')], so with natur
 The gradient *is* the E-step (Fisher's identity, in the unnormalised form: the normaliser sits in the
 coefficient of the feature 1). One pass over the data yields both; EM follows it by an M-step, NUTS
 differentiates it. Expanding the square cancels, with a relative error near eps (|x| / sd)^2, so the points are
-always in unit coordinates (`scaling`), and components narrower than a floor are not trusted (`em`).
+always in unit coordinates (`scaling`), and components narrower than a floor are not trusted (`degeneracy`).
 
 References
 ----------
@@ -18,17 +18,33 @@ Ryden (2005), Inference in Hidden Markov Models, doi 10.1007/0-387-28982-8, sect
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float64
 
-from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, unvech, vech
-from bayes_gmm.likelihood.blocks import _THIN, Blocks
+from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, vech
+from bayes_gmm.core.tuning import TUNING
+from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
+
+
+class Expectation(NamedTuple):
+    """What an E-step finds in one pass over the data: a sum over points, so that parts of the data add.
+
+    Attributes
+    ----------
+    value
+        Marginal log-likelihood; with hard assignment the classification log-likelihood.
+    statistics : (K, F)
+        Expected sufficient statistics, sum_n w_n r_nk phi(x_n).
+    """
+
+    value: Float64[Array, ""]
+    statistics: Float64[Array, "K F"]
 
 
 def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
@@ -52,7 +68,7 @@ type Assignment = Callable[[Array, Array], tuple[Array, Array]]
 """From log joint densities (K, B) and weights (B,) to the block's objective and the weighted shares (K, B)."""
 
 
-def soft(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Array, Array]:
+def soft(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Float[Array, ""], Float[Array, "K B"]]:
     """Weighted log densities with the labels summed out, and weighted responsibilities."""
     top = logits.max(0)
     # Alone in its loop the exponential compiles to the widest vector instructions: half the time.
@@ -61,22 +77,21 @@ def soft(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Arra
     return jnp.dot(top + jnp.log(density), weights), joint * (weights / density)[None]
 
 
-def hard(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Array, Array]:
-    """Weighted log joint densities with the most probable labels, to which each point goes whole."""
+def hard(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Float[Array, ""], Float[Array, "K B"]]:
+    """Weighted log joint densities with the most probable labels, each point whole in its most probable component."""
     shares = jax.nn.one_hot(logits.argmax(0), len(logits), dtype=logits.dtype, axis=0) * weights[None]
     return jnp.dot(logits.max(0), weights), shares
 
 
-def expected_statistics(
-    eta: Float[Array, "K F"], data: Blocks, assignment: Assignment = soft
-) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
-    """Marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass.
+def expected_statistics(eta: Float64[Array, "K F"], data: Blocks, assignment: Assignment = soft) -> Expectation:
+    """E-step: marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass.
 
     With `hard` assignment the classification likelihood, in which labels are maximised over rather than summed out.
     """
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
     eta = lax.optimization_barrier(eta)
-    block_statistics = partial(_thin_block if points.shape[1] <= _THIN else _wide_block, eta, assignment=assignment)
+    is_thin = points.shape[1] <= TUNING.thin_features
+    block_statistics = partial(_thin_block if is_thin else _wide_block, eta, assignment=assignment)
 
     def add_block(number: Any, total: Any) -> Any:
         return jax.tree.map(jnp.add, total, block_statistics(points[number], weights[number]))
@@ -88,13 +103,13 @@ def expected_statistics(
         total = lax.fori_loop(data.first, data.stop, add_block, zero)
     # The barrier keeps the final transpose from being folded into every block's matrix products.
     value, statistics = lax.optimization_barrier(total)
-    return value, jnp.concatenate(statistics).T
+    return Expectation(value, jnp.concatenate(statistics).T)
 
 
 @jax.custom_jvp
-def log_likelihood(eta: Float[Array, "K F"], data: Blocks) -> Float[Array, ""]:
+def log_likelihood(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, ""]:
     """Marginal log-likelihood sum_n w_n log p(x_n), whose gradient in eta costs no second pass."""
-    return expected_statistics(eta, data)[0]
+    return expected_statistics(eta, data).value
 
 
 @log_likelihood.defjvp
@@ -103,7 +118,7 @@ def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return value, (statistics * tangents[0]).sum()
 
 
-def curvature(eta: Float[Array, "K F"], data: Blocks) -> Float[Array, "K F K F"]:
+def curvature(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, "K F K F"]:
     r"""Hessian of the log-likelihood: sum_n w_n (r_nk [k = l] - r_nk r_nl) phi(x_n) phi(x_n)', by matrix products."""
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
     size = eta.size
@@ -113,31 +128,36 @@ def curvature(eta: Float[Array, "K F"], data: Blocks) -> Float[Array, "K F K F"]
         shares = jax.nn.softmax(eta @ phi, axis=0)
         weighted = shares * weights[number][None]
         own = (weighted[:, None] * phi[None]) @ phi.T
-        scores = (shares[:, None] * phi[None]).reshape(size, -1)
-        between = (scores * weights[number][None]) @ scores.T
         within = jnp.eye(len(eta))[:, None, :, None] * own[:, :, None, :]
-        return total + within.reshape(size, size) - between
+        return total + within.reshape(size, size) - _products_of_scores(shares, phi, weights[number])
 
     total = lax.fori_loop(data.first, data.stop, add_block, jnp.zeros((size, size)))
     return total.reshape(*eta.shape, *eta.shape)
 
 
-def moments(statistics: Float[Array, "K F"], n_features: int) -> tuple[Array, Array, Array]:
-    """Weighted counts (K,), means (K, D) and covariances (K, D, D) of statistics: the M-step's raw material."""
-    counts, sums, squares = jnp.split(statistics, [1, 1 + n_features], axis=-1)
-    means = sums / counts
-    covariances = unvech(squares / counts, n_features) - means[..., :, None] * means[..., None, :]
-    return counts[..., 0], means, covariances
+def score_products(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, "KF KF"]:
+    """Sum of w_n s_n s_n' over the points, where s_n = r_nk phi(x_n) is the score of a point in natural parameters."""
+    points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
+
+    def add_block(number: Any, total: Array) -> Array:
+        phi = features(points[number])
+        shares = jax.nn.softmax(eta @ phi, axis=0)
+        return total + _products_of_scores(shares, phi, weights[number])
+
+    return lax.fori_loop(data.first, data.stop, add_block, jnp.zeros((eta.size, eta.size)))
 
 
-def statistics_of(counts: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-    """Statistics (..., K, F) that have these moments: the inverse of `moments`."""
-    squares = np.asarray(vech(covariances + means[..., :, None] * means[..., None, :]))
-    return counts[..., None] * np.concatenate([np.ones_like(means[..., :1]), means, squares], -1)
+def _products_of_scores(
+    shares: Float[Array, "K B"], phi: Float[Array, "F B"], weights: Float[Array, " B"]
+) -> Float[Array, "KF KF"]:
+    scores = (shares[:, None] * phi[None]).reshape(-1, phi.shape[1])
+    return (scores * weights[None]) @ scores.T
 
 
-def _thin_block(eta: Array, points: Array, weights: Array, assignment: Assignment) -> tuple[Array, tuple[Array, ...]]:
-    """Log-likelihood and statistics (F, K) of a block with one or two features: too thin for matrix products."""
+def _thin_block(
+    eta: Float[Array, "K F"], points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
+) -> tuple[Array, tuple[Array, ...]]:
+    """Value and statistics (F, K) of a block with few features, by sums of products instead of matrix products."""
     phi = [*features(points)]
     logits = jnp.stack([sum(c * f for c, f in zip(row[1:], phi[1:], strict=True)) + row[0] for row in eta])
     value, shares = assignment(lax.optimization_barrier(logits), weights)
@@ -145,8 +165,10 @@ def _thin_block(eta: Array, points: Array, weights: Array, assignment: Assignmen
     return value, (jnp.stack([stacked @ share for share in shares], 1),)
 
 
-def _wide_block(eta: Array, points: Array, weights: Array, assignment: Assignment) -> tuple[Array, tuple[Array, ...]]:
-    """The same by matrix products, one for each kind of feature, which saves putting them together."""
+def _wide_block(
+    eta: Float[Array, "K F"], points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
+) -> tuple[Array, tuple[Array, ...]]:
+    """Value and statistics of a block by one matrix product for each kind of feature, so that none are concatenated."""
     linear = 1 + points.shape[0]
     squares = _squares(points)
     logits = eta[:, linear:] @ squares + (eta[:, 1:linear] @ points + eta[:, :1])
@@ -155,7 +177,7 @@ def _wide_block(eta: Array, points: Array, weights: Array, assignment: Assignmen
 
 
 def _squares(points: Float[Array, "D B"]) -> Float[Array, "V B"]:
-    if len(points) <= _THIN:
+    if len(points) <= TUNING.thin_features:
         return jnp.concatenate([points[i : i + 1] * points[: i + 1] for i in range(len(points))])
     rows, columns = np.tril_indices(points.shape[0])
     return points[rows] * points[columns]

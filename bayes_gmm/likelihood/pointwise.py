@@ -1,9 +1,11 @@
-"""What many draws of a mixture say about points: densities, soft assignments and their spread over the draws.
+"""Densities of many draws of a mixture at many points: draw by draw, averaged, and as a credible band.
 
-A draw's log joint densities are its natural parameters times the features of the points (`kernel`), so that thousands
-of draws at thousands of points are matrix products. Memory is bounded: where a result would hold a number for each
-draw and point, points are taken some at a time.
+A draw's log joint densities are its natural parameters times the features of the points (`linear_form`), so that
+thousands of draws at thousands of points are matrix products. Memory is bounded: where a result would hold a number for
+each draw and point, the points are taken in parts.
 """
+
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,43 +13,48 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, at_points
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
-_DRAWS_AT_ONCE = 4
-_NUMBERS_AT_ONCE = 10**7
 
-
-def log_densities(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
+def log_densities(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[np.ndarray, "*batch N"]:
     """Log density of each draw at each point, (..., N)."""
     here = at_points(draws, x, scaling)
     values = _log_densities(here)[: here.n_draws, : len(x)] - scaling.log_volume
     return np.asarray(values).reshape(*draws.log_weights.shape[:-1], len(x))
 
 
-def log_predictive_density(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
+def log_predictive_density(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[np.ndarray, " N"]:
     """Log of the density averaged over all draws, (N,)."""
     n_draws = _number(draws)
     parts = (log_densities(draws, part, scaling).reshape(n_draws, -1) for part in _in_parts(x, n_draws))
     return np.concatenate([np.logaddexp.reduce(part, axis=0) for part in parts]) - np.log(n_draws)
 
 
-def density_band(draws: Mixture, x: np.ndarray, scaling: Scaling, probability: float) -> tuple[np.ndarray, ...]:
+class DensityBand(NamedTuple):
     """Mean over the draws of the density at each point, and the ends of its central interval, (N,) each."""
+
+    mean: Float[np.ndarray, " N"]
+    lower: Float[np.ndarray, " N"]
+    upper: Float[np.ndarray, " N"]
+
+
+def density_band(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling, probability: float) -> DensityBand:
+    """Density at each point: its mean over the draws and the central interval of this probability."""
     tails = [(1 - probability) / 2, (1 + probability) / 2]
     found = []
     n_draws = _number(draws)
     for part in _in_parts(x, n_draws):
         densities = np.exp(log_densities(draws, part, scaling)).reshape(n_draws, -1)
         found.append([densities.mean(0), *np.quantile(densities, tails, axis=0)])
-    mean, lower, upper = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-    return mean, lower, upper
+    return DensityBand(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
 
 
 def thinned(draws: Mixture, n_draws: int) -> Mixture:
-    """So many of the draws, evenly apart, with one leading axis."""
+    """At most `n_draws` of the draws, evenly apart, with one leading axis."""
     total, batch = _number(draws), draws.log_weights.ndim - 1
     chosen = np.linspace(0, total - 1, min(n_draws, total)).round().astype(int)
     return jax.tree.map(lambda leaf: np.reshape(leaf, (total, *leaf.shape[batch:]))[chosen], draws)
@@ -58,7 +65,7 @@ def _number(draws: Mixture) -> int:
 
 
 def _in_parts(x: np.ndarray, n_draws: int) -> list[np.ndarray]:
-    size = max(1, _NUMBERS_AT_ONCE // n_draws)
+    size = max(1, TUNING.numbers_at_once // n_draws)
     return [x[start : start + size] for start in range(0, len(x), size)]
 
 
@@ -66,4 +73,4 @@ def _in_parts(x: np.ndarray, n_draws: int) -> list[np.ndarray]:
 @jax.jit
 def _log_densities(here: DrawsAtPoints) -> Float[Array, "S N"]:
     phi = linear_form.features(here.points.T)
-    return lax.map(lambda eta: jax.nn.logsumexp(eta @ phi, axis=0), here.natural, batch_size=_DRAWS_AT_ONCE)
+    return lax.map(lambda eta: jax.nn.logsumexp(eta @ phi, axis=0), here.natural, batch_size=TUNING.draws_at_once)

@@ -18,13 +18,12 @@ from jaxtyping import Array, Float
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, lower_factor
 from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.core.validation import feature_indices, positive_integer, real_numbers, seed_integer
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import rows_of
 from bayes_gmm.mixture import parameter_checks
 from bayes_gmm.mixture.conditional import condition
-
-_POINTS_AT_ONCE = 4096
 
 
 @jax.tree_util.register_dataclass
@@ -262,7 +261,7 @@ def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
     points = rows_of("points", x, mixture.n_features)
     batch = mixture.log_weights.shape[:-1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), mixture)
-    size = min(padded_length(len(points)), _POINTS_AT_ONCE)
+    size = min(padded_length(len(points)), TUNING.points_of_a_program)
     parts = [points[first : first + size] for first in range(0, len(points), size)]
     # All parts have one length, so that long tables share a program.
     padded = (np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge") for part in parts)

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.core.validation import positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.mixture import Mixture
@@ -26,7 +27,6 @@ from bayes_gmm.mixture.mixture import Mixture
 type Integrand = Callable[..., Callable[[Array], Array]]
 """From one or more mixtures to the function of a point that is averaged over the first of them."""
 
-_POINTS_AT_ONCE = 4096
 _LEAST_POINTS = 2  # of a component: fewer have no scatter
 
 
@@ -109,7 +109,7 @@ def _stratified_mean(
         label, z = draw
         return function(mixture.means[label] + mixture.scale_tril[label] @ z)
 
-    values = jax.lax.map(at, (labels, noise), batch_size=min(_POINTS_AT_ONCE, n_points))
+    values = jax.lax.map(at, (labels, noise), batch_size=min(TUNING.points_of_a_program, n_points))
     total = partial(jax.ops.segment_sum, segment_ids=labels, num_segments=K)
     means = total(values) / counts
     variances = total((values - means[labels]) ** 2) / (counts - 1)

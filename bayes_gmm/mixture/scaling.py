@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.mixture.mixture import Mixture
-
-_ROWS_AT_ONCE = 2**16
 
 
 @jax.tree_util.register_dataclass
@@ -43,8 +42,8 @@ class Scaling:
         roots = np.sqrt(sample_weight / sample_weight.sum())
         # QR of the data rather than Cholesky of their covariance: half the digits would be lost. A part at a time, for
         # the triangle of stacked triangles is the triangle of all.
-        starts = range(0, len(x), _ROWS_AT_ONCE)
-        parts = [slice(start, start + _ROWS_AT_ONCE) for start in starts]
+        starts = range(0, len(x), TUNING.rows_of_a_factorisation)
+        parts = [slice(start, start + TUNING.rows_of_a_factorisation) for start in starts]
         triangles = [np.linalg.qr((x[part] - center) * roots[part, None], mode="r") for part in parts]
         factor = np.linalg.qr(np.concatenate(triangles), mode="r").T
         return cls(center=center, factor=factor * np.sign(np.diag(factor)))

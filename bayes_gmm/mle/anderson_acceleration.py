@@ -1,10 +1,10 @@
-r"""Long steps of an iteration s -> s + r(s), from what the last ones showed.
+r"""Extrapolated steps of an iteration s -> s + r(s), from the residuals r of the last steps.
 
-Anderson's method goes to where r, taken as linear through this step and the past ones, is smallest. Near a maximum
-that is right, but it looks for any fixed point: beside a saddle it leads down, and far from the fixed point too far.
-A careful long step is therefore turned round where it opposes the plain one, and is never longer than so many plain
-steps: four times as many after each success, a quarter of them after each failure. A careless one goes all the way,
-and when it fails all is forgotten.
+Anderson's method goes to where r, taken as linear through this step and the past ones, is smallest. Near a maximum that
+is right, but the method looks for any fixed point: beside a saddle it leads down, and far from the fixed point too far.
+A guarded step is therefore turned round where it opposes the plain one, and is never longer than a trust radius,
+counted in plain steps, which grows fourfold after each success and shrinks to a quarter after each failure. An
+unguarded step goes all the way, and when it fails the past is forgotten.
 
 References
 ----------
@@ -15,37 +15,44 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.linalg import invert_tril
 
 _MEMORY = 8
+"""Past steps that are combined: more are rarely useful, and the least squares grow ill-conditioned."""
+
 _RIDGE = 1e-12
+"""Added to the normal equations, relative to their trace: past steps may be parallel to rounding."""
+
 _GROWTH = 4.0
-_FARTHEST = 2.0**16
+"""Factor of the trust radius after a success or a failure; also the radius at the beginning."""
+
+_LARGEST_RADIUS = 2.0**16
+"""Plain steps; a step as long as this many reaches the maximum from everywhere that EM crawls."""
 
 
 class Past(NamedTuple):
-    """What is known of the iteration.
+    """Earlier steps of the iteration, and how far an extrapolated step may go.
 
     Attributes
     ----------
     statistics, residuals : (S, K, F)
         Where earlier steps began, and what they added.
     size
-        How many they are.
-    reach
-        How many times as long as a plain step a long one may be.
+        Number of them.
+    radius
+        Largest length of a guarded step, in lengths of a plain one.
     """
 
-    statistics: Any
-    residuals: Any
-    size: Any
-    reach: Any
+    statistics: Float[Any, "*batch S K F"]
+    residuals: Float[Any, "*batch S K F"]
+    size: Int[Any, "*batch"]
+    radius: Float[Any, "*batch"]
 
 
 def no_past(shape: tuple[int, ...]) -> Past:
-    """Nothing is known of steps of this shape, (..., K, F)."""
+    """Past before the first step, for statistics of this shape, (..., K, F)."""
     *batch, n_components, n_statistics = shape
     nothing = np.zeros((*batch, _MEMORY, n_components, n_statistics))
     return Past(nothing, nothing.copy(), np.zeros(batch, int), np.full(batch, _GROWTH))
@@ -54,7 +61,7 @@ def no_past(shape: tuple[int, ...]) -> Past:
 def remember(
     past: Past, statistics: Float[Array, "K F"], residual: Float[Array, "K F"], is_step: Bool[Array, ""]
 ) -> Past:
-    """Past with one more step, in place of the oldest, unless it is none."""
+    """Past with one more step in place of the oldest; unchanged where `is_step` is false."""
     slot = past.size % _MEMORY
     return past._replace(
         statistics=past.statistics.at[slot].set(jnp.where(is_step, statistics, past.statistics[slot])),
@@ -63,14 +70,14 @@ def remember(
     )
 
 
-def adapt_reach(past: Past, succeeded: Bool[Array, ""], failed: Bool[Array, ""]) -> Past:
-    """Past with what a long step has shown of how far one may go."""
-    farther = jnp.where(succeeded, jnp.minimum(_GROWTH * past.reach, _FARTHEST), past.reach)
-    return past._replace(reach=jnp.where(failed, jnp.maximum(past.reach / _GROWTH, 1.0), farther))
+def adapt_radius(past: Past, succeeded: Bool[Array, ""], failed: Bool[Array, ""]) -> Past:
+    """Past with the trust radius that follows from the last extrapolated step."""
+    larger = jnp.where(succeeded, jnp.minimum(_GROWTH * past.radius, _LARGEST_RADIUS), past.radius)
+    return past._replace(radius=jnp.where(failed, jnp.maximum(past.radius / _GROWTH, 1.0), larger))
 
 
-def forget_if(failed: Bool[Array, ""], past: Past) -> Past:
-    """Past without any steps, after a careless one that failed."""
+def restart_if(failed: Bool[Array, ""], past: Past) -> Past:
+    """Past without any steps where an unguarded step failed."""
     return past._replace(size=jnp.where(failed, 0, past.size))
 
 
@@ -89,10 +96,10 @@ def anderson_step(
     return residual - jnp.tensordot(shares, inputs + changes, 1)
 
 
-def within_reach(
-    step: Float[Array, "K F"], residual: Float[Array, "K F"], weights: Float[Array, "K 1"], reach: Float[Array, ""]
+def guarded(
+    step: Float[Array, "K F"], residual: Float[Array, "K F"], weights: Float[Array, "K 1"], radius: Float[Array, ""]
 ) -> Float[Array, "K F"]:
-    """The step, shortened if it is longer than `reach` plain ones; so many plain ones where it opposes them."""
+    """The step, shortened to the trust radius; where it opposes the plain step, the plain step of that length."""
     forward = (weights * step * residual).sum() > 0
     plain_length, length = (jnp.sqrt((weights * one**2).sum()) for one in (residual, step))
-    return jnp.where(forward, step * jnp.minimum(1.0, reach * plain_length / length), reach * residual)
+    return jnp.where(forward, step * jnp.minimum(1.0, radius * plain_length / length), radius * residual)

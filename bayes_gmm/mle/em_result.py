@@ -213,7 +213,7 @@ class EMFit:
 
     def check(self) -> "EMFit":
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
-        if self.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE):
+        if self.status.failed:
             raise FitError(
                 f"EM ended {self.status.name} from every start, {len(self.start_statuses)} in all.",
                 "at least one start that reaches a maximum of the likelihood",
@@ -245,6 +245,6 @@ def _wide(components: np.ndarray, shares: np.ndarray) -> str:
 
 def _describe_starts(fit: EMFit) -> str:
     values, total = fit.start_log_likelihoods, len(fit.start_log_likelihoods)
-    broken = np.isin(fit.start_statuses, (EMStatus.COLLAPSED, EMStatus.NONFINITE))
+    broken = np.array([EMStatus(int(status)).failed for status in fit.start_statuses])
     at_best, failed = int((~broken & (values >= fit.path[-1] - 1e-4)).sum()), int(broken.sum())
     return f"{at_best} of {total} starts reached it" + (f"; {failed} collapsed or failed" if failed else "")

@@ -1,9 +1,10 @@
-r"""The loop of EM: one run until nothing is left to gain, accelerated where it crawls.
+r"""The loop of EM: one run until nothing is left to gain, accelerated where it is slow.
 
 EM is a map of expected statistics to expected statistics, s -> E(M(s)), whose fixed point is the maximum. Where
-components overlap its steps shrink slowly; the last few are then combined into one long step (`extrapolation`).
-Statistics are the place to do that: whatever they are, the M-step makes of them a mixture that has the structure, holds
-what is held and knows the prior. A long step that loses, or leads to no mixture, is taken back and a plain one made.
+components overlap its steps shrink slowly; the last few are then combined into one extrapolated step
+(`anderson_acceleration`). Statistics are the right coordinates for that: the M-step makes of any statistics a mixture
+that has the structure, keeps the fixed parameters and respects the prior. An extrapolated step that lowers the
+objective or leads to no mixture is taken back, and a plain step is made instead.
 
 References
 ----------
@@ -17,24 +18,32 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import n_statistics
+from bayes_gmm.likelihood.linear_form import Expectation
+from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.anderson_acceleration import adapt_reach, anderson_step, forget_if, no_past, remember, within_reach
+from bayes_gmm.mle.anderson_acceleration import adapt_radius, anderson_step, guarded, no_past, remember, restart_if
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import narrowest_scales
 from bayes_gmm.objective.objective import Objective
 
 RUNNING = -1
+"""Status of a run that has not ended."""
+
 _PLAIN_STEPS = 20
-_CARELESS_STEPS = 100
-"""Until then a long step that goes too far is a cheap look elsewhere, and finds maxima that careful ones do not."""
+"""Steps before the acceleration begins: most runs are done by then, or still far from a region where r is linear."""
+
+_UNGUARDED_STEPS = 100
+"""Until then an extrapolated step that goes too far is a cheap look elsewhere; some maxima are found only that way."""
 
 
-class Rule(NamedTuple):
-    """When a run stops; `smallest_scale` is in unit coordinates."""
+class StoppingRule(NamedTuple):
+    """When a run stops, and whether it is accelerated.
+
+    `tol` is in nats, `smallest_scale` a standard deviation in unit coordinates.
+    """
 
     tol: Array | float
     max_steps: Array | int
@@ -44,29 +53,30 @@ class Rule(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """State of one run, and what is left of it at the end.
+class EMRun:
+    """State of one run, and its end.
 
     Attributes
     ----------
     mixture, statistics
         The mixture to be evaluated next, and the statistics (K, F) that it was made of.
-    bold
-        Whether it comes from a long step.
+    extrapolated
+        Whether it comes from an extrapolated step.
     fallback
-        Expected statistics (K, F) at the last mixture accepted.
+        Expected statistics (K, F) at the last mixture that was accepted.
     value, gain, score
-        There: the objective, what it gained, and what the M-step gains if labels are taken as observed, which is half
-        the squared length of the score in units of the complete-data information.
+        At that mixture: the objective, what it gained, and what the M-step gains if labels are taken as observed, which
+        is half the squared length of the score in units of the complete-data information.
     status, n_steps, path
         How the run ended, after how many steps, and the value before each.
     past
-        Earlier steps, and how far a long step may go.
+        Earlier steps, for the acceleration.
     """
 
+    # Not annotated by shape: runs carry a batch axis in NumPy, and none within JAX's transformations.
     mixture: Mixture
     statistics: Any
-    bold: Any
+    extrapolated: Any
     fallback: Any
     value: Any
     gain: Any
@@ -77,19 +87,19 @@ class Run:
     past: Any
 
 
-def follow(start: Mixture, objective: Objective, rule: Rule) -> Run:
-    """One run to its end; of the path nothing is kept."""
-    return go_on(begin(start, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
+def run_to_the_end(start: Mixture, objective: Objective, rule: StoppingRule) -> EMRun:
+    """One run to its end, without its path."""
+    return advance(begin(start, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
 
 
-def begin(starts: Mixture, path_length: int) -> Run:
-    """Runs (...) before their first step, of which so many values will be kept."""
+def begin(starts: Mixture, path_length: int) -> EMRun:
+    """Runs (...) before their first step, with room for `path_length` values of the objective."""
     shape = (*starts.log_weights.shape, n_statistics(starts.n_features))
     nothing, unknown = np.zeros(shape), np.full(shape[:-2], np.nan)
-    return Run(
+    return EMRun(
         mixture=starts,
         statistics=nothing,
-        bold=np.zeros(shape[:-2], bool),
+        extrapolated=np.zeros(shape[:-2], bool),
         fallback=nothing.copy(),
         value=unknown,
         gain=unknown.copy(),
@@ -101,7 +111,7 @@ def begin(starts: Mixture, path_length: int) -> Run:
     )
 
 
-def go_on(run: Run, limit: Array | int, objective: Objective, rule: Rule) -> Run:
+def advance(run: EMRun, limit: Array | int, objective: Objective, rule: StoppingRule) -> EMRun:
     """Step until the run ends, or to this number of steps."""
     return jax.lax.while_loop(
         lambda run: (run.status == RUNNING) & (run.n_steps < limit),
@@ -110,35 +120,46 @@ def go_on(run: Run, limit: Array | int, objective: Objective, rule: Rule) -> Run
     )
 
 
-def step(run: Run, expected: tuple[Array, Array], objective: Objective, rule: Rule) -> Run:
-    """Accept the mixture, of which `Objective.expect` has told, or take it back; stop there, or move to the next."""
+class _Found(NamedTuple):
+    """What a step finds at the mixture under evaluation: the value, its gain, the score, and the plain M-step."""
+
+    value: Float[Array, ""]
+    gain: Float[Array, ""]
+    score: Float[Array, ""]
+    remaining: Float[Array, ""]
+    plain: Mixture
+
+
+def step(run: EMRun, expected: Expectation, objective: Objective, rule: StoppingRule) -> EMRun:
+    """Accept the mixture, at which `Objective.expect` gave `expected`, or take it back; then stop or move on."""
     value, statistics = objective.evaluate(run.mixture, expected)
-    rejected = run.bold & ~(value >= run.value - _rounding(run.value))
+    rejected = run.extrapolated & ~(value >= run.value - _rounding(run.value))
     statistics = jnp.where(rejected, run.fallback, statistics)
     residual = statistics - run.statistics
     # Steps of hard assignment jump from one labelling to the next: there is nothing smooth to extrapolate.
     slow = rule.accelerate & (objective.assignment is linear_form.soft) & (run.n_steps >= _PLAIN_STEPS)
     accelerating = slow & (run.past.size > 0) & ~rejected
-    target, long_step = _long_step(run, residual)
+    target, long_step = _extrapolation(run, residual)
     plain = objective.maximise(statistics, near=run.mixture)
-    bold = jax.lax.cond(
+    proposal = jax.lax.cond(
         accelerating, lambda: objective.maximise(run.statistics + long_step, near=run.mixture), lambda: plain
     )
     score = objective.complete(statistics, plain) - objective.complete(statistics, run.mixture)
     # At the very top the score is rounding, and so would be its rate.
-    stretch = _stretch(run.score / score, residual, target, run.past.size, slow)
+    stretch = _stretch(run.score / score, residual, target, n_past=run.past.size, slow=slow)
     remaining = jnp.where(score <= _rounding(value), 0.0, score * stretch)
-    ended = _status(run, value, value - run.value, score, remaining, plain, objective, rule)
+    found = _Found(value=value, gain=value - run.value, score=score, remaining=remaining, plain=plain)
+    ended = _status(run, found, objective, rule)
     status = jnp.where(rejected, RUNNING, ended)
-    sound = _smallest_scale(bold, objective) > rule.smallest_scale
-    go_bold = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
+    sound = _smallest_scale(proposal, objective) > rule.smallest_scale
+    extrapolate = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
     move = status == RUNNING
     past = remember(run.past, run.statistics, residual, ~rejected & (run.n_steps > 0))
-    careful = adapt_reach(past, succeeded=run.bold, failed=rejected | (accelerating & ~sound))
-    return Run(
-        mixture=_choose(move, _choose(go_bold, bold, plain), run.mixture),
-        statistics=jnp.where(go_bold, run.statistics + long_step, statistics),
-        bold=go_bold,
+    adapted = adapt_radius(past, succeeded=run.extrapolated, failed=rejected | (accelerating & ~sound))
+    return EMRun(
+        mixture=_choose(move, _choose(extrapolate, proposal, plain), run.mixture),
+        statistics=jnp.where(extrapolate, run.statistics + long_step, statistics),
+        extrapolated=extrapolate,
         fallback=statistics,
         value=jnp.where(rejected, run.value, value),
         gain=value - run.value,
@@ -146,53 +167,54 @@ def step(run: Run, expected: tuple[Array, Array], objective: Objective, rule: Ru
         status=status,
         n_steps=run.n_steps + move,
         path=run.path.at[run.n_steps].set(jnp.where(rejected, run.value, value)),
-        past=_choose(run.n_steps >= _CARELESS_STEPS, careful, forget_if(rejected, past)),
+        past=_choose(run.n_steps >= _UNGUARDED_STEPS, adapted, restart_if(rejected, past)),
     )
 
 
-def _long_step(run: Run, residual: Float[Array, "K F"]) -> tuple[Array, Array]:
-    """Where past steps point to, and how far in that direction to go."""
+def _extrapolation(run: EMRun, residual: Float[Array, "K F"]) -> tuple[Float[Array, "K F"], Float[Array, "K F"]]:
+    """Anderson's step, and the part of it that is made: guarded once the run has become long."""
     # A count of n has a standard deviation of sqrt(n).
     weights = 1 / jnp.maximum(run.fallback[:, :1], 1.0)
     target = anderson_step(run.past, run.statistics, residual, weights)
-    careful = within_reach(target, residual, weights, run.past.reach)
-    return target, jnp.where(run.n_steps >= _CARELESS_STEPS, careful, target)
+    shortened = guarded(target, residual, weights, run.past.radius)
+    return target, jnp.where(run.n_steps >= _UNGUARDED_STEPS, shortened, target)
 
 
-def _choose[T](first: Array, one: T, other: T) -> T:
+def _choose[T](first: Bool[Array, ""], one: T, other: T) -> T:
     return jax.tree.map(partial(jnp.where, first), one, other)
 
 
-def _stretch(score_ratio: Array, residual: Array, long_step: Array, n_past: Array, slow: Array) -> Array:
-    """How many times a plain step's gain is still to come; where EM is slow, by the long step too."""
+def _stretch(
+    score_ratio: Float[Array, ""],
+    residual: Float[Array, "K F"],
+    long_step: Float[Array, "K F"],
+    *,
+    n_past: Int[Array, ""],
+    slow: Bool[Array, ""],
+) -> Float[Array, ""]:
+    """All that is still to be gained, in gains of a plain step; where EM is slow, judged by the extrapolation too."""
     # Errors that fall by a rate per step make scores fall by its square.
     by_scores = 1 / (1 - jnp.sqrt(1 / score_ratio))
     by_long_step = jnp.vdot(residual, long_step) / jnp.vdot(residual, residual)
-    # The long step sees but a few directions of many.
+    # The extrapolation sees but a few directions of many, so its estimate is multiplied for safety.
     known = jnp.where(n_past > 1, jnp.maximum(by_scores, 4 * by_long_step), jnp.inf)
     stretch = jnp.where(slow, known, by_scores)
     return jnp.where(stretch >= 1, stretch, jnp.inf)
 
 
-def _status(
-    run: Run,
-    value: Array,
-    gain: Array,
-    score: Array,
-    remaining: Array,
-    plain: Mixture,
-    objective: Objective,
-    rule: Rule,
-) -> Array:
-    # Both: beside a saddle a large first gain and a small second one promise nothing more, and much is to come.
-    converged = (jnp.abs(gain) < rule.tol) & (remaining < rule.tol)
-    stalled = (jnp.abs(gain) <= _rounding(value)) & (score <= 1e3 * _rounding(value))
+def _status(run: EMRun, found: _Found, objective: Objective, rule: StoppingRule) -> Int[Array, ""]:
+    """How the run has ended at this mixture, or `RUNNING`."""
+    value = found.value
+    # Both conditions: beside a saddle a large gain and then a small one promise nothing more, yet much is to come.
+    converged = (jnp.abs(found.gain) < rule.tol) & (found.remaining < rule.tol)
+    stalled = (jnp.abs(found.gain) <= _rounding(value)) & (found.score <= 1e3 * _rounding(value))
     # A start on single points has no Cholesky factor: that is a collapse, not a failure of the arithmetic.
     sound = jnp.isfinite(run.mixture.scale_tril).all()
+    too_narrow = ~(_smallest_scale(found.plain, objective) > rule.smallest_scale)
     return jnp.select(
         [
             sound & ~jnp.isfinite(value),
-            ~(_smallest_scale(plain, objective) > rule.smallest_scale) | ~jnp.isfinite(plain.means).all(),
+            too_narrow | ~jnp.isfinite(found.plain.means).all(),
             converged | stalled,
             run.n_steps >= rule.max_steps,
         ],
@@ -201,9 +223,10 @@ def _status(
     )
 
 
-def _rounding(value: Array) -> Array:
+def _rounding(value: Float[Array, ""]) -> Float[Array, ""]:
+    """Change of the objective that rounding alone can make."""
     return 4 * np.finfo(value.dtype).eps * jnp.abs(value)
 
 
-def _smallest_scale(mixture: Mixture, objective: Objective) -> Array:
+def _smallest_scale(mixture: Mixture, objective: Objective) -> Float[Array, ""]:
     return jnp.where(objective.is_free(), narrowest_scales(mixture), jnp.inf).min()

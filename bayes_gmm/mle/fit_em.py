@@ -3,19 +3,19 @@
 import math
 import warnings
 from dataclasses import replace
-from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import flag, number_of_steps, positive_integer, seed_integer
-from bayes_gmm.errors import ArgumentError, FitWarning
+from bayes_gmm.core.validation import flag, number_of_steps, positive_integer, real_number, seed_integer
+from bayes_gmm.errors import FitWarning
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.em_run import Rule, Run
+from bayes_gmm.mle.em_run import EMRun, StoppingRule
 from bayes_gmm.mle.initialisation import split_starts, starting_mixtures, usual_number_of_starts
 from bayes_gmm.mle.multistart import Round, run_rounds
 from bayes_gmm.mle.status import EMStatus
@@ -23,18 +23,29 @@ from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
-CLIMBING_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
+SEARCH_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
 """Arguments of `fit_em` that say where to start and when to stop, beside a start of one's own."""
 
 _NO_LIMIT = 2**30
+"""Steps that no run makes: the last round ends by the rule alone."""
+
 _GENERATION = 32
+"""Largest number of starts that are made before what they found is looked at."""
+
 _CHEAP_POINTS = 2000
+"""Tables up to this length are so cheap that all starts may run long before the first choice."""
+
 _AGREEMENT = 0.75
-"""Share of the first starts at one maximum from which on more starts find no better one (calibration, README)."""
+"""Share of the first starts at one maximum from which on more starts find no better one (`tests/calibration`)."""
 
 _SAME_OPTIMUM = 1e-3
+"""Nats within which two runs have reached the same value: far above `tol`, far below what tells fits apart."""
+
 _SAME_COMPONENTS = 0.05
+"""Standard deviations of the data by which summed means and covariances of one maximum may differ between runs."""
+
 _MOST_OPTIMA = 16
+"""Number of distinct maxima that a fit keeps."""
 
 
 def fit_em(
@@ -66,7 +77,7 @@ def fit_em(
         Number of Gaussians K.
     covariance_type
         "full", "tied", "diag", "spherical", or one of mclust's codes for volume, shape and orientation: equal (E),
-        varying (V) or identity (I) over components (`covariance`).
+        varying (V) or identity (I) over components (`covariance_structures`).
     n_starts
         Number of starts; by default 20 to 128, many where they are cheap, but no more than the first 32 when three
         quarters of these end at one maximum. The first 32 are random, of three kinds (`random_starts`); further ones
@@ -78,15 +89,16 @@ def fit_em(
     labels : (N,)
         Known component of each row, -1 or None where it is not known. With all known the fit is in closed form.
     fixed
-        What is held: a mapping with keys "weights", "means", "covariances", each with an array for all components or
-        a mapping from component to value; weights may be "equal" (`fixed_parameters`). It does not count in BIC.
+        Parameters that keep their value: a mapping with keys "weights", "means", "covariances", each with an array for
+        all components or a mapping from component to value; weights may be "equal" (`fixed_parameters`). They do not
+        count in BIC.
     prior
         A `ConjugatePrior`: the answer is then the mode of the posterior, and cannot collapse.
     assignment
         "soft" is EM. "hard" gives each point whole to its most probable component: classification EM, which with
-        `covariance_type="EII"` and equal weights held is k-means.
+        `covariance_type="EII"` and fixed equal weights is k-means.
     accelerate
-        Whether runs that are not done after 20 steps make long steps (`climb`). What they climb never falls.
+        Whether runs that are not done after 20 steps extrapolate (`em_run`). The objective never falls.
     tol
         Stop when the last gain, and what is left by the score (its squared length in units of the information, as far
         as the last steps show that), are below `tol` nats; parameters are then within about sqrt(2 tol) standard
@@ -129,13 +141,13 @@ def fit_em(
         assignment=assignment,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
-    fit = fit_problem(problem, Climbing.of(start=start, **options))
+    fit = fit_problem(problem, SearchOptions.of(start=start, **options))
     if fit.status is not EMStatus.CONVERGED:
         warnings.warn(f"EM ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
 
 
-class Climbing(NamedTuple):
+class SearchOptions(NamedTuple):
     """Checked arguments of `fit_em` that say where to start and when to stop."""
 
     start: Any = None
@@ -155,7 +167,7 @@ class Climbing(NamedTuple):
         tol: Any = 1e-8,
         max_steps: Any = 1000,
         seed: Any = 0,
-    ) -> "Climbing":
+    ) -> "SearchOptions":
         """Check what a user gives.
 
         Raises
@@ -167,15 +179,17 @@ class Climbing(NamedTuple):
             start=start,
             n_starts=None if n_starts is None else positive_integer("n_starts", n_starts),
             accelerate=flag("accelerate", accelerate),
-            tol=_tolerance(tol),
+            tol=real_number(
+                "tol", tol, least=0.0, expected="a finite number of nats, 0 or more", remedy="The default is 1e-8."
+            ),
             max_steps=number_of_steps("max_steps", max_steps),
             seed=seed_integer(seed),
         )
 
 
-def fit_problem(problem: Problem, climbing: Climbing, n_slots: int | None = None) -> EMFit:
-    """Fit a problem; with `n_slots`, by a program compiled for so many components, some of them absent."""
-    runs, log_priors = _climb(problem, climbing, n_slots or problem.n_components)
+def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = None) -> EMFit:
+    """Fit a problem; with `n_slots`, by a program compiled for that number of components, some of them absent."""
+    runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components)
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
     candidates = np.where(usable, runs.value, -np.inf) if usable.any() else runs.value
     best = int(np.argmax(np.nan_to_num(candidates, nan=-np.inf)))
@@ -199,22 +213,24 @@ def fit_problem(problem: Problem, climbing: Climbing, n_slots: int | None = None
 
 
 @in_float64
-def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any]:
+def _run_all_starts(
+    problem: Problem, options: SearchOptions, n_slots: int
+) -> tuple[EMRun, Float[Array | np.ndarray, " R"]]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
     K, objective = problem.n_components, problem.objective().with_slots(n_slots)
-    rule = Rule(climbing.tol, climbing.max_steps, problem.smallest_scale, climbing.accelerate)
-    n_starts = climbing.n_starts or usual_number_of_starts(problem)
+    rule = StoppingRule(options.tol, options.max_steps, problem.smallest_scale, options.accelerate)
+    n_starts = options.n_starts or usual_number_of_starts(problem)
     size, n_generations = _generations(n_starts)
-    starts = starting_mixtures(problem, objective, climbing.start, size, climbing.seed)
+    starts = starting_mixtures(problem, objective, options.start, size, options.seed)
     runs = _one_generation(starts, objective, rule, problem)
-    if climbing.n_starts is None and _agree(runs):
+    if options.n_starts is None and _agree(runs):
         n_generations = 1
     if len(runs.status) == size and K > 1 and not problem.names_components:
         for number in range(1, n_generations):
             found = np.where(runs.status == EMStatus.CONVERGED, runs.value, -np.inf)
             if not np.isfinite(found).any():
                 break
-            starts = split_starts((climbing.seed, number), runs.mixture, found, size, problem, objective)
+            starts = split_starts((options.seed, number), runs.mixture, found, size, problem, objective)
             more = _one_generation(starts, objective, rule, problem)
             runs = jax.tree.map(lambda *leaves: np.concatenate(leaves), runs, more)
     log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(runs.status))
@@ -223,9 +239,9 @@ def _climb(problem: Problem, climbing: Climbing, n_slots: int) -> tuple[Run, Any
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
 
 
-# Runs that failed may have ended anywhere, also where squares leave float64; none of them is kept.
+# Runs that failed may have ended anywhere, also where squares overflow float64; none of them is kept.
 @np.errstate(over="ignore", invalid="ignore")
-def _optima(runs: Run, best: int, problem: Problem) -> Mixture:
+def _optima(runs: EMRun, best: int, problem: Problem) -> Mixture:
     """Converged runs, best first, with different values or, where data are symmetric, different components."""
     order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
     components = _without_labels(runs.mixture, problem.table.values)
@@ -238,7 +254,7 @@ def _optima(runs: Run, best: int, problem: Problem) -> Mixture:
     return jax.tree.map(lambda leaf: leaf[kept[:_MOST_OPTIMA]], runs.mixture)
 
 
-def _without_labels(mixtures: Mixture, x: np.ndarray) -> np.ndarray:
+def _without_labels(mixtures: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "M D+D*D"]:
     """Sums over the components of means and covariances of mixtures (M,), in sds of the data, (M, D + D D)."""
     spread = x.std(0)
     means = ((mixtures.means - x.mean(0)) / spread).sum(-2)
@@ -246,8 +262,8 @@ def _without_labels(mixtures: Mixture, x: np.ndarray) -> np.ndarray:
     return np.concatenate([means, (factors @ factors.mT).sum(-3).reshape(len(means), -1)], 1)
 
 
-def _agree(runs: Run) -> bool:
-    """Whether so many end at the best maximum that more starts find no better one."""
+def _agree(runs: EMRun) -> bool:
+    """Whether enough runs end at the best maximum to say that more starts find no better one."""
     ends = np.where(runs.status == EMStatus.CONVERGED, runs.value, -np.inf)
     return bool((ends > ends.max() - _SAME_OPTIMUM).mean() >= _AGREEMENT)
 
@@ -258,7 +274,7 @@ def _generations(n_starts: int) -> tuple[int, int]:
     return math.ceil(n_starts / number), number
 
 
-def _one_generation(starts: Mixture, objective: Objective, rule: Rule, problem: Problem) -> Run:
+def _one_generation(starts: Mixture, objective: Objective, rule: StoppingRule, problem: Problem) -> EMRun:
     rounds = _rounds(len(starts.log_weights), problem.table.n_points)
     return run_rounds(starts, objective, rule, rounds, padded_length(int(rule.max_steps) + 1))
 
@@ -270,9 +286,3 @@ def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:
     """
     plan = ((1, 100), (4, _NO_LIMIT)) if n_points <= _CHEAP_POINTS else ((1, 20), (4, 100), (10, _NO_LIMIT))
     return tuple(Round(math.ceil(n_starts / share), limit) for share, limit in plan)
-
-
-def _tolerance(tol: Any) -> float:
-    if isinstance(tol, bool) or not (isinstance(tol, Real) and 0 <= float(tol) < np.inf):
-        raise ArgumentError(f"tol is {tol!r}.", "a finite number of nats, 0 or more", "The default is 1e-8.")
-    return float(tol)

@@ -1,17 +1,18 @@
-"""Maximum likelihood by gradient ascent, to be compared with EM: the same likelihood, another climb."""
+"""Maximum likelihood by gradient ascent: the likelihood that EM maximises, by L-BFGS or Adam, for comparison with
+EM.
+"""
 
 import warnings
 from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer, seed_integer
+from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, FitError, FitWarning
 from bayes_gmm.io.table import Table
 from bayes_gmm.likelihood import linear_form
@@ -19,13 +20,15 @@ from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
-from bayes_gmm.mle.gradient_ascent import Climb, Rule, Sampling, Shape, climb_adam, climb_lbfgs
+from bayes_gmm.mle.gradient_ascent import Ascent, AscentRule, Sampling, Shape, ascend_adam, ascend_lbfgs
 from bayes_gmm.mle.initialisation import starting_mixtures
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
 _N_STARTS = 20
+"""Random starts whose likelihoods are compared; only the likeliest goes on."""
+
 METHODS = ("lbfgs", "adam")
 
 
@@ -36,11 +39,11 @@ class GradientFit:
     Attributes
     ----------
     mixture
-        Where the climb ended, in data units; components ordered by the mean of the first feature.
+        Mixture at the end of the ascent, in data units; components ordered by the mean of the first feature.
     log_likelihood
         Log-likelihood at `mixture`, from the centred form.
     status
-        How the climb ended. Adam has no test of convergence: it ends with MAX_STEPS.
+        How the ascent ended. Adam has no test of convergence: it ends with MAX_STEPS.
     n_steps
         Steps taken.
     path
@@ -53,7 +56,7 @@ class GradientFit:
     method
         "lbfgs" or "adam".
     structure
-        Structure of the covariances (`covariance`).
+        Structure of the covariances (`covariance_structures`).
     table
         The data.
     sample_weight
@@ -64,17 +67,17 @@ class GradientFit:
     log_likelihood: float
     status: EMStatus
     n_steps: int
-    path: np.ndarray
-    passes: np.ndarray
+    path: Float[np.ndarray, " reports"]
+    passes: Float[np.ndarray, " reports"]
     remaining: float
     method: str
     structure: Structure = field(repr=False)
     table: Table = field(repr=False)
-    sample_weight: np.ndarray = field(repr=False)
+    sample_weight: Float[np.ndarray, " N"] = field(repr=False)
 
     def check(self) -> "GradientFit":
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
-        if self.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE):
+        if self.status.failed:
             found = f"The climb ended {self.status.name} after {self.n_steps} steps."
             raise FitError(found, "a maximum of the likelihood", self.status.advice)
         return self
@@ -102,7 +105,7 @@ def fit_gradient(
     tol: float | int = 1e-8,
     seed: int = 0,
 ) -> GradientFit:
-    r"""Fit a mixture of Gaussians by gradient ascent of the likelihood that `fit_em` climbs.
+    r"""Fit a mixture of Gaussians by gradient ascent of the likelihood that `fit_em` maximises.
 
     .. math:: \nabla_\theta \ell = \sum_n w_n \sum_k r_{nk} \nabla_\theta \log \pi_k N(x_n \mid \mu_k, \Sigma_k)
 
@@ -158,21 +161,30 @@ def fit_gradient(
     """
     problem = Problem.of(x, n_components, covariance_type=covariance_type, sample_weight=sample_weight)
     shape = Shape(problem.n_components, problem.table.n_features, _supported(problem.structure, covariance_type))
-    rule = Rule(_number("tol", tol, 0.0), number_of_steps("max_steps", max_steps), problem.smallest_scale)
-    size, rate = positive_integer("batch_size", batch_size), _number("learning_rate", learning_rate, 1e-300)
+    rule = AscentRule(_number("tol", tol, 0.0), number_of_steps("max_steps", max_steps), problem.smallest_scale)
+    minibatches = _Minibatches(
+        positive_integer("batch_size", batch_size), _number("learning_rate", learning_rate, 1e-300)
+    )
     one_of("method", method, METHODS, 'Begin with "lbfgs".')
     if method == "lbfgs":
-        climb = _run_lbfgs(start, problem, rule, shape, seed_integer(seed))
+        ascent = _run_lbfgs(start, problem, rule, shape, seed_integer(seed))
     else:
-        climb = _run_adam(start, problem, rule, shape, size, rate, seed_integer(seed))
-    fit = _report(climb, problem, shape, method)
+        ascent = _run_adam(start, problem, rule, shape, minibatches, seed_integer(seed))
+    fit = _report(ascent, problem, shape, method)
     if fit.status is not EMStatus.CONVERGED and not (method == "adam" and fit.status is EMStatus.MAX_STEPS):
         warnings.warn(f"{method} ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
 
 
+class _Minibatches(NamedTuple):
+    """Points of a minibatch of Adam, and its first step size."""
+
+    size: int
+    learning_rate: float
+
+
 def _begin(start: Any, problem: Problem, objective: Objective, seed: int) -> Array:
-    """Coordinates of the start, of several random ones the likeliest."""
+    """Coordinates of the start; of several random ones, those of the likeliest."""
     starts = starting_mixtures(problem, objective, start, _N_STARTS, seed)
     values = np.asarray(_log_likelihoods(starts, objective.data))
     best = int(np.argmax(np.nan_to_num(values, nan=-np.inf)))
@@ -185,18 +197,19 @@ def _log_likelihoods(starts: Mixture, data: Blocks) -> Array:
 
 
 @in_float64
-def _run_lbfgs(start: Any, problem: Problem, rule: Rule, shape: Shape, seed: int) -> Climb:
+def _run_lbfgs(start: Any, problem: Problem, rule: AscentRule, shape: Shape, seed: int) -> Ascent:
     objective = problem.objective()
     theta = _begin(start, problem, objective, seed)
-    return climb_lbfgs(theta, objective.data, rule, shape, padded_length(int(rule.max_steps) + 1))
+    path_length = padded_length(int(rule.max_steps) + 1)
+    return ascend_lbfgs(theta, objective.data, rule, shape=shape, path_length=path_length)
 
 
 @in_float64
 def _run_adam(
-    start: Any, problem: Problem, rule: Rule, shape: Shape, batch_size: int, learning_rate: float, seed: int
-) -> Climb:
+    start: Any, problem: Problem, rule: AscentRule, shape: Shape, minibatches: _Minibatches, seed: int
+) -> Ascent:
     objective, n_points = problem.objective(), problem.table.n_points
-    batch_size = min(batch_size, n_points)
+    batch_size = min(minibatches.size, n_points)
     steps_per_report = -(-n_points // batch_size)
     padding = padded_length(n_points) - n_points
     sampling = Sampling(
@@ -205,32 +218,34 @@ def _run_adam(
         cumulative=np.pad(np.cumsum(problem.sample_weight), (0, padding), mode="edge"),
         passes_per_step=batch_size / n_points,
         steps_per_report=steps_per_report,
-        learning_rate=learning_rate,
+        learning_rate=minibatches.learning_rate,
     )
     path_length = padded_length(-(-int(rule.max_steps) // steps_per_report) + 1)
     theta = _begin(start, problem, objective, seed)
-    return climb_adam(theta, objective.data, rule, sampling, shape, path_length, batch_size)
+    return ascend_adam(
+        theta, objective.data, rule, sampling, shape=shape, path_length=path_length, batch_size=batch_size
+    )
 
 
 @in_float64
-def _in_data_units(climb: Climb, problem: Problem, shape: Shape) -> tuple[Mixture, Any]:
-    """Mixture where the climb ended, and by how much its log-likelihood is higher in unit coordinates."""
-    mixture = problem.scaling.to_data(from_unconstrained(jax.numpy.asarray(climb.theta), *shape))
+def _in_data_units(ascent: Ascent, problem: Problem, shape: Shape) -> tuple[Mixture, Any]:
+    """Mixture at the end of the ascent, and by how much its log-likelihood is higher in unit coordinates."""
+    mixture = problem.scaling.to_data(from_unconstrained(jax.numpy.asarray(ascent.theta), *shape))
     return mixture, problem.sample_weight.sum() * problem.scaling.log_volume
 
 
-def _report(climb: Climb, problem: Problem, shape: Shape, method: str) -> GradientFit:
-    mixture, gain = _in_data_units(climb, problem, shape)
-    n_entries = int(climb.n_reports) + 1
+def _report(ascent: Ascent, problem: Problem, shape: Shape, method: str) -> GradientFit:
+    mixture, gain = _in_data_units(ascent, problem, shape)
+    n_entries = int(ascent.n_reports) + 1
     mixture = mixture.permute(np.argsort(mixture.means[:, 0], kind="stable"))
     return GradientFit(
         mixture=mixture,
         log_likelihood=problem.log_likelihood(mixture),
-        status=EMStatus(int(climb.status)),
-        n_steps=int(climb.n_steps),
-        path=climb.path[:n_entries] - gain,
-        passes=climb.passes[:n_entries],
-        remaining=float(climb.remaining),
+        status=EMStatus(int(ascent.status)),
+        n_steps=int(ascent.n_steps),
+        path=ascent.path[:n_entries] - gain,
+        passes=ascent.passes[:n_entries],
+        remaining=float(ascent.remaining),
         method=method,
         structure=problem.structure,
         table=problem.table,
@@ -249,7 +264,5 @@ def _supported(structure: Structure, covariance_type: Any) -> Structure:
 
 
 def _number(name: str, value: Any, smallest: float) -> float:
-    if isinstance(value, bool) or not (isinstance(value, Real) and smallest <= float(value) < np.inf):
-        expected = "a positive finite number" if smallest else "a finite number, 0 or more"
-        raise ArgumentError(f"{name} is {value!r}.", expected, f"Leave {name} out for its default.")
-    return float(value)
+    expected = "a positive finite number" if smallest else "a finite number, 0 or more"
+    return real_number(name, value, least=smallest, expected=expected, remedy=f"Leave {name} out for its default.")

@@ -1,4 +1,4 @@
-r"""EM on minibatches: one pass over a stream of any length, of which nothing is held but the expected statistics.
+r"""EM on minibatches: one pass over a stream of any length, of which only the expected statistics are kept.
 
 An E-step on each batch, a step of decreasing size from the running means of the statistics towards what it found, and
 an M-step from them,
@@ -17,19 +17,18 @@ Cappe and Moulines (2009), doi 10.1111/j.1467-9868.2009.00698.x.
 
 import warnings
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from bayes_gmm.core.validation import positive_integer, seed_integer
+from bayes_gmm.core.validation import positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
 from bayes_gmm.io.batches import check_several, later_rows, naming
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
-from bayes_gmm.mle.status import EMStatus, StreamStatus
+from bayes_gmm.mle.status import StreamStatus
 from bayes_gmm.mle.stream_result import StreamFit
 from bayes_gmm.mle.stream_steps import Move, State, average_mixture, empty, learn, m_step_of, padded_blocks
 from bayes_gmm.objective.objective import Objective
@@ -114,7 +113,7 @@ def fit_stream(
     )
     learned, interrupted = _learn_all(check_several(batches), plan, progress)
     fit = _report(learned, interrupted)
-    if fit.status is not StreamStatus.LEARNED:
+    if fit.status.failed:
         found = f"The stream ended {fit.status.name} after {fit.n_batches} batches."
         warnings.warn(f"{found} {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
@@ -180,7 +179,7 @@ def _fit_first(table: Table, plan: _Plan) -> Mixture:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)  # a collapse raises, and steps that run out do no harm
         fit = fit_em(table, plan.n_components, covariance_type=plan.covariance_type, seed=plan.seed)
-    if fit.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE):
+    if fit.status.failed:
         found = f"EM on the first batch of {table.n_points} points ended {fit.status.name}."
         raise FitError(found, "a maximum of the likelihood to begin at", f"Give a start. {fit.status.advice}")
     return fit.mixture
@@ -239,10 +238,6 @@ def _known_start(start: Any) -> Mixture | None:
 
 
 def _exponent(value: Any) -> float:
-    if isinstance(value, bool) or not (isinstance(value, Real) and 0.5 < float(value) <= 1):
-        raise ArgumentError(
-            f"step_exponent is {value!r}.",
-            "a number above 0.5 and at most 1",
-            "Steps that shrink faster stop short of the maximum, and slower ones never settle; the default is 0.6.",
-        )
-    return float(value)
+    expected = "a number above 0.5 and at most 1"
+    remedy = "Steps that shrink faster stop short of the maximum, and slower ones never settle; the default is 0.6."
+    return real_number("step_exponent", value, above=0.5, most=1.0, expected=expected, remedy=remedy)

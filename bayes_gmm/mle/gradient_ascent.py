@@ -1,4 +1,4 @@
-"""The two climbs of the likelihood by its gradient, each one compiled loop around optax."""
+"""Gradient ascent of the likelihood by L-BFGS and by Adam, each one compiled loop around optax."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float64, Int
 
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks
@@ -19,9 +19,12 @@ from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import is_sound
 
 _RUNNING = -1
+
 _LINE_SEARCH_STEPS = 20
-# The default would let the value rise by a millionth of itself, which for many points is many nats.
+"""Trials of one line search; optax's own default is 30, and more than a few are needed only far from the maximum."""
+
 _ROUNDING = 1e-14
+"""Relative rise of the loss that a line search accepts; optax's default of 1e-6 would be many nats for many points."""
 
 _direction = optax.chain(optax.scale_by_lbfgs(memory_size=10), optax.scale(-1.0))
 _line_search = optax.scale_by_zoom_linesearch(
@@ -30,36 +33,36 @@ _line_search = optax.scale_by_zoom_linesearch(
 
 
 class Shape(NamedTuple):
-    """What a climb is compiled for: components, features, structure of the covariances."""
+    """Components, features and covariance structure for which an ascent is compiled."""
 
     n_components: int
     n_features: int
     structure: Structure
 
 
-class Rule(NamedTuple):
-    """When a climb stops; `tol` is in nats, `smallest_scale` in unit coordinates."""
+class AscentRule(NamedTuple):
+    """When an ascent stops; `tol` is in nats, `smallest_scale` in unit coordinates."""
 
     tol: Array | float
     max_steps: Array | int
     smallest_scale: Array | float
 
 
-class Climb(NamedTuple):
-    """State of a climb, and what is left of it at the end.
+class Ascent(NamedTuple):
+    """State of an ascent, and its end.
 
-    `remaining` is what the last model of the log-likelihood promises to gain, in nats; `path` and `passes` hold the
+    `remaining` is the gain that the last model of the log-likelihood promises, in nats; `path` and `passes` hold the
     log-likelihood and the passes over the data so far, at the start and at each of `n_reports` reports since.
     """
 
-    theta: Any
-    log_likelihood: Any
-    remaining: Any
-    status: Any
-    n_steps: Any
-    n_reports: Any
-    path: Any
-    passes: Any
+    theta: Float[Any, " P"]
+    log_likelihood: Float[Any, ""]
+    remaining: Float[Any, ""]
+    status: Int[Any, ""]
+    n_steps: Int[Any, ""]
+    n_reports: Int[Any, ""]
+    path: Float[Any, " reports"]
+    passes: Float[Any, " reports"]
 
 
 class Sampling(NamedTuple):
@@ -81,8 +84,8 @@ def log_likelihood(theta: Float[Array, " P"], data: Blocks, shape: Shape) -> Flo
     return linear_form.log_likelihood(linear_form.natural(from_unconstrained(theta, *shape)), data)
 
 
-def _begin(theta: Array, value: Array, passes: float, path_length: int) -> Climb:
-    return Climb(
+def _begin(theta: Array, value: Array, passes: float, path_length: int) -> Ascent:
+    return Ascent(
         theta=theta,
         log_likelihood=value,
         remaining=jnp.array(jnp.nan),
@@ -94,47 +97,47 @@ def _begin(theta: Array, value: Array, passes: float, path_length: int) -> Climb
     )
 
 
-def _report(climb: Climb, moved: Climb, passes: Array, rule: Rule, shape: Shape) -> Climb:
-    """Accept a move, or end before it when it leads where the likelihood has no upper bound."""
+def _report(ascent: Ascent, moved: Ascent, passes: Array, rule: AscentRule, shape: Shape) -> Ascent:
+    """Accept a move, or end before it where it leads to a degenerate component or a value that is not finite."""
     sound = is_sound(from_unconstrained(moved.theta, *shape), rule.smallest_scale)
     finite = jnp.isfinite(moved.log_likelihood)
     ends = [~sound, ~finite]
     status = jnp.select(ends, [int(EMStatus.COLLAPSED), int(EMStatus.NONFINITE)], _RUNNING)
-    index = climb.n_reports + 1
+    index = ascent.n_reports + 1
     accepted = moved._replace(
         status=status,
         n_reports=index,
-        path=climb.path.at[index].set(moved.log_likelihood),
-        passes=climb.passes.at[index].set(climb.passes[climb.n_reports] + passes),
+        path=ascent.path.at[index].set(moved.log_likelihood),
+        passes=ascent.passes.at[index].set(ascent.passes[ascent.n_reports] + passes),
     )
-    refused = climb._replace(status=status)
+    refused = ascent._replace(status=status)
     return jax.tree.map(partial(jnp.where, status == _RUNNING), accepted, refused)
 
 
 # L-BFGS
 
 
-class _Hill(NamedTuple):
-    """What is climbed: minus the mean log density, the weight of all points, and when to stop."""
+class _Problem(NamedTuple):
+    """Loss (minus the mean log density), the weight of all points, and when to stop."""
 
     loss: Callable[[Array], Array]
     total: Array
-    rule: Rule
+    rule: AscentRule
     shape: Shape
 
 
 class _Search(NamedTuple):
-    """State of L-BFGS: the climb, the curvature remembered, the last line search and the last gain."""
+    """State of L-BFGS: the ascent, the past gradients, the last line search and the last gain."""
 
-    climb: Climb
+    ascent: Ascent
     memory: Any
     line: Any
     gain: Any
 
 
-@partial(jax.jit, static_argnums=(3, 4))
-def climb_lbfgs(theta: Float[Array, " P"], data: Blocks, rule: Rule, shape: Shape, path_length: int) -> Climb:
-    """Climb by L-BFGS with a line search for the strong Wolfe conditions, each trial of which is a pass.
+@partial(jax.jit, static_argnames=("shape", "path_length"))
+def ascend_lbfgs(theta: Float[Array, " P"], data: Blocks, rule: AscentRule, shape: Shape, path_length: int) -> Ascent:
+    """Ascent by L-BFGS with a line search for the strong Wolfe conditions, each trial of which is a pass.
 
     Ends when both the last gain and half the slope along the direction that is proposed next, which is the gain that
     the quadratic model promises, are below `tol` nats.
@@ -146,43 +149,43 @@ def climb_lbfgs(theta: Float[Array, " P"], data: Blocks, rule: Rule, shape: Shap
 
     value, slope = jax.value_and_grad(loss)(theta)
     line = _line_search.init(theta)._replace(value=value, grad=slope)
-    climb = _begin(theta, -total * value, 1.0, path_length)
-    begin = _Search(climb, _direction.init(theta), line, jnp.array(jnp.inf))
-    step = partial(_step, hill=_Hill(loss, total, rule, shape))
-    return lax.while_loop(lambda search: search.climb.status == _RUNNING, step, begin).climb
+    ascent = _begin(theta, -total * value, 1.0, path_length)
+    begin = _Search(ascent, _direction.init(theta), line, jnp.array(jnp.inf))
+    step = partial(_step, problem=_Problem(loss, total, rule, shape))
+    return lax.while_loop(lambda search: search.ascent.status == _RUNNING, step, begin).ascent
 
 
-def _step(search: _Search, hill: _Hill) -> _Search:
+def _step(search: _Search, problem: _Problem) -> _Search:
     """Propose a direction; then stop here, or search along it."""
-    climb, line = search.climb, search.line
-    direction, memory = _direction.update(line.grad, search.memory, climb.theta)
-    remaining = -hill.total * jnp.vdot(direction, line.grad) / 2
-    status = _status(climb, remaining, search.gain, hill.rule)
-    here = search._replace(climb=climb._replace(remaining=remaining, status=status), memory=memory)
-    return lax.cond(status == _RUNNING, lambda: _walk(here, direction, hill), lambda: here)
+    ascent, line = search.ascent, search.line
+    direction, memory = _direction.update(line.grad, search.memory, ascent.theta)
+    remaining = -problem.total * jnp.vdot(direction, line.grad) / 2
+    status = _status(ascent, remaining, search.gain, problem.rule)
+    here = search._replace(ascent=ascent._replace(remaining=remaining, status=status), memory=memory)
+    return lax.cond(status == _RUNNING, lambda: _search_line(here, direction, problem), lambda: here)
 
 
-def _walk(search: _Search, direction: Array, hill: _Hill) -> _Search:
-    """Go along the direction as far as the line search finds good."""
-    climb, line = search.climb, search.line
+def _search_line(search: _Search, direction: Array, problem: _Problem) -> _Search:
+    """Go along the direction to the point that the line search accepts."""
+    ascent, line = search.ascent, search.line
     update, line = _line_search.update(
-        direction, line, climb.theta, value=line.value, grad=line.grad, value_fn=hill.loss
+        direction, line, ascent.theta, value=line.value, grad=line.grad, value_fn=problem.loss
     )
-    value = -hill.total * line.value
-    moved = climb._replace(theta=climb.theta + update, log_likelihood=value, n_steps=climb.n_steps + 1)
-    reported = _report(climb, moved, line.info.num_linesearch_steps, hill.rule, hill.shape)
-    return _Search(reported, search.memory, line, value - climb.log_likelihood)
+    value = -problem.total * line.value
+    moved = ascent._replace(theta=ascent.theta + update, log_likelihood=value, n_steps=ascent.n_steps + 1)
+    reported = _report(ascent, moved, line.info.num_linesearch_steps, problem.rule, problem.shape)
+    return _Search(reported, search.memory, line, value - ascent.log_likelihood)
 
 
-def _status(climb: Climb, remaining: Array, gain: Array, rule: Rule) -> Array:
-    rounding = 4 * np.finfo(gain.dtype).eps * jnp.abs(climb.log_likelihood)
+def _status(ascent: Ascent, remaining: Array, gain: Array, rule: AscentRule) -> Array:
+    rounding = 4 * np.finfo(gain.dtype).eps * jnp.abs(ascent.log_likelihood)
     small = (jnp.abs(remaining) < rule.tol) & (jnp.abs(gain) < rule.tol)
-    # Where a step is lost in rounding, a promise of little more than rounding is as good as kept.
+    # Where the last gain is rounding, a promised gain of little more than rounding counts as none.
     lost = (jnp.abs(gain) <= rounding) & (jnp.abs(remaining) <= 1e3 * rounding)
     ends = {
-        EMStatus.NONFINITE: ~(jnp.isfinite(climb.log_likelihood) & jnp.isfinite(remaining)),
+        EMStatus.NONFINITE: ~(jnp.isfinite(ascent.log_likelihood) & jnp.isfinite(remaining)),
         EMStatus.CONVERGED: small | lost,
-        EMStatus.MAX_STEPS: climb.n_steps >= rule.max_steps,
+        EMStatus.MAX_STEPS: ascent.n_steps >= rule.max_steps,
     }
     return jnp.select([*ends.values()], [int(status) for status in ends], _RUNNING)
 
@@ -190,20 +193,21 @@ def _status(climb: Climb, remaining: Array, gain: Array, rule: Rule) -> Array:
 # Adam
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6))
-def climb_adam(
-    theta: Float[Array, " P"],
+@partial(jax.jit, static_argnames=("shape", "path_length", "batch_size"))
+def ascend_adam(
+    theta: Float64[Array, " P"],
     data: Blocks,
-    rule: Rule,
+    rule: AscentRule,
     sampling: Sampling,
+    *,
     shape: Shape,
     path_length: int,
     batch_size: int,
-) -> Climb:
-    """Climb by Adam on minibatches; the learning rate falls to zero as a cosine over `max_steps`.
+) -> Ascent:
+    """Ascent by Adam on minibatches; the learning rate falls to zero as a cosine over `max_steps`.
 
-    All data are evaluated for the path once in `steps_per_report` steps. These passes are not counted, for the climb
-    does not need them; nor has it a test of convergence.
+    All data are evaluated for the path once in `steps_per_report` steps. These passes are not counted, since the ascent
+    does not need them. There is no test of convergence.
     """
     adam = optax.adam(lambda count: sampling.learning_rate * (1 + jnp.cos(jnp.pi * count / rule.max_steps)) / 2)
 
@@ -213,21 +217,21 @@ def climb_adam(
         update, memory = adam.update(slope, state[1])
         return state[0] + update, memory
 
-    def until_report(state: tuple[Climb, Any]) -> tuple[Climb, Any]:
-        climb, memory = state
-        last = jnp.minimum(climb.n_steps + sampling.steps_per_report, rule.max_steps)
-        theta, memory = lax.fori_loop(climb.n_steps, last, one, (climb.theta, memory))
-        moved = climb._replace(theta=theta, log_likelihood=log_likelihood(theta, data, shape), n_steps=last)
-        passes = (last - climb.n_steps) * sampling.passes_per_step
-        return _end(_report(climb, moved, passes, rule, shape), rule), memory
+    def until_report(state: tuple[Ascent, Any]) -> tuple[Ascent, Any]:
+        ascent, memory = state
+        last = jnp.minimum(ascent.n_steps + sampling.steps_per_report, rule.max_steps)
+        theta, memory = lax.fori_loop(ascent.n_steps, last, one, (ascent.theta, memory))
+        moved = ascent._replace(theta=theta, log_likelihood=log_likelihood(theta, data, shape), n_steps=last)
+        passes = (last - ascent.n_steps) * sampling.passes_per_step
+        return _end(_report(ascent, moved, passes, rule, shape), rule), memory
 
     begin = _begin(theta, log_likelihood(theta, data, shape), 0.0, path_length), adam.init(theta)
     return lax.while_loop(lambda state: state[0].status == _RUNNING, until_report, begin)[0]
 
 
-def _end(climb: Climb, rule: Rule) -> Climb:
-    over = (climb.status == _RUNNING) & (climb.n_steps >= rule.max_steps)
-    return climb._replace(status=jnp.where(over, int(EMStatus.MAX_STEPS), climb.status))
+def _end(ascent: Ascent, rule: AscentRule) -> Ascent:
+    over = (ascent.status == _RUNNING) & (ascent.n_steps >= rule.max_steps)
+    return ascent._replace(status=jnp.where(over, int(EMStatus.MAX_STEPS), ascent.status))
 
 
 def _draw(step: Array, sampling: Sampling, batch_size: int) -> Blocks:

@@ -1,40 +1,39 @@
-"""Where EM begins: many random mixtures of several kinds, or one that the user knows.
+"""Where EM begins: many random mixtures of several kinds, or one that the user gives.
 
 Everything here is in unit coordinates (`scaling`). A start is given by counts, means and covariances, of which the
-objective's own M-step makes a mixture, so that structure, held parameters and prior are those of the fit. Without
-JAX, for there is nothing here worth compiling.
+objective's own M-step makes a mixture, so that structure, fixed parameters and prior are those of the fit. The random
+choices are made in NumPy, since nothing in them is worth compiling.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial.distance import cdist
 
 from bayes_gmm.core.validation import any_array
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.likelihood.linear_form import statistics_of
+from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
 _SEEDING_POINTS = 4096
+"""Random points on which starts are grown: more would not change where components begin."""
+
 _PARENTS = 3
+"""Number of the best distinct maxima whose components are split."""
+
 _SPLIT = 0.8
+"""Distance of the halves of a split component from its centre, in its own standard deviations along the split."""
+
 _KINDS = "a Mixture, labels (N,) or responsibilities (N, K)"
 
 
-class Moments(NamedTuple):
-    """Counts (..., K), means (..., K, D) and covariances (..., K, D, D) that a start is made of."""
-
-    counts: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
-
-
 def usual_number_of_starts(problem: Problem) -> int:
-    """Many where they cost little."""
+    """Default number of starts: many where a run of EM costs little."""
     n_points = problem.table.n_points
     return 128 if n_points <= 2000 else 32 if n_points <= 10_000 else 20
 
@@ -88,8 +87,10 @@ def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objecti
     rng = np.random.default_rng(seed)
     points, weights = _subset(rng, problem)
     kinds = np.array(["clusters", "wide", "clusters", "anywhere"])[np.arange(n_starts) % 4]
-    centers = _plus_plus(rng, points, weights, kinds == "anywhere", *_anchors(problem))
-    widths = np.where(kinds == "anywhere", 0.1 ** rng.random((problem.n_components, n_starts)), 1.0).T
+    anchored, known = _anchors(problem)
+    anywhere = kinds == "anywhere"
+    centers = _plus_plus(rng, points, weights, evenly=anywhere, anchored=anchored, centers=known)
+    widths = np.where(anywhere, 0.1 ** rng.random((problem.n_components, n_starts)), 1.0).T
     grown = [
         _shrunk(_clusters(some, points, weights)) if kind == "clusters" else _spread(some, width, points, weights)
         for kind, some, width in zip(kinds, centers, widths, strict=True)
@@ -98,12 +99,17 @@ def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objecti
 
 
 def split_starts(
-    seed: tuple[int, int], found: Mixture, values: np.ndarray, n_starts: int, problem: Problem, objective: Objective
+    seed: tuple[int, int],
+    found: Mixture,
+    values: Float[np.ndarray, " S"],
+    n_starts: int,
+    problem: Problem,
+    objective: Objective,
 ) -> Mixture:
     """Mixtures (R,) near the best of those found (S,), each with one component moved to where it splits another.
 
-    A component taken at random halves another, taken with probability proportional to its weight, along a random
-    direction. What a local maximum lacks is most often a component elsewhere.
+    A component taken at random is placed so that it halves another, taken with probability proportional to its weight,
+    along a random direction. What a local maximum lacks is most often a component elsewhere.
 
     References
     ----------
@@ -112,8 +118,8 @@ def split_starts(
     rng = np.random.default_rng(seed)
     parents = [jax.tree.map(lambda leaf, i=i: leaf[i, : problem.n_components], found) for i in _best_distinct(values)]
     moved = [_split(rng, parents[i % len(parents)]) for i in range(n_starts)]
-    counts, means, covariances = map(np.stack, zip(*moved, strict=True))
-    return _maximise(Moments(counts * problem.sample_weight.sum(), means, covariances), objective)
+    weights, means, covariances = map(np.stack, zip(*moved, strict=True))
+    return _maximise(Moments(weights * problem.sample_weight.sum(), means, covariances), objective)
 
 
 def _best_distinct(values: np.ndarray) -> list[int]:
@@ -125,7 +131,8 @@ def _best_distinct(values: np.ndarray) -> list[int]:
     return best[:_PARENTS]
 
 
-def _split(rng: np.random.Generator, parent: Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _split(rng: np.random.Generator, parent: Mixture) -> Moments:
+    """Moments of a total count of one, with one component of the parent moved to where it splits another."""
     weights, means, covariances = np.exp(parent.log_weights), parent.means.copy(), np.array(parent.covariances)
     moved = int(rng.integers(len(weights)))
     chances = np.where(np.arange(len(weights)) == moved, 0.0, weights)
@@ -137,7 +144,7 @@ def _split(rng: np.random.Generator, parent: Mixture) -> tuple[np.ndarray, np.nd
     covariances[halved] -= 0.9 * _SPLIT**2 * np.outer(axis, axis)
     covariances[moved] = covariances[halved]
     weights[moved] = weights[halved] = weights[halved] / 2
-    return weights / weights.sum(), means, covariances
+    return Moments(weights / weights.sum(), means, covariances)
 
 
 def start_from(start: Any, problem: Problem, objective: Objective) -> Mixture:
@@ -166,7 +173,7 @@ def _one(moments: Moments) -> Moments:
 
 def _maximise(moments: Moments, objective: Objective) -> Mixture:
     """Mixtures (R,) of moments, with absent components where the objective has room for more."""
-    statistics = statistics_of(*moments)
+    statistics = statistics_of(moments)
     absent = len(objective.present) - statistics.shape[1]
     return _maximise_all(np.pad(statistics, ((0, 0), (0, absent), (0, 0))), objective.without_data())
 
@@ -176,8 +183,8 @@ def _maximise_all(statistics: Float[Array, "R K F"], objective: Objective) -> Mi
     return jax.vmap(objective.maximise)(statistics)
 
 
-def _anchors(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Which centres (K,) are known beforehand, from held means or labelled points, and where (K, D) they are."""
+def _anchors(problem: Problem) -> tuple[Bool[Any, " K"], Float[Any, "K D"]]:
+    """Which centres (K,) are known beforehand, from fixed means or labelled points, and where (K, D) they are."""
     known = _known_moments(problem)
     anchored, centers = known.counts > 0, known.means
     if problem.fixed is None:
@@ -191,8 +198,8 @@ def _known_moments(problem: Problem) -> Moments:
     return _moments(np.eye(problem.n_components)[labels] * weights[:, None], z)
 
 
-def _subset(rng: np.random.Generator, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Points (S, D) of positive weight in unit coordinates, and what they weigh (S,)."""
+def _subset(rng: np.random.Generator, problem: Problem) -> tuple[Float[np.ndarray, "S D"], Float[np.ndarray, " S"]]:
+    """Points (S, D) of positive weight in unit coordinates, and their weights (S,)."""
     chosen = np.flatnonzero(problem.sample_weight)
     weights = problem.sample_weight[chosen]
     if len(chosen) > _SEEDING_POINTS:
@@ -203,22 +210,24 @@ def _subset(rng: np.random.Generator, problem: Problem) -> tuple[np.ndarray, np.
 
 def _plus_plus(
     rng: np.random.Generator,
-    points: np.ndarray,
-    weights: np.ndarray,
-    evenly: np.ndarray,
-    anchored: np.ndarray,
-    centers: np.ndarray,
-) -> np.ndarray:
+    points: Float[np.ndarray, "S D"],
+    weights: Float[np.ndarray, " S"],
+    *,
+    evenly: Bool[np.ndarray, " R"],
+    anchored: Bool[np.ndarray, " K"],
+    centers: Float[np.ndarray, "K D"],
+) -> Float[np.ndarray, "R K D"]:
     """Sets of centres (R, K, D), chosen one by one with probability proportional to squared distance to the others.
 
-    Where `evenly` (R,), without regard to distance; where `anchored` (K,), as they are given.
+    The sets in which `evenly` is true are chosen without regard to distance; the components that are `anchored` keep
+    the centres that are given.
     """
     sets = np.tile(centers, (len(evenly), 1, 1))
     nearest = cdist(points, centers[anchored], "sqeuclidean").min(1, initial=np.inf)
     distances = np.tile(nearest, (len(evenly), 1))
     for k in np.flatnonzero(~anchored):
         chances = weights * np.where(evenly[:, None] | np.isinf(distances), 1.0, distances)
-        # Where every point is a centre already, any will do.
+        # Where every point is a centre already, the choice falls by weight alone.
         cumulative = np.cumsum(np.where(chances.sum(1, keepdims=True) > 0, chances, weights), 1)
         chosen = (cumulative <= rng.random((len(evenly), 1)) * cumulative[:, -1:]).sum(1)
         sets[:, k] = points[chosen]
@@ -226,7 +235,7 @@ def _plus_plus(
     return sets
 
 
-def _moments(shares: np.ndarray, points: np.ndarray) -> Moments:
+def _moments(shares: Float[np.ndarray, "N K"], points: Float[np.ndarray, "N D"]) -> Moments:
     """Moments of points (N, D) of which each component has a share (N, K); zeros where it has none."""
     counts = shares.sum(0)
     portions = shares / np.where(counts > 0, counts, 1.0)
@@ -235,18 +244,23 @@ def _moments(shares: np.ndarray, points: np.ndarray) -> Moments:
     return Moments(counts, means, np.array(covariances))
 
 
-def _around(portions: np.ndarray, points: np.ndarray, means: np.ndarray) -> Any:
+def _around(
+    portions: Float[np.ndarray, "N K"], points: Float[np.ndarray, "N D"], means: Float[np.ndarray, "K D"]
+) -> Iterator[tuple[Float[np.ndarray, " N"], Float[np.ndarray, "N D"]]]:
+    """For each component its portions of the points, and the points relative to its mean."""
     return ((portion, points - mean) for portion, mean in zip(portions.T, means, strict=True))
 
 
-def _clusters(centers: np.ndarray, points: np.ndarray, weights: np.ndarray) -> Moments:
+def _clusters(
+    centers: Float[np.ndarray, "K D"], points: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]
+) -> Moments:
     """Moments of the points nearest to each centre."""
     nearest = cdist(points, centers, "sqeuclidean").argmin(1)
     return _moments(np.eye(len(centers))[nearest] * weights[:, None], points)
 
 
 def _shrunk(moments: Moments) -> Moments:
-    """The same counts and means; covariances mixed with D + 2 points of the covariance within all clusters."""
+    """Moments with each covariance mixed with D + 2 points of the covariance within all clusters."""
     counts, means, covariances = moments
     pooled = means.shape[1] + 2.0
     scatters = counts[:, None, None] * covariances
@@ -254,8 +268,13 @@ def _shrunk(moments: Moments) -> Moments:
     return Moments(counts, means, (scatters + pooled * within) / (counts + pooled)[:, None, None])
 
 
-def _spread(centers: np.ndarray, widths: np.ndarray, points: np.ndarray, weights: np.ndarray) -> Moments:
-    """Equally heavy components, as wide as so many of them fit into the data, times a width (K,)."""
+def _spread(
+    centers: Float[np.ndarray, "K D"],
+    widths: Float[np.ndarray, " K"],
+    points: Float[np.ndarray, "N D"],
+    weights: Float[np.ndarray, " N"],
+) -> Moments:
+    """Equally heavy components, each as wide as K of them fit into the data side by side, times a width (K,)."""
     n_components, n_features = centers.shape
     counts, _, covariances = _moments(weights[:, None], points)
     squares = (widths * n_components ** (-1 / n_features)) ** 2
@@ -277,7 +296,7 @@ def _responsibilities(start: np.ndarray, n_points: int, n_components: int) -> np
 
 
 def _sums(start: np.ndarray) -> str:
-    """Says which row is no distribution, where rows could be that."""
+    """Words on the first row that is no distribution; none where the array has no rows of numbers."""
     if start.ndim != 2 or start.dtype.kind not in "iuf":
         return ""
     row = int(np.argmax(~(np.isclose(start.sum(1), 1) & (start >= 0).all(1))))

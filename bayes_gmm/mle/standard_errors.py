@@ -1,6 +1,6 @@
 r"""Standard errors of the maximum-likelihood fit, from derivatives of the log-likelihood.
 
-With J the observed information, minus the Hessian of what was climbed, and s_n the score of one point,
+With J the observed information, minus the Hessian of the objective, and s_n the score of one point,
 
 .. math:: V_\text{information} = J^{-1}, \quad V_\text{sandwich} = J^{-1} \Big(\sum_n w_n s_n s_n^\top\Big) J^{-1},
           \quad V_\text{scores} = \Big(\sum_n w_n s_n s_n^\top\Big)^{-1},
@@ -11,12 +11,10 @@ move within their structure.
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from bayes_gmm.core.linalg import unvech, vech
@@ -43,9 +41,9 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
     Parameters
     ----------
     mixture
-        A maximum of what was climbed, in data units.
+        A maximum of the objective, in data units.
     problem
-        The data, and what the fit respected.
+        The data, and all that the fit respected.
     kind
         "information", the usual one; "sandwich", right also where the data are no mixture of Gaussians; "scores", the
         outer product of the scores.
@@ -84,15 +82,15 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
     return {name: np.sqrt(((np.asarray(rows) @ root) ** 2).sum(-1)) for name, rows in reported.items()}
 
 
-def _root(matrix: np.ndarray) -> np.ndarray:
+def _root(matrix: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
     """R with R R' the matrix, which is positive semidefinite."""
     eigenvalues, vectors = np.linalg.eigh(matrix)
     return vectors * np.sqrt(np.maximum(eigenvalues, 0))
 
 
-def _root_of_inverse(matrix: np.ndarray, name: str) -> np.ndarray:
+def _root_of_inverse(matrix: Float[np.ndarray, "P P"], name: str) -> Float[np.ndarray, "P P"]:
     """R with R R' the inverse of the matrix."""
-    # In units of the parameters' own curvature, so that weak determination is not mistaken for none.
+    # Scaled to a unit diagonal, so that a parameter with little information is not mistaken for one without any.
     sizes = np.sqrt(np.abs(np.diag(matrix)))
     sizes = np.where(sizes > 0, sizes, 1.0)
     eigenvalues, vectors = np.linalg.eigh(matrix / np.outer(sizes, sizes))
@@ -106,18 +104,18 @@ def _root_of_inverse(matrix: np.ndarray, name: str) -> np.ndarray:
     return vectors / np.sqrt(eigenvalues) / sizes[:, None]
 
 
-def _free_coordinates(problem: Problem) -> np.ndarray:
-    """Log odds (K) and means (K D) that are free: their columns (K + K D, P) among all."""
+def _free_coordinates(problem: Problem) -> Float[np.ndarray, "all P"]:
+    """Selection matrix (K + K D, P) of the log odds (K) and means (K D) that are free."""
     K, D = problem.n_components, problem.table.n_features
     odds, means = np.ones(K, bool), np.ones((K, D), bool)
     if problem.fixed is not None:
         odds, means = ~problem.fixed.weights, np.repeat(~problem.fixed.means[:, None], D, 1)
-    # One log odds is that against which the others are measured.
+    # The last free log odds is the one against which the others are measured.
     odds[np.flatnonzero(odds)[-1:]] = False
     return np.eye(K + K * D)[:, np.concatenate([odds, means.ravel()])]
 
 
-def _tangents(mixture: Mixture, problem: Problem) -> np.ndarray:
+def _tangents(mixture: Mixture, problem: Problem) -> Float[np.ndarray, "KV P"]:
     """Orthonormal directions (K V, P) in which the free covariances can move within their structure."""
     K, D = problem.n_components, problem.table.n_features
     size = D * (D + 1) // 2
@@ -149,10 +147,10 @@ def _projection(weights: Array, covariances: Array, structure: Structure) -> Arr
 def _derivatives(
     unit: Mixture, free: Array, tangents: Array, objective: Objective, scaling: Scaling
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """Observed information, and derivatives of the natural parameters and of what is reported.
+    """Observed information, and derivatives of the natural parameters and of everything that is reported.
 
-    By the chain rule through the natural parameters: the data enter through the kernel's gradient and Hessian alone,
-    and the rest is differentiated forwards where it holds iterations.
+    By the chain rule through the natural parameters: the data enter only through the gradient and the Hessian of the
+    linear form. The rest is differentiated in forward mode where it contains iterations.
     """
     rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, objective=objective)
     origin = jnp.zeros(free.shape[1] + tangents.shape[1])
@@ -171,31 +169,23 @@ def _derivatives(
     )
     jacobian = jax.jacfwd(natural)(origin)
 
-    def bent(theta: Array) -> Array:
+    def with_constant_slope(theta: Array) -> Array:
+        # Its second derivatives are those that come from the curvature of theta -> eta and from the prior.
         return slope @ natural(theta) + objective.log_prior(rebuild(theta))
 
     first = jax.grad if objective.structure.has_closed_form else jax.jacfwd
-    information = -(jacobian.T @ curvature @ jacobian + jax.jacfwd(first(bent))(origin))
+    information = -(jacobian.T @ curvature @ jacobian + jax.jacfwd(first(with_constant_slope))(origin))
     return information, jacobian, jax.jacfwd(lambda theta: _reported(scaling.to_data(rebuild(theta))))(origin)
 
 
 @jax.jit
-def _score_products(unit: Mixture, objective: Objective) -> Array:
+def _score_products(unit: Mixture, objective: Objective) -> Float[Array, "KF KF"]:
     """Sum of w_n s_n s_n' over the points without a label, s_n in natural parameters."""
-    eta, data = linear_form.natural(unit), objective.data
-
-    def of_block(number: Any, total: Array) -> Array:
-        phi = linear_form.features(jnp.asarray(data.points)[number])
-        weights = jnp.asarray(data.weights)[number]
-        shares = jax.nn.softmax(eta @ phi, axis=0)
-        scores = (shares[:, None] * phi[None]).reshape(eta.size, -1)
-        return total + (scores * weights[None]) @ scores.T
-
-    return lax.fori_loop(data.first, data.stop, of_block, jnp.zeros((eta.size, eta.size)))
+    return linear_form.score_products(linear_form.natural(unit), objective.data)
 
 
-def _known_score_products(problem: Problem) -> np.ndarray:
-    """The same sum over the points with a label, whose score is phi in the place of their component."""
+def _known_score_products(problem: Problem) -> Float[np.ndarray, "KF KF"]:
+    """Sum of w_n s_n s_n' over the points with a label, whose score is phi in the place of their component."""
     z, labels, weights = problem.known_points()
     phi = np.asarray(linear_form.features(jnp.asarray(z.T))).T
     K, n_statistics = problem.n_components, phi.shape[1]

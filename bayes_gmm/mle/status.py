@@ -13,6 +13,11 @@ class EMStatus(IntEnum):
     LEFT_BEHIND = 4
 
     @property
+    def failed(self) -> bool:
+        """Whether the run ended without a mixture that can be used: it collapsed, or its value was not finite."""
+        return self in (EMStatus.COLLAPSED, EMStatus.NONFINITE)
+
+    @property
     def advice(self) -> str:
         """What it means and what to do."""
         return _ADVICE[self]
@@ -38,6 +43,11 @@ class StreamStatus(IntEnum):
     LEARNED = 0
     COLLAPSED = 2
     NONFINITE = 3
+
+    @property
+    def failed(self) -> bool:
+        """Whether the stream ended before its last batch, because a component collapsed or a batch was not finite."""
+        return self is not StreamStatus.LEARNED
 
     @property
     def advice(self) -> str:

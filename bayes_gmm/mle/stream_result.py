@@ -44,7 +44,7 @@ class StreamFit:
 
     def check(self) -> "StreamFit":
         """Return this fit, or raise `FitError` when a component collapsed or a batch was not finite."""
-        if self.status is not StreamStatus.LEARNED:
+        if self.status.failed:
             found = f"The stream ended {self.status.name} after {self.n_batches} batches."
             raise FitError(found, "a stream that can be learned from to its end", self.status.advice)
         return self

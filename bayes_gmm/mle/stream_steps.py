@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
@@ -24,22 +24,22 @@ from bayes_gmm.objective.problem import Problem
 
 
 class State(NamedTuple):
-    """What is learned, in unit coordinates: running means, and the sums of them over the present and the last window.
+    """State of the learning, in unit coordinates: running means, and their sums over the present and the last window.
 
-    Windows double: when the present one has become as long as all that came before it, it becomes the last.
+    Windows double: when the present one has become as long as all windows before it, it becomes the last.
     """
 
-    mixture: Any
-    statistics: Any
-    present: Any
-    n_present: Any
-    last: Any
-    n_last: Any
-    status: Any
+    mixture: Mixture
+    statistics: Float[Any, "K F"]
+    present: Float[Any, "K F"]
+    n_present: Float[Any, ""]
+    last: Float[Any, "K F"]
+    n_last: Float[Any, ""]
+    status: Int[Any, ""]
 
 
 class Move(NamedTuple):
-    """How far to go towards a batch, and what becomes of the average."""
+    """Step size towards a batch, whether it enters the average, and whether a new window begins with it."""
 
     size: float
     averaged: bool
@@ -72,7 +72,7 @@ def padded_blocks(points: np.ndarray) -> Blocks:
 def learn(
     state: State, data: Blocks, move: Move, scaling: Scaling, smallest_scale: Array | float, objective: Objective
 ) -> tuple[State, Array]:
-    """One step, or none when it leads to a collapse; and the mean log density in data units before it."""
+    """State after one step, or before it when it leads to a collapse; and the mean log density before the step."""
     n_points = data.weights.sum()
     value, found = linear_form.expected_statistics(linear_form.natural(state.mixture), data)
     statistics = state.statistics + move.size * (found / n_points - state.statistics)
@@ -100,7 +100,7 @@ def _average(state: State, statistics: Array, move: Move) -> State:
 @in_float64
 @jax.jit
 def average_mixture(state: State, scaling: Scaling, smallest_scale: Array | float, objective: Objective) -> Mixture:
-    """Mixture of the averaged statistics in data units; of the last ones when there is no average."""
+    """Mixture of the averaged statistics in data units; where there is no average, of the last statistics."""
     mean = (state.present + state.last) / (state.n_present + state.n_last)
     averaged = objective.maximise(mean)
     keep = partial(jnp.where, is_sound(averaged, smallest_scale))

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bayes_gmm.core.linalg import invert_tril, log_diagonal
-from bayes_gmm.core.validation import finite_numbers
+from bayes_gmm.core.validation import finite_numbers, real_number
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -173,13 +173,8 @@ def _to_unit(scaling: Scaling, covariance: np.ndarray) -> np.ndarray:
 
 
 def _check_number(name: str, value: Any, *, least: float) -> None:
-    usable = isinstance(value, Real) and not isinstance(value, bool)
-    if not (usable and least <= float(value) < np.inf):
-        raise ArgumentError(
-            f"{name} of the ConjugatePrior is {value!r}.",
-            f"a finite number of at least {least:g}",
-            "Leave it out for mclust's default.",
-        )
+    expected, remedy = f"a finite number of at least {least:g}", "Leave it out for mclust's default."
+    real_number(f"{name} of the ConjugatePrior", value, least=least, expected=expected, remedy=remedy)
 
 
 def _numbers(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-r"""What EM climbs: the likelihood of the data, given a structure, what is held, what labels are known, and a prior.
+r"""The function that EM maximises, given a covariance structure, fixed parameters, known labels and a prior.
 
 .. math:: \sum_{n \in U} w_n \log \sum_k p(x_n, k) + \sum_{n \notin U} w_n \log p(x_n, z_n) + \log p(\theta)
 
@@ -13,25 +13,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.nn import log_softmax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Float64
 
 from bayes_gmm.core.linalg import invert_tril, log_diagonal
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks
-from bayes_gmm.likelihood.linear_form import Assignment
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation
+from bayes_gmm.likelihood.moments import moments_of
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.conjugate_prior import PseudoStatistics
 from bayes_gmm.objective.fixed_parameters import Fixed
 
 _NEXT_TO_NOTHING = 1e-100
-"""Of which the third power can still be divided by, as second derivatives do."""
+"""Count of a component that shall not influence the others; second derivatives divide by its third power."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Objective:
-    """Function of a mixture that EM climbs, in unit coordinates.
+    """Function of a mixture that EM maximises, in unit coordinates.
 
     Attributes
     ----------
@@ -42,15 +43,16 @@ class Objective:
     present : (K,)
         Whether each component exists. Several numbers of components share one compiled program, with some absent.
     fixed
-        What is held, or None.
+        Parameters that keep their value, or None.
     prior
-        What the prior adds, or None.
+        Conjugate prior as pseudo-statistics, or None.
     structure
         What the covariances have in common.
     assignment
-        `kernel.soft` or `kernel.hard`.
+        `linear_form.soft` or `linear_form.hard`.
     """
 
+    # `known` and `present` are not annotated by shape: JAX rebuilds the class with tracers and placeholders.
     data: Blocks
     known: Any
     present: Any
@@ -64,22 +66,20 @@ class Objective:
         """D, the number of columns of the data."""
         return int(self.data.points.shape[1])
 
-    def expect(self, mixture: Mixture) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
-        """The pass over the data, by far the longest part of `evaluate`, and the one that is a sum over points."""
+    def expect(self, mixture: Mixture) -> Expectation:
+        """The pass over the data: by far the longest part of `evaluate`, and the only one that is a sum over points."""
         return linear_form.expected_statistics(linear_form.natural(mixture), self.data, self.assignment)
 
-    def evaluate(
-        self, mixture: Mixture, expected: tuple[Array, Array] | None = None
-    ) -> tuple[Float[Array, ""], Float[Array, "K F"]]:
-        """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is what `expect` gave."""
+    def evaluate(self, mixture: Mixture, expected: Expectation | None = None) -> Expectation:
+        """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is the result of `expect`."""
         value, statistics = self.expect(mixture) if expected is None else expected
-        # An absent component has weight zero, and nothing times minus infinity is nothing here.
+        # An absent component has log weight minus infinity and no statistics; their product is taken as zero.
         labelled = jnp.where(self.known != 0, self.known * linear_form.natural(mixture), 0.0).sum()
-        return value + labelled + self.log_prior(mixture), statistics + self.known
+        return Expectation(value + labelled + self.log_prior(mixture), statistics + self.known)
 
-    def complete(self, statistics: Float[Array, "K F"], mixture: Mixture) -> Float[Array, ""]:
-        """What the M-step maximises: the value if the statistics were those of observed labels."""
-        counts, centers, covariances = linear_form.moments(statistics, mixture.n_features)
+    def complete(self, statistics: Float64[Array, "K F"], mixture: Mixture) -> Float64[Array, ""]:
+        """The function that the M-step maximises: the value if the statistics were those of observed labels."""
+        counts, centers, covariances = moments_of(statistics, mixture.n_features)
         whitening = invert_tril(mixture.scale_tril)
         offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
         trace = jnp.einsum("kij,kjl,kil->k", whitening, covariances, whitening)
@@ -87,17 +87,17 @@ class Objective:
         return jnp.where(counts > 0, counts * log_density, 0.0).sum() + self.log_prior(mixture)
 
     def log_prior(self, mixture: Mixture) -> Float[Array, ""]:
-        """Logarithm of the prior density but for a constant; zero without a prior."""
+        """Logarithm of the prior density up to a constant; zero without a prior."""
         if self.prior is None:
             return jnp.zeros((), jnp.result_type(mixture.means))
         return jnp.where(self.present, self.prior.log_density(mixture), 0.0).sum()
 
-    def maximise(self, statistics: Float[Array, "K F"], near: Mixture | None = None) -> Mixture:
+    def maximise(self, statistics: Float64[Array, "K F"], near: Mixture | None = None) -> Mixture:
         """M-step: the best mixture if these were the statistics of observed labels.
 
-        Where it iterates, it begins at the mixture nearby, and then never ends below that.
+        For structures whose M-step iterates, the iteration begins at the mixture `near` and never ends below it.
         """
-        counts, centers, covariances = linear_form.moments(statistics, self.n_features)
+        counts, centers, covariances = moments_of(statistics, self.n_features)
         means = self._means(counts, centers)
         offsets = centers - means
         scatters = counts[:, None, None] * (covariances + offsets[:, :, None] * offsets[:, None, :])
@@ -108,11 +108,11 @@ class Objective:
         )
 
     def without_data(self) -> "Objective":
-        """The same M-step; there is nothing to evaluate."""
+        """An objective with this M-step and no data, for programs that only maximise."""
         return replace(self, data=jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self.data))
 
     def with_slots(self, n_slots: int) -> "Objective":
-        """The same function with room for more components, all of them absent."""
+        """An objective with room for more components, all of them absent."""
         absent = n_slots - len(self.present)
         if not absent:
             return self
@@ -123,7 +123,7 @@ class Objective:
         fixed = None if self.fixed is None else jax.tree.map(extend, self.fixed)
         return replace(self, known=extend(self.known), present=extend(self.present), fixed=fixed)
 
-    def is_free(self) -> Any:
+    def is_free(self) -> Bool[Array | np.ndarray, " K"]:
         """Whether each component (K,) exists and has a covariance to be fitted."""
         return self.present if self.fixed is None else self.present & ~self.fixed.covariances
 
@@ -136,8 +136,8 @@ class Objective:
     def covariance_factors(
         self, counts: Float[Array, " K"], scatters: Float[Array, "K D D"], near: Array | None
     ) -> Array:
-        """Cholesky factors (K, D, D) of the best covariances within the structure, those held as they are."""
-        # The others take part with so little that nothing they share with these can notice.
+        """Cholesky factors (K, D, D) of the best covariances within the structure; fixed ones stay as they are."""
+        # Absent and fixed components take part with a count so small that it does not influence the others.
         free, identity = self.is_free(), jnp.eye(scatters.shape[-1])[None]
         # Distinct eigenvalues, or the eigenvectors would have no derivatives.
         filler = _NEXT_TO_NOTHING * jnp.diag(jnp.arange(1.0, scatters.shape[-1] + 1))

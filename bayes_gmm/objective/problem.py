@@ -1,4 +1,4 @@
-"""What a maximum-likelihood fit is asked for, in data units, and how that looks in unit coordinates."""
+"""The question that a maximum-likelihood fit answers, in data units, and the objective in unit coordinates."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,13 +6,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int
 
+from bayes_gmm.core.precision import require_float64
 from bayes_gmm.core.validation import any_array, one_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -44,7 +47,7 @@ class Problem:
     structure
         What the covariances have in common.
     fixed
-        What is held, or None.
+        Parameters that keep their value, or None.
     prior
         Conjugate prior, or None.
     assignment
@@ -52,8 +55,8 @@ class Problem:
     """
 
     table: Table
-    sample_weight: np.ndarray
-    labels: np.ndarray
+    sample_weight: Float[np.ndarray, " N"]
+    labels: Int[np.ndarray, " N"]
     n_components: int
     structure: Structure
     fixed: Fixed | None
@@ -112,12 +115,12 @@ class Problem:
 
     @property
     def smallest_scale(self) -> float:
-        """Narrowest component that is believed, in unit coordinates."""
+        """Smallest standard deviation of a component that is believed, in unit coordinates."""
         return narrowest_allowed(self.scaling, self.whitening)
 
     @property
     def names_components(self) -> bool:
-        """Whether labels or held parameters say which component is which."""
+        """Whether labels or fixed parameters say which component is which."""
         return bool((self.labels >= 0).any()) or (self.fixed is not None and self.fixed.names_components)
 
     @property
@@ -131,7 +134,8 @@ class Problem:
         return max(free["weights"] - 1, 0) + free["means"] * D + covariances
 
     def objective(self) -> Objective:
-        """The function to climb, its arrays on JAX's device; for use in a scoped float64."""
+        """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only."""
+        require_float64()
         scaling, x = self.scaling, self.table.values
         unlabelled = np.where(self.labels >= 0, 0.0, self.sample_weight)
         prior = None
@@ -157,7 +161,7 @@ class Problem:
         return float(self.sample_weight @ log_density)
 
     def objective_without_prior(self, mixture: Mixture) -> float:
-        """What EM climbs at a mixture, but for the prior, in the centred form."""
+        """The objective of EM at a mixture without the prior's part, in the centred form."""
         if self.assignment == "soft":
             return self.log_likelihood(mixture)
         log_joint = mixture.log_joint(self.table.values)
@@ -165,20 +169,20 @@ class Problem:
         labels = np.where(known, self.labels, log_joint.argmax(1))
         return float(self.sample_weight @ np.take_along_axis(log_joint, labels[:, None], 1)[:, 0])
 
-    def known_points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def known_points(self) -> tuple[Float[np.ndarray, "L D"], Int[np.ndarray, " L"], Float[np.ndarray, " L"]]:
         """Points with a label (L, D), in unit coordinates, their labels and their weights."""
         known = self.labels >= 0
         return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
 
-    def known_statistics(self, sample_weight: np.ndarray | None = None) -> np.ndarray:
-        """Statistics (K, F) of the points with a label, with other weights than the problem's if there are any."""
+    def known_statistics(self, sample_weight: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "K F"]:
+        """Statistics (K, F) of the points with a label, under the weights given or else the problem's own."""
         z, labels, weights = self.known_points()
         if sample_weight is not None:
             weights = sample_weight[self.labels >= 0]
-        phi = linear_form.statistics_of(np.ones(len(z)), z, np.zeros((*z.shape, z.shape[1])))
+        phi = statistics_of(Moments(np.ones(len(z)), z, np.zeros((*z.shape, z.shape[1]))))
         return (np.eye(self.n_components)[labels] * weights[:, None]).T @ phi
 
-    def _covariance(self) -> np.ndarray:
+    def _covariance(self) -> Float[np.ndarray, "D D"]:
         """Unbiased covariance (D, D) of the data."""
         total = self.sample_weight.sum()
         return self.whitening.factor @ self.whitening.factor.T * total / max(total - 1, 1)
@@ -196,8 +200,8 @@ class Problem:
             )
 
 
-def _known_labels(labels: Any, n_points: int, n_components: int) -> np.ndarray:
-    """Labels (N,) as integers; None, NaN and -1 mean that it is not known."""
+def _known_labels(labels: Any, n_points: int, n_components: int) -> Int[np.ndarray, " N"]:
+    """Labels (N,) as integers; None, NaN and -1 mean that the component is not known."""
     if labels is None:
         return np.full(n_points, -1)
     expected = f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known"

@@ -9,7 +9,8 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
 from bayes_gmm.likelihood.blocks import Blocks, blocks
-from bayes_gmm.likelihood.linear_form import expected_statistics, features, hard, log_likelihood, moments, natural
+from bayes_gmm.likelihood.linear_form import expected_statistics, features, hard, log_likelihood, natural
+from bayes_gmm.likelihood.moments import moments_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -125,7 +126,7 @@ def test_natural_parameters_times_features_are_the_log_joint_density(n_component
 
 def test_moments_are_those_of_the_weighted_points():
     x, shares = random_points(8, 50, 3), np.random.default_rng(9).random((50, 2))
-    counts, means, covariances = jax.jit(moments, static_argnums=1)(shares.T @ phi(x), 3)
+    counts, means, covariances = jax.jit(moments_of, static_argnums=1)(shares.T @ phi(x), 3)
     np.testing.assert_allclose(counts, shares.sum(0), **EXACT)
     for k in range(2):
         np.testing.assert_allclose(means[k], np.average(x, axis=0, weights=shares[:, k]), **EXACT)

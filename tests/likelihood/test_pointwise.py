@@ -11,6 +11,7 @@ import pytest
 from scipy.special import logsumexp
 
 import bayes_gmm as bg
+from bayes_gmm.core.tuning import Tuning
 
 pytestmark = pytest.mark.numpyro
 
@@ -48,7 +49,7 @@ def test_points_in_parts_give_the_same(
     faithful_posterior: bg.Posterior, points: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = faithful_posterior.log_prob(points), *faithful_posterior.density(points)
-    monkeypatch.setattr("bayes_gmm.likelihood.pointwise._NUMBERS_AT_ONCE", 4000 * 7)
+    monkeypatch.setattr("bayes_gmm.likelihood.pointwise.TUNING", Tuning(numbers_at_once=4000 * 7))
     for one, other in zip(
         whole, (faithful_posterior.log_prob(points), *faithful_posterior.density(points)), strict=True
     ):

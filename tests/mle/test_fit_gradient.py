@@ -16,7 +16,7 @@ from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
 from bayes_gmm.mle import gradient_ascent
 from bayes_gmm.mle.fit_gradient import fit_gradient
-from bayes_gmm.mle.gradient_ascent import Rule, Sampling, Shape
+from bayes_gmm.mle.gradient_ascent import AscentRule, Sampling, Shape
 from bayes_gmm.mle.status import EMStatus
 
 NAMES = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
@@ -254,10 +254,10 @@ def test_steps_that_run_out_are_warned_of(faithful):
 
 def test_climb_that_is_not_finite_says_so(faithful):
     _, data = unit_data(faithful, np.ones(272), STRUCTURES["VVV"])
-    shape, rule = Shape(2, 2, STRUCTURES["VVV"]), Rule(1e-8, 10, 1e-4)
+    shape, rule = Shape(2, 2, STRUCTURES["VVV"]), AscentRule(1e-8, 10, 1e-4)
     theta = np.full(11, np.nan)
     with jax.enable_x64(True):
-        climb = gradient_ascent.climb_lbfgs(theta, data, rule, shape, 32)
+        climb = gradient_ascent.ascend_lbfgs(theta, data, rule, shape=shape, path_length=32)
     assert EMStatus(int(climb.status)) is EMStatus.NONFINITE
 
 

@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from bayes_gmm.core.tuning import Tuning
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mle import multistart
-from bayes_gmm.mle.em_run import Rule, begin, go_on
+from bayes_gmm.mle.em_run import StoppingRule, advance, begin
 from bayes_gmm.mle.initialisation import starting_mixtures
 from bayes_gmm.mle.multistart import Round, run_rounds
 from bayes_gmm.mle.status import EMStatus
@@ -18,7 +19,7 @@ from bayes_gmm.objective.problem import Problem
 PLAN = (Round(7, 5), Round(3, 15), Round(1, 10_000))
 """Plain steps before the last round: long ones multiply differences of rounding."""
 
-RULE = Rule(tol=1e-8, max_steps=200, smallest_scale=1e-4, accelerate=True)
+RULE = StoppingRule(tol=1e-8, max_steps=200, smallest_scale=1e-4, accelerate=True)
 
 
 def points(seed, n_points, n_features=2):
@@ -44,14 +45,14 @@ def one_by_one(monkeypatch):
 
 def in_threads(monkeypatch):
     monkeypatch.setattr(multistart, "_N_CORES", 3)
-    monkeypatch.setattr(multistart, "_WORTH_A_THREAD", 0.0)
-    monkeypatch.setattr(multistart, "_WORTH_A_PART", np.inf)
+    tuning = Tuning(milliseconds_worth_a_thread=0.0, milliseconds_worth_a_part=np.inf)
+    monkeypatch.setattr(multistart, "TUNING", tuning)
 
 
 def in_parts(monkeypatch):
     monkeypatch.setattr(multistart, "_N_CORES", 3)
-    monkeypatch.setattr(multistart, "_WORTH_A_THREAD", 0.0)
-    monkeypatch.setattr(multistart, "_WORTH_A_PART", 1e-3)
+    tuning = Tuning(milliseconds_worth_a_thread=0.0, milliseconds_worth_a_part=1e-3)
+    monkeypatch.setattr(multistart, "TUNING", tuning)
 
 
 def on_an_accelerator(monkeypatch):
@@ -66,7 +67,7 @@ def alone(problem):
         with jax.enable_x64(True):
             objective = problem.objective()
             starts = starting_mixtures(problem, objective, None, PLAN[0].n_runs, seed=2)
-            follow = jax.jit(partial(go_on, limit=n_steps, objective=objective, rule=RULE))
+            follow = jax.jit(partial(advance, limit=n_steps, objective=objective, rule=RULE))
             return [jax.device_get(follow(run)) for run in map(partial(begin, path_length=256), each(starts))]
 
     return {n_steps: values(n_steps) for n_steps in (5, 15, 10_000)}

@@ -1,0 +1,53 @@
+"""Counts, means and covariances of components, and the sufficient statistics that say the same."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from bayes_gmm.core.linalg import unvech, vech
+
+
+class Moments(NamedTuple):
+    """Moments of the points that components are responsible for: what an M-step is made of.
+
+    Attributes
+    ----------
+    counts : (..., K)
+        Weighted number of points.
+    means : (..., K, D)
+        Their mean.
+    covariances : (..., K, D, D)
+        Their covariance, with the count as divisor.
+    """
+
+    counts: Float[Any, "*batch K"]
+    means: Float[Any, "*batch K D"]
+    covariances: Float[Any, "*batch K D D"]
+
+    def without_empty(self) -> "Moments":
+        """The moments with zeros in place of the undefined mean and covariance of a component without points."""
+        found = self.counts > 0
+        means = jnp.where(found[:, None], self.means, 0.0)
+        return Moments(self.counts, means, jnp.where(found[:, None, None], self.covariances, 0.0))
+
+
+def n_statistics(n_features: int) -> int:
+    """Number F of sufficient statistics of a point with D features: 1 + D + D (D + 1) / 2."""
+    return 1 + n_features + n_features * (n_features + 1) // 2
+
+
+def moments_of(statistics: Float[Array, "K F"], n_features: int) -> Moments:
+    """Moments of weighted sums of the statistics [1, x, vech(x x')], one row for each component."""
+    counts, sums, squares = jnp.split(statistics, [1, 1 + n_features], axis=-1)
+    means = sums / counts
+    covariances = unvech(squares / counts, n_features) - means[..., :, None] * means[..., None, :]
+    return Moments(counts[..., 0], means, covariances)
+
+
+def statistics_of(moments: Moments) -> Float[np.ndarray, "*batch K F"]:
+    """Statistics that have these moments: the inverse of `moments_of`, in NumPy."""
+    counts, means, covariances = moments
+    squares = np.asarray(vech(covariances + means[..., :, None] * means[..., None, :]))
+    return counts[..., None] * np.concatenate([np.ones_like(means[..., :1]), means, squares], -1)
