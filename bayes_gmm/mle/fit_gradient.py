@@ -1,6 +1,4 @@
-"""Maximum likelihood by gradient ascent: the likelihood that EM maximises, by L-BFGS or Adam, for comparison with
-EM.
-"""
+"""Maximum likelihood by gradient ascent, for comparison with EM, whose likelihood it maximises by L-BFGS or Adam."""
 
 import warnings
 from dataclasses import dataclass, field

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from bayes_gmm.bayes import nuts
+from bayes_gmm.bayes.numpyro_hmc import SamplerSettings
 from bayes_gmm.bayes.modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_modes, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
@@ -187,7 +188,7 @@ def _plan(modes: Modes, run: Run) -> nuts.Plan:
     if modes.trustworthy:
         return nuts.Plan(run.num_warmup, run.target_accept_prob)
     num_warmup = max(run.num_warmup, _ADAPTATION_WARMUP)
-    return nuts.Plan(num_warmup, run.target_accept_prob, nuts.Kernel(metric_warmup=num_warmup))
+    return nuts.Plan(num_warmup, run.target_accept_prob, SamplerSettings(metric_warmup=num_warmup))
 
 
 def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled) -> Posterior:
@@ -269,7 +270,7 @@ def _unseen(of_interest: np.ndarray, sampled: Sampled) -> str:
 
 
 def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Iterator[str]:
-    if sampled.plan.kernel.metric_warmup:
+    if sampled.plan.settings.metric_warmup:
         yield (
             "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "
             f"{sampled.plan.num_warmup} transitions."
@@ -289,4 +290,4 @@ def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Iterator[
 
 def _depth(n_steps: np.ndarray, plan: nuts.Plan) -> dict[str, np.ndarray]:
     depth = np.log2(n_steps).astype(int) + 1
-    return {"tree_depth": depth, "reached_max_tree_depth": depth >= plan.kernel.max_tree_depth}
+    return {"tree_depth": depth, "reached_max_tree_depth": depth >= plan.settings.max_tree_depth}
