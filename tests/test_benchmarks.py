@@ -1,4 +1,4 @@
-"""The README's section on speed is what the JSON files say, and the functions that make it are right."""
+"""What the pages say about speed is what the JSON files say, and the functions that make it are right."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from figure import draw
 from measuring import OURS, derived, exponent, faults, measure, ratio, summary, take_turns
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE, README = (path.read_text(encoding="utf-8") for path in (readme.PAGE, readme.README))
 RESULTS = measuring.read(ROOT / "tests" / "benchmarks" / "results")
 
 
@@ -39,8 +39,9 @@ def lost() -> measuring.Record:
 # What the repository holds
 
 
-def test_readme_is_what_the_results_say() -> None:
+def test_the_pages_are_what_the_results_say() -> None:
     assert readme.put(PAGE, readme.section(RESULTS)) == PAGE, "run tests/benchmarks/readme.py"
+    assert readme.put(README, readme.highlights(RESULTS)) == README, "run tests/benchmarks/readme.py"
 
 
 def test_results_are_evidence() -> None:
@@ -57,15 +58,21 @@ def test_figure_belongs_to_the_results() -> None:
 def test_a_page_is_written_from_a_folder_and_a_quick_run_never_passes_for_a_real_one(
     tmp_path: Path, won: measuring.Record
 ) -> None:
-    (tmp_path / "README.md").write_text(PAGE, encoding="utf-8")
+    page, project = tmp_path / "page.md", tmp_path / "README.md"
+    page.write_text(PAGE, encoding="utf-8")
+    project.write_text(README, encoding="utf-8")
     measuring.write(tmp_path / "em.json", record("em", won) | {"quick": True})
     with pytest.raises(SystemExit, match="quick run; measure it again"):
-        readme.update(tmp_path, tmp_path / "README.md", tmp_path / "speed.png")
-    readme.update(tmp_path, tmp_path / "README.md", tmp_path / "speed.png", quick=True)
-    page = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "| 10, 2, 3 | 2 | 60 = 30x (16.7 to 70) | 20 = 10x (6.67 to 20), target 9 met |" in page
-    assert page.split(readme.BEGIN)[0] == PAGE.split(readme.BEGIN)[0]
-    assert page.split(readme.END)[1] == PAGE.split(readme.END)[1]
+        readme.update(tmp_path, page, project, tmp_path / "speed.png")
+    readme.update(tmp_path, page, project, tmp_path / "speed.png", quick=True)
+    row = "| 10, 2, 3 | 2 | 60 = 30x (16.7 to 70) | 20 = 10x (6.67 to 20), target 9 met |"
+    five = "| an EM iteration, by N, D, K | 10x (6.67 to 20), target 9 met: gmmx, 10, 2, 3 | 30x (16.7 to 70):"
+    for path, before, shown in ((page, PAGE, row), (project, README, five)):
+        after = path.read_text(encoding="utf-8")
+        assert shown in after
+        assert shown not in before
+        assert after.split(readme.BEGIN)[0] == before.split(readme.BEGIN)[0]
+        assert after.split(readme.END)[1] == before.split(readme.END)[1]
 
 
 def test_every_part_has_its_script_and_every_script_is_a_part() -> None:
@@ -243,6 +250,35 @@ def test_losses_are_listed_and_wins_are_not(won: measuring.Record, lost: measuri
     slow = measure("fit_nuts", "second fit", "s", {OURS: [0.5]}, limit=0.4)
     (line,) = readme.losses({"wait": record("wait", slow)})
     assert "second fit, 0.5 s for 0.4" in line
+
+
+def test_the_readme_shows_the_worst_and_the_best_case_of_each_question(
+    won: measuring.Record, lost: measuring.Record
+) -> None:
+    pairs = readme.by_ratio({"em": record("em", won), "scaling": record("scaling", lost)}, "EM iteration")
+    assert [(found["case"], peer) for found, peer in pairs] == [
+        *(("20, 2, 3", "scikit-learn"), ("20, 2, 3", "gmmx")),
+        *(("10, 2, 3", "gmmx"), ("10, 2, 3", "scikit-learn")),
+    ]
+    text = readme.highlights({"em": record("em", won, lost)})
+    assert "| **0.5x (one turn), slower**: scikit-learn, 20, 2, 3 | 30x (16.7 to 70): scikit-learn, 10, 2, 3 |" in text
+    assert "all 2 such cases" in text
+    assert readme.highlights({}) == "Nothing has been measured yet."
+
+
+def test_five_rows_are_shown_and_what_is_lost_is_among_them() -> None:
+    rows = [line for line in readme.highlights(RESULTS).splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == len(readme.QUESTIONS) == 5
+    assert any("missed**" in row for row in rows)
+    assert any("slower**" in row for row in rows)
+
+
+def test_our_own_program_under_other_conditions_is_no_peer() -> None:
+    found = measure(
+        "whole fit", "case", "ESS/s", {OURS: [2.0], f"{OURS} from fit": [4.0], "NumPyro": [1.0]}, better="more"
+    )
+    assert readme.peers_of(found) == ["NumPyro"]
+    assert "from fit" not in readme.beside(found)
 
 
 def test_what_was_not_measured_is_said() -> None:

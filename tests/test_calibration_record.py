@@ -1,4 +1,4 @@
-"""The README shows what the calibration's JSON files say, and the statistics behind them are right."""
+"""The pages show what the calibration's JSON files say, and the statistics behind them are right."""
 
 import json
 
@@ -12,25 +12,50 @@ from recording import Record, Row
 from uniformity import DRAWS, band, expected, p_value
 
 
-def test_the_section_is_what_the_files_say() -> None:
-    text = page.README.read_text(encoding="utf-8")
-    assert text == page.with_section(text, page.section(page.load()))
-    assert text.index("## Speed") < text.index(page.BEGIN) < text.index("## Calibration") < text.index("## Tests")
-    assert page.COMMANDS in text
+def test_the_pages_are_what_the_files_say() -> None:
+    results = page.load()
+    for path, text in ((page.PAGE, page.section(results)), (page.README, page.highlights(results))):
+        written = path.read_text(encoding="utf-8")
+        assert written == page.with_section(written, text), "run tests/calibration/calibration_page.py"
+    assert page.COMMANDS in page.section(results)
+    with pytest.raises(SystemExit, match="once"):
+        page.with_section("no markers", "text")
 
 
-def test_every_row_that_is_shown_is_in_the_readme_with_its_verdict() -> None:
-    text = page.README.read_text(encoding="utf-8")
+def test_every_row_that_is_shown_is_on_the_page_with_its_verdict() -> None:
+    text = page.PAGE.read_text(encoding="utf-8")
     rows = [row for result in page.load() for row in result["rows"] if row["shown"]]
     assert len(rows) > 20
     assert not [row for row in rows if row["found"] not in text or row["setting"] not in text]
     assert ("**falls short**" in text) == (not all(row["holds"] for row in rows))
 
 
-def test_a_changed_number_changes_the_section() -> None:
+def test_a_changed_number_changes_the_pages() -> None:
     results = page.load()
-    results[0]["rows"][0]["found"] = "another number"
-    assert page.section(results) not in page.README.read_text(encoding="utf-8")
+    before = page.section(results), page.highlights(results)
+    for row in [row for result in results for row in result["rows"]]:
+        row["found"] = "0 of 1"
+    assert page.section(results) != before[0]
+    assert page.highlights(results) != before[1]
+
+
+def test_the_readme_shows_the_worst_setting_of_each_check_and_counts_all() -> None:
+    results = page.load()
+    rows = [line for line in page.highlights(results).splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(page.CHECKS) == 5
+    for line, (what, worst) in zip(rows, page.CHECKS.items(), strict=True):
+        found = [row for result in results for row in result["rows"] if row["what"].startswith(what)]
+        farthest = worst(map(page.share, found))
+        assert f"| {sum(row['holds'] for row in found)} of {len(found)} |" in line
+        assert ("**" in line) == any(not row["holds"] and page.share(row) == farthest for row in found)
+    assert sum("**" in line for line in rows) >= 1
+
+
+def test_share_is_of_the_first_number_that_was_found() -> None:
+    found = ("149 of 200 (68 to 80 %)", "0 / 2 / 4 of 6 (ESS 6)", "information 14±2 / 13±2", "smallest p 0.0088")
+    assert [page.share({"found": text}) for text in found] == [149 / 200, 0, 14, 0.0088]
+    with pytest.raises(ValueError, match="no number in 'none'"):
+        page.share({"found": "none"})
 
 
 def test_what_falls_short_is_said_also_where_rows_are_joined() -> None:

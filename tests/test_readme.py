@@ -1,7 +1,9 @@
-"""What the README and the docstrings show is what the package does."""
+"""What the README, the pages beside it and the docstrings show is what the package does."""
 
+import ast
 import doctest
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -13,6 +15,10 @@ pytestmark = pytest.mark.numpyro
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = {"benchmarks": "tests/benchmarks/README.md", "calibration": "tests/calibration/README.md"}
+WRITTEN = ["README.md", ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", *PAGES.values()]
+FOLDERS = ("bayes_gmm", "tests", "notebooks", ".ci", ".github", ".readme")
 PATHS = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT / "bayes_gmm").rglob("*.py"))]
 MODULES = [".".join(path.parts).removesuffix(".__init__") for path in PATHS if path.name != "__main__"]
 
@@ -51,6 +57,72 @@ def test_printed_output_is_that_of_the_package(faithful_mle: bg.EMFit, faithful_
 def test_public_names_in_the_readme_exist() -> None:
     for name in set(re.findall(r"\bbg\.(\w+)", README)):
         assert hasattr(bg, name), name
+    figures = {name for name in bg.__all__ if name.startswith("plot_")}
+    assert set(re.findall(r"\bplot_\w+", README)) == figures
+
+
+def calls(code: str) -> list[tuple[str, ast.Call]]:
+    """Calls of public functions, `bg.name(...)`, in a piece of code."""
+    found = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    names = [(ast.unparse(call.func), call) for call in found]
+    return [(name.removeprefix("bg."), call) for name, call in names if re.fullmatch(r"bg\.\w+", name)]
+
+
+def test_calls_in_the_readme_fit_the_signatures() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    found = [pair for code in blocks for pair in calls(code)]
+    assert len(found) > 20
+    for name, call in found:
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        inspect.signature(getattr(bg, name)).bind(*call.args, **given)
+    ((name, call),) = calls("bg.fit_em(x, 2, no_such_argument=1)")
+    with pytest.raises(TypeError, match="no_such_argument"):
+        inspect.signature(getattr(bg, name)).bind(*call.args, **{word.arg: word.value for word in call.keywords})
+
+
+def test_the_readme_is_short_and_its_tables_are_whole_on_their_pages() -> None:
+    assert len(README.encode()) < 12_000
+    for marker, path in PAGES.items():
+        page = (ROOT / path).read_text(encoding="utf-8")
+        shown, whole = (text.split(f"<!-- {marker} -->")[1].split(f"<!-- /{marker} -->")[0] for text in (README, page))
+        assert shown.count("\n|") == 7
+        assert whole.count("\n|") > 30
+        assert f"]({path})" in README
+
+
+def named_paths(page: str) -> set[Path]:
+    """Files and folders that a page links to, or names from the root of the repository."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")}
+    names = set(re.findall(rf"(?<![\w/.])(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./*-]*", text))
+    return {(ROOT / page).parent / link for link in links} | {ROOT / name.rstrip(".") for name in names}
+
+
+def missing(paths: set[Path]) -> set[str]:
+    return {str(path) for path in paths if not list(path.parent.resolve().glob(path.name))}
+
+
+def test_every_path_that_the_pages_name_exists() -> None:
+    found = {page: named_paths(page) for page in WRITTEN}
+    assert len(found["README.md"]) >= 8
+    assert len(found[".github/CONTRIBUTING.md"]) >= 40
+    assert {page: missing(paths) for page, paths in found.items()} == {page: set() for page in WRITTEN}
+    assert missing({ROOT / "tests" / "no_such_file.py", ROOT / "README.md"}) == {
+        str(ROOT / "tests" / "no_such_file.py")
+    }
+
+
+def test_every_test_that_the_recipes_name_exists() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    named = set(re.findall(r"`(test_\w+)`", CONTRIBUTING))
+    assert len(named) >= 20
+    assert not {name for name in named if f"def {name}(" not in sources}
+
+
+def test_the_licence_is_in_the_package_and_named() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'license-files = ["bayes_gmm/LICENSE"]' in project
+    assert (ROOT / "bayes_gmm" / "LICENSE").read_text(encoding="utf-8").startswith("MIT License")
 
 
 def examples_of(module: str) -> list[doctest.DocTest]:

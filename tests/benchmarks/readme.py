@@ -1,6 +1,7 @@
-"""The README's section on speed, from the JSON files alone: `python tests/benchmarks/readme.py [--results FOLDER]`.
+"""What is said about speed, from the JSON files alone: `python tests/benchmarks/readme.py [--results FOLDER]`.
 
-Every number in it is in a file, or follows from one by a function in `measuring.py`. A missed target and a peer that is
+`section` is the whole of it, for `tests/benchmarks/README.md`; `highlights` are five rows for the project's README.
+Every number is in a file, or follows from one by a function in `measuring.py`. A missed target and a peer that is
 faster are written in bold words, in their row and in the list below the tables.
 """
 
@@ -13,6 +14,7 @@ from figure import draw
 from measuring import HERE, Record, faults, read
 
 ROOT = HERE.parents[1]
+README, PAGE, PICTURE = ROOT / "README.md", HERE / "README.md", ROOT / ".readme" / "speed.png"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 PARTS = ("em", "scaling", "memory", "mle", "gradient", "nuts", "large", "wait")
@@ -33,6 +35,15 @@ WHY = {
     "14 structures x K = 1..9 on iris": "each structure and number of components is a program of its own to compile",
 }
 """Reasons, shown for what lost only."""
+
+QUESTIONS = {
+    "EM iteration": "an EM iteration, by N, D, K",
+    "whole fit": "effective draws/s, whole call",
+    "sampling": "effective draws/s, sampling alone",
+    "fit_em": "waiting for `fit_em`",
+    "peak memory": "peak memory, by N, D, K",
+}
+"""Measures of which the project's README shows two cases each."""
 
 
 # Cells
@@ -60,9 +71,13 @@ def versus(found: Record, peer: str) -> str:
     """A peer's median, our ratio to it, and the target; a dash where it did not run."""
     if peer not in found["ratios"]:
         return "-"
+    return f"{number(found['summary'][peer]['median'])} = {ratio_to(found, peer)}"
+
+
+def ratio_to(found: Record, peer: str) -> str:
+    """Our ratio to a peer and the target."""
     counts = [found["summary"][name]["turns"] for name in (peer, found["ours"])]
-    ratio = times(found["ratios"][peer], found["targets"].get(peer), max(counts), worse(found))
-    return f"{number(found['summary'][peer]['median'])} = {ratio}"
+    return times(found["ratios"][peer], found["targets"].get(peer), max(counts), worse(found))
 
 
 def worse(found: Record) -> str:
@@ -162,7 +177,7 @@ def waiting_table(records: dict[str, Record]) -> str:
 
 def beside(found: Record) -> str:
     """All peers of a measure."""
-    cells = [f"{peer} {versus(found, peer)}" for peer in found["ratios"]]
+    cells = [f"{peer} {versus(found, peer)}" for peer in peers_of(found)]
     return "; ".join(cells) or "-"
 
 
@@ -186,6 +201,14 @@ def gradient(records: dict[str, Record]) -> str:
 
 def losses(records: dict[str, Record]) -> Iterator[str]:
     """Every missed target and every faster peer, grouped, with the reason where one is known."""
+    for what, texts in losses_by_measure(records).items():
+        if texts:
+            reason = f" ({WHY[what]})" if what in WHY else ""
+            yield f"- {what}{reason}: {'; '.join(texts)}."
+
+
+def losses_by_measure(records: dict[str, Record]) -> dict[str, list[str]]:
+    """What was lost, by the name of the measure."""
     grouped: dict[str, list[str]] = {}
     for part in [part for part in PARTS if part != "gradient"]:
         for found in [found for found in measures(records, part) if found["better"]]:
@@ -193,10 +216,7 @@ def losses(records: dict[str, Record]) -> Iterator[str]:
     grouped["potential's gradient"] = [
         text for found in measures(records, "gradient", "potential's gradient") for text in lost(found)
     ]
-    for what, texts in grouped.items():
-        if texts:
-            reason = f" ({WHY[what]})" if what in WHY else ""
-            yield f"- {what}{reason}: {'; '.join(texts)}."
+    return grouped
 
 
 def lost(found: Record) -> Iterator[str]:
@@ -227,7 +247,7 @@ def section(records: dict[str, Record]) -> str:
         where(records)
         + " Full covariances, float64 (gmmx: float32). Quoted are medians of turns; in brackets the least"
         " and the most favourable ratio of two turns. What missed its target or is slower is in bold.",
-        "![Ratios to each peer, and growth with the size](.readme/speed.png)",
+        "![Ratios to each peer, and growth with the size](../../.readme/speed.png)",
         titled("Milliseconds per EM iteration, from the same start:", em_table(records)),
         scaling(records),
         titled(
@@ -243,6 +263,42 @@ def section(records: dict[str, Record]) -> str:
     return "\n\n".join(text for text in texts if text)
 
 
+def highlights(records: dict[str, Record]) -> str:
+    """The figure and five rows: of each question the worst and the best case against a peer, lost or not."""
+    rows = [
+        [question, against_a_peer(pairs[0]), against_a_peer(pairs[-1])]
+        for what, question in QUESTIONS.items()
+        if (pairs := by_ratio(records, what))
+    ]
+    if not rows:
+        return "Nothing has been measured yet."
+    lost = sum(map(len, losses_by_measure(records).values()))
+    return "\n\n".join(
+        [
+            "![Ratios to each peer, and growth with the size](.readme/speed.png)",
+            table(["times better than a peer (range of turns)", "worst case", "best case"], rows),
+            f"In bold: lost. The page lists all {lost} such cases.",
+        ]
+    )
+
+
+def by_ratio(records: dict[str, Record], what: str) -> list[tuple[Record, str]]:
+    """Cases and peers of a measure, from the smallest ratio to the largest."""
+    pairs = [(found, peer) for part in PARTS for found in measures(records, part, what) for peer in peers_of(found)]
+    return sorted(pairs, key=lambda pair: pair[0]["ratios"][pair[1]]["ratio"])
+
+
+def against_a_peer(pair: tuple[Record, str]) -> str:
+    """Ratio to a peer, and in which case."""
+    found, peer = pair
+    return f"{ratio_to(found, peer)}: {peer}, {found['case']}"
+
+
+def peers_of(found: Record) -> list[str]:
+    """Other programs of a measure, without our own under other conditions."""
+    return [peer for peer in found["ratios"] if not peer.startswith(found["ours"])]
+
+
 def titled(title: str, text: str) -> str:
     """A table under its title, nothing where there is no table."""
     return f"{title}\n\n{text}" if text else ""
@@ -252,17 +308,18 @@ def put(page: str, text: str) -> str:
     """The page with the text between the markers."""
     pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", flags=re.DOTALL)
     if len(pattern.findall(page)) != 1:
-        raise SystemExit(f"the README must hold {BEGIN} and {END} once")
+        raise SystemExit(f"the page must hold {BEGIN} and {END} once")
     return pattern.sub(lambda _: f"{BEGIN}\n{text}\n{END}", page)
 
 
-def update(results: Path, page: Path, picture: Path, quick: bool = False) -> None:
-    """Write the section and the figure."""
+def update(results: Path, page: Path, readme: Path, picture: Path, quick: bool = False) -> None:
+    """Write the whole section into the page, five rows into the README, and the figure."""
     records = read(results)
     for part, record in records.items():
         if wrong := faults(part, record, quick):
             raise SystemExit(f"{results / part}.json: {'; '.join(wrong)}; measure it again")
-    page.write_text(put(page.read_text(encoding="utf-8"), section(records)), encoding="utf-8")
+    for path, text in ((page, section(records)), (readme, highlights(records))):
+        path.write_text(put(path.read_text(encoding="utf-8"), text), encoding="utf-8")
     if records:
         draw(records, picture)
 
@@ -271,7 +328,7 @@ def main() -> None:
     """From the results in the repository, or in another folder."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--results", type=Path, default=HERE / "results")
-    update(parser.parse_args().results, ROOT / "README.md", ROOT / ".readme" / "speed.png")
+    update(parser.parse_args().results, PAGE, README, PICTURE)
 
 
 if __name__ == "__main__":

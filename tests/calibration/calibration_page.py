@@ -1,10 +1,11 @@
-"""Write the section "Calibration" of the README and its figure from the JSON files of `results/` alone.
+"""Write the record's page, five rows of it in the project's README, and the figure, from the files of `results/` alone.
 
 python tests/calibration/calibration_page.py
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -15,7 +16,8 @@ import calibration_figure
 from recording import RESULTS
 
 ROOT = Path(__file__).parents[2]
-README, FIGURE = ROOT / "README.md", ROOT / ".readme" / "calibration.png"
+README, PAGE = ROOT / "README.md", Path(__file__).parent / "README.md"
+FIGURE = ROOT / ".readme" / "calibration.png"
 BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
 
 ORDER = (
@@ -31,13 +33,16 @@ ORDER = (
 )
 """Names of results begin with one of these."""
 
+REASONS = " (reasons)"
+"""End of `what` where brackets behind what was found hold the reasons of verdicts."""
+
 LONGEST = 75
 """Characters of what was found in several settings that still fit into one line."""
 
 INTRODUCTION = """\
 Is what the package says true as often as it says? Simulated data with known answers, and controls that must be noticed,
 measured by the first command; the second writes this section and its figure from the JSON files in
-`tests/calibration/results`."""
+`tests/calibration/results`, and five rows into the project's README."""
 
 LEGEND = """\
 Proportions are given in percent with their standard error, or with an interval of 95 %. "holds": not told apart from
@@ -45,7 +50,17 @@ what is expected, at an error of 1 %."""
 
 PICTURE = """\
 ![Ranks of the truth within their band and, of broken samplers, outside; coverage of intervals; verdicts]\
-(.readme/calibration.png)"""
+(../../.readme/calibration.png)"""
+SHORT_PICTURE = "![Ranks of the truth, coverage of intervals, verdicts](.readme/calibration.png)"
+
+CHECKS: dict[str, Callable[..., dict[str, Any]]] = {
+    "NUTS: rank of the truth": min,
+    "90% intervals of the MLE": min,
+    "EM by default": min,
+    "sound run": min,
+    "verdict on a planted failure": max,
+}
+"""Checks of which the README shows one setting each, by the beginning of `what`, and which share is the worst."""
 
 COMMANDS = """\
 ```sh
@@ -63,12 +78,45 @@ def load(folder: Path = RESULTS) -> list[dict[str, Any]]:
 
 
 def section(results: list[dict[str, Any]]) -> str:
-    """The section, without its markers."""
+    """The whole record, for its page, without the markers."""
     rows = [row for result in results for row in result["rows"]]
     hidden = [row for row in rows if not row["shown"]]
     others = f"Of {len(hidden)} settings that the table leaves out {sum(row['holds'] for row in hidden)} hold."
-    parts = ["## Calibration", _wrapped(f"{INTRODUCTION} {_when(results)}"), COMMANDS, PICTURE, table(rows)]
+    parts = [_wrapped(f"{INTRODUCTION} {_when(results)}"), COMMANDS, PICTURE, table(rows)]
     return "\n\n".join([*parts, _wrapped(f"{LEGEND} {others}" if hidden else LEGEND)]) + "\n"
+
+
+def highlights(results: list[dict[str, Any]]) -> str:
+    """Five rows and the figure, for the project's README: of each check the setting farthest from what is expected."""
+    rows = [row for result in results for row in result["rows"]]
+    lines = ["| check | holds in | farthest off | expected | found |", "|---|---|---|---|---|"]
+    for what, worst in CHECKS.items():
+        settings = [row for row in rows if row["what"].startswith(what)]
+        row = _without_reasons(worst(settings, key=share))
+        holds = f"{sum(row['holds'] for row in settings)} of {len(settings)}"
+        setting = re.sub("^the same", "two modes of equal mass", row["setting"])
+        found = row["found"].partition(";")[0]
+        found = found if row["holds"] else f"**{found}**"
+        lines.append(f"| {row['what']} | {holds} | {setting} | {row['expected']} | {found} |")
+    controls = [row["holds"] for row in rows if row["what"].startswith("control")]
+    noticed = f"In bold: falls short. Of {len(controls)} controls, broken on purpose, {sum(controls)} are noticed."
+    return "\n\n".join([SHORT_PICTURE, "\n".join(lines), noticed]) + "\n"
+
+
+def _without_reasons(row: dict[str, Any]) -> dict[str, Any]:
+    """Statuses without the reasons in brackets behind them."""
+    if not row["what"].endswith(REASONS):
+        return row
+    return row | {"what": row["what"].removesuffix(REASONS), "found": row["found"].partition(" (")[0]}
+
+
+def share(row: dict[str, Any]) -> float:
+    """First number that was found, as a share where it is one of a count ("149 of 200")."""
+    first = re.search(r"\d+\.?\d*", row["found"])
+    count = re.search(r" of (\d+)", row["found"])
+    if first is None:
+        raise ValueError(f"found no number in {row['found']!r}")
+    return float(first.group()) / (int(count.group(1)) if count else 1)
 
 
 def _wrapped(text: str) -> str:
@@ -118,17 +166,20 @@ def _portions(results: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{kind} " + " to ".join(f"{portion:.0%}" for portion in sorted({min(portions), max(portions)}))
 
 
-def with_section(readme: str, text: str) -> str:
-    """README in which what is between the markers is replaced."""
-    before, _, rest = readme.partition(BEGIN)
+def with_section(page: str, text: str) -> str:
+    """Page in which what is between the markers is replaced."""
+    if (page.count(BEGIN), page.count(END)) != (1, 1):
+        raise SystemExit(f"the page must hold {BEGIN} and {END} once")
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{text}{END}{after}"
 
 
 def main() -> None:
-    """Write both."""
+    """Write both pages and the figure."""
     results = load()
-    README.write_text(with_section(README.read_text(encoding="utf-8"), section(results)), encoding="utf-8")
+    for path, text in ((PAGE, section(results)), (README, highlights(results))):
+        path.write_text(with_section(path.read_text(encoding="utf-8"), text), encoding="utf-8")
     calibration_figure.save(results, FIGURE)
 
 
