@@ -1,5 +1,6 @@
 """The rows of a comparison: one parameter, estimated both ways, as numbers, as a table and in words."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -103,14 +104,19 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def html(rows: Sequence[Row], most_bytes: int) -> str:
     """The table for a notebook: as many rows as fit, first those that are flagged or move most."""
-    ranked = sorted(rows, key=lambda row: (not row.flag, -abs(row.shift)))
-    for count in range(len(rows), 0, -1):
-        shown = [row for row in rows if row in ranked[:count]]
-        left_out = f"<p>{len(rows) - count} parameters that move less are left out." if count < len(rows) else ""
-        table = html_table(*as_cells(shown, diagnostics=False)) + left_out
-        if len(table.encode()) <= most_bytes:
-            return table
-    return left_out
+    complete = html_table(*as_cells(rows, diagnostics=False))
+    if len(complete.encode()) <= most_bytes:
+        return complete
+    ranked = sorted(range(len(rows)), key=lambda number: (not rows[number].flag, -abs(rows[number].shift)))
+
+    def shortened(count: int) -> str:
+        shown = [rows[number] for number in sorted(ranked[:count])]
+        head_and_body = html_table(*as_cells(shown, diagnostics=False)) if shown else ""
+        return head_and_body + f"<p>{len(rows) - count} parameters that move less are left out."
+
+    # The size grows with the count, so the largest count that fits is found by bisection.
+    count = bisect_right(range(1, len(rows)), most_bytes, key=lambda count: len(shortened(count).encode()))
+    return shortened(count)
 
 
 def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list[list[str]]]:
