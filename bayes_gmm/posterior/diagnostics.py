@@ -7,6 +7,7 @@ from typing import Any
 
 import lazy_loader
 import numpy as np
+from jaxtyping import Float
 
 from bayes_gmm.posterior.explanations import Explanation, scalars
 from bayes_gmm.posterior.relabelling import Relabelling
@@ -59,7 +60,7 @@ def judge(
         max_mcse=max_mcse,
         n_divergent=int(stats["diverging"].sum()),
         n_deepest=int(stats["reached_max_tree_depth"].sum()),
-        min_bfmi=float(np.min(_bfmi(stats["energy"].values))),
+        min_bfmi=_smallest_bfmi(stats["energy"].values),
         n_draws=int(stats["diverging"].size),
     )
 
@@ -200,16 +201,17 @@ def _trajectories(stats: Any) -> Found:
     if deepest:
         text = f"{deepest} of {total} trajectories were cut at the largest tree depth. The posterior is badly scaled."
         found.append((VerdictStatus.DOUBTFUL, text))
-    lowest = float(np.min(_bfmi(stats["energy"].values)))
+    lowest = _smallest_bfmi(stats["energy"].values)
     if not lowest >= SMALLEST_BFMI:
         text = f"The energy mixes slowly (BFMI {lowest:.2f}). Draw more samples, or put a tighter prior on the scales."
         found.append((VerdictStatus.DOUBTFUL, text))
     return found
 
 
-def _bfmi(energy: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (np.diff(energy, axis=1) ** 2).mean(1) / energy.var(1, ddof=1)
+def _smallest_bfmi(energy: Float[np.ndarray, "chain draw"]) -> float:
+    """Smallest over the chains; NaN when the energy of a chain is constant or not finite."""
+    with quietly():
+        return float(np.min(az.base.array_stats.bfmi(energy)))
 
 
 def _ambiguous(relabelling: Relabelling) -> Found:
