@@ -10,6 +10,7 @@ from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.normal_approximation import flags, gaussian_at_mode
 from bayes_gmm.core.export import Record, html_table
 from bayes_gmm.errors import FitError
+from bayes_gmm.mixture.parameter_names import LABELS
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.standard_errors import REPORTED
 from bayes_gmm.posterior.arviz_tree import lower_pairs, pair_names, parameters
@@ -179,9 +180,6 @@ def _listed(rows: list[Row]) -> str:
     return ", ".join(names) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
 
 
-_NAMES = {"weights": "weight", "means": "mean", "scales": "sd", "correlations": "correlation"}
-
-
 Errors = dict[str, np.ndarray]
 
 
@@ -238,4 +236,4 @@ def _rows(estimates: Errors, errors: Errors, resampled: Errors, posterior: Poste
             why = np.atleast_1d(reasons[name][component])
             for i, label in enumerate(labels[name]):
                 numbers = {column: float(values[i]) for column, values in parts.items()}
-                yield Row(component=component, parameter=_NAMES[name], feature=label, flag=str(why[i]), **numbers)
+                yield Row(component=component, parameter=LABELS[name], feature=label, flag=str(why[i]), **numbers)

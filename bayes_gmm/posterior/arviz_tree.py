@@ -10,12 +10,10 @@ import xarray as xr
 from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.parameter_names import PARAMETERS
 
 _DIMENSIONS = {
-    "weights": ("component",),
-    "means": ("component", "feature"),
-    "scales": ("component", "feature"),
-    "correlations": ("component", "pair"),
+    **{name: parameter.dimensions for name, parameter in PARAMETERS.items()},
     "mixture_mean": ("feature",),
     "mixture_covariance": ("feature", "feature_bis"),
     "sorted_weights": ("rank",),
@@ -88,7 +86,7 @@ def prior_groups(draws: Mixture, table: Table, *, seed: int) -> dict[str, xr.Dat
 
 def parameters(mixture: Mixture, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     """What is reported of a mixture or a batch of them: weights, means, scales and, for D > 1, correlations."""
-    reported = {name: np.asarray(getattr(mixture, name)) for name in ("weights", "means", "scales")}
+    reported = {name: np.asarray(getattr(mixture, name)) for name in PARAMETERS if name != "correlations"}
     if len(columns) > 1:
         reported["correlations"] = lower_pairs(mixture.correlations)
     return reported
