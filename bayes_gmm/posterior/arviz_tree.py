@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import xarray as xr
 
-from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.numpy_density import log_joint
 from bayes_gmm.mixture.parameter_names import PARAMETERS
 
 _DIMENSIONS = {
@@ -110,9 +110,9 @@ def invariants(draws: Mixture, log_likelihood: np.ndarray, points: np.ndarray) -
     """
     weights = draws.weights
     logs = np.where(weights > 0, draws.log_weights, 0.0)
-    log_joint = _log_joint(draws, points)
-    log_density = np.logaddexp.reduce(log_joint, axis=-1)
-    shares = np.exp(log_joint - log_density[..., None])
+    joint = log_joint(draws, points)
+    log_density = np.logaddexp.reduce(joint, axis=-1)
+    shares = np.exp(joint - log_density[..., None])
     return {
         "log_likelihood": log_likelihood,
         "mixture_mean": draws.mean,
@@ -132,16 +132,6 @@ def probes(x: np.ndarray) -> np.ndarray:
         distances = ((z[:, None] - z[chosen][None]) ** 2).sum(-1).min(1)
         chosen.append(int(distances.argmax()))
     return x[chosen]
-
-
-def _log_joint(draws: Mixture, points: np.ndarray) -> np.ndarray:
-    """Log joint densities (..., points, K) in the centred form."""
-    inverse = np.linalg.inv(draws.scale_tril)
-    offsets = points[:, None] - draws.means[..., None, :, :]
-    whitened = (inverse[..., None, :, :, :] @ offsets[..., None])[..., 0]
-    log_scale = np.log(np.diagonal(inverse, axis1=-2, axis2=-1)).sum(-1)
-    constant = draws.log_weights + log_scale - 0.5 * points.shape[1] * LOG_2PI
-    return np.asarray(constant[..., None, :] - 0.5 * (whitened**2).sum(-1))
 
 
 def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
