@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array
 from tqdm import tqdm
 
+from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import instance_of, one_of, open_probability, positive_integer, seed_integer
 from bayes_gmm.errors import FitError
@@ -133,19 +134,13 @@ def bootstrap(
     fit.check()
     rng = np.random.default_rng(seed)
     size = int(np.clip(_NUMBERS_AT_ONCE // fit.table.n_points, 1, min(count, _REPLICATES_AT_ONCE)))
-    chunks: list[tuple[Mixture, Any]] = []
-    interrupted = False
     bar = tqdm(range(math.ceil(count / size)), desc="bootstrap", unit=" chunks", disable=not progress, leave=False)
-    try:
-        for _ in bar:
-            chunks.append(_fit_all(fit, _resample(rng, fit.sample_weight, size, kind)))
-    except KeyboardInterrupt:
-        if not chunks:
-            raise
-        interrupted = True
+    made = until_interrupted(_fit_all(fit, _resample(rng, fit.sample_weight, size, kind)) for _ in bar)
+    chunks = list(made)
+    made.reraise_unless(chunks)
     draws = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *(draws for draws, _ in chunks))
     statuses = np.concatenate([statuses for _, statuses in chunks])[:count]
-    return Bootstrap(draws=draws, statuses=statuses, kind=kind, interrupted=interrupted, fit=fit)
+    return Bootstrap(draws=draws, statuses=statuses, kind=kind, interrupted=made.interrupted, fit=fit)
 
 
 def _resample(rng: np.random.Generator, sample_weight: np.ndarray, size: int, kind: str) -> np.ndarray:
@@ -174,9 +169,13 @@ def _fit_all(fit: EMFit, weights: np.ndarray) -> tuple[Mixture, Any]:
 def _follow_all(
     start: Mixture, objective: Objective, weights: Array, known: Array, rule: StoppingRule
 ) -> tuple[Mixture, Array]:
-    def one(replicate: tuple[Array, Array]) -> tuple[Mixture, Array]:
-        data = replace(objective.data, weights=replicate[0])
-        run = run_to_the_end(start, replace(objective, data=data, known=replicate[1]), rule)
+    def fit_one(replicate: tuple[Array, Array]) -> tuple[Mixture, Array]:
+        run = run_to_the_end(start, _reweighted(objective, *replicate), rule)
         return run.mixture, run.status
 
-    return jax.lax.map(one, (weights, known))
+    return jax.lax.map(fit_one, (weights, known))
+
+
+def _reweighted(objective: Objective, weights: Array, known: Array) -> Objective:
+    data = replace(objective.data, weights=weights)
+    return replace(objective, data=data, known=known)

@@ -26,6 +26,7 @@ from bayes_gmm.posterior.verdict import VerdictStatus
 PARTS = ("parameters", "scores", "points")
 
 _BYTES_OF_HTML = 2950
+"""Size of the HTML for a notebook, which is saved with it: the tests allow 3000 bytes, and 50 are in reserve."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.validation import positive_integer
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.io.table import as_table
@@ -113,19 +114,14 @@ def likelihood_ratio_test(
     K = positive_integer("n_components", n_components)
     prior = options.pop("prior", None)
     _check_options(options)
-    climbing = SearchOptions.of(**{"n_starts": _STARTS, **options})
+    search = SearchOptions.of(**{"n_starts": _STARTS, **options})
     pair = [Problem.of(table, number, covariance_type=covariance_type, prior=prior) for number in (K, K + 1)]
-    null, alternative = (fit_problem(problem, climbing).check() for problem in pair)
-    simulated: list[float] = []
-    n_done, interrupted = 0, False
-    try:
-        for number in tqdm(range(count), desc="likelihood ratio", unit=" tables", disable=not progress, leave=False):
-            simulated += _simulated_statistic(null, pair, climbing, number)
-            n_done = number + 1
-    except KeyboardInterrupt:
-        if not simulated:
-            raise
-        interrupted = True
+    null, alternative = (fit_problem(problem, search).check() for problem in pair)
+    bar = tqdm(range(count), desc="likelihood ratio", unit=" tables", disable=not progress, leave=False)
+    made = until_interrupted(_simulated_statistic(null, pair, search, number) for number in bar)
+    statistics = list(made)
+    simulated = [statistic for statistic in statistics if statistic is not None]
+    made.reraise_unless(simulated)
     if not simulated:
         raise FitError(f"The fits of all {count} simulations collapsed.", "one that did not", "Lower n_components.")
     return LikelihoodRatioTest(
@@ -133,20 +129,20 @@ def likelihood_ratio_test(
         simulated=np.array(simulated),
         null=null,
         alternative=alternative,
-        n_failed=n_done - len(simulated),
-        interrupted=interrupted,
+        n_failed=len(statistics) - len(simulated),
+        interrupted=made.interrupted,
     )
 
 
-def _simulated_statistic(null: EMFit, pair: list[Problem], climbing: SearchOptions, number: int) -> list[float]:
-    """The statistic of one table simulated from the null fit, or nothing when a fit collapses."""
+def _simulated_statistic(null: EMFit, pair: list[Problem], search: SearchOptions, number: int) -> float | None:
+    """The statistic of one table simulated from the null fit, or None when a fit collapses."""
     # One stream of random numbers for each table, so that an interruption changes none.
-    seed = int(np.random.SeedSequence([climbing.seed, number]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
     table = as_table(null.mixture.sample(null.table.n_points, seed=seed)[0])
-    fits = [fit_problem(replace(problem, table=table), climbing) for problem in pair]
-    if any(fit.status in (EMStatus.COLLAPSED, EMStatus.NONFINITE) for fit in fits):
-        return []
-    return [2 * (fits[1].log_likelihood - fits[0].log_likelihood)]
+    fits = [fit_problem(replace(problem, table=table), search) for problem in pair]
+    if any(fit.status.failed for fit in fits):
+        return None
+    return 2 * (fits[1].log_likelihood - fits[0].log_likelihood)
 
 
 def _check_options(options: dict[str, Any]) -> None:

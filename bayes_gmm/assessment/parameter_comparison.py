@@ -1,5 +1,6 @@
 """The rows of a comparison: one parameter, estimated both ways, as numbers, as a table and in words."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -9,6 +10,7 @@ from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.normal_approximation import flags, gaussian_at_mode
 from bayes_gmm.core.export import Record, html_table
 from bayes_gmm.errors import FitError
+from bayes_gmm.mixture.parameter_names import LABELS
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.standard_errors import REPORTED
 from bayes_gmm.posterior.arviz_tree import lower_pairs, pair_names, parameters
@@ -103,14 +105,19 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def html(rows: Sequence[Row], most_bytes: int) -> str:
     """The table for a notebook: as many rows as fit, first those that are flagged or move most."""
-    ranked = sorted(rows, key=lambda row: (not row.flag, -abs(row.shift)))
-    for count in range(len(rows), 0, -1):
-        shown = [row for row in rows if row in ranked[:count]]
-        left_out = f"<p>{len(rows) - count} parameters that move less are left out." if count < len(rows) else ""
-        table = html_table(*as_cells(shown, diagnostics=False)) + left_out
-        if len(table.encode()) <= most_bytes:
-            return table
-    return left_out
+    complete = html_table(*as_cells(rows, diagnostics=False))
+    if len(complete.encode()) <= most_bytes:
+        return complete
+    ranked = sorted(range(len(rows)), key=lambda number: (not rows[number].flag, -abs(rows[number].shift)))
+
+    def shortened(count: int) -> str:
+        shown = [rows[number] for number in sorted(ranked[:count])]
+        head_and_body = html_table(*as_cells(shown, diagnostics=False)) if shown else ""
+        return head_and_body + f"<p>{len(rows) - count} parameters that move less are left out."
+
+    # The size grows with the count, so the largest count that fits is found by bisection.
+    count = bisect_right(range(1, len(rows)), most_bytes, key=lambda count: len(shortened(count).encode()))
+    return shortened(count)
 
 
 def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list[list[str]]]:
@@ -173,9 +180,6 @@ def _listed(rows: list[Row]) -> str:
     return ", ".join(names) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
 
 
-_NAMES = {"weights": "weight", "means": "mean", "scales": "sd", "correlations": "correlation"}
-
-
 Errors = dict[str, np.ndarray]
 
 
@@ -232,4 +236,4 @@ def _rows(estimates: Errors, errors: Errors, resampled: Errors, posterior: Poste
             why = np.atleast_1d(reasons[name][component])
             for i, label in enumerate(labels[name]):
                 numbers = {column: float(values[i]) for column, values in parts.items()}
-                yield Row(component=component, parameter=_NAMES[name], feature=label, flag=str(why[i]), **numbers)
+                yield Row(component=component, parameter=LABELS[name], feature=label, flag=str(why[i]), **numbers)

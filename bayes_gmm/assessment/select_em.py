@@ -155,12 +155,12 @@ def select_em(
             f"options among {', '.join(sorted({*PROBLEM_OPTIONS, *SEARCH_OPTIONS}))}",
             "They are those of fit_em, without start.",
         )
-    climbing = SearchOptions.of(**{"n_starts": _STARTS, **options})
+    search = SearchOptions.of(**{"n_starts": _STARTS, **options})
     problems = {(K, name): Problem.of(table, K, covariance_type=name, **asked) for K, name in grid}
     # Where steps are cheap, one program for all numbers of components saves more than absent components cost.
     n_slots = max(K for K, _ in grid) if table.n_points <= _CHEAP_POINTS else None
     bar = tqdm(problems.items(), desc="EM", unit=" fits", disable=not progress, leave=False)
-    return Selection(fits={key: fit_problem(problem, climbing, n_slots) for key, problem in bar}, criterion=criterion)
+    return Selection(fits={key: fit_problem(problem, search, n_slots) for key, problem in bar}, criterion=criterion)
 
 
 def _several(name: str, value: Any) -> list[Any]:

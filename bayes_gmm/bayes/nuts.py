@@ -101,7 +101,8 @@ def sample(
     def shown(bar: Any) -> Iterator[None]:
         for chunk in _chunks(target, around, plan, total=total, seed=seed, checkpoint=checkpoint):
             chunks.append(chunk)
-            yield _show(bar, chunks, plan)
+            _show(bar, chunks, plan)
+            yield
 
     with tqdm(total=total, desc="warm-up", unit=" transitions", disable=not progress, leave=False) as bar:
         work = until_interrupted(shown(bar))
@@ -178,7 +179,13 @@ def _begin(target: Target, around: Laplace, start: Start, *, settings: SamplerSe
 
 @partial(jax.jit, static_argnames="settings")
 def _advance(
-    target: Target, around: Laplace, state: ChainState, length: int | Array, tuning: Tuning, *, settings: SamplerSettings
+    target: Target,
+    around: Laplace,
+    state: ChainState,
+    length: int | Array,
+    tuning: Tuning,
+    *,
+    settings: SamplerSettings,
 ) -> tuple[ChainState, dict[str, Array]]:
     """State after `length` transitions, and what was observed on the way, in the first places of (CHUNK, ...)."""
 

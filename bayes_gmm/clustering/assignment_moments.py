@@ -1,12 +1,12 @@
-"""Mean and standard deviation of the soft assignments of points over many draws of a mixture."""
+"""Mean and standard deviation over the draws of a posterior of the soft assignments of points."""
 
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
@@ -15,10 +15,17 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
 
-def assignment_moments(draws: Mixture, x: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over all draws of the responsibilities of each point, (N, K) each."""
+class AssignmentMoments(NamedTuple):
+    """Posterior mean and standard deviation of the responsibility of each component for each point."""
+
+    mean: Float[np.ndarray, "N K"]
+    sd: Float[np.ndarray, "N K"]
+
+
+def assignment_moments(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> AssignmentMoments:
+    """Mean and standard deviation of the responsibilities over all draws, which have any leading axes."""
     mean, sd = _assignment_moments(at_points(draws, x, scaling))
-    return mean[:, : len(x)].T, sd[:, : len(x)].T
+    return AssignmentMoments(mean[:, : len(x)].T, sd[:, : len(x)].T)
 
 
 @in_float64
@@ -26,10 +33,10 @@ def assignment_moments(draws: Mixture, x: np.ndarray, scaling: Scaling) -> tuple
 def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "K N"], Float[Array, "K N"]]:
     phi = linear_form.features(here.points.T)
 
-    # Differences from the first draw, whose squares do not cancel where all draws agree.
+    # The variance is that of differences from the first draw, which does not cancel where all draws agree.
     first = jax.nn.softmax(here.natural[0] @ phi, axis=0)
 
-    def add(number: Any, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+    def add(number: Int[Array, ""], sums: tuple[Array, Array]) -> tuple[Array, Array]:
         difference = jax.nn.softmax(here.natural[number] @ phi, axis=0) - first
         return sums[0] + difference, sums[1] + difference**2
 

@@ -1,21 +1,19 @@
-r"""Which points belong together, whatever the components are called.
+r"""Probabilities that two points belong to the same component, which do not depend on labels.
 
 .. math:: P(z_n = z_m \mid x) = \frac1S \sum_s \sum_k r^{(s)}_{nk} r^{(s)}_{mk}, \qquad n \ne m,
 
-which no relabelling changes; the diagonal is one.
+and one on the diagonal.
 
 References
 ----------
 The posterior similarity matrix: Fritsch and Ickstadt (2009), doi 10.1214/09-BA414.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
@@ -27,11 +25,11 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
 MOST_POINTS = 5000
-"""More would fill hundreds of megabytes."""
+"""The matrix of 5000 points takes 200 MB, and its size grows with the square of their number."""
 
 
-def co_clustering(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """Probability that two points come from the same component, (N, N), averaged over draws with leading axes.
+def co_clustering(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[np.ndarray, "N N"]:
+    """Probability that two points come from the same component, averaged over draws with any leading axes.
 
     Raises
     ------
@@ -49,8 +47,8 @@ def co_clustering(draws: Mixture, x: np.ndarray, scaling: Scaling) -> np.ndarray
     return together
 
 
-def order_by_similarity(together: np.ndarray) -> np.ndarray:
-    """Order (N,) in which points that belong together are neighbours: the leaves of a tree of average linkage."""
+def order_by_similarity(together: Float[np.ndarray, "N N"]) -> Int[np.ndarray, " N"]:
+    """Order in which points that belong together are neighbours: the leaves of the tree of average linkage."""
     if len(together) < 3:
         return np.arange(len(together))
     distances = squareform(np.clip(1 - together, 0, 1), checks=False)
@@ -62,7 +60,7 @@ def order_by_similarity(together: np.ndarray) -> np.ndarray:
 def _co_clustering(here: DrawsAtPoints) -> Float[Array, "N N"]:
     phi = linear_form.features(here.points.T)
 
-    def add(number: Any, total: Array) -> Array:
+    def add(number: Int[Array, ""], total: Array) -> Array:
         shares = jax.nn.softmax(here.natural[number] @ phi, axis=0)
         return total + shares.T @ shares
 

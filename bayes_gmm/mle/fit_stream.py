@@ -16,12 +16,14 @@ Cappe and Moulines (2009), doi 10.1111/j.1467-9868.2009.00698.x.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.validation import positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
 from bayes_gmm.io.batches import check_several, later_rows, naming
@@ -120,7 +122,7 @@ def fit_stream(
 
 
 class _Plan(NamedTuple):
-    """The checked arguments."""
+    """Checked arguments of `fit_stream`."""
 
     n_components: int
     covariance_type: str
@@ -131,7 +133,7 @@ class _Plan(NamedTuple):
 
 
 class _Learned(NamedTuple):
-    """A state and its history; of the scores, which are shared, only as many are valid as there are batches."""
+    """A state and its history; the list of scores is shared, and its first `n_batches` entries are valid."""
 
     problem: Problem
     objective: Objective
@@ -142,23 +144,27 @@ class _Learned(NamedTuple):
 
 
 def _learn_all(batches: Iterable[Any], plan: _Plan, progress: bool) -> tuple[_Learned, bool]:
-    learned, interrupted = None, False
+    """What was learned from all batches, and whether Ctrl-C ended the stream."""
     with tqdm(batches, desc="stream", unit=" batches", disable=not progress, leave=False) as bar:
-        try:
-            for number, batch in enumerate(bar, 1):
-                with naming(number):
-                    learned = _begin(as_table(batch), plan) if learned is None else learned
-                    rows = later_rows(batch, learned.problem.table.columns)
-                learned = _continue(learned, rows, plan)
-                if learned.state.status != StreamStatus.LEARNED:
-                    break
-        except KeyboardInterrupt:
-            if learned is None or learned.n_batches == 0:
-                raise
-            interrupted = True
-    if learned is None:
+        work = until_interrupted(_states(bar, plan))
+        last = deque(work, maxlen=1)
+    work.reraise_unless(last)
+    if not last:
         raise DataError("Found no batch.", "at least one table", "Check the iterator: a generator can be used once.")
-    return learned, interrupted
+    return last[0], work.interrupted
+
+
+def _states(batches: Iterable[Any], plan: _Plan) -> Iterator[_Learned]:
+    """What was learned after each batch, to the first at which a component collapses."""
+    learned = None
+    for number, batch in enumerate(batches, 1):
+        with naming(number):
+            learned = _begin(as_table(batch), plan) if learned is None else learned
+            rows = later_rows(batch, learned.problem.table.columns)
+        learned = _continue(learned, rows, plan)
+        yield learned
+        if learned.state.status != StreamStatus.LEARNED:
+            return
 
 
 def _begin(table: Table, plan: _Plan) -> _Learned:
@@ -186,7 +192,7 @@ def _fit_first(table: Table, plan: _Plan) -> Mixture:
 
 
 def _continue(learned: _Learned, rows: np.ndarray, plan: _Plan) -> _Learned:
-    """Learn from one batch more."""
+    """What is known after one more batch."""
     number, problem = learned.n_batches + 1, learned.problem
     points = problem.scaling.points_to_unit(rows)
     share = min(1.0, len(points) / problem.table.n_points)

@@ -24,11 +24,12 @@ from bayes_gmm.errors import FitError
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.parameter_names import PARAMETERS
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
-REPORTED = ("weights", "means", "scales", "correlations", "covariances")
+REPORTED = (*PARAMETERS, "covariances")
 """Properties of a mixture that have standard errors."""
 
 KINDS = ("information", "sandwich", "scores")

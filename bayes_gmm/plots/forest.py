@@ -13,6 +13,7 @@ from bayes_gmm.core.validation import instance_of, positive_integer
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.shown_components import caution
 from bayes_gmm.io.table import Table
+from bayes_gmm.mixture.parameter_names import LABELS
 from bayes_gmm.plots.style import (
     DASHED,
     FRAME,
@@ -29,7 +30,7 @@ from bayes_gmm.plots.style import (
     stroke,
 )
 
-KINDS = ("weight", "mean", "sd", "correlation")
+KINDS = tuple(LABELS.values())
 
 _WARNING = "#A63603"
 _APART = 0.17

@@ -10,10 +10,11 @@ from bayes_gmm.core.validation import columns_chosen, instance_of, one_of
 from bayes_gmm.figure_data.shown_components import label
 from bayes_gmm.figure_data.traces import r_hats, stride
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.parameter_names import LABELS
 from bayes_gmm.plots.style import FRAME, TEXT, component_color, frame, legend_style, stroke
 from bayes_gmm.posterior.posterior import Posterior
 
-_PARAMETERS = {"weights": "weight", "means": "mean", "scales": "sd"}
+_PARAMETERS = {name: LABELS[name] for name in ("weights", "means", "scales")}
 
 
 def plot_relabelling(posterior: Posterior, *, parameter: str = "means", feature: Any = 0) -> np.ndarray:

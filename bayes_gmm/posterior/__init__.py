@@ -1,15 +1,15 @@
-"""Draws from the posterior: made, relabelled, judged and asked.
+"""Draws from the posterior: sampling, relabelling, judgement, and the questions that draws answer.
 
-Read `fit_nuts` first (with `sampling_options`), then `posterior` (`Posterior`, what can be asked of draws),
-`relabelling` (label switching undone), `arviz_tree` (the draws in ArviZ's schema), `explanations` (chains that found
-different modes), `diagnostics` and `verdict` (whether to trust the draws). `fit_laplace` is the approximation without
-chains, `prior_predictive` what the prior says before the data do.
+Read `fit_nuts` first (with `sampling_options`), then `posterior` (`Posterior`: densities, soft assignments and other
+expectations over the draws), `relabelling` (label switching undone), `arviz_tree` (the draws in ArviZ's schema),
+`explanations` (groups of chains that agree), `diagnostics` and `verdict` (whether the draws can be trusted).
+`fit_laplace` approximates the posterior without chains; `prior_predictive` draws from the prior.
 
 May import: the rooms up to `clustering`.
-Add here: another verb that returns draws, another reason to doubt them, another question to them.
+Add here: another verb that returns draws, another diagnostic, another method of `Posterior`.
 """
 
 import lazy_loader
 
-# Pickles of the flat layout look for the class here.
+# Pickles of the flat layout name the class `bayes_gmm.posterior.Posterior`.
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"posterior": ["Posterior"]})

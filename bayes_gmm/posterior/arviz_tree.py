@@ -1,4 +1,4 @@
-"""The draws as an xarray DataTree in ArviZ's schema, so that every ArviZ function reads them."""
+"""The draws as an xarray DataTree in ArviZ's schema, which every function of ArviZ reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,35 +6,40 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
+from jaxtyping import Float, Int, Shaped
 
-from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.numpy_density import log_joint
+from bayes_gmm.mixture.parameter_names import PARAMETERS
 
 _DIMENSIONS = {
-    "weights": ("component",),
-    "means": ("component", "feature"),
-    "scales": ("component", "feature"),
-    "correlations": ("component", "pair"),
+    **{name: parameter.dimensions for name, parameter in PARAMETERS.items()},
     "mixture_mean": ("feature",),
     "mixture_covariance": ("feature", "feature_bis"),
     "sorted_weights": ("rank",),
     "probe_log_density": ("probe",),
     "probe_together": ("probe_pair",),
 }
+"""Names of the axes of each variable after chain and draw."""
 
 _PROBES = 4
+"""Probe points: six pairs of points tell partitions apart, and each point and pair is one more quantity to diagnose."""
+
 _PREDICTIVE_DRAWS = 50
+"""Draws of each chain that get replicated data: more would make files larger and predictive checks hardly sharper."""
+
 _PREDICTIVE_NUMBERS = 2 * 10**6
+"""Largest size of the replicated data of large tables, 16 MB of float64."""
 
 
 def posterior_tree(
     draws: Mixture,
     table: Table,
     *,
-    sample_stats: dict[str, np.ndarray],
-    log_likelihood: np.ndarray,
-    pointwise: np.ndarray | None,
+    sample_stats: dict[str, Shaped[np.ndarray, "chain draw"]],
+    log_likelihood: Float[np.ndarray, "chain draw"],
+    pointwise: Float[np.ndarray, "chain draw N"] | None,
     attributes: dict[str, Any],
 ) -> xr.DataTree:
     """Groups posterior, invariants, sample_stats, log_likelihood, posterior_predictive and observed_data.
@@ -46,11 +51,11 @@ def posterior_tree(
     table
         The data.
     sample_stats
-        What the sampler says of each draw, (chain, draw).
-    log_likelihood
-        Of each draw, (chain, draw).
-    pointwise
-        Log-likelihood of each draw and point, (chain, draw, point), or None to leave the group out.
+        What the sampler reports of each draw, (chain, draw) by name.
+    log_likelihood : (chain, draw)
+        Log-likelihood of each draw.
+    pointwise : (chain, draw, N)
+        Log-likelihood of each draw at each point, or None to leave the group out.
     attributes
         Stored with the posterior; "seed" also draws the replicated data.
     """
@@ -67,18 +72,18 @@ def posterior_tree(
 
 
 def one_chain(draws: Mixture, table: Table) -> xr.DataTree:
-    """Draws (S,) as one chain: group posterior."""
+    """Draws (S,) as one chain, in a tree whose only group is the posterior."""
     chain = jax.tree.map(lambda leaf: np.asarray(leaf)[None], draws)
     return xr.DataTree.from_dict({"posterior": parameters_dataset(chain, table)})
 
 
 def parameters_dataset(draws: Mixture, table: Table) -> xr.Dataset:
-    """Weights, means, scales and correlations of draws (chain, draw), with the names of components and columns."""
+    """Parameters of draws (chain, draw), with component numbers and column names as coordinates."""
     return _dataset(parameters(draws, table.columns), table, draws)
 
 
 def prior_groups(draws: Mixture, table: Table, *, seed: int) -> dict[str, xr.Dataset]:
-    """Groups prior and prior_predictive of mixtures (S,) from the prior, as one chain."""
+    """Groups prior and prior_predictive, as one chain of mixtures (S,) drawn from the prior."""
     chain = jax.tree.map(lambda leaf: np.asarray(leaf)[None], draws)
     return {
         "prior": parameters_dataset(chain, table),
@@ -87,15 +92,15 @@ def prior_groups(draws: Mixture, table: Table, *, seed: int) -> dict[str, xr.Dat
 
 
 def parameters(mixture: Mixture, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """What is reported of a mixture or a batch of them: weights, means, scales and, for D > 1, correlations."""
-    reported = {name: np.asarray(getattr(mixture, name)) for name in ("weights", "means", "scales")}
+    """Reported parameters of a mixture or a batch of them: weights, means, scales and, for D > 1, correlations."""
+    reported = {name: np.asarray(getattr(mixture, name)) for name in PARAMETERS if name != "correlations"}
     if len(columns) > 1:
         reported["correlations"] = lower_pairs(mixture.correlations)
     return reported
 
 
-def lower_pairs(matrices: np.ndarray) -> np.ndarray:
-    """Elements below the diagonal of (..., D, D), in the order of `pair_names`."""
+def lower_pairs(matrices: Shaped[np.ndarray, "*batch D D"]) -> Shaped[np.ndarray, "*batch pair"]:
+    """Elements below the diagonal of each matrix, in the order of `pair_names`."""
     rows, columns = np.tril_indices(matrices.shape[-1], -1)
     return matrices[..., rows, columns]
 
@@ -105,16 +110,19 @@ def pair_names(columns: Sequence[str]) -> list[str]:
     return [f"{columns[j]}~{columns[i]}" for i in range(len(columns)) for j in range(i)]
 
 
-def invariants(draws: Mixture, log_likelihood: np.ndarray, points: np.ndarray) -> dict[str, np.ndarray]:
+def invariants(
+    draws: Mixture, log_likelihood: Float[np.ndarray, "chain draw"], points: Float[np.ndarray, "probe D"]
+) -> dict[str, Float[np.ndarray, "chain draw ..."]]:
     """Functions of the mixture that do not depend on the order of its components.
 
-    At the probe points: the log density, and for each pair of them the probability of the same component.
+    Among them are the log density at each probe point, and for each pair of probe points the probability that both
+    belong to the same component.
     """
     weights = draws.weights
     logs = np.where(weights > 0, draws.log_weights, 0.0)
-    log_joint = _log_joint(draws, points)
-    log_density = np.logaddexp.reduce(log_joint, axis=-1)
-    shares = np.exp(log_joint - log_density[..., None])
+    joint = log_joint(draws, points)
+    log_density = np.logaddexp.reduce(joint, axis=-1)
+    shares = np.exp(joint - log_density[..., None])
     return {
         "log_likelihood": log_likelihood,
         "mixture_mean": draws.mean,
@@ -126,8 +134,11 @@ def invariants(draws: Mixture, log_likelihood: np.ndarray, points: np.ndarray) -
     }
 
 
-def probes(x: np.ndarray) -> np.ndarray:
-    """A few points of x (N, D) far from each other: each the farthest, column by column scaled, from those before."""
+def probes(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "probe D"]:
+    """A few points far from each other in columns of unit sd, beginning with the point nearest to the mean.
+
+    Each further one is the point whose distance to the nearest of those already chosen is largest.
+    """
     z = x / x.std(0)
     chosen = [int(((z - z.mean(0)) ** 2).sum(1).argmin())]
     while len(chosen) < min(_PROBES, len(x)):
@@ -136,18 +147,8 @@ def probes(x: np.ndarray) -> np.ndarray:
     return x[chosen]
 
 
-def _log_joint(draws: Mixture, points: np.ndarray) -> np.ndarray:
-    """Log joint densities (..., points, K) in the centred form."""
-    inverse = np.linalg.inv(draws.scale_tril)
-    offsets = points[:, None] - draws.means[..., None, :, :]
-    whitened = (inverse[..., None, :, :, :] @ offsets[..., None])[..., 0]
-    log_scale = np.log(np.diagonal(inverse, axis1=-2, axis2=-1)).sum(-1)
-    constant = draws.log_weights + log_scale - 0.5 * points.shape[1] * LOG_2PI
-    return np.asarray(constant[..., None, :] - 0.5 * (whitened**2).sum(-1))
-
-
 def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
-    """New data, as many points as in the table, from some draws of each chain evenly apart."""
+    """One table of new data, as long as the observed one, from each of some evenly spaced draws of every chain."""
     n_chains, n_draws = draws.log_weights.shape[:2]
     affordable = _PREDICTIVE_NUMBERS // (n_chains * table.n_points * table.n_features)
     chosen = np.linspace(0, n_draws - 1, max(1, min(_PREDICTIVE_DRAWS, n_draws, affordable))).round().astype(int)
@@ -157,14 +158,15 @@ def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
 
 
 def _dataset(arrays: dict[str, np.ndarray], table: Table, draws: Mixture, **dimensions: tuple[str, ...]) -> xr.Dataset:
-    own = _DIMENSIONS | dimensions
-    variables = {name: (("chain", "draw", *own.get(name, ())), array) for name, array in arrays.items()}
+    """Arrays (chain, draw, ...) by name, with their further axes as in `_DIMENSIONS` or in the keywords."""
+    known = _DIMENSIONS | dimensions
+    variables = {name: (("chain", "draw", *known.get(name, ())), array) for name, array in arrays.items()}
     used = {dimension for dimensions, _ in variables.values() for dimension in dimensions}
     coordinates = _coordinates(table, draws)
     return xr.Dataset(variables, {name: coordinates[name] for name in coordinates if name in used})
 
 
-def _coordinates(table: Table, draws: Mixture) -> dict[str, Any]:
+def _coordinates(table: Table, draws: Mixture) -> dict[str, Int[np.ndarray, " length"] | list[str]]:
     n_chains, n_draws = draws.log_weights.shape[:2]
     components = np.arange(draws.n_components)
     return {

@@ -1,28 +1,38 @@
-"""Can these draws be trusted? One verdict with reasons, label-invariant quantities first."""
+"""Whether draws can be trusted: a verdict with reasons, from quantities that do not depend on labels first."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import lazy_loader
 import numpy as np
+from jaxtyping import Float
 
 from bayes_gmm.posterior.explanations import Explanation, scalars
 from bayes_gmm.posterior.relabelling import Relabelling
 from bayes_gmm.posterior.verdict import LARGEST_RHAT, SMALLEST_BFMI, SMALLEST_ESS, Verdict, VerdictStatus
 
 az = lazy_loader.load("arviz_stats")
-"""ArviZ, which takes a second to import, is there when it is needed, or when `load_arviz` has been called."""
+"""ArviZ takes a second to import, so it is imported at its first use, or earlier by `load_arviz` in a thread."""
 
 _TAILS = (0.05, 0.95)
+"""Quantiles of the tail ESS, as in Vehtari et al. (2021)."""
+
 _FEWEST_RATIOS = 10
+"""ArviZ fits the tail to at least five ratios; with fewer than ten these would be more than half of them."""
+
+_CONSTANT = 1e-12
+"""Range, relative to the size, below which a quantity varies by rounding alone."""
+
+_MANY_DIVERGENT = 0.01
+"""Share of divergent transitions above which the draws are bad: the region that they miss is no longer small."""
 
 LARGEST_AMBIGUITY = 0.05
-"""Share of ambiguous draws above which a component's own numbers are doubted."""
+"""Share of ambiguous draws above which the numbers of a component are doubted."""
 
 HOPELESS_RHAT = 1.05
-"""Disagreement on invariants beyond which more draws are not all that is missing."""
+"""R-hat of an invariant above which the draws are bad: such chains may not have reached the same region."""
 
 
 def judge(
@@ -33,33 +43,44 @@ def judge(
     doubts: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
 ) -> Verdict:
-    """Judge the draws of a tree (groups invariants, posterior, sample_stats), their explanations and relabelling.
+    """Judge draws.
 
-    `doubts` are reasons that no draw can show, such as a posterior that does not exist.
+    Parameters
+    ----------
+    tree
+        Draws as `posterior_tree` makes them: the groups invariants, posterior and sample_stats are used.
+    relabelling
+        The relabelling of the draws.
+    explanations
+        Groups of chains that agree, as `explain` finds them.
+    doubts
+        Reasons that do not show in the draws, such as a posterior that does not exist.
+    notes
+        What the reader should know, without weight in the judgement.
     """
     max_rhat, min_ess, max_mcse = {}, {}, {}
     for group in ("invariants", "posterior"):
         worst = _worst(np.concatenate(list(scalars(tree[group].to_dataset()))))
         max_rhat[group], min_ess[group], max_mcse[group] = worst
     stats = tree["sample_stats"]
-    found = [
-        *((VerdictStatus.DOUBTFUL, doubt) for doubt in doubts),
+    findings = [
+        *(Finding(VerdictStatus.DOUBTFUL, doubt) for doubt in doubts),
         *_frozen_chains(stats["lp"].values),
         *_disagreement(max_rhat, explanations),
-        *_too_few(min_ess),
+        *_small_sample_sizes(min_ess),
         *_trajectories(stats),
         *_ambiguous(relabelling),
     ]
     return Verdict(
-        status=max((status for status, _ in found), default=VerdictStatus.GOOD),
-        reasons=tuple(reason for _, reason in found),
+        status=max((finding.status for finding in findings), default=VerdictStatus.GOOD),
+        reasons=tuple(finding.reason for finding in findings),
         notes=notes,
         max_rhat=max_rhat,
         min_ess=min_ess,
         max_mcse=max_mcse,
         n_divergent=int(stats["diverging"].sum()),
         n_deepest=int(stats["reached_max_tree_depth"].sum()),
-        min_bfmi=float(np.min(_bfmi(stats["energy"].values))),
+        min_bfmi=_smallest_bfmi(stats["energy"].values),
         n_draws=int(stats["diverging"].size),
     )
 
@@ -79,8 +100,8 @@ def summary(dataset: Any, *, probability: float) -> dict[str, Any]:
     }
 
 
-def split_r_hat(values: np.ndarray) -> np.ndarray:
-    """Rank-normalised split R-hat of quantities (Q, chain, draw); of a single chain, that of its halves."""
+def split_r_hat(values: Float[np.ndarray, "Q chain draw"]) -> Float[np.ndarray, " Q"]:
+    """Rank-normalised split R-hat of each quantity; where there is one chain, that of its two halves as chains."""
     n_quantities, n_chains, n_draws = values.shape
     if n_chains == 1:
         values = values[..., : n_draws // 2 * 2].reshape(n_quantities, 2, -1)
@@ -88,7 +109,7 @@ def split_r_hat(values: np.ndarray) -> np.ndarray:
 
 
 def _two_chains(dataset: Any) -> Any:
-    """The same draws; where there is one chain, its halves as two."""
+    """A dataset of one chain with its two halves as chains; any other dataset as it is."""
     if dataset.sizes["chain"] > 1 or dataset.sizes["draw"] < 2:
         return dataset
     chain = dataset.isel(chain=0, drop=True).drop_vars("draw", errors="ignore")
@@ -97,130 +118,141 @@ def _two_chains(dataset: Any) -> Any:
 
 
 def load_arviz() -> Any:
-    """Import ArviZ now."""
+    """Import ArviZ, so that a thread can do it while the sampler is compiled."""
     return az.base
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """A constant has no R-hat: it comes out as NaN, of which ArviZ warns, and is judged as such."""
+    """Silence warnings: of a constant ArviZ makes NaN and warns, and a NaN is judged here like a bad number."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
 
 
-def _worst(values: np.ndarray) -> tuple[float, float, float]:
-    """Largest R-hat, smallest bulk or tail ESS, largest MCSE over sd, of quantities (Q, C, S) that vary.
+class _Worst(NamedTuple):
+    r_hat: float
+    ess: float
+    mcse: float
 
-    What is the same in every draw, because the prior holds it, has nothing to diagnose. NaN when one of the others
-    is NaN or none varies, so that it cannot pass for good.
+
+def _worst(values: Float[np.ndarray, "Q chain draw"]) -> _Worst:
+    """Largest R-hat, smallest bulk or tail ESS, and largest MCSE over sd, of the quantities that vary.
+
+    A quantity that the prior holds constant has nothing to diagnose. All three are NaN when one of the others is NaN or
+    when none varies, so that neither case passes for good.
     """
-    varying = np.ptp(values, axis=(1, 2)) > 1e-12 * np.abs(values).max((1, 2))
+    varying = np.ptp(values, axis=(1, 2)) > _CONSTANT * np.abs(values).max((1, 2))
     judged = values[varying | np.isnan(values).any((1, 2))]
     if not len(judged):
-        return np.nan, np.nan, np.nan
+        return _Worst(np.nan, np.nan, np.nan)
     with quietly():
         r_hat = split_r_hat(judged)
         bulk, mean = az.base.array_stats.ess(judged, method="bulk"), az.base.array_stats.ess(judged, method="mean")
         tail = az.base.array_stats.ess(judged, method="tail", prob=_TAILS)
-    return float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5)
+    return _Worst(float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5))
 
 
-def smooth_importance_weights(log_ratios: np.ndarray) -> tuple[np.ndarray, float]:
-    """Logarithms of normalised weights with their tail smoothed, and Pareto's k.
+class SmoothedWeights(NamedTuple):
+    """Logarithms of importance weights that sum to one, and the shape k of the tail before it was smoothed.
 
-    Minus infinity when the largest ratios are all the same, a tail that has nothing to smooth; infinity when there are
-    too few to tell.
+    k is minus infinity when the largest ratios are all equal, which leaves nothing to smooth, and infinity when there
+    are too few ratios to tell.
+    """
+
+    log_weights: Float[np.ndarray, " S"]
+    pareto_k: float
+
+
+def smooth_importance_weights(log_ratios: Float[np.ndarray, " S"]) -> SmoothedWeights:
+    """Normalise importance ratios, and replace the largest by quantiles of the Pareto distribution fitted to them.
+
+    References
+    ----------
+    Vehtari, Simpson, Gelman, Yao and Gabry (2024), JMLR 25, 72.
     """
     smoothed, pareto_k = log_ratios, np.inf
     try:
         with quietly():
-            # ArviZ takes what leave-one-out begins with, log-likelihoods: minus the log ratios.
+            # ArviZ takes log-likelihoods, as in leave-one-out, where they are minus the log ratios.
             if len(log_ratios) >= _FEWEST_RATIOS:
                 smoothed, pareto_k = az.base.array_stats.psislw(log_ratios.max() - log_ratios)
     except ValueError:  # ArviZ's answer to a tail of equal values
         pareto_k = -np.inf
     log_weights = np.asarray(smoothed) - np.logaddexp.reduce(smoothed)
-    return log_weights, np.inf if np.isnan(pareto_k) else float(pareto_k)
+    return SmoothedWeights(log_weights, np.inf if np.isnan(pareto_k) else float(pareto_k))
 
 
-Found = list[tuple[VerdictStatus, str]]
+class Finding(NamedTuple):
+    """A reason against the draws, and how much it weighs."""
+
+    status: VerdictStatus
+    reason: str
 
 
-def _frozen_chains(log_posterior: np.ndarray) -> Found:
+def _frozen_chains(log_posterior: Float[np.ndarray, "chain draw"]) -> Iterator[Finding]:
     frozen = np.flatnonzero(np.ptp(log_posterior, axis=1) == 0)
-    if not frozen.size:
-        return []
-    which = ", ".join(map(str, frozen))
-    return [(VerdictStatus.BAD, f"Chain {which} never moved. Start again with another seed or a longer warm-up.")]
+    if frozen.size:
+        which = ", ".join(map(str, frozen))
+        text = f"Chain {which} never moved. Start again with another seed or a longer warm-up."
+        yield Finding(VerdictStatus.BAD, text)
 
 
-def _disagreement(max_rhat: dict[str, float], explanations: tuple[Explanation, ...]) -> Found:
+def _disagreement(max_rhat: dict[str, float], explanations: tuple[Explanation, ...]) -> Iterator[Finding]:
+    """The strongest disagreement of the chains: in explanations, in invariants, or in single components."""
+    # A NaN, which compares false, counts as disagreement.
     if len(explanations) > 1:
         listed = "; ".join(map(str, explanations))
         text = f"The chains found {len(explanations)} different explanations, which are not to be averaged: {listed}."
-        return [(VerdictStatus.BAD, text + " Look at each by itself, or use fewer components.")]
-    if not max_rhat["invariants"] <= LARGEST_RHAT:
-        status = VerdictStatus.DOUBTFUL if max_rhat["invariants"] <= HOPELESS_RHAT else VerdictStatus.BAD
-        return [
-            (
-                status,
-                f"The chains disagree on quantities that no relabelling can change (R-hat "
-                f"{max_rhat['invariants']:.3f}), though none stands apart: they are too short. Raise num_samples.",
-            )
-        ]
-    if not max_rhat["posterior"] <= LARGEST_RHAT:
-        return [
-            (
-                VerdictStatus.DOUBTFUL,
-                f"The chains agree on the density but not on single components (R-hat {max_rhat['posterior']:.3f}). "
-                "Trust the density; for the components draw more samples or use fewer of them.",
-            )
-        ]
-    return []
+        yield Finding(VerdictStatus.BAD, text + " Look at each by itself, or use fewer components.")
+    elif not max_rhat["invariants"] <= LARGEST_RHAT:
+        yield Finding(
+            VerdictStatus.DOUBTFUL if max_rhat["invariants"] <= HOPELESS_RHAT else VerdictStatus.BAD,
+            f"The chains disagree on quantities that no relabelling can change (R-hat "
+            f"{max_rhat['invariants']:.3f}), though none stands apart: they are too short. Raise num_samples.",
+        )
+    elif not max_rhat["posterior"] <= LARGEST_RHAT:
+        yield Finding(
+            VerdictStatus.DOUBTFUL,
+            f"The chains agree on the density but not on single components (R-hat {max_rhat['posterior']:.3f}). "
+            "Trust the density; for the components draw more samples or use fewer of them.",
+        )
 
 
-def _too_few(min_ess: dict[str, float]) -> Found:
+def _small_sample_sizes(min_ess: dict[str, float]) -> Iterator[Finding]:
     smallest = min(min_ess.values())
-    if smallest >= SMALLEST_ESS:
-        return []
-    text = f"The effective sample size falls to {smallest:.0f}, below {SMALLEST_ESS:.0f}. Raise num_samples."
-    return [(VerdictStatus.DOUBTFUL, text)]
+    if not smallest >= SMALLEST_ESS:
+        text = f"The effective sample size falls to {smallest:.0f}, below {SMALLEST_ESS:.0f}. Raise num_samples."
+        yield Finding(VerdictStatus.DOUBTFUL, text)
 
 
-def _trajectories(stats: Any) -> Found:
-    found: Found = []
+def _trajectories(stats: Any) -> Iterator[Finding]:
     divergent, total = int(stats["diverging"].sum()), stats["diverging"].size
     if divergent:
-        status = VerdictStatus.BAD if divergent > 0.01 * total else VerdictStatus.DOUBTFUL
+        status = VerdictStatus.BAD if divergent > _MANY_DIVERGENT * total else VerdictStatus.DOUBTFUL
         text = f"{divergent} of {total} transitions diverged: a region of the posterior is too narrow for the sampler."
         remedy = " Raise target_accept_prob, use fewer components, or a tighter prior on the scales."
-        found.append((status, text + remedy))
+        yield Finding(status, text + remedy)
     deepest = int(stats["reached_max_tree_depth"].sum())
     if deepest:
         text = f"{deepest} of {total} trajectories were cut at the largest tree depth. The posterior is badly scaled."
-        found.append((VerdictStatus.DOUBTFUL, text))
-    lowest = float(np.min(_bfmi(stats["energy"].values)))
+        yield Finding(VerdictStatus.DOUBTFUL, text)
+    lowest = _smallest_bfmi(stats["energy"].values)
     if not lowest >= SMALLEST_BFMI:
         text = f"The energy mixes slowly (BFMI {lowest:.2f}). Draw more samples, or put a tighter prior on the scales."
-        found.append((VerdictStatus.DOUBTFUL, text))
-    return found
+        yield Finding(VerdictStatus.DOUBTFUL, text)
 
 
-def _bfmi(energy: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (np.diff(energy, axis=1) ** 2).mean(1) / energy.var(1, ddof=1)
+def _smallest_bfmi(energy: Float[np.ndarray, "chain draw"]) -> float:
+    """Smallest over the chains; NaN when the energy of a chain is constant or not finite."""
+    with quietly():
+        return float(np.min(az.base.array_stats.bfmi(energy)))
 
 
-def _ambiguous(relabelling: Relabelling) -> Found:
+def _ambiguous(relabelling: Relabelling) -> Iterator[Finding]:
     worst = int(np.argmax(relabelling.ambiguous))
     rate = float(relabelling.ambiguous[worst])
-    if rate <= LARGEST_AMBIGUITY:
-        return []
-    text = f"In {rate:.0%} of the draws component {worst} holds less than half of the points it has in the fit."
-    return [
-        (
-            VerdictStatus.DOUBTFUL,
-            text + " Its own numbers mean little; the density and the other components do.",
-        )
-    ]
+    if rate > LARGEST_AMBIGUITY:
+        text = f"In {rate:.0%} of the draws component {worst} holds less than half of the points it has in the fit."
+        remedy = " Its own numbers mean little; the density and the other components do."
+        yield Finding(VerdictStatus.DOUBTFUL, text + remedy)

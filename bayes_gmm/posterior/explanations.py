@@ -1,4 +1,4 @@
-"""Chains that found different explanations of the data, told apart by what no relabelling can change."""
+"""Groups of chains that agree on label-invariant quantities: each group is one explanation of the data."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,29 +6,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
 SEPARATED = 1.0
-"""Chains whose means of some invariant differ by more than this many standard deviations tell different stories."""
+"""Two chains found different explanations when their means of some invariant differ by more standard deviations."""
 
 _ROUNDING = 1e-12
+"""Smallest standard deviation, relative to the size of the quantity: a constant is known up to rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What a group of chains that agree found.
+    """What a group of chains that agree found of the posterior.
 
     Attributes
     ----------
     chains
         Numbers of the chains.
     share
-        Share of all draws: of the chains, not of the posterior's mass.
+        Share of the draws that are of these chains, which is not the share of the posterior's mass.
     log_likelihood, log_posterior
-        Means over the draws; the log posterior density is that of unconstrained coordinates.
+        Means over the draws; the log posterior density is taken in unconstrained coordinates.
     weights
         Posterior means of the weights, in descending order.
     mode_share
-        Share of the mass that Laplace's approximation gives the modes from which these chains began.
+        Share of the posterior's mass, by Laplace's approximation, of the modes at which these chains started.
     """
 
     chains: tuple[int, ...]
@@ -47,23 +49,27 @@ class Explanation:
         )
 
 
-def explain(tree: Any, mode_of_chain: np.ndarray, mode_shares: np.ndarray) -> tuple[Explanation, ...]:
-    """Group the chains of a tree (groups invariants and sample_stats), largest group first.
+def explain(
+    tree: Any, mode_of_chain: Int[np.ndarray, " chain"], mode_shares: Float[np.ndarray, " M"]
+) -> tuple[Explanation, ...]:
+    """Group the chains that agree, largest group first.
 
     Parameters
     ----------
     tree
-        As `posterior_tree` makes it.
-    mode_of_chain : (C,)
-        The mode from which each chain began.
+        Draws as `posterior_tree` makes them: the groups invariants and sample_stats are used.
+    mode_of_chain : (chain,)
+        Number of the mode at which each chain started.
     mode_shares : (M,)
-        Share of the mass of each mode.
+        Share of the posterior's mass of each mode.
     """
     groups = sorted(_linked(_distances(tree["invariants"].to_dataset())), key=len, reverse=True)
     return tuple(_explanation(tree, group, mode_of_chain, mode_shares) for group in groups)
 
 
-def _explanation(tree: Any, chains: list[int], mode_of_chain: np.ndarray, mode_shares: np.ndarray) -> Explanation:
+def _explanation(
+    tree: Any, chains: list[int], mode_of_chain: Int[np.ndarray, " chain"], mode_shares: Float[np.ndarray, " M"]
+) -> Explanation:
     invariants = tree["invariants"].to_dataset().isel(chain=chains)
     weights = invariants["sorted_weights"].mean(("chain", "draw")).values[::-1]
     return Explanation(
@@ -76,11 +82,11 @@ def _explanation(tree: Any, chains: list[int], mode_of_chain: np.ndarray, mode_s
     )
 
 
-def _distances(dataset: Any) -> np.ndarray:
-    """Largest difference of chain means over all invariants, (C, C), in units of the larger of the two chains' sds."""
+def _distances(dataset: Any) -> Float[np.ndarray, "chain chain"]:
+    """Largest difference of two chains' means over all invariants, in units of the larger of their two sds."""
     largest = np.zeros((dataset.sizes["chain"],) * 2)
     for values in np.concatenate(list(scalars(dataset))):
-        # The probability that points far apart belong together may be 1e-200, and its square zero.
+        # Squares of very small values underflow: distant points may share a component with probability 1e-200.
         unit = values / (np.abs(values).max() or 1.0)
         means, sds = unit.mean(1), np.maximum(unit.std(1), _ROUNDING)
         apart = np.abs(means[:, None] - means[None]) / np.maximum(sds[:, None], sds[None])
@@ -89,15 +95,15 @@ def _distances(dataset: Any) -> np.ndarray:
     return largest
 
 
-def scalars(dataset: Any) -> Iterator[np.ndarray]:
-    """The entries of each variable, (Q, chain, draw)."""
+def scalars(dataset: Any) -> Iterator[Shaped[np.ndarray, "Q chain draw"]]:
+    """The Q scalar entries of each variable of a dataset."""
     for variable in dataset.data_vars.values():
         values = variable.transpose("chain", "draw", ...).values
         yield np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0)
 
 
-def _linked(distances: np.ndarray) -> list[list[int]]:
-    """Groups of chains that are linked by distances below the limit."""
+def _linked(distances: Float[np.ndarray, "chain chain"]) -> list[list[int]]:
+    """Groups of chains by single linkage: each is within the limit of some other chain of its group."""
     groups: list[list[int]] = []
     for chain in range(len(distances)):
         near = [group for group in groups if (distances[chain, group] <= SEPARATED).any()]

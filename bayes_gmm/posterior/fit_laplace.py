@@ -3,21 +3,23 @@ r"""The posterior without sampling: Gaussians around its modes, corrected by imp
 .. math:: q(\theta) = \frac{1}{K!} \sum_\tau \sum_m s_m N(\tau\theta \mid \theta_m, H_m^{-1}), \qquad
           w_s \propto p(\theta_s, x) / q(\theta_s),
 
-in unconstrained coordinates, over all orders tau of the components where the prior tells none apart: where components
-overlap, one Gaussian reaches several labellings. The weights are smoothed by a generalised Pareto distribution fitted
-to the largest, and its shape k says whether they can be trusted at all.
+in unconstrained coordinates, with s_m the share of the mass of mode m. Where the prior tells the components apart there
+is one order tau, and no K!; otherwise all orders count, because one Gaussian reaches several labellings where
+components overlap. The largest weights are smoothed by a generalised Pareto distribution fitted to them, whose shape k
+says whether the weights can be trusted.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import lgamma
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
 
 from bayes_gmm.bayes.modes import Modes, find_modes, labellings, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
@@ -37,6 +39,17 @@ from bayes_gmm.posterior.fit_nuts import pivot_of, starting_fit
 from bayes_gmm.posterior.relabelling import relabel
 
 LARGEST_PARETO_K = 0.7
+"""Limit for reliable estimates from a few thousand draws, by Vehtari, Simpson, Gelman, Yao and Gabry (2024)."""
+
+_DRAWS_AT_ONCE = 16
+"""Draws that the compiled programs evaluate side by side: a trade of memory, which all orders need, for speed."""
+
+
+class Moments(NamedTuple):
+    """Posterior mean and standard deviation of a quantity of any shape."""
+
+    mean: Any
+    sd: Any
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,9 +63,9 @@ class LaplaceFit:
     log_weights : (S,)
         Logarithms of the smoothed importance weights, which sum to one.
     pareto_k
-        Shape of the weights' tail: below 0.7 the weighted draws are the posterior, but for Monte Carlo error.
+        Shape k of the weights' tail: below 0.7 the weighted draws represent the posterior up to Monte Carlo error.
     log_evidence
-        Logarithm of the marginal likelihood p(x), all K! labellings counted.
+        Logarithm of the marginal likelihood p(x), with the mass of all K! labellings.
     modes
         The modes and the Gaussians around them.
     problem
@@ -60,7 +73,7 @@ class LaplaceFit:
     """
 
     draws: Mixture
-    log_weights: np.ndarray = field(repr=False)
+    log_weights: Float[np.ndarray, " S"] = field(repr=False)
     pareto_k: float
     log_evidence: float
     modes: Modes = field(repr=False)
@@ -73,7 +86,7 @@ class LaplaceFit:
 
     @property
     def advice(self) -> str:
-        """What to do with the answer."""
+        """Whether the draws can be used, and what to do where they cannot."""
         if self.trustworthy:
             return "The weighted draws are the posterior, but for Monte Carlo error."
         if not self.modes.trustworthy:
@@ -85,19 +98,19 @@ class LaplaceFit:
         """Number of equally weighted draws worth as much, 1 / sum w^2 (Kong 1992)."""
         return float(np.exp(-np.logaddexp.reduce(2 * self.log_weights)))
 
-    def expectation(self, function: Callable[[Mixture], Any]) -> tuple[Any, Any]:
+    def expectation(self, function: Callable[[Mixture], Any]) -> Moments:
         """Posterior mean and sd of a function of the batch of draws, such as `lambda draws: draws.means`."""
         return self._moments(np.asarray(function(self.draws)))
 
-    def summary(self) -> dict[str, tuple[Any, Any]]:
+    def summary(self) -> dict[str, Moments]:
         """Posterior mean and sd of weights, means, scales and correlations."""
         values = parameters(self.draws, self.problem.table.columns)
         return {name: self._moments(part) for name, part in values.items()}
 
-    def _moments(self, values: np.ndarray) -> tuple[Any, Any]:
+    def _moments(self, values: Shaped[np.ndarray, "S ..."]) -> Moments:
         weights = np.exp(self.log_weights)
         mean = np.tensordot(weights, values, 1)
-        return mean, np.sqrt(np.tensordot(weights, (values - mean) ** 2, 1))
+        return Moments(mean, np.sqrt(np.tensordot(weights, (values - mean) ** 2, 1)))
 
     def resample(self, num_draws: int, *, seed: int = 0) -> Mixture:
         """Mixtures (num_draws,) of equal weight, drawn with replacement by their weights."""
@@ -107,7 +120,7 @@ class LaplaceFit:
 
     @cached_property
     def tree(self) -> Any:
-        """As many draws of equal weight, as one chain in an xarray DataTree of ArviZ's schema: group posterior."""
+        """Draws resampled to equal weight, as many as there are, as one chain in the group posterior of a DataTree."""
         return one_chain(self.resample(len(self.log_weights)), self.problem.table)
 
     def save(self, path: str | Path) -> None:
@@ -145,7 +158,7 @@ def fit_laplace(
     seed: int = 0,
     start: EMFit | None = None,
 ) -> LaplaceFit:
-    """Approximate the posterior by Gaussians around its modes, with importance weights that say how well.
+    """Approximate the posterior by Gaussians around its modes, and correct them by importance weights.
 
     Parameters
     ----------
@@ -158,7 +171,7 @@ def fit_laplace(
     prior
         Prior in data units; the default takes its scale from the data (`Prior`).
     num_draws
-        Draws from the approximation.
+        Number of draws from the approximation.
     seed
         Seed of everything random.
     start
@@ -188,24 +201,29 @@ def fit_laplace(
         searching = CompilingAhead(mode_programs(problem.mixture_shape, target))
     mle = starting_fit(problem, start, seed)
     searching.wait()
-    modes, draws, log_ratios = _draw(problem, target, mle, num_draws, seed)
-    labelled = relabel(draws, pivot_of(problem, mle, modes), problem.table.values)
-    log_weights, pareto_k = smooth_importance_weights(log_ratios)
+    drawn = _draw(problem, target, mle, num_draws, seed)
+    labelled = relabel(drawn.draws, pivot_of(problem, mle, drawn.modes), problem.table.values)
+    smoothed = smooth_importance_weights(drawn.log_ratios)
     return LaplaceFit(
-        draws=draws.permute(labelled.permutations) if problem.exchangeable else draws,
-        log_weights=log_weights,
-        pareto_k=pareto_k,
-        log_evidence=float(np.logaddexp.reduce(log_ratios) - np.log(num_draws)),
-        modes=modes,
+        draws=drawn.draws.permute(labelled.permutations) if problem.exchangeable else drawn.draws,
+        log_weights=smoothed.log_weights,
+        pareto_k=smoothed.pareto_k,
+        log_evidence=float(np.logaddexp.reduce(drawn.log_ratios) - np.log(num_draws)),
+        modes=drawn.modes,
         problem=problem,
     )
 
 
+class _Drawn(NamedTuple):
+    """Modes, draws from the Gaussians around them, and logarithms of posterior density over that of the Gaussians."""
+
+    modes: Modes
+    draws: Mixture
+    log_ratios: Float[np.ndarray, " S"]
+
+
 @in_float64
-def _draw(
-    problem: PosteriorProblem, target: Target, mle: EMFit, num_draws: int, seed: int
-) -> tuple[Modes, Mixture, Any]:
-    """Draws from the Gaussians, and the logarithms of posterior density over theirs."""
+def _draw(problem: PosteriorProblem, target: Target, mle: EMFit, num_draws: int, seed: int) -> _Drawn:
     modes = find_modes(problem, target, mle)
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(modes.share), num_draws, p=modes.share)
@@ -213,52 +231,70 @@ def _draw(
     coordinates = modes.around.mode[chosen] + (modes.around.factor[chosen] @ noise)[..., 0]
     log_joint = -np.asarray(_potentials(coordinates, target))
     log_ratios = np.where(np.isnan(log_joint), -np.inf, log_joint) - _log_proposal(problem, modes, coordinates, target)
-    return modes, to_mixtures(coordinates, target.sites)[0], log_ratios
+    return _Drawn(modes, to_mixtures(coordinates, target.sites)[0], log_ratios)
 
 
 @jax.jit
-def _potentials(coordinates: Any, target: Target) -> Any:
-    return jax.lax.map(target.potential, coordinates, batch_size=min(16, len(coordinates)))
+def _potentials(coordinates: Float[Array, "S P"], target: Target) -> Float[Array, " S"]:
+    return jax.lax.map(target.potential, coordinates, batch_size=min(_DRAWS_AT_ONCE, len(coordinates)))
 
 
-def _log_proposal(problem: PosteriorProblem, modes: Modes, coordinates: np.ndarray, target: Target) -> Any:
-    """Log density of the mixture of Gaussians (S,), averaged over the labellings where they mean nothing."""
+class _Gaussians(NamedTuple):
+    """Centres, inverse factors and log heights of the Gaussians around the modes."""
+
+    centers: Float[Array | np.ndarray, "M P"]
+    inverse: Float[Array | np.ndarray, "M P P"]
+    log_heights: Float[Array | np.ndarray, " M"]
+
+
+def _log_proposal(
+    problem: PosteriorProblem, modes: Modes, coordinates: Float[np.ndarray, "S P"], target: Target
+) -> Float[np.ndarray, " S"]:
+    """Log density of the mixture of Gaussians, averaged over the labellings where the prior tells none apart."""
     K = problem.n_components
     orders = labellings(K) if problem.exchangeable else np.arange(K)[None]
     inverse = np.linalg.inv(modes.around.factor)
     _, log_scale = np.linalg.slogdet(inverse)
     with np.errstate(divide="ignore"):
         log_heights = np.log(modes.share) + log_scale - 0.5 * coordinates.shape[1] * LOG_2PI
-    total = _log_proposals(coordinates, orders, (modes.around.mode, inverse, log_heights), target)
-    # With many components the orders left out are too far away to count.
+    total = _log_sums(coordinates, orders, _Gaussians(modes.around.mode, inverse, log_heights), target)
+    # `labellings` leaves out most orders of many components, in which the Gaussians are too far away to count.
     return np.asarray(total) - (lgamma(K + 1) if problem.exchangeable else 0.0)
 
 
 @jax.jit
-def _log_proposals(coordinates: Any, orders: Any, gaussians: Any, target: Target) -> Any:
-    """Log of the summed densities of Gaussians at draws (S, P) in all `orders` of the components."""
-    centers, inverse, log_heights = gaussians
+def _log_sums(
+    coordinates: Float[Array, "S P"], orders: Int[Array, "O K"], gaussians: _Gaussians, target: Target
+) -> Float[Array, " S"]:
+    """Log of the sum of the Gaussians' densities at each draw in all `orders` of its components."""
 
-    def reordered(order: Any, values: dict[str, Any]) -> Any:
-        mixture = jax.tree.map(lambda leaf: leaf[order], assemble(values))
-        return unconstrain(target.sites, disassemble(mixture, target.sites))
-
-    def one(point: Any) -> Any:
+    def at_one(point: Float[Array, " P"]) -> Float[Array, ""]:
         values, log_prior = constrain(target.sites, point)
-
-        def in_order(order: Any) -> Any:
-            moved = reordered(order, values)
-            whitened = jnp.einsum("mij,mj->mi", inverse, moved[None] - centers)
-            # The prior knows no order, so that its densities differ by the change of volume alone.
-            volume = log_prior - constrain(target.sites, moved)[1]
-            return jax.nn.logsumexp(log_heights - 0.5 * (whitened**2).sum(1)) + volume
-
+        in_order = partial(_log_sum_in_order, values=values, log_prior=log_prior, gaussians=gaussians, target=target)
         return jax.nn.logsumexp(jax.vmap(in_order)(orders))
 
-    return jax.lax.map(one, coordinates, batch_size=min(16, len(coordinates)))
+    return jax.lax.map(at_one, coordinates, batch_size=min(_DRAWS_AT_ONCE, len(coordinates)))
 
 
-def _plus_minus(mean: np.ndarray, sd: np.ndarray) -> str:
+def _log_sum_in_order(
+    order: Int[Array, " K"],
+    values: dict[str, Any],
+    log_prior: Float[Array, ""],
+    gaussians: _Gaussians,
+    target: Target,
+) -> Float[Array, ""]:
+    """Log of the sum of the Gaussians' densities at one draw whose components are put in an order."""
+    mixture = jax.tree.map(lambda leaf: leaf[order], assemble(values))
+    moved = unconstrain(target.sites, disassemble(mixture, target.sites))
+    whitened = jnp.einsum("mij,mj->mi", gaussians.inverse, moved[None] - gaussians.centers)
+    # An exchangeable prior has the same density of parameters in all orders, so the log prior densities of the
+    # coordinates differ by the change of volume alone.
+    volume = log_prior - constrain(target.sites, moved)[1]
+    return jax.nn.logsumexp(gaussians.log_heights - 0.5 * (whitened**2).sum(1)) + volume
+
+
+def _plus_minus(mean: Float[np.ndarray, "K ..."], sd: Float[np.ndarray, "K ..."]) -> str:
+    """Mean and sd of each entry, with semicolons between components."""
     return "; ".join(
         ", ".join(f"{m:.4g} +- {s:.2g}" for m, s in zip(np.atleast_1d(ms), np.atleast_1d(ss), strict=True))
         for ms, ss in zip(mean, sd, strict=True)

@@ -1,4 +1,4 @@
-"""The posterior by NUTS: modes are found, chains start in each that matters, draws are relabelled and judged."""
+"""The posterior by NUTS: chains start at the modes that hold mass, and their draws are relabelled and judged."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 
 from bayes_gmm.bayes import nuts
-from bayes_gmm.bayes.numpyro_hmc import SamplerSettings
 from bayes_gmm.bayes.modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_modes, mode_programs
+from bayes_gmm.bayes.numpyro_hmc import SamplerSettings
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.target import Target, to_mixtures
@@ -30,12 +31,13 @@ from bayes_gmm.posterior.diagnostics import judge, load_arviz
 from bayes_gmm.posterior.explanations import explain
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import Relabelling, match, relabel
-from bayes_gmm.posterior.sampling_options import Run
+from bayes_gmm.posterior.sampling_options import SamplingOptions
 
 LARGEST_POINTWISE = 10**7
-"""Most numbers, one for each draw and point, that are kept of the log-likelihood."""
+"""Largest number of draws times points for which the log-likelihood of each is kept: 80 MB of float64."""
 
 _ADAPTATION_WARMUP = 1000
+"""Least warm-up where a dense metric has to be adapted: the default warm-up of Stan, which always adapts its metric."""
 
 
 def fit_nuts(
@@ -81,8 +83,8 @@ def fit_nuts(
     relabelling
         How label switching is undone: "responsibilities", "ecr" or "stephens" (`relabel`).
     checkpoint
-        File that keeps the finished draws while sampling goes on. A run that was killed continues from it, when
-        called again with the same arguments (`num_samples` may be larger), to the draws it would have made.
+        File that keeps the finished draws while sampling goes on. Called again with the same arguments
+        (`num_samples` may be larger) after it was killed, a run continues from the file and ends with the same draws.
     progress
         Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
 
@@ -110,15 +112,23 @@ def fit_nuts(
     'GOOD'
     """
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
-    run = Run.of(num_warmup, num_samples, num_chains, target_accept_prob, seed, relabelling, progress)
-    with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, run.identity(problem)) as file:
+    options = SamplingOptions.of(
+        num_warmup=num_warmup,
+        num_samples=num_samples,
+        num_chains=num_chains,
+        target_accept_prob=target_accept_prob,
+        seed=seed,
+        relabelling=relabelling,
+        progress=progress,
+    )
+    with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, options.identity(problem)) as file:
         prepared = _prepare(problem)
-        mle = starting_fit(problem, start, run.seed)
-        return _assemble(problem, mle, run, _sample(problem, prepared, mle, run, file))
+        mle = starting_fit(problem, start, options.seed)
+        return _assemble(problem, mle, options, _sample(problem, prepared, mle, options, file))
 
 
 class Prepared(NamedTuple):
-    """The density, and the programs that are compiled while EM runs: of the search for modes, and of the sampler."""
+    """The density, and the programs of the search for modes and of the sampler, which are compiled while EM runs."""
 
     target: Target
     searching: CompilingAhead
@@ -126,18 +136,21 @@ class Prepared(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """What the sampler left: modes, mode of each chain, chains, mixtures in data units and their log-likelihoods."""
+    """The modes, the number of the mode at which each chain started, the chains, and their draws as mixtures.
+
+    The draws are in data units under the labels of the sampler; `log_likelihood` (chain, draw) is theirs.
+    """
 
     modes: Modes
-    began: np.ndarray
+    mode_of_chain: Int[np.ndarray, " chain"]
     plan: nuts.Plan
     chains: nuts.Chains
     draws: Mixture
-    log_likelihood: np.ndarray
+    log_likelihood: Float[np.ndarray, "chain draw"]
 
 
 def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
-    """EM's optima for the same data and structure: the given ones, or new ones."""
+    """The given EM fit, when it is of the data and structure of the problem, or a new one where none is given."""
     if start is None:
         return fit_em(problem.table, problem.n_components, covariance_type=problem.covariance_type, seed=seed)
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
@@ -162,37 +175,38 @@ def _prepare(problem: PosteriorProblem) -> Prepared:
 
 @in_float64
 def _sample(
-    problem: PosteriorProblem, prepared: Prepared, mle: EMFit, run: Run, checkpoint: Checkpoint | None
+    problem: PosteriorProblem, prepared: Prepared, mle: EMFit, options: SamplingOptions, checkpoint: Checkpoint | None
 ) -> Sampled:
     target = prepared.target
     prepared.searching.wait()
     modes = find_modes(problem, target, mle)
-    began = modes.allocate(run.num_chains)
-    around = jax.tree.map(lambda leaf: leaf[began], modes.around)
-    plan = _plan(modes, run)
+    mode_of_chain = modes.allocate(options.num_chains)
+    around = jax.tree.map(lambda leaf: leaf[mode_of_chain], modes.around)
+    plan = _plan(modes, options)
     prepared.sampling.wait()
     chains = nuts.sample(
         target,
         around,
         plan,
-        num_samples=run.num_samples,
-        seed=run.seed,
-        progress=run.progress,
+        num_samples=options.num_samples,
+        seed=options.seed,
+        progress=options.progress,
         checkpoint=checkpoint,
     )
     draws, log_prior = to_mixtures(chains.coordinates, target.sites)
-    return Sampled(modes, began, plan, chains, draws, chains.statistics["lp"] - log_prior)
+    return Sampled(modes, mode_of_chain, plan, chains, draws, chains.statistics["lp"] - log_prior)
 
 
-def _plan(modes: Modes, run: Run) -> nuts.Plan:
+def _plan(modes: Modes, options: SamplingOptions) -> nuts.Plan:
+    """How to tune the chains: where no mode is proper, its Gaussian is no metric, and a dense one is adapted."""
     if modes.trustworthy:
-        return nuts.Plan(run.num_warmup, run.target_accept_prob)
-    num_warmup = max(run.num_warmup, _ADAPTATION_WARMUP)
-    return nuts.Plan(num_warmup, run.target_accept_prob, SamplerSettings(metric_warmup=num_warmup))
+        return nuts.Plan(options.num_warmup, options.target_accept_prob)
+    num_warmup = max(options.num_warmup, _ADAPTATION_WARMUP)
+    return nuts.Plan(num_warmup, options.target_accept_prob, SamplerSettings(metric_warmup=num_warmup))
 
 
-def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled) -> Posterior:
-    relabelling = _relabel(problem, mle, run, sampled)
+def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sampled: Sampled) -> Posterior:
+    relabelling = _relabel(problem, mle, options, sampled)
     draws = sampled.draws.permute(relabelling.permutations)
     statistics = sampled.chains.statistics
     tree = posterior_tree(
@@ -203,12 +217,12 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled)
         pointwise=_pointwise(draws, problem),
         attributes={
             "inference_library": "bayes_gmm",
-            "seed": run.seed,
+            "seed": options.seed,
             "num_warmup": sampled.plan.num_warmup,
-            "target_accept_prob": run.target_accept_prob,
+            "target_accept_prob": options.target_accept_prob,
         },
     )
-    explanations = explain(tree, sampled.began, sampled.modes.share)
+    explanations = explain(tree, sampled.mode_of_chain, sampled.modes.share)
     return Posterior(
         draws=draws,
         relabelling=relabelling,
@@ -229,24 +243,28 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled)
 
 
 def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
-    """The mode with most mass, under the labels of the EM fit where that is finite."""
+    """The mode with most mass, under the labels of the EM fit.
+
+    Where the EM fit is not finite, or the prior tells the components apart, the mode keeps its own labels.
+    """
     best = jax.tree.map(itemgetter(0), modes.mixtures)
     if problem.exchangeable and np.isfinite(mle.mixture.scale_tril).all():
         return best.permute(match(best, mle.mixture, problem.table.values))
     return best
 
 
-def _relabel(problem: PosteriorProblem, mle: EMFit, run: Run, sampled: Sampled) -> Relabelling:
-    """Labels of the pivot; the prior's own where it tells the components apart."""
+def _relabel(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sampled: Sampled) -> Relabelling:
+    """Relabelling to the pivot; its permutations change nothing where the prior tells the components apart."""
     pivot = pivot_of(problem, mle, sampled.modes)
-    relabelling = relabel(sampled.draws, pivot, problem.table.values, run.relabelling)
+    relabelling = relabel(sampled.draws, pivot, problem.table.values, options.relabelling)
     if problem.exchangeable:
         return relabelling
-    own = np.broadcast_to(np.arange(problem.n_components), relabelling.permutations.shape)
-    return relabelling._replace(permutations=own)
+    unchanged = np.broadcast_to(np.arange(problem.n_components), relabelling.permutations.shape)
+    return relabelling._replace(permutations=unchanged)
 
 
-def _pointwise(draws: Mixture, problem: PosteriorProblem) -> np.ndarray | None:
+def _pointwise(draws: Mixture, problem: PosteriorProblem) -> Float[np.ndarray, "chain draw N"] | None:
+    """Log-likelihood of each draw at each point, or None where it would be too large to keep."""
     x = problem.table.values
     if int(np.prod(draws.log_weights.shape[:-1])) * len(x) > LARGEST_POINTWISE:
         return None
@@ -255,17 +273,17 @@ def _pointwise(draws: Mixture, problem: PosteriorProblem) -> np.ndarray | None:
 
 def _doubts(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
     yield from problem.tie_warnings
-    if large := _unseen(sampled.modes.share >= WORTH_A_CHAIN, sampled):
+    if large := _modes_without_chain(sampled.modes.share >= WORTH_A_CHAIN, sampled):
         yield f"{large} Raise num_chains."
 
 
-def _unseen(of_interest: np.ndarray, sampled: Sampled) -> str:
-    """What to say of those of the modes that got no chain; nothing where there are none."""
-    unseen = np.setdiff1d(np.flatnonzero(of_interest), sampled.began)
-    if not unseen.size:
+def _modes_without_chain(considered: Bool[np.ndarray, " M"], sampled: Sampled) -> str:
+    """A sentence on the considered modes at which no chain started; empty where there are none."""
+    missed = np.setdiff1d(np.flatnonzero(considered), sampled.mode_of_chain)
+    if not missed.size:
         return ""
-    mass = sampled.modes.share[unseen].sum()
-    modes = f"{unseen.size} other modes" if unseen.size > 1 else "Another mode"
+    mass = sampled.modes.share[missed].sum()
+    modes = f"{missed.size} other modes" if missed.size > 1 else "Another mode"
     return f"{modes}, with about {mass:.0%} of the mass by Laplace's approximation, got no chain."
 
 
@@ -278,7 +296,7 @@ def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Iterator[
     if not problem.exchangeable:
         yield "The prior tells the components apart, so the draws keep its labels and were not relabelled."
     share = sampled.modes.share
-    if small := _unseen((share > WORTH_A_MENTION) & (share < WORTH_A_CHAIN), sampled):
+    if small := _modes_without_chain((share > WORTH_A_MENTION) & (share < WORTH_A_CHAIN), sampled):
         yield small
     if len(mle.start_log_likelihoods) == 1:
         yield "EM began from one start only, so that modes elsewhere were not looked for."
@@ -288,6 +306,7 @@ def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Iterator[
         yield f"Sampling was interrupted after {sampled.log_likelihood.shape[1]} draws of each chain."
 
 
-def _depth(n_steps: np.ndarray, plan: nuts.Plan) -> dict[str, np.ndarray]:
+def _depth(n_steps: Shaped[np.ndarray, "chain draw"], plan: nuts.Plan) -> dict[str, Shaped[np.ndarray, "chain draw"]]:
+    """Depth of the tree of each transition, which has at most 2^depth - 1 leapfrog steps, and whether it was cut."""
     depth = np.log2(n_steps).astype(int) + 1
     return {"tree_depth": depth, "reached_max_tree_depth": depth >= plan.settings.max_tree_depth}

@@ -1,20 +1,21 @@
-"""The posterior: draws of mixtures under one labelling, what they say, and whether they can be trusted."""
+"""The posterior: draws of mixtures under one labelling, the questions that they answer, and their verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import xarray as xr
+from jaxtyping import Float, Int
 
 from bayes_gmm.bayes.modes import Modes
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.clustering import co_clustering
-from bayes_gmm.clustering.assignment_moments import assignment_moments
+from bayes_gmm.clustering.assignment_moments import AssignmentMoments, assignment_moments
 from bayes_gmm.core.export import counted
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import open_probability, positive_integer, seed_integer
@@ -30,6 +31,14 @@ from bayes_gmm.posterior.relabelling import Relabelling
 from bayes_gmm.posterior.verdict import Verdict
 
 
+class DensityBand(NamedTuple):
+    """Posterior mean of the density at each point, and the ends of its central interval."""
+
+    mean: Float[np.ndarray, " N"]
+    lower: Float[np.ndarray, " N"]
+    upper: Float[np.ndarray, " N"]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posterior:
     """Draws from the posterior of a Gaussian mixture, relabelled and judged.
@@ -39,14 +48,14 @@ class Posterior:
     draws
         `Mixture` with axes (chain, draw), in data units, under the labels of `mle`.
     relabelling
-        The permutations (chain, draw, K) that were applied, and how sure each is.
+        The permutations (chain, draw, K) that were applied, and how certain each is.
     tree
         xarray DataTree in ArviZ's schema: posterior, invariants, sample_stats, log_likelihood, posterior_predictive,
         observed_data.
     verdict
-        Whether the draws can be trusted, and why not.
+        Whether the draws can be trusted, with the reasons against them.
     explanations
-        Groups of chains that agree; more than one when chains found different explanations of the data.
+        Groups of chains that agree: more than one where chains found different explanations of the data.
     modes
         The modes of the posterior that were found before sampling, with their shares of the mass.
     mle
@@ -77,27 +86,27 @@ class Posterior:
         """The prior, every part filled in."""
         return self.problem.prior
 
-    def responsibilities(self, x: Any = None) -> np.ndarray:
+    def responsibilities(self, x: Any = None) -> Float[np.ndarray, "N K"]:
         """Posterior mean of the soft assignments p(z_n = k | x_n), (N, K), of the data or of other points."""
-        return self._assignment_moments(x)[0]
+        return self._assignment_moments(x).mean
 
-    def responsibilities_sd(self, x: Any = None) -> np.ndarray:
+    def responsibilities_sd(self, x: Any = None) -> Float[np.ndarray, "N K"]:
         """Posterior standard deviation of the soft assignments, (N, K)."""
-        return self._assignment_moments(x)[1]
+        return self._assignment_moments(x).sd
 
-    def co_clustering(self, x: Any = None) -> np.ndarray:
+    def co_clustering(self, x: Any = None) -> Float[np.ndarray, "N N"]:
         """Probability that two points belong to the same component, (N, N), for at most 5000 points."""
         return co_clustering.co_clustering(self.draws, self._points(x), self.problem.scaling)
 
-    def predict(self, x: Any = None) -> np.ndarray:
+    def predict(self, x: Any = None) -> Int[np.ndarray, " N"]:
         """Component with the largest posterior mean responsibility, (N,)."""
         return self.responsibilities(x).argmax(1)
 
-    def log_prob(self, x: Any) -> np.ndarray:
+    def log_prob(self, x: Any) -> Float[np.ndarray, " N"]:
         r"""Log posterior predictive density \(\log \frac1S \sum_s p(x_n \mid \theta_s)\) of points, (N,)."""
         return pointwise.log_predictive_density(self.draws, self._points(x), self.problem.scaling)
 
-    def density(self, x: Any, *, probability: float = 0.94) -> tuple[np.ndarray, ...]:
+    def density(self, x: Any, *, probability: float = 0.94) -> DensityBand:
         """Posterior mean of the density at points (N, D), and both ends of its central interval, (N,) each.
 
         Raises
@@ -106,13 +115,13 @@ class Posterior:
             When the points do not have the features of the data, or `probability` does not lie between 0 and 1.
         """
         mass = open_probability(probability, 0.94)
-        return pointwise.density_band(self.draws, self._points(x), self.problem.scaling, mass)
+        return DensityBand(*pointwise.density_band(self.draws, self._points(x), self.problem.scaling, mass))
 
-    def log_likelihoods(self, x: Any = None) -> np.ndarray:
-        """Log density of each draw at each point, its label summed out, (chain, draw, N); mind the memory."""
+    def log_likelihoods(self, x: Any = None) -> Float[np.ndarray, "chain draw N"]:
+        """Log density of each draw at each point, its label summed out, (chain, draw, N), all of it in memory."""
         return pointwise.log_densities(self.draws, self._points(x), self.problem.scaling)
 
-    def sample(self, n_points: int, *, seed: int) -> np.ndarray:
+    def sample(self, n_points: int, *, seed: int) -> Float[np.ndarray, "chain draw n D"]:
         """Posterior predictive data: for each draw `n_points` new points, (chain, draw, n_points, D)."""
         return self.draws.sample(n_points, seed=seed)[0]
 
@@ -131,7 +140,7 @@ class Posterior:
 
     @property
     def draws_as_sampled(self) -> Mixture:
-        """The draws under the labels that the sampler gave them: relabelling undone."""
+        """The draws under the labels of the sampler, with the relabelling undone."""
         return self.draws.permute(np.argsort(self.relabelling.permutations, -1))
 
     def with_prior(self, num_draws: int = 1000, *, seed: int = 0) -> xr.DataTree:
@@ -174,16 +183,16 @@ class Posterior:
         head = f"Posterior: {counted(self.draws.n_components, 'component')}, {chains} chains of {draws} draws"
         return head + (" (interrupted)" if self.interrupted else "")
 
-    def _assignment_moments(self, x: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _assignment_moments(self, x: Any) -> AssignmentMoments:
         if x is None:
             return self._own_assignment_moments
         return assignment_moments(self.draws, self._points(x), self.problem.scaling)
 
     @cached_property
-    def _own_assignment_moments(self) -> tuple[np.ndarray, np.ndarray]:
+    def _own_assignment_moments(self) -> AssignmentMoments:
         return assignment_moments(self.draws, self.table.values, self.problem.scaling)
 
-    def _points(self, x: Any) -> np.ndarray:
+    def _points(self, x: Any) -> Float[np.ndarray, "N D"]:
         return self.table.values if x is None else rows_of("points", x, self.table.n_features)
 
 

@@ -1,4 +1,4 @@
-"""What the prior says before the data speak: mixtures from it, and data from those."""
+"""The prior predictive distribution: mixtures drawn from the prior, and data drawn from those mixtures."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def prior_predictive(
     num_draws: int = 1000,
     seed: int = 0,
 ) -> xr.DataTree:
-    """Draw mixtures from the prior and data from some of them, as many points as in the table.
+    """Draw mixtures from the prior, and from at most 50 of them data of as many points as the table has.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def prior_predictive(
     covariance_type
         "full", "tied", "diag", "spherical", "EEI" or "EII".
     prior
-        Prior in data units; what it leaves out is the default.
+        Prior in data units; parts that it leaves out are the defaults.
     num_draws
         Mixtures to draw.
     seed

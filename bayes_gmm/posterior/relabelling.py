@@ -1,9 +1,10 @@
-"""Undo label switching: give each draw the labels under which it agrees best with a pivot."""
+"""Label switching undone: each draw gets the labels under which it agrees best with a pivot, one fixed mixture."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from bayes_gmm.core.validation import one_of
@@ -14,13 +15,20 @@ from bayes_gmm.mixture.mixture import Mixture
 METHODS = ("responsibilities", "ecr", "stephens")
 
 _POINTS_FOR_AGREEMENT = 10_000
+"""Points that are compared at most: with this many, sampling errors of the sums are about one percent of them."""
+
 _LEAST_SHARE = 0.5
+"""A component that shares less than half of the points of its match in the pivot is called ambiguous."""
+
 _LEAST_GAP = 0.1
-_LEAST_GAIN = 1e-10  # nats a point: what is above the rounding of sums of logarithms
+"""A match is called tied when another one is worse by less than this, in points or nats for each point."""
+
+_LEAST_GAIN = 1e-10
+"""Nats a point: a smaller gain of Stephens's criterion may be the rounding of sums of logarithms."""
 
 
 class Relabelling(NamedTuple):
-    """Permutations to hand to `Mixture.permute`, and how sure they are.
+    """Permutations for `Mixture.permute`, and how certain each match of components is.
 
     Attributes
     ----------
@@ -28,28 +36,30 @@ class Relabelling(NamedTuple):
         Component k of the relabelled draw is component `permutations[..., k]` of the draw; `np.argsort` of them along
         the last axis undoes it.
     shares : (..., K)
-        Part of the pivot's component k, in points, that the matched component of the draw holds too.
+        Share of the points of the pivot's component k that also belong to the matched component of the draw.
     gaps : (..., K)
-        What the criterion loses at least when component k must be matched otherwise, per point of the pivot's
+        Smallest loss of the criterion when component k is matched to another component, for each point of the pivot's
         component k: in points, or for "stephens" in nats. Infinite when there is no other component.
     """
 
-    permutations: np.ndarray
-    shares: np.ndarray
-    gaps: np.ndarray = np.array(np.inf)
+    permutations: Int[np.ndarray, "*batch K"]
+    shares: Float[np.ndarray, "*batch K"]
+    gaps: Float[np.ndarray, "..."] = np.array(np.inf)
 
     @property
-    def ambiguous(self) -> np.ndarray:
-        """Fraction of draws (K,) whose match for component k holds less than half of its points: it is not the same."""
+    def ambiguous(self) -> Float[np.ndarray, " K"]:
+        """Fraction of draws whose match for component k has less than half of its points, so is another component."""
         return _rate(self.shares < _LEAST_SHARE)
 
     @property
-    def tied(self) -> np.ndarray:
-        """Fraction of draws (K,) in which another match for k is worse by a gap below 0.1: either could be meant."""
+    def tied(self) -> Float[np.ndarray, " K"]:
+        """Fraction of draws in which some other match for component k is worse by a gap below 0.1."""
         return _rate(np.broadcast_to(self.gaps, self.shares.shape) < _LEAST_GAP)
 
 
-def relabel(draws: Mixture, pivot: Mixture, x: np.ndarray, method: str = "responsibilities") -> Relabelling:
+def relabel(
+    draws: Mixture, pivot: Mixture, x: Float[np.ndarray, "N D"], method: str = "responsibilities"
+) -> Relabelling:
     r"""Permutation of each draw's components that agrees best with the labels of a pivot.
 
     .. math:: \rho_s = \arg\max_\rho \sum_k A_{s,k \rho(k)}, \qquad A_{s,jk} = \sum_n g_{nj} \, r^{(s)}_{nk}
@@ -61,18 +71,18 @@ def relabel(draws: Mixture, pivot: Mixture, x: np.ndarray, method: str = "respon
     pivot
         One mixture, whose labels the draws get.
     x : (N, D)
-        Points; every so many of them when there are more than ten thousand.
+        Points; of more than ten thousand, every second, third and so on, so that at most ten thousand are used.
     method
-        "responsibilities": g and r are the responsibilities under the pivot and under the draw. "ecr": both are the
-        most probable components, so that A counts points; overlaps show less. "stephens": g is the logarithm of the
-        mean of the relabelled r over all draws, so that A is, up to what no label changes, minus the Kullback-Leibler
-        divergence of that mean from r; the two alternate, starting at the permutations of "responsibilities", until
-        none changes.
+        "responsibilities": g and r are the responsibilities under the pivot and under the draw. "ecr": both are
+        indicators of the most probable component, so that A counts points; overlaps show less. "stephens": g is the
+        logarithm of the mean of the relabelled r over all draws, so that A is, up to a term that does not depend on the
+        labels, minus the Kullback-Leibler divergence of that mean from r. Mean and permutations are updated in turn,
+        starting at the permutations of "responsibilities", until no permutation changes.
 
     Raises
     ------
     ArgumentError
-        When there is no such method.
+        When the method is none of these.
 
     References
     ----------
@@ -103,29 +113,37 @@ def relabel(draws: Mixture, pivot: Mixture, x: np.ndarray, method: str = "respon
     return Relabelling(*(array.reshape(shape) for array in (permutations, shares, gaps)))
 
 
-def match(mixture: Mixture, pivot: Mixture, x: np.ndarray) -> np.ndarray:
-    """Permutation (K,) of one mixture's components under which its responsibilities agree best with the pivot's."""
+def match(mixture: Mixture, pivot: Mixture, x: Float[np.ndarray, "N D"]) -> Int[np.ndarray, " K"]:
+    """Permutation of one mixture's components under which its responsibilities agree best with the pivot's."""
     agreement = pivot.responsibilities(x).T @ mixture.responsibilities(x)
     return _best_permutations(agreement[None])[0]
 
 
 def check_method(method: str) -> None:
-    """Refuse a method that there is not."""
+    """Raise `ArgumentError` when the method is none of `METHODS`."""
     one_of("relabelling", method, METHODS, 'The default is "responsibilities".')
 
 
-def _reference(pivot: Mixture, points: np.ndarray, method: str) -> tuple[np.ndarray, Assignment]:
-    """The pivot's assignment of the points (N, K), and the kind of the draws' that it is compared with."""
+class _Reference(NamedTuple):
+    """Assignments of the points by the pivot, and the kind of assignment that is computed for the draws."""
+
+    assignments: Float[np.ndarray, "N K"]
+    kind: Assignment
+
+
+def _reference(pivot: Mixture, points: Float[np.ndarray, "N D"], method: str) -> _Reference:
     if method == "ecr":
-        return np.eye(pivot.n_components)[pivot.predict(points)], hard
-    return pivot.responsibilities(points), soft
+        return _Reference(np.eye(pivot.n_components)[pivot.predict(points)], hard)
+    return _Reference(pivot.responsibilities(points), soft)
 
 
-def _stephens(draws: DrawsAtPoints, permutations: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Permutations (S, K) and the criterion (S, K, K) that their mean shares define, better at every step."""
+def _stephens(
+    draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"]
+) -> Iterator[tuple[Int[np.ndarray, "S K"], Float[np.ndarray, "S K K"]]]:
+    """Permutations of every step, and the criterion that the mean responsibilities under them define."""
     changed = True
     while changed:
-        # A zero, where every draw underflows, is as good as the smallest number; its logarithm is finite.
+        # A mean of zero, where every draw underflows, becomes the smallest float, whose logarithm is finite.
         mean = np.maximum(mean_shares(draws, permutations), np.finfo(float).tiny)
         criterion = agreements(draws, np.log(mean))
         yield permutations, criterion
@@ -136,20 +154,21 @@ def _stephens(draws: DrawsAtPoints, permutations: np.ndarray) -> Iterator[tuple[
         permutations = np.where(gained[:, None], better, permutations)
 
 
-def _best_permutations(agreement: np.ndarray) -> np.ndarray:
-    """Columns (S, K), one for each row, of the largest sum in each matrix (S, K, K)."""
+def _best_permutations(agreement: Float[np.ndarray, "S K K"]) -> Int[np.ndarray, "S K"]:
+    """One column for each row of each matrix, such that their entries have the largest sum."""
     return np.array([linear_sum_assignment(matrix, maximize=True)[1] for matrix in agreement])
 
 
-def _matched(agreement: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+def _matched(agreement: Float[np.ndarray, "S K K"], permutations: Int[np.ndarray, "S K"]) -> Float[np.ndarray, "S K"]:
+    """Entries of the matrices in the columns that the permutations assign to their rows."""
     return np.take_along_axis(agreement, permutations[..., None], -1)[..., 0]
 
 
-def _losses(criterion: np.ndarray, permutations: np.ndarray) -> np.ndarray:
-    """How far the sum falls at least (S, K) when row k of the best assignment gets another column.
+def _losses(criterion: Float[np.ndarray, "S K K"], permutations: Int[np.ndarray, "S K"]) -> Float[np.ndarray, "S K"]:
+    """Smallest decrease of the sum when row k of the best assignment must take another column.
 
-    Another assignment passes the columns round in cycles, so the answer is the shortest cycle through k (Floyd and
-    Warshall). The best assignment leaves no cycle below zero.
+    Any other assignment moves columns along cycles of rows, so this is the length of the shortest cycle through k,
+    found by the algorithm of Floyd and Warshall. No cycle is negative, since the assignment is the best one.
     """
     ordered = np.take_along_axis(criterion, permutations[:, None, :], -1)
     rows = np.arange(ordered.shape[-1])
@@ -160,10 +179,11 @@ def _losses(criterion: np.ndarray, permutations: np.ndarray) -> np.ndarray:
     return np.maximum(paths[:, rows, rows], 0.0)
 
 
-def _per_point(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Sums (S, K) for each point of a component; zero for a component of no points, which nothing can match."""
+def _per_point(sums: Float[np.ndarray, "S K"], sizes: Float[np.ndarray, " K"]) -> Float[np.ndarray, "S K"]:
+    """Sums divided by the sizes of the components in points; zero for a component without points."""
     return np.divide(sums, sizes, out=np.zeros_like(sums), where=sizes > 0)
 
 
-def _rate(doubtful: np.ndarray) -> np.ndarray:
+def _rate(doubtful: Bool[np.ndarray, "*batch K"]) -> Float[np.ndarray, " K"]:
+    """Share of the draws of a batch for which each component is doubtful."""
     return doubtful.reshape(-1, doubtful.shape[-1]).mean(0)

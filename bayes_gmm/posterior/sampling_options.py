@@ -1,4 +1,4 @@
-"""What a user asks of the sampler: how long, how many chains, from what seed."""
+"""What a user asks of the sampler: how many transitions and chains, and from what seed."""
 
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -8,8 +8,8 @@ from bayes_gmm.core.validation import open_probability, positive_integer, seed_i
 from bayes_gmm.posterior.relabelling import check_method
 
 
-class Run(NamedTuple):
-    """Checked arguments that say how long and from what seed to sample."""
+class SamplingOptions(NamedTuple):
+    """Checked arguments of `fit_nuts` that concern sampling and relabelling."""
 
     num_warmup: int
     num_samples: int
@@ -22,6 +22,7 @@ class Run(NamedTuple):
     @classmethod
     def of(
         cls,
+        *,
         num_warmup: Any,
         num_samples: Any,
         num_chains: Any,
@@ -29,21 +30,24 @@ class Run(NamedTuple):
         seed: Any,
         relabelling: Any,
         progress: Any,
-    ) -> "Run":
-        """Check what a user gives."""
+    ) -> "SamplingOptions":
+        """Check what a user gives; `ArgumentError` when a value cannot be used."""
         check_method(relabelling)
         return cls(
-            positive_integer("num_warmup", num_warmup),
-            positive_integer("num_samples", num_samples),
-            positive_integer("num_chains", num_chains),
-            open_probability(target_accept_prob, 0.8, "target_accept_prob"),
-            seed_integer(seed),
-            relabelling,
-            bool(progress),
+            num_warmup=positive_integer("num_warmup", num_warmup),
+            num_samples=positive_integer("num_samples", num_samples),
+            num_chains=positive_integer("num_chains", num_chains),
+            target_accept_prob=open_probability(target_accept_prob, 0.8, "target_accept_prob"),
+            seed=seed_integer(seed),
+            relabelling=relabelling,
+            progress=bool(progress),
         )
 
     def identity(self, problem: PosteriorProblem) -> dict[str, str | int | float]:
-        """What must be the same when a checkpoint is gone on with."""
+        """What must be equal in two runs for one to continue the checkpoint of the other.
+
+        The number of samples is not part of it, so that a finished run can be made longer.
+        """
         return {
             **problem.fingerprint,
             "num_warmup": self.num_warmup,

@@ -1,4 +1,4 @@
-"""Whether draws can be trusted: a status with its reasons, as a short table in the terminal and in a notebook."""
+"""The result of judging draws: a status with its reasons, printed as a short table in a terminal and a notebook."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ from bayes_gmm.core.export import html_table
 
 LARGEST_RHAT = 1.01
 SMALLEST_ESS = 400.0
+"""Limits of R-hat and of the effective sample size over all chains that Vehtari et al. (2021) recommend."""
+
 SMALLEST_BFMI = 0.3
+"""Limit of the fraction of missing information that Stan and ArviZ use, after Betancourt (2016)."""
 
 
 class VerdictStatus(IntEnum):
@@ -22,23 +25,24 @@ class VerdictStatus(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Judgement of a set of draws.
+    """Judgement of a set of draws, with the numbers that it rests on.
 
     Attributes
     ----------
     status
         GOOD, DOUBTFUL or BAD: the worst of the reasons.
     reasons
-        What was found wrong, each with advice; empty when nothing was.
+        One sentence for each problem, with advice; empty when there is none.
     notes
-        What the reader should know without it being wrong.
+        Facts that the reader should know and that are no problems.
     max_rhat, min_ess, max_mcse
-        Over the label-invariant quantities and over the relabelled parameters: largest R-hat, smallest bulk or tail
-        effective sample size, largest Monte Carlo standard error of a mean in posterior sds.
+        Largest R-hat, smallest bulk or tail effective sample size, and largest Monte Carlo standard error of a mean in
+        posterior sds: under "invariants" of the label-invariant quantities, under "posterior" of the relabelled
+        parameters.
     n_divergent, n_deepest
-        Transitions that diverged, and that were cut at the largest tree depth, out of `n_draws`.
+        Numbers of the `n_draws` transitions that diverged, and that were cut at the largest tree depth.
     min_bfmi
-        Smallest fraction of missing information of the energy over the chains.
+        Smallest fraction of missing information over the chains (BFMI).
 
     References
     ----------
@@ -58,7 +62,7 @@ class Verdict:
 
     @property
     def summary(self) -> str:
-        """One line."""
+        """Status, largest R-hat, smallest effective sample size and number of divergences in one line."""
         return (
             f"{self.status.name}: R-hat at most {max(self.max_rhat.values()):.4f}, "
             f"ESS at least {min(self.min_ess.values()):.0f}, {self.n_divergent} divergences in {self.n_draws} draws"
@@ -66,7 +70,7 @@ class Verdict:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The reasons and the notes."""
+        """All sentences that are printed: the reasons, then the notes."""
         return self.reasons + self.notes
 
     def __str__(self) -> str:
@@ -81,12 +85,12 @@ class Verdict:
         return f"<p><b>{self.status.name}</b> ({self.n_draws} draws){self.table()}<ul>{listed}</ul>"
 
     def table(self) -> str:
-        """The numbers as a table in HTML."""
+        """The numbers beside their limits, as an HTML table."""
         head, *rows = self._rows()
         return html_table(head, rows)
 
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
-        """Name, value over the invariants, value over the relabelled parameters, and what was wanted."""
+        """Rows of the table: name, value of the invariants, value of the relabelled parameters, and the limit."""
         yield "", "invariants", "parameters", "wanted"
         yield "largest R-hat", *_both(self.max_rhat, ".4f"), f"at most {LARGEST_RHAT}"
         yield "smallest ESS", *_both(self.min_ess, ".0f"), f"at least {SMALLEST_ESS:.0f}"

@@ -44,10 +44,10 @@ def test_simulations_do_not_depend_on_how_many_there_are(faithful, one_against_t
 def test_interrupt_keeps_the_simulations_that_are_done(faithful, one_against_two, monkeypatch):
     plain = likelihood_ratio_test._simulated_statistic
 
-    def interrupted(null, pair, climbing, number):
+    def interrupted(null, pair, search, number):
         if number == 2:
             raise KeyboardInterrupt
-        return plain(null, pair, climbing, number)
+        return plain(null, pair, search, number)
 
     monkeypatch.setattr("bayes_gmm.assessment.likelihood_ratio_test._simulated_statistic", interrupted)
     part = bg.likelihood_ratio_test(faithful, 1, n_replicates=19, progress=False)

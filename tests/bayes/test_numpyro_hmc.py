@@ -46,7 +46,7 @@ def test_the_state_has_the_fields_that_are_read() -> None:
         state = initialise(jnp.ones(2), num_warmup=0, step_size=0.5, rng_key=jax.random.PRNGKey(0))
     assert set(state._fields) >= FIELDS
     assert "step_size" in state.adapt_state._fields
-    assert state.i == 0
+    assert int(state.i) == 0
 
 
 def test_the_second_closure_reads_what_the_first_has_set() -> None:
@@ -54,7 +54,9 @@ def test_the_second_closure_reads_what_the_first_has_set() -> None:
     other, _ = hmc(potential_fn_gen=lambda: lambda z: (z**2).sum() / 2, algo="NUTS")
     with jax.enable_x64(True):
         state = other(jnp.ones(2), num_warmup=0, step_size=0.5, rng_key=jax.random.PRNGKey(0))
-        with pytest.raises((AssertionError, TypeError, NameError)):  # were it none, `transition` need not trace the first
+        with pytest.raises(
+            (AssertionError, TypeError, NameError)
+        ):  # were it none, `transition` need not trace the first
             move(state, (), {})
 
 
