@@ -16,7 +16,6 @@ from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.io.table import as_table
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import SEARCH_OPTIONS, SearchOptions, fit_problem
-from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
 
 _STARTS = 20

@@ -1,4 +1,4 @@
-r"""The NumPyro model, with the labels z summed out, and the same density through the kernel.
+r"""The mixture as a NumPyro model, with the labels z summed out.
 
 .. math:: p(x_n \mid \pi, \mu, \Sigma) = \sum_k \pi_k \, N(x_n \mid \mu_k, \Sigma_k)
 """

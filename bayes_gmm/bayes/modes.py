@@ -32,22 +32,31 @@ WORTH_A_MENTION = 0.01
 """Modes with a larger share of the mass that got no chain are mentioned."""
 
 _MARGIN = 20.0
-"""Nats below the best at which a climb is given up."""
+"""Nats below the best at which a search is given up: such a mode holds less than 1e-8 of the mass."""
 
 _OPTIMISM = 10.0
+"""Factor by which the gain may exceed what Newton's model promises far from a mode."""
 
 _FEW_STEPS = 12
+"""Newton steps after which the hopeless searches are told from the others."""
+
 _MANY_STEPS = 100
+"""Newton steps of a search that goes to its end: a bound that a search near a mode does not reach."""
 
 _SAME = 1e-3
-"""Nats within which two modes are one."""
+"""Nats within which two modes have one height."""
 
 _ALIKE = 1e-2
-"""Nats a point by which the densities of two modes of the same height may differ on average if they are one."""
+"""Nats a point by which the densities of two modes of one height may differ on average if they are one mode."""
 
-_MOST = 8
+_MOST_STARTS = 8
+"""Starts that are followed, the most probable ones: each costs a search."""
+
 _MOST_PERMUTED = 5
+"""Components up to which all orders are tried: each order is a start of its own, and their number is K!."""
+
 _DRAWS_OF_PRIOR = 64
+"""Draws of the prior among which a start is looked for where EM's optima lie outside the prior's support."""
 
 
 class Modes(NamedTuple):
@@ -94,10 +103,10 @@ def mode_programs(mixture: Mixture, target: Target) -> Programs:
 
 @in_float64
 def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
-    """Climb from the optima of EM and from mixtures with one component fewer; keep the different modes."""
-    found = _climb(_starts(problem, target, mle), problem, target)
-    if merged := _coordinates(_near_misses(found[0], problem, target), target):
-        found = _climb([*merged, *(around.mode for around in found)], problem, target)
+    """Search from the optima of EM and from mixtures with one component fewer; keep the different modes."""
+    found = _search(_starts(problem, target, mle), problem, target)
+    if merged := _coordinates(_merged_starts(found[0], problem, target), target):
+        found = _search([*merged, *(around.mode for around in found)], problem, target)
     kept = _distinct([around for around in found if around.trustworthy] or found[:1], problem, target)
     around = jax.tree.map(lambda *leaves: np.stack(leaves), *kept)
     return Modes(around, to_mixtures(around.mode, target.sites)[0])
@@ -116,18 +125,18 @@ def _coordinates(mixtures: list[Mixture], target: Target) -> list[Any]:
     starts = [to_coordinates(mixture, target.sites) for mixture in mixtures]
     looks = [jax.device_get(laplace(start, target, 1)) for start in starts]
     finite = [m for m in range(len(looks)) if np.isfinite(looks[m].potential)]
-    order = sorted(finite, key=lambda m: looks[m].potential)[:_MOST]
+    order = sorted(finite, key=lambda m: looks[m].potential)[:_MOST_STARTS]
     return [starts[m] for m in order if _may_gain(looks[m]) > looks[m].potential - looks[order[0]].potential]
 
 
 def _may_gain(around: Laplace) -> float:
-    """Nats that a climb may gain at most: some for each parameter, and many times what Newton's model promises."""
+    """Nats that a search may gain at most: some for each parameter, and many times what Newton's model promises."""
     promised = _OPTIMISM * float(around.remaining) if around.damping == 0 else np.inf
     return float(_MARGIN + 0.5 * len(around.mode) + promised)
 
 
-def _climb(starts: list[Any], problem: PosteriorProblem, target: Target) -> list[Laplace]:
-    """Short climbs from all starts, then to the end from those that may lead to a mode with mass; best first."""
+def _search(starts: list[Any], problem: PosteriorProblem, target: Target) -> list[Laplace]:
+    """Short searches from all starts, then to the end from those that may lead to a mode with mass; best first."""
     short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
     lowest = min(around.potential for around in short)
     hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
@@ -145,12 +154,12 @@ def _nowhere(problem: PosteriorProblem) -> list[Any]:
 
 
 def _each(mixtures: Mixture) -> list[Mixture]:
-    """One by one those of a batch (M, ...)."""
+    """Mixtures of a batch (M, ...), one by one."""
     return [jax.tree.map(itemgetter(m), mixtures) for m in range(len(mixtures.log_weights))]
 
 
 def labellings(n_components: int) -> np.ndarray:
-    """All orders of the components (O, K), the given one first; of many components those that differ by one swap."""
+    """All orders of the components (O, K), the identity first; of many components those that differ by one swap."""
     K = n_components
     if K <= _MOST_PERMUTED:
         return np.array(list(itertools.permutations(range(K))))
@@ -162,16 +171,16 @@ def labellings(n_components: int) -> np.ndarray:
 
 
 def _labelled(mixture: Mixture) -> Mixture:
-    """One mixture with its components in these orders."""
+    """One mixture with its components in every order of `labellings`."""
     orders = labellings(mixture.n_components)
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(orders), *leaf.shape)), mixture).permute(orders)
 
 
-def _near_misses(best: Laplace, problem: PosteriorProblem, target: Target) -> list[Mixture]:
-    """Mixtures with a pair of components made one, by moments, and the free one spread thinly over all points.
+def _merged_starts(best: Laplace, problem: PosteriorProblem, target: Target) -> list[Mixture]:
+    """Mixtures in which a pair of components is merged, by moments, and the freed one spread thinly over all points.
 
-    When there are more components than the data ask for, these lie near modes that no optimum of the likelihood shows;
-    where they fit much worse there are not.
+    When there are more components than the data ask for, such mixtures lie near modes that no optimum of the likelihood
+    shows. Where they fit much worse than the best mode, there are no such modes, and none is returned.
     """
     if problem.n_components == 1:
         return []
@@ -193,7 +202,7 @@ def _merge(mixture: Mixture, pair: tuple[int, int], x: np.ndarray) -> Mixture:
 
 
 def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -> list[Laplace]:
-    """One of each kind, most mass first; another labelling of a mode has the same height and the same density."""
+    """Different modes, most mass first: another labelling of a mode has its height and its density."""
     kept: list[tuple[Laplace, np.ndarray]] = []
     for around in sorted(found, key=lambda around: -around.log_mass):
         log_density = to_mixtures(around.mode, target.sites)[0].log_prob(problem.table.values)
@@ -203,6 +212,6 @@ def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -
 
 
 def _same(one: Laplace, log_density: np.ndarray, other: Laplace, its_log_density: np.ndarray) -> bool:
-    """Whether two modes are one: symmetric data have modes of the same height that are different explanations."""
+    """Whether two modes are one: symmetric data have different modes of one height, so the densities decide too."""
     close = np.abs(log_density - its_log_density).mean() <= _ALIKE
     return bool(close and abs(one.potential - other.potential) <= _SAME)

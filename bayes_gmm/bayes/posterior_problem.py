@@ -1,4 +1,4 @@
-"""What a posterior is asked for, in data units, and the density that is sampled."""
+"""The question that a posterior answers, in data units, and the density to sample for it."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import OrderedSites, Sites, as_arrays, exchangeable, family, free
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
+from bayes_gmm.core.precision import require_float64
 from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count
 from bayes_gmm.io.table import Table, as_table
@@ -33,7 +34,7 @@ class PosteriorProblem:
     n_components
         K.
     covariance_type
-        As it was given.
+        Covariance structure, as the user named it.
     prior
         The prior, every part filled in.
     default_scales
@@ -48,7 +49,7 @@ class PosteriorProblem:
 
     @classmethod
     def of(cls, x: Any, n_components: Any, *, covariance_type: Any, prior: Any) -> "PosteriorProblem":
-        """Check and convert what a user gives; warn of ties that the prior does not survive.
+        """Check and convert what a user gives; warn of tied values under which the posterior is improper.
 
         Raises
         ------
@@ -98,7 +99,7 @@ class PosteriorProblem:
 
     @cached_property
     def tie_warnings(self) -> list[str]:
-        """What tied data do to the posterior under this prior; nothing under the default, which is made for them."""
+        """Sentences on what tied data do to the posterior under this prior; none under the default prior."""
         return [] if self.default_scales else tie_warnings(self.sites, self.table)
 
     @property
@@ -108,7 +109,7 @@ class PosteriorProblem:
 
     @property
     def fingerprint(self) -> dict[str, str | int]:
-        """What tells this problem from others, in words and numbers."""
+        """Names and values that tell this problem from others, for a checkpoint."""
         return {
             "data": _digest(self.table.values),
             # Hyperparameters in the order of their names: NumPyro's own differs from process to process.
@@ -123,7 +124,8 @@ class PosteriorProblem:
         return self.prior.sample(num_draws, K, D, covariance_type=self.covariance_type, seed=seed)
 
     def target(self) -> Target:
-        """The density to sample; for use in a scoped float64."""
+        """The density to sample, its arrays on JAX's device; callable in a scope of float64 only."""
+        require_float64()
         data = blocks(self.table.values, np.ones(self.table.n_points), self.scaling)
         return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
 

@@ -24,7 +24,7 @@ class Prior:
 
     are the defaults, with the data's means m and standard deviations s. Inverse-gamma variances rule out the
     spike that a prior with mass at zero grows on tied data. A distribution replaces a default; a number or an array
-    holds the parameter at that value. What the structure shares has one prior: tied scales have shape (1, D),
+    holds the parameter at that value. Scales that the structure shares have one prior: tied ones have shape (1, D),
     spherical ones (K, 1), with the mean variance in place of each column's.
 
     Attributes
@@ -70,7 +70,7 @@ class Prior:
             )
 
     def with_concentration(self, concentration: Any, n_components: int) -> "Prior":
-        """The same prior with a Dirichlet distribution of the weights: a positive number, or one for each component.
+        """Prior with a Dirichlet distribution of the weights: a positive concentration, or one for each component.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class Prior:
         return replace(self, weights=dist.Dirichlet(numbers))
 
     def for_data(self, x: Any, n_components: int, covariance_type: str = "full") -> "Prior":
-        """Fill what was left out from the means and standard deviations of the columns of x (N, D)."""
+        """Prior whose missing parts are filled in from the means and standard deviations of the columns of x (N, D)."""
         D = x.shape[1]
         layout = Layout.of(n_components, D, covariance_type)
         if self.correlations is not None and D > 1 and not layout.correlated:
@@ -153,7 +153,7 @@ class Prior:
         return "\n".join(["Prior", *(f"  {name:13} {text}" for name, text in self.in_words(columns).items())])
 
     def in_words(self, columns: Sequence[str] | None = None) -> dict[str, str]:
-        """The same by parameter."""
+        """Words on the prior of each parameter, by its name."""
         parts = {name: getattr(self, name) for name in ("weights", "means", "scales", "variances", "correlations")}
         unused = {"variances"} if self.variances is None else {"scales"}
         return {name: _words(value, columns) for name, value in parts.items() if name not in unused}

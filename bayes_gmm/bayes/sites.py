@@ -8,7 +8,7 @@ name       code  scales  correlation_tril    covariances
 full       VVV   (K, D)  (K, D, D)           one for each
 tied       EEE   (1, D)  (1, D, D)           one for all
 diag       VVI   (K, D)  identity            without correlations
-.          EEI   (1, D)  identity            the same, one for all
+.          EEI   (1, D)  identity            diagonal, one for all
 spherical  VII   (K, 1)  identity            one scale for each
 .          EII   (1, 1)  identity            one scale for all
 =========  ====  ======  ==================  =====================
@@ -32,12 +32,13 @@ from bayes_gmm.mixture.mixture import Mixture
 
 Sites = dict[str, Any]
 """One entry for each parameter of the model: a distribution, or an array that holds the parameter fixed."""
+
 _HELD = "A number or an array holds a parameter fixed; give a NumPyro distribution to put a prior on it."
 _STRUCTURES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
 
 
 class Layout(NamedTuple):
-    """How many components and features of their own the scales have, and whether there are correlations."""
+    """Numbers of components and features, shape of the scales (C, F), and whether there are correlations."""
 
     n_components: int
     n_features: int
@@ -126,12 +127,12 @@ def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, 
         jacobian = transform.log_abs_det_jacobian(part, values[name])
         log_density += site.log_prob(values[name]).sum() + jacobian.sum()
         start = stop
-    # Where a square underflows NumPyro's inverse gamma is infinite, and a sampler that steps there never leaves.
+    # Where a square underflows, NumPyro's inverse gamma is infinite, and a sampler that steps there never leaves.
     return values, jnp.where(log_density < jnp.inf, log_density, -jnp.inf)
 
 
 def as_arrays(sites: Sites) -> Sites:
-    """The same sites with every hyperparameter a float array, so that new values need no new compilation."""
+    """Sites whose hyperparameters are all float arrays, so that new values need no new compilation."""
     return OrderedSites(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), dict(sites)))
 
 
@@ -148,7 +149,7 @@ def exchangeable(sites: Sites) -> bool:
 
 
 def _own_part(site: Any) -> Any:
-    """The part of a distribution that has a component axis, first; nothing where one was repeated for all."""
+    """Part of a distribution whose first axis is that of the components; None where one was repeated for all."""
     if isinstance(site, dist.Independent):
         return _own_part(site.base_dist)
     if isinstance(site, dist.ExpandedDistribution):
@@ -158,7 +159,7 @@ def _own_part(site: Any) -> Any:
 
 
 def innermost(distribution: Any) -> Any:
-    """The distribution that carries the hyperparameters, without what only gives it its shape."""
+    """The distribution that carries the hyperparameters, without the wrappers that only expand its shape."""
     while hasattr(distribution, "base_dist") and not distribution.arg_constraints:
         distribution = distribution.base_dist
     return distribution
@@ -170,7 +171,7 @@ def family(distribution: Any) -> str:
 
 
 def _over_simplex(value: Any, n_components: int) -> Any:
-    """The first of two weights may be given a beta distribution, which is a Dirichlet distribution of both."""
+    """A beta distribution of the first of two weights, as the Dirichlet distribution of both; others unchanged."""
     if not isinstance(value, dist.Beta):
         return value
     if n_components != 2 or value.batch_shape:
@@ -265,12 +266,13 @@ def _wrong_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -
 class OrderedSites(dict[str, Any]):
     """Sites whose hyperparameters are handed to compiled programs in the order of their names.
 
-    NumPyro flattens a distribution in the order of a set of names, which differs from process to process: programs
-    kept on disk would not be found again. It is found once, for each call of a compiled program asks for it.
+    NumPyro flattens a distribution in the order of a set of names, which differs from process to process, so that
+    programs kept on disk would not be found again. The order is worked out once and kept, because every call of a
+    compiled program flattens its arguments.
     """
 
     def tree_flatten(self) -> tuple[list[Any], Any]:
-        """Hyperparameters, and what is needed to put them back."""
+        """Hyperparameters, and the structure that puts them back into their distributions."""
         return self._flat
 
     @cached_property
@@ -293,7 +295,7 @@ class _Slot(NamedTuple):
 
 
 def _by_name(part: Any) -> Iterator[int]:
-    """Numbers of the slots in a nest of dictionaries, sequences and objects, by the names of what holds them."""
+    """Numbers of the slots in a nest of dictionaries, sequences and objects, ordered by the names on their path."""
     if isinstance(part, _Slot):
         yield part.number
     elif isinstance(part, list | tuple):

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float64
 
 from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, unconstrain
 from bayes_gmm.core.compilation import Programs
@@ -15,8 +15,8 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
 
-def potential(coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling) -> Float[Array, ""]:
-    """Minus the log posterior density of `model`, through the kernel; differentiates in one pass."""
+def potential(coordinates: Float64[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling) -> Float64[Array, ""]:
+    """Minus the log posterior density of `model`, by the linear form, whose gradient takes one pass."""
     eta, log_prior = natural_parameters(coordinates, sites, scaling)
     return -(log_prior + linear_form.log_likelihood(eta, data) - data.weights.sum() * scaling.log_volume)
 
@@ -24,13 +24,13 @@ def potential(coordinates: Float[Array, " P"], sites: Sites, data: Blocks, scali
 def natural_parameters(
     coordinates: Float[Array, " P"], sites: Sites, scaling: Scaling
 ) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
-    """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
+    """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
     values, log_prior = constrain(sites, coordinates)
     return linear_form.natural(scaling.to_unit(assemble(values))), log_prior
 
 
 class Target(NamedTuple):
-    """All that the posterior density depends on: prior sites, data in unit coordinates, and those coordinates."""
+    """All that the posterior density depends on: prior sites, data in unit coordinates, and the map to these."""
 
     sites: Sites
     data: Blocks
@@ -41,12 +41,12 @@ class Target(NamedTuple):
         return potential(coordinates, self.sites, self.data, self.scaling)
 
     def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
-        """Natural parameters in unit coordinates and the log prior density: all of the potential but the data."""
+        """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
         return natural_parameters(coordinates, self.sites, self.scaling)
 
     @property
-    def log_volume(self) -> Any:
-        """What the log-likelihood in unit coordinates exceeds that in data units by."""
+    def log_volume(self) -> Float[Any, ""]:
+        """Difference of the log-likelihood in unit coordinates and in data units."""
         return self.data.weights.sum() * self.scaling.log_volume
 
 

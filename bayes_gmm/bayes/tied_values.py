@@ -30,10 +30,10 @@ _SPIKE = 5.0
 """Nats by which a spike on tied data may exceed the same points under the rest of the mixture before it is named."""
 
 _FLAT = 1e-6
-"""Smaller rises of the log density of log sigma, over a quarter of its unit, are rounding."""
+"""Rise of the log density over a quarter of a unit of log sigma that is taken for rounding."""
 
 _SAME_VALUE = 1e-9
-"""Part of the spread by which values differ that rounding alone tells apart."""
+"""Difference of two values, relative to the spread, that is taken for rounding."""
 
 _DEPTH = np.linspace(-100.0, 0.0, 401)
 """Logarithms of scales, relative to the finest step in the data, at which a spike is looked for."""
@@ -52,7 +52,7 @@ class Tie(NamedTuple):
 
 
 def tie_warnings(sites: Sites, table: Table) -> list[str]:
-    """Sentences on ties that leave the posterior improper, or on which a spike can win; none when all is well."""
+    """Sentences on ties that make the posterior improper, or on which a spike can outweigh everything else."""
     name = "scales" if "scales" in sites else "variances"
     site = sites[name]
     if not isinstance(site, dist.Distribution) or site.shape()[0] == 1:

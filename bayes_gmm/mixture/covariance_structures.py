@@ -9,7 +9,8 @@ identity (I). The M-step minimises, given the weighted counts n_k and scatters W
 
 .. math:: f(\Sigma) = \sum_k n_k \log |\Sigma_k| + \mathrm{tr}(\Sigma_k^{-1} W_k).
 
-It is a view of the scatters, by shape and orientation, followed by a tie over components, by volume and shape:
+It is a view of the scatters, by shape and orientation, followed by a tie over components, by volume and shape. The
+table `_M_STEPS` lists the fourteen pairs. A view is one of
 
 =======  ================================  =====================  ==================
 letters  view of the scatters              structures             f is unchanged by
@@ -22,6 +23,8 @@ letters  view of the scatters              structures             f is unchanged
 . V E    in axes that all share            EVE VVE                scale, rotation
 =======  ================================  =====================  ==================
 
+and a tie says whether components have their own volume and shape, one for all, or only one of the two in common.
+
 References
 ----------
 Celeux and Govaert (1995), doi 10.1016/0031-3203(94)00125-6; letters: Fraley and Raftery (2002),
@@ -32,7 +35,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,10 +46,16 @@ from bayes_gmm.core.linalg import invert_tril, log_diagonal
 from bayes_gmm.errors import ArgumentError
 
 type Tie = Callable[[Array, Array, Array | None], Array]
-"""From counts (K,), scatters and what is nearby (K, D, D) to covariances with a volume and a shape of given kind."""
+"""From counts (K,), scatters (K, D, D) and covariances (K, D, D) to begin at, to covariances (K, D, D)."""
+
+type View = Callable[[Tie, Array, Array, Array | None], Array]
+"""The same map, for a tie that is applied to the scatters as they look in other axes."""
 
 _TOLERANCE = 1e-13
+"""Fall of f for each point below which an iteration ends: some hundred times the rounding of f."""
+
 _MOST_STEPS = 500
+"""Bound for iterations that creep; they need ten to fifty steps where the scatters have full rank."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +73,12 @@ class Structure:
     @property
     def invariance(self) -> str:
         """Changes of coordinates that keep the structure: "affine", of "columns" by themselves, or of "scale"."""
-        _, shape, orientation = tuple(self.name)
-        if "I" in (shape, orientation):
-            return "scale" if shape == "I" else "columns"
-        return "affine" if shape == orientation else "scale"
+        return _M_STEPS[self.name].invariance
 
     @property
     def has_closed_form(self) -> bool:
         """Whether the M-step needs no iteration, through which there are no derivatives in reverse."""
-        return "VE" not in (self.name[:2], self.name[1:])
+        return _M_STEPS[self.name].has_closed_form
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Number of free parameters of the covariances: 1 for a volume, D - 1 for a shape, D (D - 1) / 2 for axes."""
@@ -107,15 +113,10 @@ class Structure:
         Array, (K, D, D)
             Exactly symmetric; not finite when a scatter has too small a rank for the structure.
         """
-        volume, shape, orientation = tuple(self.name)
-        covariances = _VIEWS[shape + orientation](_TIES[volume + shape], counts, scatters, near)
+        m_step = _M_STEPS[self.name]
+        covariances = m_step.view(m_step.tie, counts, scatters, near)
         return (covariances + covariances.mT) / 2
 
-
-_CODES = "EII VII EEI VEI EVI VVI EEE VEE EVE VVE EEV VEV EVV VVV".split()
-
-STRUCTURES = {code: Structure(code) for code in _CODES}
-"""The fourteen structures by name."""
 
 _SCIKIT_LEARN = {"full": "VVV", "tied": "EEE", "diag": "VVI", "spherical": "VII"}
 
@@ -135,11 +136,11 @@ def find_structure(covariance_type: Any, n_features: int) -> Structure:
     >>> find_structure("tied", n_features=2)
     Structure(name='EEE')
     """
-    known = {code: code for code in _CODES} | _SCIKIT_LEARN
+    known = {code: code for code in _M_STEPS} | _SCIKIT_LEARN
     if n_features == 1:
         known = {name: 3 * code[0] for name, code in known.items()} | {"E": "EEE", "V": "VVV"}
     if not (isinstance(covariance_type, str) and covariance_type in known):
-        names = ", ".join(f'"{name}"' for name in [*_SCIKIT_LEARN, *_CODES])
+        names = ", ".join(f'"{name}"' for name in [*_SCIKIT_LEARN, *_M_STEPS])
         expected = f'one of {names}, or for one feature "E" or "V"'
         raise ArgumentError(f"covariance_type is {covariance_type!r}.", expected, _hint(str(covariance_type), known))
     return STRUCTURES[known[covariance_type]]
@@ -154,22 +155,32 @@ def _hint(covariance_type: str, known: dict[str, str]) -> str:
 # Ties over components, of volume and shape
 
 
-def _separate(counts: Array, scatters: Array, near: Array | None) -> Array:
+def _directly(formula: Callable[[Array, Array], Array]) -> Tie:
+    """A tie in closed form, which needs no covariances to begin at."""
+    return lambda counts, scatters, near: formula(counts, scatters)
+
+
+@_directly
+def _separate(counts: Array, scatters: Array) -> Array:
+    """Volume and shape of each component."""
     return scatters / counts[:, None, None]
 
 
-def _pooled(counts: Array, scatters: Array, near: Array | None) -> Array:
+@_directly
+def _pooled(counts: Array, scatters: Array) -> Array:
+    """One volume and one shape for all."""
     return jnp.broadcast_to(scatters.sum(0) / counts.sum(), scatters.shape)
 
 
-def _equal_volumes(counts: Array, scatters: Array, near: Array | None) -> Array:
-    """Each scatter with its own shape, rescaled to the mean volume."""
+@_directly
+def _equal_volumes(counts: Array, scatters: Array) -> Array:
+    """One volume, and the shape of each component: each scatter is rescaled to the mean volume."""
     sizes = jnp.exp(_log_determinants(scatters) / scatters.shape[-1])
     return scatters * (sizes.sum() / counts.sum() / sizes)[:, None, None]
 
 
 def _proportional(counts: Array, scatters: Array, near: Array | None) -> Array:
-    """Alternate between the best volumes for a shape and the best shape for the volumes."""
+    """One shape, and the volume of each component: alternate between the best volumes and the best shape for them."""
     n_features = scatters.shape[-1]
 
     def common(sizes: Array) -> Array:
@@ -186,44 +197,37 @@ def _proportional(counts: Array, scatters: Array, near: Array | None) -> Array:
     return sizes[:, None, None] * common(sizes)[None]
 
 
-_TIES: dict[str, Tie] = {
-    "EI": _pooled,
-    "VI": _separate,
-    "EE": _pooled,
-    "VE": _proportional,
-    "EV": _equal_volumes,
-    "VV": _separate,
-}
-
-
 # Views of the scatters, by shape and orientation
 
 
 def _as_they_are(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+    """The whole of each scatter."""
     return tie(counts, scatters, near)
 
 
 def _spherical(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+    """The mean variance of each scatter, in every direction."""
     n_features = scatters.shape[-1]
     means = jnp.trace(scatters, axis1=1, axis2=2) / n_features
     return tie(counts, means[:, None, None] * jnp.eye(n_features)[None], near)
 
 
 def _along_columns(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+    """The diagonal of each scatter."""
     return tie(counts, scatters * jnp.eye(scatters.shape[-1])[None], near)
 
 
 def _along_own_axes(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
-    """Eigenvectors in the order of the eigenvalues: von Neumann's trace inequality makes them the best."""
+    """Each scatter in its own eigenvectors, ordered by eigenvalue, which by von Neumann's trace inequality is best."""
     axes = jnp.linalg.eigh(scatters)[1]
     return axes @ _along_columns(tie, counts, axes.mT @ scatters @ axes, near) @ axes.mT
 
 
 def _along_common_axes(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
-    r"""Alternate between variances along the axes and rotations of the axes in each plane by turns.
+    r"""The scatters in axes that all share: alternate between variances along the axes and rotations of the axes.
 
-    Majorisation (Browne and McNicholas 2014, doi 10.1007/s11634-013-0139-1) moves all axes at once by bounded steps;
-    a rotation in a plane goes to its minimum, and the sweeps needed are ten to thirty times fewer.
+    The axes are rotated in each plane by turns, each time to the minimum. Majorisation (Browne and McNicholas 2014,
+    doi 10.1007/s11634-013-0139-1) moves all axes at once by bounded steps, and needs ten to thirty times as many.
 
     References
     ----------
@@ -247,19 +251,8 @@ def _along_common_axes(tie: Tie, counts: Array, scatters: Array, near: Array | N
     return axes[None] @ variances(axes) @ axes.T[None]
 
 
-_VIEWS: dict[str, Callable[[Tie, Array, Array, Array | None], Array]] = {
-    "II": _spherical,
-    "EI": _along_columns,
-    "VI": _along_columns,
-    "EE": _as_they_are,
-    "VV": _as_they_are,
-    "EV": _along_own_axes,
-    "VE": _along_common_axes,
-}
-
-
 def _turn_all(axes: Array, precisions: Array, scatters: Array) -> Array:
-    """One sweep: turn each pair of axes in its plane."""
+    """Axes after a rotation in the plane of each pair of them, one after another."""
     pairs = jnp.stack(jnp.triu_indices(len(axes), 1), 1)
     return lax.scan(lambda axes, pair: (_turn(axes, pair, precisions, scatters), None), axes, pairs)[0]
 
@@ -280,14 +273,14 @@ def _turn(axes: Array, pair: Array, precisions: Array, scatters: Array) -> Array
 
 
 def _descend(step: Callable[[Array], tuple[Array, Array]], start: Array, counts: Array) -> tuple[Array, Array]:
-    """Repeat a step, which also gives the objective, until that falls no more."""
+    """Repeat a step, which also gives f, until f no longer falls; the last state and its f."""
 
     def advance(run: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         n_steps, state, value, _ = run
         state, lower = step(state)
         return n_steps + 1, state, lower, value - lower > _TOLERANCE * counts.sum()
 
-    # Not a number compares false, so a collapse ends the loop.
+    # A comparison with NaN is false, so that a collapse ends the loop.
     begin = jnp.array(0), start, jnp.array(jnp.inf, start.dtype), jnp.array(True)
     run = lax.while_loop(lambda run: (run[0] < _MOST_STEPS) & run[3], advance, begin)
     return run[1], run[2]
@@ -295,3 +288,36 @@ def _descend(step: Callable[[Array], tuple[Array, Array]], start: Array, counts:
 
 def _log_determinants(matrices: Float[Array, "K D D"]) -> Float[Array, " K"]:
     return 2 * log_diagonal(jnp.linalg.cholesky(matrices))
+
+
+# The fourteen structures
+
+
+class _MStep(NamedTuple):
+    """Which view and which tie make the M-step, what leaves f unchanged, and whether it is free of iterations."""
+
+    view: View
+    tie: Tie
+    invariance: str
+    has_closed_form: bool
+
+
+_M_STEPS = {
+    "EII": _MStep(_spherical, _pooled, "scale", True),
+    "VII": _MStep(_spherical, _separate, "scale", True),
+    "EEI": _MStep(_along_columns, _pooled, "columns", True),
+    "VEI": _MStep(_along_columns, _proportional, "columns", False),
+    "EVI": _MStep(_along_columns, _equal_volumes, "columns", True),
+    "VVI": _MStep(_along_columns, _separate, "columns", True),
+    "EEE": _MStep(_as_they_are, _pooled, "affine", True),
+    "VEE": _MStep(_as_they_are, _proportional, "affine", False),
+    "EVE": _MStep(_along_common_axes, _equal_volumes, "scale", False),
+    "VVE": _MStep(_along_common_axes, _separate, "scale", False),
+    "EEV": _MStep(_along_own_axes, _pooled, "scale", True),
+    "VEV": _MStep(_along_own_axes, _proportional, "scale", False),
+    "EVV": _MStep(_as_they_are, _equal_volumes, "affine", True),
+    "VVV": _MStep(_as_they_are, _separate, "affine", True),
+}
+
+STRUCTURES = {code: Structure(code) for code in _M_STEPS}
+"""The fourteen structures by name."""

@@ -21,8 +21,8 @@ from bayes_gmm.mixture.monte_carlo import Estimate, flatten, shaped, stratified
 class EntropyBounds(NamedTuple):
     """Numbers (...) between which the entropies of mixtures lie, in nats."""
 
-    lower: Any
-    upper: Any
+    lower: Float[Any, "*batch"]
+    upper: Float[Any, "*batch"]
 
 
 def entropy_bounds(mixture: Mixture) -> EntropyBounds:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import softmax
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, lower_factor
@@ -49,7 +49,7 @@ class Mixture:
     array([[0.5, 0.5]])
     """
 
-    # Not validated here: JAX rebuilds the class with tracers and placeholders at every transformation.
+    # Neither validated nor annotated by shape: JAX rebuilds the class with tracers and placeholders.
     log_weights: Any
     means: Any
     scale_tril: Any
@@ -92,51 +92,51 @@ class Mixture:
         return (K - 1) + K * D + K * D * (D + 1) // 2
 
     @property
-    def weights(self) -> Any:
+    def weights(self) -> Float[Any, "*batch K"]:
         """Weights (..., K)."""
         return _namespace(self).exp(self.log_weights)
 
     @property
-    def covariances(self) -> Any:
+    def covariances(self) -> Float[Any, "*batch K D D"]:
         """Covariances (..., K, D, D), in squared units of the data."""
         return self.scale_tril @ self.scale_tril.mT
 
     @property
-    def scales(self) -> Any:
+    def scales(self) -> Float[Any, "*batch K D"]:
         """Standard deviations (..., K, D), in the units of the data."""
         return _namespace(self).sqrt((self.scale_tril**2).sum(-1))
 
     @property
-    def correlations(self) -> Any:
+    def correlations(self) -> Float[Any, "*batch K D D"]:
         """Correlation matrices (..., K, D, D)."""
         factor = self.scale_tril / self.scales[..., None]
         return factor @ factor.mT
 
     @property
-    def mean(self) -> Any:
+    def mean(self) -> Float[Any, "*batch D"]:
         r"""Mean of the whole mixture, \(\sum_k \pi_k \mu_k\), (..., D)."""
         return (self.weights[..., None] * self.means).sum(-2)
 
     @property
-    def covariance(self) -> Any:
+    def covariance(self) -> Float[Any, "*batch D D"]:
         """Covariance of the whole mixture: mean of the covariances plus covariance of the means, (..., D, D)."""
         offsets = self.means - self.mean[..., None, :]
         within_and_between = self.covariances + offsets[..., :, None] * offsets[..., None, :]
         return (self.weights[..., None, None] * within_and_between).sum(-3)
 
-    def log_joint(self, x: Any) -> np.ndarray:
+    def log_joint(self, x: Any) -> Float[np.ndarray, "*batch N K"]:
         r"""Log joint density of point and label, \(\log \pi_k + \log N(x_n | \mu_k, \Sigma_k)\), (..., N, K)."""
         return _at_points(log_joint, self, x)
 
-    def log_prob(self, x: Any) -> np.ndarray:
+    def log_prob(self, x: Any) -> Float[np.ndarray, "*batch N"]:
         r"""Log density of each point with its label summed out, \(\log p(x_n)\), (..., N)."""
         return _at_points(log_prob, self, x)
 
-    def responsibilities(self, x: Any) -> np.ndarray:
+    def responsibilities(self, x: Any) -> Float[np.ndarray, "*batch N K"]:
         r"""Soft assignments \(p(z_n = k | x_n)\), (..., N, K); each row sums to one."""
         return _at_points(responsibilities, self, x)
 
-    def predict(self, x: Any) -> np.ndarray:
+    def predict(self, x: Any) -> Int[np.ndarray, "*batch N"]:
         """Most probable component of each point, (..., N)."""
         return self.log_joint(x).argmax(-1)
 
@@ -223,7 +223,7 @@ class Mixture:
         return f"Mixture({self.n_components} components, {self.n_features} features{batched})"
 
 
-def _orders(permutations: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _orders(permutations: Any, shape: tuple[int, ...]) -> Int[np.ndarray, "*batch K"]:
     """Permutations of the components, one for each mixture of a batch."""
     try:
         order = np.broadcast_to(permutations, shape)

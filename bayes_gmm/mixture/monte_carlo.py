@@ -27,7 +27,8 @@ from bayes_gmm.mixture.mixture import Mixture
 type Integrand = Callable[..., Callable[[Array], Array]]
 """From one or more mixtures to the function of a point that is averaged over the first of them."""
 
-_LEAST_POINTS = 2  # of a component: fewer have no scatter
+_LEAST_POINTS = 2
+"""Points of each component: fewer have no scatter."""
 
 
 class Estimate(NamedTuple):
@@ -41,8 +42,8 @@ class Estimate(NamedTuple):
         Its standard deviation over seeds, as the scatter of the points tells it.
     """
 
-    value: Any
-    standard_error: Any
+    value: Float[Any, "*batch"]
+    standard_error: Float[Any, "*batch"]
 
 
 def stratified(

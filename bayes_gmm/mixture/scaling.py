@@ -29,19 +29,20 @@ class Scaling:
         Lower triangular: of the data's covariance, of its diagonal, or of a multiple of the identity.
     """
 
+    # Not annotated by shape: JAX rebuilds the class with tracers and placeholders at every transformation.
     center: Any
     factor: Any
 
     @classmethod
-    def whitening(cls, x: np.ndarray, sample_weight: np.ndarray) -> "Scaling":
+    def whitening(cls, x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"]) -> "Scaling":
         """Map under which the weighted data have mean zero and the identity as covariance.
 
         A fit of full covariances in these coordinates is equivariant under every affine map of the data.
         """
         center = np.average(x, axis=0, weights=sample_weight)
         roots = np.sqrt(sample_weight / sample_weight.sum())
-        # QR of the data rather than Cholesky of their covariance: half the digits would be lost. A part at a time, for
-        # the triangle of stacked triangles is the triangle of all.
+        # QR of the data rather than Cholesky of their covariance, which would lose half the digits. It goes part by
+        # part, because the triangle of stacked triangles is the triangle of all rows.
         starts = range(0, len(x), TUNING.rows_of_a_factorisation)
         parts = [slice(start, start + TUNING.rows_of_a_factorisation) for start in starts]
         triangles = [np.linalg.qr((x[part] - center) * roots[part, None], mode="r") for part in parts]
@@ -57,11 +58,11 @@ class Scaling:
         return Scaling(center=self.center, factor=np.diag(np.sqrt(sizes)))
 
     @property
-    def log_volume(self) -> Any:
+    def log_volume(self) -> Float[Any, ""]:
         """Logarithm of the volume in data units of one unit cube: log density in z minus that in x."""
         return (jnp if isinstance(self.factor, jax.Array) else np).log(self.factor.diagonal()).sum()
 
-    def points_to_unit(self, x: np.ndarray) -> np.ndarray:
+    def points_to_unit(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
         """Points (N, D) from data units to unit coordinates."""
         return (x - self.center) @ _inverse(self.factor).T
 

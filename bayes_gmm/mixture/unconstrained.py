@@ -1,4 +1,4 @@
-r"""Coordinates without constraints: what a gradient can move a mixture in.
+r"""Coordinates of a mixture without constraints, for methods that follow a gradient.
 
 Log odds of the weights against the last component, the means, and the Cholesky factors L, of which the diagonal
 enters by its logarithm: every real vector is a mixture, and every mixture of the structure is one vector.

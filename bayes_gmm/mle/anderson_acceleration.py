@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bayes_gmm.core.linalg import invert_tril
 
 _MEMORY = 8
-"""Past steps that are combined: more are rarely useful, and the least squares grow ill-conditioned."""
+"""Past steps that are combined: with more of them the least squares grow ill-conditioned."""
 
 _RIDGE = 1e-12
 """Added to the normal equations, relative to their trace: past steps may be parallel to rounding."""
@@ -29,7 +29,7 @@ _GROWTH = 4.0
 """Factor of the trust radius after a success or a failure; also the radius at the beginning."""
 
 _LARGEST_RADIUS = 2.0**16
-"""Plain steps; a step as long as this many reaches the maximum from everywhere that EM crawls."""
+"""Bound on the trust radius, in plain steps, so that a row of successes cannot let it overflow."""
 
 
 class Past(NamedTuple):

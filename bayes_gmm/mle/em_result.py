@@ -1,4 +1,4 @@
-"""What a run of EM leaves behind: the mixture, how it ended, criteria and standard errors."""
+"""The result of EM: the mixture, how the fit ended, criteria and standard errors."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from bayes_gmm.errors import FitError
 from bayes_gmm.io.table import Table
@@ -16,13 +17,13 @@ from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
 
 _POINTS_PER_PARAMETER = 2
-"""A component with fewer is doubted."""
+"""Points of a component for each of its own parameters below which it is doubted."""
 
 _ANOTHER, _CLOSE = 1e-3, 2.0
-"""Nats between maxima that are not the same, and between such that the data hardly choose between."""
+"""Nats above which two maxima are different, and below which the data hardly choose between them."""
 
 _WIDE = 0.3
-"""Share of a scale that its standard error is, above which it is doubted: that of some six points."""
+"""Standard error relative to its scale above which it is doubted: about that of a scale from six points."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,15 +41,15 @@ class EMFit:
     n_steps
         EM steps of the best run.
     path
-        What was climbed, before each step of the best run and after the last, (n_steps + 1,): the log-likelihood;
-        with hard assignment the classification log-likelihood; with a prior plus its log density, but for a constant.
+        The objective before each step of the best run and after the last, (n_steps + 1,): the log-likelihood; with
+        hard assignment the classification log-likelihood; with a prior plus its log density up to a constant.
     start_log_likelihoods, start_statuses
         Where each start (R,) ended, and how; a start that was left behind, where it was then.
     optima
         Distinct maxima that the starts reached, (M, ...), the best first, at most sixteen; where no start converged,
         the end of the best.
     kernel_error
-        Absolute difference between the fast and the centred form of what was climbed, at `mixture`.
+        Absolute difference between the linear and the centred form of the objective, at `mixture`.
     problem
         The data, the structure, and all else that was asked for.
     """
@@ -57,16 +58,16 @@ class EMFit:
     log_likelihood: float
     status: EMStatus
     n_steps: int
-    path: np.ndarray
-    start_log_likelihoods: np.ndarray
-    start_statuses: np.ndarray
+    path: Float[np.ndarray, " steps"]
+    start_log_likelihoods: Float[np.ndarray, " R"]
+    start_statuses: Int[np.ndarray, " R"]
     optima: Mixture = field(repr=False)
     kernel_error: float
     problem: Problem = field(repr=False)
 
     @property
     def table(self) -> Table:
-        """The data."""
+        """The table that was fitted."""
         return self.problem.table
 
     @property
@@ -76,12 +77,12 @@ class EMFit:
 
     @property
     def structure(self) -> Structure:
-        """What the covariances have in common (`covariance`)."""
+        """What the covariances have in common (`covariance_structures`)."""
         return self.problem.structure
 
     @property
     def n_parameters(self) -> int:
-        """Number of free parameters; what is held does not count."""
+        """Number of free parameters; fixed ones do not count."""
         return self.problem.n_parameters
 
     @cached_property
@@ -101,7 +102,7 @@ class EMFit:
 
         Then half a dozen points decide the scale, and nothing about it is normal. Where simulated components overlap
         and points are few, intervals of 90 % of fits with doubts, these or `doubts`, held the truth in 28 to 55 %,
-        those of the others in 72 to 73 % (calibration in the README). Empty where there are no standard errors.
+        those of the others in 72 to 73 % (`tests/calibration`). Empty where there are no standard errors.
         """
         if not (errors := self._errors_or_nothing()):
             return ()
@@ -130,14 +131,14 @@ class EMFit:
 
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:
-        """Standard errors of weights, means, scales, correlations and covariances (`information`).
+        """Standard errors of weights, means, scales, correlations and covariances (`standard_errors`).
 
         Whether they can be believed is in `error_doubts`.
         """
         return self.errors()
 
     def errors(self, kind: str = "information") -> dict[str, np.ndarray]:
-        """Standard errors by "information", "sandwich" or "scores" (`information`); by resampling see `resampling`."""
+        """Standard errors by "information", "sandwich" or "scores" (`standard_errors`); see also `bootstrap`."""
         return standard_errors(self.mixture, self.problem, kind)
 
     def record(self) -> dict[str, Any]:

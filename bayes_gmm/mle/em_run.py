@@ -33,7 +33,7 @@ RUNNING = -1
 """Status of a run that has not ended."""
 
 _PLAIN_STEPS = 20
-"""Steps before the acceleration begins: most runs are done by then, or still far from a region where r is linear."""
+"""Steps before the acceleration begins: early steps are long, and nothing about them is linear."""
 
 _UNGUARDED_STEPS = 100
 """Until then an extrapolated step that goes too far is a cheap look elsewhere; some maxima are found only that way."""

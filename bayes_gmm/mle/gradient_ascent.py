@@ -21,7 +21,7 @@ from bayes_gmm.objective.degeneracy import is_sound
 _RUNNING = -1
 
 _LINE_SEARCH_STEPS = 20
-"""Trials of one line search; optax's own default is 30, and more than a few are needed only far from the maximum."""
+"""Bound on the trials of one line search; more than a few are needed only far from the maximum."""
 
 _ROUNDING = 1e-14
 """Relative rise of the loss that a line search accepts; optax's default of 1e-6 would be many nats for many points."""

@@ -1,4 +1,4 @@
-"""What is left of a stream: the mixture, how it ended, and how well each batch was foreseen."""
+"""The result of a stream: the mixture, how it ended, and how well each batch was predicted."""
 
 from dataclasses import dataclass, field
 
@@ -28,7 +28,7 @@ class StreamFit:
     interrupted
         Whether Ctrl-C ended it.
     structure
-        Structure of the covariances (`covariance`).
+        Structure of the covariances (`covariance_structures`).
     columns
         Names of the columns.
     """

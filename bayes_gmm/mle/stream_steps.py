@@ -1,6 +1,6 @@
 """Running means of expected statistics: the compiled steps of EM on a stream.
 
-Everything here is in unit coordinates (`scaling`), and statistics are for each point.
+Everything here is in unit coordinates (`scaling`), and statistics are means over points.
 """
 
 from functools import partial

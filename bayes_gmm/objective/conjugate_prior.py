@@ -3,8 +3,8 @@ r"""Conjugate prior for the mode of the posterior by EM: pseudo-counts and pseud
 .. math:: \mu_k \mid \Sigma_k \sim N(m, \Sigma_k / \kappa), \qquad \Sigma_k \sim \mathrm{IW}(\nu, \Lambda), \qquad
           \pi \sim \mathrm{Dirichlet}(\alpha)
 
-It keeps components from collapsing, and unlike a floor on the covariances it says how much it knows. (The posterior
-itself, under priors that need not be conjugate, is `fit_nuts`.)
+It keeps components from collapsing, and unlike a floor on the covariances it counts as a stated number of points. (The
+posterior itself, under priors that need not be conjugate, is sampled by `fit_nuts`.)
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class ConjugatePrior:
     def pseudo_statistics(
         self, scaling: Scaling, covariance: np.ndarray, structure: Structure, n_components: int
     ) -> "PseudoStatistics":
-        """What the prior adds to the M-step, in unit coordinates; `covariance` (D, D) is that of the data.
+        """The prior as pseudo-statistics of the M-step, in unit coordinates; `covariance` (D, D) is that of the data.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class ConjugatePrior:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PseudoStatistics:
-    """A conjugate prior as the points that it is worth, for each component, in unit coordinates.
+    """A conjugate prior as the points that it counts as, for each component, in unit coordinates.
 
     Attributes
     ----------
@@ -119,13 +119,14 @@ class PseudoStatistics:
     mean_shrinkage
         Points at the prior mean.
     mean_count, covariance_count
-        What the priors of mean and covariance add to the count that the covariance's determinant is raised to.
+        What the priors of mean and covariance add to the power of the covariance's determinant.
     scatter : (D, D)
-        What the prior of the covariance adds to the scatter.
+        Added to the scatter by the prior of the covariance.
     weight_count
         Points that the prior of the weights adds.
     """
 
+    # Not annotated by shape: JAX rebuilds the class with tracers and placeholders at every transformation.
     mean: Any
     mean_shrinkage: Any
     mean_count: Any
@@ -134,7 +135,7 @@ class PseudoStatistics:
     weight_count: Any
 
     def shrink(self, counts: Float[Array, " K"], centers: Float[Array, "K D"]) -> Float[Array, "K D"]:
-        """Means of the highest posterior density, between the points' and the prior's."""
+        """Means of highest posterior density, between the mean of the points and that of the prior."""
         total = (counts + self.mean_shrinkage)[:, None]
         return (counts[:, None] * centers + self.mean_shrinkage * self.mean[None]) / total
 
@@ -145,7 +146,7 @@ class PseudoStatistics:
         return counts + self.mean_count + self.covariance_count, scatters + self.scatter[None] + pull
 
     def log_density(self, mixture: Mixture) -> Float[Array, " K"]:
-        """Logarithm of the prior density but for a constant, one term for each component."""
+        """Logarithm of the prior density up to a constant, one term for each component."""
         whitening = invert_tril(mixture.scale_tril)
         offsets = (whitening @ (mixture.means - self.mean[None])[..., None])[..., 0]
         trace = jnp.einsum("kij,jl,kil->k", whitening, jnp.asarray(self.scatter), whitening)
@@ -154,7 +155,7 @@ class PseudoStatistics:
         return self.weight_count * mixture.log_weights - count * log_diagonal(mixture.scale_tril) - 0.5 * quadratic
 
 
-def _for_kind(structure: Structure, nu: float, scale: np.ndarray, n_components: int) -> dict[str, Any]:
+def _for_kind(structure: Structure, nu: float, scale: Float[np.ndarray, "D D"], n_components: int) -> dict[str, Any]:
     """Count and scatter of the covariance's prior, as they enter a structure that is spherical, diagonal or neither."""
     D = len(scale)
     shared = n_components if "V" not in structure.name else 1
@@ -167,7 +168,7 @@ def _for_kind(structure: Structure, nu: float, scale: np.ndarray, n_components: 
     return {"covariance_count": count / shared, "scatter": scatter / shared}
 
 
-def _to_unit(scaling: Scaling, covariance: np.ndarray) -> np.ndarray:
+def _to_unit(scaling: Scaling, covariance: Float[np.ndarray, "D D"]) -> Float[np.ndarray, "D D"]:
     half = np.linalg.solve(scaling.factor, covariance)
     return np.linalg.solve(scaling.factor, half.T)
 

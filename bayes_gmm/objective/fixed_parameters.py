@@ -25,18 +25,19 @@ class Fixed:
     Attributes
     ----------
     values
-        Mixture with the values of what is held; of what is free it says nothing.
+        Mixture with the values of the fixed parameters; its other entries are placeholders.
     weights, means, covariances : (K,)
         Whether each component's parameter is held.
     """
 
     values: Mixture
+    # Not annotated by shape: JAX rebuilds the class with tracers and placeholders at every transformation.
     weights: Any
     means: Any
     covariances: Any
 
     def impose(self, mixture: Mixture) -> Mixture:
-        """A mixture, or a batch of them, with what is held set to its values."""
+        """A mixture, or a batch of them, with the fixed parameters set to their values."""
         where: Any = jnp.where if isinstance(mixture.means, jax.Array) else np.where
         return Mixture(
             log_weights=where(self.weights, self.values.log_weights, mixture.log_weights),
@@ -45,18 +46,18 @@ class Fixed:
         )
 
     def in_unit_coordinates(self, scaling: Scaling) -> "Fixed":
-        """The same for data that are brought to unit coordinates."""
+        """These parameters for data that are brought to unit coordinates."""
         return replace(self, values=scaling.to_unit(self.values))
 
     @property
     def names_components(self) -> bool:
-        """Whether anything held tells the components apart, so that their order has a meaning."""
+        """Whether a fixed parameter tells the components apart, so that their order has a meaning."""
         weights = np.exp(self.values.log_weights[self.weights])
         return bool(self.means.any() or self.covariances.any() or not (self.weights.all() and np.ptp(weights) == 0))
 
 
 def fixed_parameters(fixed: Any, n_components: int, n_features: int) -> Fixed | None:
-    """Read what a user holds: `{"weights": ..., "means": ..., "covariances": ...}`, any of them.
+    """Read which parameters a user fixes: `{"weights": ..., "means": ..., "covariances": ...}`, any of them.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def fixed_parameters(fixed: Any, n_components: int, n_features: int) -> Fixed | 
     Raises
     ------
     ArgumentError
-        A parameter of this name or a component of this number does not exist, or a value is none that it can have.
+        When a parameter or a component of that name does not exist, or cannot have the value.
 
     Examples
     --------
@@ -90,7 +91,7 @@ def fixed_parameters(fixed: Any, n_components: int, n_features: int) -> Fixed | 
         "covariances", fixed.get("covariances", {}), np.tile(np.eye(D), (K, 1, 1))
     )
     _check_held_weights(weights[held_weights], K)
-    # The free weights are placeholders; the sum of all is not yet anything.
+    # The free weights are placeholders, so that all of them together need not sum to one.
     mixture = Mixture.from_moments(np.full(K, 1 / K), means, covariances)
     values = Mixture(log_weights=np.log(weights), means=mixture.means, scale_tril=mixture.scale_tril)
     return Fixed(values=values, weights=held_weights, means=held_means, covariances=held_covariances)
