@@ -52,6 +52,7 @@ def pretended(like, table, mixture, n_draws=100, spread=0.05):
         like,
         draws=draws,
         tree=tree,
+        explanations=like.explanations[:1],  # All draws are around one mixture; the short chains of `like` may differ.
         relabelling=like.relabelling._replace(permutations=permutations, shares=np.ones((*shape, K))),
         problem=PosteriorProblem.of(table, K, covariance_type="full", prior=None),
         mle=dataclasses.replace(like.mle, mixture=mixture),
