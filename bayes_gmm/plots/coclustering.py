@@ -22,6 +22,9 @@ from bayes_gmm.plots.style import (
 )
 from bayes_gmm.posterior.posterior import Posterior
 
+_MOST_NUMBERS = 12
+"""A run of at least a twelfth of the rows is higher than the disc of its component's number."""
+
 _DRAWS = 1000
 """Draws of the matrix; an average of a thousand independent draws has a standard error of at most 0.016."""
 
@@ -98,7 +101,7 @@ def _draw_matrix(ax: Axes, together: Float[np.ndarray, "M M"]) -> None:
 
 
 def _draw_strip(ax: Axes, labels: Int[np.ndarray, " M"]) -> None:
-    """Most probable component of each row, at the left; runs of at least a twelfth of the rows bear its number."""
+    """Most probable component of each row, at the left; its number where a run of rows has room for it."""
     strip = ax.inset_axes((-0.06, 0, 0.04, 1))
     colors = ListedColormap([component_color(k) for k in range(labels.max() + 1)])
     strip.imshow(
@@ -109,5 +112,5 @@ def _draw_strip(ax: Axes, labels: Int[np.ndarray, " M"]) -> None:
     strip.set_ylabel("most probable component", **TEXT)
     edges = np.flatnonzero(np.diff(labels)) + 1
     for run in np.split(np.arange(len(labels)), edges):
-        if len(run) >= len(labels) / 12:
+        if len(run) >= len(labels) / _MOST_NUMBERS:
             draw_component_number(strip, int(labels[run[0]]), 0.0, float(run.mean()))

@@ -71,13 +71,15 @@ def plot_diagnostics(posterior: Posterior) -> np.ndarray:
     """
     instance_of("posterior", posterior, Posterior, "Give what fit_nuts returned.")
     statistics = {str(name): part.values for name, part in posterior.tree["sample_stats"].data_vars.items()}
-    invariants, own = (varying_traces(posterior.tree[group].to_dataset()) for group in ("invariants", "posterior"))
+    invariants, parameters = (
+        varying_traces(posterior.tree[group].to_dataset()) for group in ("invariants", "posterior")
+    )
     figure, axes = plt.subplots(2, 3, figsize=(10.5, 6), layout="constrained")
     for ax in axes.flat:
         style_axes(ax)
     _draw_log_posterior(axes[0, 0], statistics)
     _draw_ranks(axes[0, 1], invariants)
-    _draw_r_hat_and_ess(axes[0, 2], invariants, own)
+    _draw_r_hat_and_ess(axes[0, 2], invariants, parameters)
     _draw_energy(axes[1, 0], statistics["energy"], posterior.verdict.min_bfmi)
     _draw_ess_evolution(axes[1, 1], invariants)
     _draw_depths(axes[1, 2], statistics)
@@ -88,10 +90,10 @@ def plot_diagnostics(posterior: Posterior) -> np.ndarray:
     return axes
 
 
-def _set_labels(ax: Axes, title: str, across: str, up: str) -> None:
+def _set_labels(ax: Axes, title: str, xlabel: str, ylabel: str) -> None:
     ax.set_title(title, loc="left", **SMALL)
-    ax.set_xlabel(across, **SMALL)
-    ax.set_ylabel(up, **SMALL)
+    ax.set_xlabel(xlabel, **SMALL)
+    ax.set_ylabel(ylabel, **SMALL)
 
 
 def _shortened(name: str) -> str:
@@ -138,15 +140,15 @@ def _draw_energy(ax: Axes, energy: Float[np.ndarray, "chain draw"], bfmi: float)
 
 
 def _draw_ess_evolution(ax: Axes, invariants: Traces) -> None:
-    until, sizes = ess_evolution(invariants.values)
+    n_draws, sizes = ess_evolution(invariants.values)
     worst = int(np.argmin(sizes[-1]))
-    ax.plot(until, sizes, color=_LIGHT, linewidth=0.8)
-    ax.plot(until, sizes[:, worst], color=_DARK, linewidth=1.6)
+    ax.plot(n_draws, sizes, color=_LIGHT, linewidth=0.8)
+    ax.plot(n_draws, sizes[:, worst], color=_DARK, linewidth=1.6)
     ax.axhline(SMALLEST_ESS, color=INK, linewidth=0.9, linestyle=":")
     title = f"ESS {sizes[-1, worst]:.0f}: {_shortened(invariants.names[worst])}"
     _set_labels(ax, title, "draws of all chains", "ESS of invariants")
     ax.set_ylim(bottom=0)
-    ax.set_xlim(0, until[-1] * 1.02)
+    ax.set_xlim(0, n_draws[-1] * 1.02)
 
 
 def _draw_depths(ax: Axes, statistics: dict[str, np.ndarray]) -> None:
@@ -159,16 +161,16 @@ def _draw_depths(ax: Axes, statistics: dict[str, np.ndarray]) -> None:
     _set_labels(ax, f"{deepest} cut at the largest depth, {steps:.1f} steps a draw", "tree depth", "share of draws")
 
 
-def _draw_r_hat_and_ess(ax: Axes, invariants: Traces, own: Traces) -> None:
-    for traces, color in ((own, _LIGHT), (invariants, _DARK)):
+def _draw_r_hat_and_ess(ax: Axes, invariants: Traces, parameters: Traces) -> None:
+    for traces, color in ((parameters, _LIGHT), (invariants, _DARK)):
         ax.plot(traces.ess, traces.r_hat, "o", markersize=4, alpha=0.9, markeredgewidth=0, color=color)
     ax.axhline(LARGEST_RHAT, color=INK, linewidth=0.9, linestyle=":")
     ax.axvline(SMALLEST_ESS, color=INK, linewidth=0.9, linestyle=":")
     entries: dict[str, Line2D] = {"invariants": legend_marker(_DARK), "relabelled parameters": legend_marker(_LIGHT)}
     ax.legend(**legend_arguments(entries), loc="upper right", handlelength=1.2)
-    found = np.concatenate([invariants.r_hat, own.r_hat])
-    outside = int((~(found <= LARGEST_RHAT)).sum())
-    _set_labels(ax, f"{outside} of {len(found)} quantities with R-hat above {LARGEST_RHAT}", "ESS", "R-hat")
+    r_hat = np.concatenate([invariants.r_hat, parameters.r_hat])
+    outside = int((~(r_hat <= LARGEST_RHAT)).sum())  # NaN counts as too large.
+    _set_labels(ax, f"{outside} of {len(r_hat)} quantities with R-hat above {LARGEST_RHAT}", "ESS", "R-hat")
     low, high = ax.get_ylim()
     ax.set_ylim(low, max(high, LARGEST_RHAT + 0.002) + 0.25 * (high - low))
     ax.set_xlim(left=0)

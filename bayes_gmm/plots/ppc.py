@@ -99,14 +99,14 @@ def _axes_in_rows(count: int) -> np.ndarray:
     return axes
 
 
-def _draw_replications(ax: Axes, found: Replications, probability: float) -> None:
+def _draw_replications(ax: Axes, check: Replications, probability: float) -> None:
     style_axes(ax)
     tails = [(1 - probability) / 2, 0.5, (1 + probability) / 2]
-    lower, median, upper = np.quantile(found.replicated, tails, axis=0)
-    ax.stairs(upper, found.edges, baseline=lower, fill=True, color=PALE, zorder=1)
-    ax.stairs(median, found.edges, color=FRAME, linewidth=1.2, zorder=2)
-    ax.stairs(found.observed, found.edges, color=INK, linewidth=1.3, zorder=3)
-    shares = ", ".join(f"{name} {_share_words(value, len(found.replicated))}" for name, value in found.p_values.items())
+    lower, median, upper = np.quantile(check.replicated, tails, axis=0)
+    ax.stairs(upper, check.edges, baseline=lower, fill=True, color=PALE, zorder=1)
+    ax.stairs(median, check.edges, color=FRAME, linewidth=1.2, zorder=2)
+    ax.stairs(check.observed, check.edges, color=INK, linewidth=1.3, zorder=3)
+    shares = ", ".join(f"{name} {_share_words(value, len(check.replicated))}" for name, value in check.p_values.items())
     ax.set_title(f"P(replicated $\\geq$ data): {shares}", loc="left", fontsize=8, color=INK)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("density", **SMALL)
