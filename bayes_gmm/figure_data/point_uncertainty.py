@@ -1,8 +1,9 @@
-"""How uncertain the component of each point is, and how uncertain that is."""
+"""How uncertain the component of each point is, and how uncertain that uncertainty is."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from bayes_gmm.clustering.assignment_moments import assignment_moments
 from bayes_gmm.figure_data.shown_components import MOST_POINTS, draws_for_many_points, sampled_rows
@@ -10,8 +11,10 @@ from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.posterior import Posterior
 
 
-class Doubt(NamedTuple):
-    r"""Uncertainty of points, most uncertain first.
+class PointUncertainty(NamedTuple):
+    r"""Uncertainty of the component of points, most uncertain first.
+
+    .. math:: u_n = 1 - \max_k \bar r_{nk}
 
     Attributes
     ----------
@@ -22,50 +25,57 @@ class Doubt(NamedTuple):
     sd : (M,) or None
         Posterior standard deviation of that probability; None for a point estimate.
     component, runner_up : (M,)
-        The most probable component, and the next.
+        The most probable component, and the second most probable; equal where there is only one component.
     """
 
-    rows: np.ndarray
-    uncertainty: np.ndarray
-    sd: np.ndarray | None
-    component: np.ndarray
-    runner_up: np.ndarray
+    rows: Int[np.ndarray, " M"]
+    uncertainty: Float[np.ndarray, " M"]
+    sd: Float[np.ndarray, " M"] | None
+    component: Int[np.ndarray, " M"]
+    runner_up: Int[np.ndarray, " M"]
 
     @property
-    def spread(self) -> np.ndarray:
-        """The sd, zero for a point estimate."""
-        return np.zeros(len(self.rows)) if self.sd is None else self.sd
+    def lower(self) -> Float[np.ndarray, " M"]:
+        """Uncertainty minus one sd, at least 0; the uncertainty itself for a point estimate."""
+        return self.uncertainty if self.sd is None else np.maximum(self.uncertainty - self.sd, 0.0)
 
     @property
-    def reach(self) -> np.ndarray:
-        """Uncertainty plus one sd, as far as it is a probability."""
-        return np.minimum(self.uncertainty + self.spread, 1.0)
+    def upper(self) -> Float[np.ndarray, " M"]:
+        """Uncertainty plus one sd, at most 1; the uncertainty itself for a point estimate."""
+        return self.uncertainty if self.sd is None else np.minimum(self.uncertainty + self.sd, 1.0)
 
-    def first(self, count: int) -> "Doubt":
-        """The most uncertain ones alone."""
-        sd = None if self.sd is None else self.sd[:count]
-        return Doubt(self.rows[:count], self.uncertainty[:count], sd, self.component[:count], self.runner_up[:count])
+    def first(self, count: int) -> "PointUncertainty":
+        """The `count` most uncertain points."""
+        return self.at(np.arange(len(self.rows))[:count])
+
+    def at(self, places: Int[np.ndarray, " P"]) -> "PointUncertainty":
+        """The points at these places, in their order."""
+        return PointUncertainty(
+            rows=self.rows[places],
+            uncertainty=self.uncertainty[places],
+            sd=None if self.sd is None else self.sd[places],
+            component=self.component[places],
+            runner_up=self.runner_up[places],
+        )
 
 
-def doubt_of(fit: Posterior | EMFit, seed: int) -> Doubt:
-    """Uncertainty of the points that were fitted."""
+def point_uncertainty(fit: Posterior | EMFit, seed: int) -> PointUncertainty:
+    """Uncertainty of the points that were fitted, or of a random sample of more than 20 000 of them."""
     rows = sampled_rows(fit.table.n_points, MOST_POINTS, seed)
-    shares, sds = _moments(fit, rows)
-    ranked = np.argsort(shares, axis=1)
-    component, runner_up = ranked[:, -1], ranked[:, -2] if shares.shape[1] > 1 else ranked[:, -1]
-    uncertainty = 1 - np.take_along_axis(shares, component[:, None], 1)[:, 0]
+    means, sds = _responsibility_moments(fit, rows)
+    ranked = np.argsort(means, axis=1)
+    component = ranked[:, -1]
+    runner_up = ranked[:, -2] if ranked.shape[1] > 1 else component
+    uncertainty = 1 - np.take_along_axis(means, component[:, None], 1)[:, 0]
     sd = None if sds is None else np.take_along_axis(sds, component[:, None], 1)[:, 0]
-    order = np.argsort(-uncertainty, kind="stable")
-    return Doubt(
-        rows[order],
-        uncertainty[order],
-        None if sd is None else sd[order],
-        component[order],
-        runner_up[order],
-    )
+    in_table_order = PointUncertainty(rows, uncertainty, sd, component, runner_up)
+    return in_table_order.at(np.argsort(-uncertainty, kind="stable"))
 
 
-def _moments(fit: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+def _responsibility_moments(
+    fit: Posterior | EMFit, rows: Int[np.ndarray, " M"]
+) -> tuple[Float[np.ndarray, "M K"], Float[np.ndarray, "M K"] | None]:
+    """Posterior means and standard deviations of the responsibilities; of an EM fit, its own and None."""
     if isinstance(fit, EMFit):
         return fit.mixture.responsibilities(fit.table.values[rows]), None
     if len(rows) == fit.table.n_points:

@@ -1,31 +1,32 @@
-"""New data from the posterior against the data: histograms feature by feature, and statistics of their shape."""
+"""Posterior predictive checks: histograms and shape statistics of the data and of replicated data."""
 
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from bayes_gmm.figure_data.shown_components import bins_of
+from bayes_gmm.figure_data.plot_coordinates import histogram_edges
 from bayes_gmm.posterior.posterior import Posterior
 
 
 class Replications(NamedTuple):
-    """One feature of the data and of its replications (R).
+    r"""One feature of the data and of its R replications.
 
     Attributes
     ----------
     edges : (B + 1,)
         Edges of the bins.
     observed : (B,)
-        Density of the data in each bin.
+        Histogram density of the data.
     replicated : (R, B)
-        Density of each replication.
+        Histogram density of each replication.
     p_values
-        For each statistic the share of replications in which it is at least as large as in the data.
+        For each statistic T the share of replications with \(T(x^{rep}) \ge T(x)\).
     """
 
-    edges: np.ndarray
-    observed: np.ndarray
-    replicated: np.ndarray
+    edges: Float[np.ndarray, " edges"]
+    observed: Float[np.ndarray, " B"]
+    replicated: Float[np.ndarray, "R B"]
     p_values: dict[str, float]
 
 
@@ -34,23 +35,29 @@ def replications(posterior: Posterior, feature: int) -> Replications:
     observed = posterior.table.values[:, feature]
     drawn = posterior.tree["posterior_predictive"]["x"].transpose("chain", "draw", "point", "feature").values
     replicated = drawn[..., feature].reshape(-1, len(observed))
-    edges = bins_of(observed)
-    here = shape_statistics(observed)
-    there = [shape_statistics(values) for values in replicated]
+    edges = histogram_edges(observed)
+    of_replications = [shape_statistics(values) for values in replicated]
     return Replications(
         edges,
-        _histogram(observed, edges),
-        np.stack([_histogram(values, edges) for values in replicated]),
-        {name: float(np.mean([found[name] >= value for found in there])) for name, value in here.items()},
+        _histogram_density(observed, edges),
+        np.stack([_histogram_density(values, edges) for values in replicated]),
+        {
+            name: float(np.mean([statistics[name] >= value for statistics in of_replications]))
+            for name, value in shape_statistics(observed).items()
+        },
     )
 
 
-def shape_statistics(values: np.ndarray) -> dict[str, float]:
-    """What Gaussians that are too few get wrong: third and fourth standardised moments."""
+def shape_statistics(values: Float[np.ndarray, " N"]) -> dict[str, float]:
+    """Skewness and kurtosis (the third and fourth standardised moments).
+
+    A mixture reproduces mean and variance with almost any number of components; its shape is wrong with too few.
+    """
     z = (values - values.mean()) / values.std()
     return {"skewness": float((z**3).mean()), "kurtosis": float((z**4).mean())}
 
 
-def _histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _histogram_density(values: Float[np.ndarray, " N"], edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " B"]:
+    """Density (B,) of all values in each bin; values outside the edges count in the total alone."""
     counts, _ = np.histogram(values, len(edges) - 1, (edges[0], edges[-1]))
     return counts / (len(values) * np.diff(edges))

@@ -1,10 +1,11 @@
-"""What a picture shows: the points with their responsibilities, both answers, and the curves drawn from them."""
+"""Which points, posterior draws and maximum-likelihood fit a figure of components shows."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from bayes_gmm.clustering.assignment_moments import assignment_moments
 from bayes_gmm.clustering.point_assignments import CERTAIN
@@ -17,72 +18,131 @@ from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.posterior import Posterior
 
 MOST_POINTS = 20_000
-"""Larger tables are shown by a random sample of this many rows."""
+"""A table of more rows is shown by a random sample of this size: more points cost time and ink, and show no more."""
 
 _DRAWS_FOR_COLORS = 400
+"""Draws averaged for the colours of many points: a tenth of the default 4000, and a tenth of the waiting time.
+
+A probability has an sd of at most 0.5, so its mean over 400 independent draws has a standard error of at most 0.025.
+"""
+
+_MARGIN = 0.1
+"""Share of the range of the data that is left free at each end of an axis."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Scene:
-    """What is shown: the points (M, D) with their responsibilities (M, K), and both answers.
+class ShownComponents:
+    """What a figure of components shows.
 
-    `draws` (S,) are some of the posterior's, or, if `averaged`, the one mixture of their mean moments.
+    Attributes
+    ----------
+    table
+        All points.
+    points : (M, D)
+        The points that are drawn: all, or a random sample of a large table.
+    responsibilities : (M, K)
+        Their probabilities of the components: posterior means, or those of the maximum-likelihood fit.
+    draws
+        Posterior draws (S,), or, when `averaged`, one mixture (1,) of their mean moments; None without a posterior.
+    mle
+        Maximum-likelihood fit, if any.
+    probability
+        Mass of a component inside its ellipse.
+    averaged
+        Whether the mean of the draws is shown in place of the draws.
+    explanations_note
+        End of the title where that mean is taken over different explanations.
     """
 
     table: Table
-    points: np.ndarray
-    shares: np.ndarray
+    points: Float[np.ndarray, "M D"]
+    responsibilities: Float[np.ndarray, "M K"]
     draws: Mixture | None
     mle: Mixture | None
     probability: float
     averaged: bool = False
-    caution: str = ""
+    explanations_note: str = ""
 
     @property
-    def uncertain(self) -> np.ndarray:
-        """Which points have no component with a probability of 0.9 or more, (M,)."""
-        return np.asarray(self.shares.max(1) < CERTAIN)
+    def n_components(self) -> int:
+        """K, the number of components that colour the points."""
+        return self.responsibilities.shape[1]
 
-    def label(self, feature: int) -> str:
+    @property
+    def uncertain(self) -> Bool[np.ndarray, " M"]:
+        """Whether the most probable component of a point has a probability below 0.9."""
+        return np.asarray(self.responsibilities.max(1) < CERTAIN)
+
+    def column_label(self, feature: int) -> str:
         """Column name with its unit."""
-        return label(self.table, feature)
+        return column_label(self.table, feature)
 
-    def view(self, feature: int) -> tuple[float, float]:
-        """Limits that come from the data alone, so that a few wild draws do not shrink everything else."""
+    def limits(self, feature: int) -> tuple[float, float]:
+        """Limits of an axis, from the data alone: a few wild draws would shrink everything else."""
         low, high = self.table.values[:, feature].min(), self.table.values[:, feature].max()
-        return float(low - 0.1 * (high - low)), float(high + 0.1 * (high - low))
+        margin = _MARGIN * (high - low)
+        return float(low - margin), float(high + margin)
 
 
-def compose(posterior: Any, mle: Any, data: Any, n_draws: int | None, probability: float, seed: int) -> Scene:
-    """Check what is to be shown and bring it together; a large table becomes a random sample of its rows.
+def shown_components(
+    posterior: Posterior | None,
+    mle: EMFit | Mixture | None,
+    *,
+    data: Any = None,
+    n_draws: int | None = None,
+    probability: float = 0.9,
+    seed: int = 0,
+) -> ShownComponents:
+    """Check what a figure is to show, and bring it together.
 
-    Without `n_draws` the mean of the draws is shown in their place.
+    Parameters
+    ----------
+    posterior, mle
+        At least one of them.
+    data : (N, D)
+        Points to show; by default those that were fitted. Of more than 20 000 a random sample is shown.
+    n_draws
+        Posterior draws to show, evenly spaced over all of them; None for the mean of all draws in their place.
+    probability
+        Mass of a component inside its ellipse.
+    seed
+        Seed of the random sample of points.
+
+    Raises
+    ------
+    ArgumentError
+        When neither fit is given, the fits and the data disagree, or another argument cannot be used.
+    DataError
+        When `data` is not a table of numbers.
     """
-    _check(posterior, mle, data, probability)
-    table = as_table(data) if data is not None else (posterior or mle).table
+    _check_arguments(posterior, mle, data, probability)
+    fitted: Any = mle if posterior is None else posterior
+    table = fitted.table if data is None else as_table(data)
     fit = jax.tree.map(np.float64, mle.mixture if isinstance(mle, EMFit) else mle)
-    draws = _shown_draws(posterior, n_draws) if posterior else None
+    draws = None if posterior is None else _draws_to_show(posterior, n_draws)
     _check_mixtures(table, draws, fit)
-    shown = _sample_of_rows(table, seed_integer(seed))
-    return Scene(
+    sample = _sample_of_rows(table, seed_integer(seed))
+    responsibilities = fit.responsibilities(sample) if posterior is None else mean_responsibilities(posterior, sample)
+    averaged = n_draws is None
+    return ShownComponents(
         table=table,
-        points=shown.values,
-        shares=_mean_shares(posterior, shown) if posterior else fit.responsibilities(shown),
+        points=sample.values,
+        responsibilities=responsibilities,
         draws=draws,
         mle=fit,
         probability=probability,
-        averaged=n_draws is None,
-        caution=caution(posterior) if posterior and n_draws is None else "",
+        averaged=averaged,
+        explanations_note=explanations_note(posterior) if posterior is not None and averaged else "",
     )
 
 
-def label(table: Table, feature: int) -> str:
+def column_label(table: Table, feature: int) -> str:
     """Column name with its unit."""
     return table.columns[feature] + (f" [{table.units[feature]}]" if table.units else "")
 
 
-def caution(posterior: Posterior) -> str:
-    """What a title adds where means over all draws mix explanations that are not to be mixed."""
+def explanations_note(posterior: Posterior) -> str:
+    """End of a title that warns of means over draws from different explanations of the data; empty for one."""
     count = len(posterior.explanations)
     return f", mean of {count} different explanations" * (count > 1)
 
@@ -94,54 +154,34 @@ def mean_mixture(draws: Mixture) -> Mixture:
     return Mixture.from_moments(*moments)
 
 
-def contours(mixture: Mixture, probability: float) -> np.ndarray:
-    """Closed contours (..., K, 73, 2) that hold `probability` of each component."""
-    angles = np.linspace(0, 2 * np.pi, 73)
-    circle = np.sqrt(-2 * np.log1p(-probability)) * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    return np.asarray(mixture.means[..., None, :] + circle @ mixture.scale_tril.mT)
+def mean_responsibilities(posterior: Posterior, sample: Table) -> Float[np.ndarray, "M K"]:
+    """Posterior mean responsibilities of the fitted table, of a random sample of rows, or of other points."""
+    if sample is posterior.table:
+        return posterior.responsibilities()
+    draws = draws_for_many_points(posterior) if sample.n_points == MOST_POINTS else posterior.draws
+    return assignment_moments(draws, sample.values, posterior.problem.scaling)[0]
 
 
-def abscissae(scene: Scene, feature: int) -> np.ndarray:
-    """An even grid, finer around each component, so that a narrow one keeps its shape."""
-    grids = [np.linspace(*scene.view(feature), 400)]
-    for mixture in filter(None, (scene.mle, scene.draws)):
-        both = np.stack([mixture.means, mixture.scales])[..., feature].reshape(2, -1, mixture.n_components, 1)
-        means, scales = np.median(both, axis=1)
-        grids.append(np.ravel(means + scales * np.linspace(-5, 5, 81)))
-    return np.unique(np.concatenate(grids))
-
-
-def weighted_densities(mixture: Mixture, feature: int, x: np.ndarray) -> np.ndarray:
-    """Densities of one feature, pi_k N(x | mu_k, sigma_k^2), (..., K, G)."""
-    means, scales = mixture.means[..., [feature]], mixture.scales[..., [feature]]
-    bells = np.exp(-0.5 * ((x - means) / scales) ** 2) / (np.sqrt(2 * np.pi) * scales)
-    return np.asarray(mixture.weights[..., None] * bells)
-
-
-def bins_of(values: np.ndarray) -> np.ndarray:
-    """Edges that put as many distinct values into every bin, so that rounded data show no comb."""
-    step = np.diff(np.unique(values)).min()
-    width = np.ptp(values) / np.clip(1.6 * np.sqrt(len(values)), 16, 60)
-    width = step * np.ceil(width / step)
-    return np.arange(values.min() - step / 2, values.max() + 1.5 * width, width)
-
-
-def sampled_rows(n_points: int, most: int, seed: int) -> np.ndarray:
-    """All row numbers, or a random sample of `most`."""
+def sampled_rows(n_points: int, most: int, seed: int) -> Int[np.ndarray, " M"]:
+    """All row numbers, or `most` of them at random without replacement."""
     if n_points <= most:
         return np.arange(n_points)
     return np.random.default_rng(seed).choice(n_points, most, replace=False)
 
 
 def draws_for_many_points(posterior: Posterior) -> Mixture:
-    """As many of the draws as a picture of many points needs: they wait ten times less."""
-    return jax.tree.map(lambda part: part[None], thinned(posterior.draws, _DRAWS_FOR_COLORS))
+    """At most 400 draws (1, S), evenly spaced: enough for the colours of many points."""
+    return _with_chain_axis(thinned(posterior.draws, _DRAWS_FOR_COLORS))
 
 
-def _shown_draws(posterior: Posterior, n_draws: int | None) -> Mixture:
+def _draws_to_show(posterior: Posterior, n_draws: int | None) -> Mixture:
     if n_draws is not None:
         return thinned(posterior.draws, positive_integer("n_draws", n_draws))
-    return jax.tree.map(lambda part: part[None], mean_mixture(posterior.draws))
+    return _with_chain_axis(mean_mixture(posterior.draws))
+
+
+def _with_chain_axis(mixture: Mixture) -> Mixture:
+    return jax.tree.map(lambda part: part[None], mixture)
 
 
 def _sample_of_rows(table: Table, seed: int) -> Table:
@@ -150,14 +190,7 @@ def _sample_of_rows(table: Table, seed: int) -> Table:
     return Table(table.values[sampled_rows(table.n_points, MOST_POINTS, seed)], table.columns)
 
 
-def _mean_shares(posterior: Posterior, shown: Table) -> np.ndarray:
-    if shown is posterior.table:
-        return posterior.responsibilities()
-    draws = draws_for_many_points(posterior) if shown.n_points == MOST_POINTS else posterior.draws
-    return assignment_moments(draws, shown.values, posterior.problem.scaling)[0]
-
-
-def _check(posterior: Any, mle: Any, data: Any, probability: float) -> None:
+def _check_arguments(posterior: Any, mle: Any, data: Any, probability: float) -> None:
     call = "Give what the fits returned: plot_ellipses(posterior, mle=mle)."
     if posterior is None and mle is None:
         raise ArgumentError("Neither posterior nor mle is given.", "at least one of them", call)
@@ -174,8 +207,8 @@ def _check_mixtures(table: Table, draws: Mixture | None, mle: Mixture | None) ->
         found = f"mle is {mle!r}, batched or not finite."
         remedy = "Draws go in as posterior; for a fit that failed, see its status."
         raise ArgumentError(found, "one mixture of finite numbers", remedy)
-    for mixture in filter(None, (draws, mle)):
-        if mixture.n_features != table.n_features:
+    for mixture in (draws, mle):
+        if mixture is not None and mixture.n_features != table.n_features:
             found = f"The data have {table.n_features} features and a mixture has {mixture.n_features}."
             remedy = "Select the columns that were fitted."
             raise ArgumentError(found, "fits and data of the same features", remedy)

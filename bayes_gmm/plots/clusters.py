@@ -1,11 +1,11 @@
-"""Figure of the clusters: points by most probable component, with both answers."""
+"""Figure of the clusters: points by most probable component, with the posterior mean and the fit."""
 
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from bayes_gmm.figure_data.shown_components import compose
+from bayes_gmm.figure_data.shown_components import shown_components
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.panels import single_or_grid
@@ -23,13 +23,13 @@ def plot_clusters(
 ) -> Axes | np.ndarray:
     r"""Plot the points by most probable component, each component's posterior mean solid and its MLE dashed.
 
-    The solid ellipse is that of the posterior means of \(\mu_k\) and \(\Sigma_k\). For one feature components are
-    densities, over a histogram in which each point counts for each component with its responsibility.
+    The solid ellipse has the posterior means of \(\mu_k\) and \(\Sigma_k\). For one feature the components are drawn as
+    densities, over a histogram that counts each point for each component with its responsibility.
 
     Parameters
     ----------
     posterior, mle, data
-        As `plot_ellipses` takes them.
+        See `plot_ellipses`.
     ax
         Axes to draw on, for one or two features; a new figure by default.
     probability
@@ -40,7 +40,7 @@ def plot_clusters(
     Returns
     -------
     Axes or (D, D) array of Axes
-        One for one or two features; for more, the grid of `plot_pair`.
+        One pair of axes for one or two features; for more, the grid of `plot_pair`.
 
     Raises
     ------
@@ -58,4 +58,4 @@ def plot_clusters(
     >>> ax.get_title(loc="left")
     'galaxies, 3 components'
     """
-    return single_or_grid(compose(posterior, mle, data, None, probability, seed), ax)
+    return single_or_grid(shown_components(posterior, mle, data=data, probability=probability, seed=seed), ax)

@@ -1,18 +1,32 @@
-"""Figure of the points that belong together: the matrix of co-clustering probabilities."""
+"""Figure of the co-clustering probabilities: how probable it is that two points belong to the same component."""
 
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from bayes_gmm.clustering.co_clustering import MOST_POINTS, co_clustering, order_by_similarity
 from bayes_gmm.core.validation import instance_of, positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.figure_data.shown_components import caution, sampled_rows
+from bayes_gmm.figure_data.shown_components import explanations_note, sampled_rows
 from bayes_gmm.likelihood.pointwise import thinned
-from bayes_gmm.plots.style import FRAME, INK, TEXT, axes_or_new, component_color, counted, headline, number
+from bayes_gmm.plots.style import (
+    FRAME,
+    INK,
+    TEXT,
+    axes_or_new,
+    component_color,
+    draw_component_number,
+    sample_words,
+    title_start,
+)
 from bayes_gmm.posterior.posterior import Posterior
 
+_MOST_NUMBERS = 12
+"""A run of at least a twelfth of the rows is higher than the disc of its component's number."""
+
 _DRAWS = 1000
+"""Draws of the matrix; an average of a thousand independent draws has a standard error of at most 0.016."""
 
 
 def plot_coclustering(posterior: Posterior, *, max_points: int = 500, ax: Axes | None = None, seed: int = 0) -> Axes:
@@ -20,14 +34,15 @@ def plot_coclustering(posterior: Posterior, *, max_points: int = 500, ax: Axes |
 
     .. math:: P(z_n = z_m \mid x) = \frac1S \sum_s \sum_k r^{(s)}_{nk} r^{(s)}_{mk}
 
-    Points that belong together are neighbours (average linkage); the strip shows their most probable components.
+    Rows and columns are ordered so that points that belong together are neighbours (average linkage); the strip at the
+    left shows their most probable components.
 
     Parameters
     ----------
     posterior
-        Draws, of which at most a thousand are used, evenly spaced.
+        Posterior draws; at most a thousand of them, evenly spaced, are used.
     max_points
-        A table of more rows is shown by a random sample of so many.
+        Most points to show; a table of more rows is represented by a random sample of this size.
     ax
         Axes to draw on; a new figure by default.
     seed
@@ -66,15 +81,15 @@ def plot_coclustering(posterior: Posterior, *, max_points: int = 500, ax: Axes |
     together = co_clustering(draws, points, posterior.problem.scaling)
     order = order_by_similarity(together)
     ax = axes_or_new(ax, figsize=(6.4, 5.6))
-    _matrix(ax, together[np.ix_(order, order)])
-    _strip(ax, posterior.predict(points)[order])
-    sampled = counted(len(rows), table.n_points)
-    title = headline(table.name, draws.n_components) + f", {sampled}" * bool(sampled) + caution(posterior)
+    _draw_matrix(ax, together[np.ix_(order, order)])
+    _draw_strip(ax, posterior.predict(points)[order])
+    sampled = sample_words(len(rows), table.n_points)
+    title = title_start(table.name, draws.n_components) + f", {sampled}" * bool(sampled) + explanations_note(posterior)
     ax.set_title(title, loc="left", **TEXT)
     return ax
 
 
-def _matrix(ax: Axes, together: np.ndarray) -> None:
+def _draw_matrix(ax: Axes, together: Float[np.ndarray, "M M"]) -> None:
     image = ax.imshow(together, cmap="Greys", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_color(FRAME)
@@ -85,8 +100,8 @@ def _matrix(ax: Axes, together: np.ndarray) -> None:
     bar.outline.set_edgecolor(FRAME)
 
 
-def _strip(ax: Axes, labels: np.ndarray) -> None:
-    """Most probable component of each row, at the left; a number where at least a twelfth of the rows are one's."""
+def _draw_strip(ax: Axes, labels: Int[np.ndarray, " M"]) -> None:
+    """Most probable component of each row, at the left; its number where a run of rows has room for it."""
     strip = ax.inset_axes((-0.06, 0, 0.04, 1))
     colors = ListedColormap([component_color(k) for k in range(labels.max() + 1)])
     strip.imshow(
@@ -97,5 +112,5 @@ def _strip(ax: Axes, labels: np.ndarray) -> None:
     strip.set_ylabel("most probable component", **TEXT)
     edges = np.flatnonzero(np.diff(labels)) + 1
     for run in np.split(np.arange(len(labels)), edges):
-        if len(run) >= len(labels) / 12:
-            number(strip, int(labels[run[0]]), 0.0, float(run.mean()))
+        if len(run) >= len(labels) / _MOST_NUMBERS:
+            draw_component_number(strip, int(labels[run[0]]), 0.0, float(run.mean()))

@@ -1,4 +1,4 @@
-"""Figure of the density: its posterior mean, and how uncertain it is."""
+"""Figure of the posterior density of one or two features: its mean, and how uncertain it is."""
 
 from typing import Any
 
@@ -9,8 +9,14 @@ from matplotlib.patches import Patch
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, open_probability
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.figure_data.density_grids import Surface, curve, levels_of, surface
-from bayes_gmm.figure_data.shown_components import Scene, bins_of, compose
+from bayes_gmm.figure_data.density_grids import (
+    DensitySurface,
+    density_curve,
+    density_surface,
+    highest_density_levels,
+)
+from bayes_gmm.figure_data.plot_coordinates import histogram_edges
+from bayes_gmm.figure_data.shown_components import ShownComponents, shown_components
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.style import (
@@ -20,19 +26,28 @@ from bayes_gmm.plots.style import (
     PALE,
     TEXT,
     axes_or_new,
-    counted,
-    dot,
-    explain_above,
-    frame,
-    headline,
-    stroke,
+    legend_line,
+    legend_marker,
+    sample_words,
+    style_axes,
+    title_and_legend_above,
+    title_start,
 )
 from bayes_gmm.posterior.posterior import Posterior
 
 _SHARES = (0.99, 0.95, 0.8, 0.5, 0.2)
+"""Shares of the mean density inside the filled regions."""
+
 _OUTLINED = (0.95, 0.5)
+"""Shares at whose heights the maximum-likelihood density is outlined."""
+
 _RELATIVE_SDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_RUST = "#A63603"
+"""Levels of the lines of relative posterior sd, round numbers evenly spaced on a log scale."""
+
+_MOST_LINES = 5
+"""More of these lines, with their labels, would hide the regions; the lines of the largest sds are kept."""
+
+_DARK_BLUE, _BLUE, _RUST = "#1f4e79", "#5b8fb9", "#A63603"
 
 
 def plot_density(
@@ -47,18 +62,18 @@ def plot_density(
 
     .. math:: \bar p(x) = \frac1S \sum_s p(x \mid \theta_s)
 
-    One feature: over the histogram, with the central interval at each value as a band. Two: the smallest regions that
-    hold given shares of the mean density, and lines of its relative posterior sd. The maximum-likelihood density is
-    dashed: its curve, or its outlines at the heights of the 95% and 50% regions.
+    One feature: the mean density over the histogram, with the central interval at each value as a band. Two features:
+    the smallest regions that hold given shares of the mean density, and contour lines of its relative posterior sd. The
+    maximum-likelihood density is dashed: a curve, or its contours at the heights of the 95% and 50% regions.
 
     Parameters
     ----------
     posterior
-        Draws.
+        Posterior draws.
     mle
-        Fit to show.
+        Maximum-likelihood fit to show.
     features
-        One or two columns by name or index; may be left out for a table of no more.
+        One or two columns by name or index; not needed for a table of one or two columns.
     probability
         Mass of the band, for one feature.
     ax
@@ -85,13 +100,13 @@ def plot_density(
     """
     instance_of("posterior", posterior, Posterior, "Give what fit_nuts returned.")
     columns = _one_or_two(features, posterior.table.columns)
-    scene = compose(posterior, mle, None, None, open_probability(probability, 0.94), 0)
+    shown = shown_components(posterior, mle, probability=open_probability(probability, 0.94))
     ax = axes_or_new(ax)
-    frame(ax)
+    style_axes(ax)
     if len(columns) == 1:
-        _curve(ax, posterior, scene, columns[0])
+        _draw_curve(ax, posterior, shown, columns[0])
     else:
-        _surface(ax, posterior, scene, columns)
+        _draw_surface(ax, posterior, shown, columns)
     return ax
 
 
@@ -107,51 +122,56 @@ def _one_or_two(features: Any, columns: tuple[str, ...]) -> list[int]:
     return columns_chosen(features, columns, 2)
 
 
-def _curve(ax: Axes, posterior: Posterior, scene: Scene, feature: int) -> None:
-    values, found = scene.table.values[:, feature], curve(posterior, scene, feature, scene.probability)
-    bins: Any = bins_of(values)
-    ax.hist(values, bins, density=True, color=PALE, edgecolor="white", linewidth=0.4, zorder=1)
-    ax.fill_between(found.x, found.lower, found.upper, color="#5b8fb9", alpha=0.45, linewidth=0, zorder=2)
-    ax.plot(found.x, found.mean, color="#1f4e79", linewidth=1.6, zorder=3)
+def _draw_curve(ax: Axes, posterior: Posterior, shown: ShownComponents, feature: int) -> None:
+    values = shown.table.values[:, feature]
+    curve = density_curve(posterior, shown, feature, shown.probability)
+    histogram: dict[str, Any] = {"density": True, "color": PALE, "edgecolor": "white", "linewidth": 0.4, "zorder": 1}
+    ax.hist(values, histogram_edges(values).tolist(), **histogram)
+    ax.fill_between(curve.x, curve.lower, curve.upper, color=_BLUE, alpha=0.45, linewidth=0, zorder=2)
+    ax.plot(curve.x, curve.mean, color=_DARK_BLUE, linewidth=1.6, zorder=3)
     entries = {
-        f"{scene.table.n_points:,} points": Patch(color=PALE),
-        "posterior mean": stroke("#1f4e79", linewidth=1.6),
-        f"{100 * scene.probability:g}% interval": Patch(color="#5b8fb9", alpha=0.45, linewidth=0),
+        f"{shown.table.n_points:,} points": Patch(color=PALE),
+        "posterior mean": legend_line(_DARK_BLUE, linewidth=1.6),
+        f"{100 * shown.probability:g}% interval": Patch(color=_BLUE, alpha=0.45, linewidth=0),
     }
-    if scene.mle is not None:
-        ax.plot(found.x, np.exp(scene.mle.marginal([feature]).log_prob(found.x[:, None])), **DASHED, zorder=4)
-        entries["maximum likelihood"] = stroke(**DASHED)
-    ax.set_xlim(scene.view(feature))
+    if shown.mle is not None:
+        ax.plot(curve.x, np.exp(shown.mle.marginal([feature]).log_prob(curve.x[:, None])), **DASHED, zorder=4)
+        entries["maximum likelihood"] = legend_line(**DASHED)
+    ax.set_xlim(shown.limits(feature))
     ax.set_ylim(bottom=0)
-    ax.set_xlabel(scene.label(feature), **TEXT)
+    ax.set_xlabel(shown.column_label(feature), **TEXT)
     ax.set_ylabel("density", **TEXT)
-    explain_above(ax, _title(scene), entries)
+    title_and_legend_above(ax, _title(shown), entries)
 
 
-def _surface(ax: Axes, posterior: Posterior, scene: Scene, features: list[int]) -> None:
-    found = surface(posterior, scene, features)
-    _regions(ax, found)
-    _relative_sd(ax, found)
-    crowd = np.sqrt(len(scene.points) / 500)
-    style: dict[str, Any] = {"s": 2 / max(crowd, 1), "alpha": 0.35 / max(crowd, 1)}
-    ax.scatter(*scene.points[:, features].T, **style, color=INK, linewidths=0, zorder=2.5)
-    entries = {f"{len(scene.points):,} points": dot(INK, markersize=2), "relative posterior sd": stroke(_RUST)}
-    if scene.mle is not None:
-        heights = levels_of(found.mean, _OUTLINED)
-        density = found.at_grid(scene.mle.marginal(features))
-        style = {"colors": INK, "linewidths": 1.1, "linestyles": [DASHED["linestyle"]]}
-        ax.contour(found.x, found.y, density, levels=heights, **style, zorder=4)
-        entries["maximum likelihood"] = stroke(**DASHED)
-    ax.set_xlabel(scene.label(features[0]), **TEXT)
-    ax.set_ylabel(scene.label(features[1]), **TEXT)
-    sampled = counted(len(scene.points), scene.table.n_points)
-    explain_above(ax, _title(scene) + f", {sampled}" * bool(sampled), entries)
+def _draw_surface(ax: Axes, posterior: Posterior, shown: ShownComponents, features: list[int]) -> None:
+    surface = density_surface(posterior, shown, features)
+    _draw_regions(ax, surface)
+    _draw_relative_sd(ax, surface)
+    crowding = max(np.sqrt(len(shown.points) / 500), 1)  # Beyond 500 points, more are drawn smaller and paler.
+    style: dict[str, Any] = {"s": 2 / crowding, "alpha": 0.35 / crowding, "color": INK, "linewidths": 0, "zorder": 2.5}
+    ax.scatter(*shown.points[:, features].T, **style)
+    entries = {
+        f"{len(shown.points):,} points": legend_marker(INK, markersize=2),
+        "relative posterior sd": legend_line(_RUST),
+    }
+    if shown.mle is not None:
+        density = surface.density_of(shown.mle.marginal(features))
+        levels = highest_density_levels(surface.mean, _OUTLINED)
+        style = {"colors": INK, "linewidths": 1.1, "linestyles": [DASHED["linestyle"]], "zorder": 4}
+        ax.contour(surface.x, surface.y, density, levels=levels, **style)
+        entries["maximum likelihood"] = legend_line(**DASHED)
+    ax.set_xlabel(shown.column_label(features[0]), **TEXT)
+    ax.set_ylabel(shown.column_label(features[1]), **TEXT)
+    sampled = sample_words(len(shown.points), shown.table.n_points)
+    title_and_legend_above(ax, _title(shown) + f", {sampled}" * bool(sampled), entries)
 
 
-def _regions(ax: Axes, found: Surface) -> None:
-    levels = [*levels_of(found.mean, _SHARES), found.mean.max() * (1 + 1e-9)]
+def _draw_regions(ax: Axes, surface: DensitySurface) -> None:
+    """Highest-density regions, filled, with a colour bar that names their shares."""
+    levels = [*highest_density_levels(surface.mean, _SHARES), surface.mean.max() * (1 + 1e-9)]
     colors = colormaps["Blues"](np.linspace(0.12, 0.75, len(_SHARES)))
-    filled = ax.contourf(found.x, found.y, found.mean, levels=levels, colors=list(colors), zorder=1)
+    filled = ax.contourf(surface.x, surface.y, surface.mean, levels=levels, colors=list(colors), zorder=1)
     bar = ax.figure.colorbar(filled, ax=ax, spacing="uniform", pad=0.02, shrink=0.8)
     bar.set_ticks(levels[:-1], labels=[f"{share:.0%}" for share in _SHARES])
     bar.set_label("share of the posterior mean density inside", **TEXT)
@@ -159,15 +179,15 @@ def _regions(ax: Axes, found: Surface) -> None:
     bar.outline.set_edgecolor(FRAME)
 
 
-def _relative_sd(ax: Axes, found: Surface) -> None:
-    """Lines inside the outermost region, beyond which the relative sd is that of almost nothing."""
-    outside = found.mean < levels_of(found.mean, _SHARES[:1])[0]
-    relative = np.ma.masked_where(outside, found.relative_sd)
-    levels = [level for level in _RELATIVE_SDS if relative.min() < level < relative.max()][-5:]
+def _draw_relative_sd(ax: Axes, surface: DensitySurface) -> None:
+    """Contour lines of the relative sd inside the outermost region; outside it the density itself is negligible."""
+    outside = surface.mean < highest_density_levels(surface.mean, _SHARES[:1])[0]
+    relative = np.ma.masked_where(outside, surface.relative_sd)
+    levels = [level for level in _RELATIVE_SDS if relative.min() < level < relative.max()][-_MOST_LINES:]
     if levels:
-        lines = ax.contour(found.x, found.y, relative, levels=levels, colors=_RUST, linewidths=0.8, zorder=3)
+        lines = ax.contour(surface.x, surface.y, relative, levels=levels, colors=_RUST, linewidths=0.8, zorder=3)
         ax.clabel(lines, fmt=lambda level: f"{100 * level:g}%", fontsize=7)
 
 
-def _title(scene: Scene) -> str:
-    return headline(scene.table.name, scene.shares.shape[1]) + scene.caution
+def _title(shown: ShownComponents) -> str:
+    return title_start(shown.table.name, shown.n_components) + shown.explanations_note

@@ -1,11 +1,11 @@
-"""Figure of both answers: points by component, ellipses of posterior draws, and the maximum-likelihood fit dashed."""
+"""Figure of posterior draws and the maximum-likelihood fit as ellipses over the points."""
 
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from bayes_gmm.figure_data.shown_components import compose
+from bayes_gmm.figure_data.shown_components import shown_components
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.panels import single_or_grid
@@ -24,16 +24,16 @@ def plot_ellipses(
 ) -> Axes | np.ndarray:
     r"""Plot the data, posterior draws of each component and the maximum-likelihood fit, dashed.
 
-    A component is drawn as the ellipse that holds `probability` of it; for one feature, as its density.
+    A component is drawn as the ellipse that holds `probability` of its mass; for one feature, as its density.
 
     .. math:: (x - \mu_k)^\top \Sigma_k^{-1} (x - \mu_k) = -2 \log(1 - p)
 
     Parameters
     ----------
     posterior
-        Draws to show; the points take the colours of their posterior mean responsibilities.
+        Posterior draws to show; the points are coloured by their posterior mean responsibilities.
     mle
-        Fit to show. At least one of `posterior` and `mle` is needed.
+        Maximum-likelihood fit to show. At least one of `posterior` and `mle` is needed.
     data : (N, D)
         Points to show; by default those that were fitted.
     ax
@@ -48,7 +48,7 @@ def plot_ellipses(
     Returns
     -------
     Axes or (D, D) array of Axes
-        One for one or two features; for more, a grid of pairs whose upper triangle is empty (the first six
+        One pair of axes for one or two features; for more, a grid of pairs whose upper triangle is empty (the first six
         features of a wider table).
 
     Raises
@@ -67,4 +67,5 @@ def plot_ellipses(
     >>> ax.get_xlabel()
     'eruptions [min]'
     """
-    return single_or_grid(compose(posterior, mle, data, n_draws, probability, seed), ax)
+    shown = shown_components(posterior, mle, data=data, n_draws=n_draws, probability=probability, seed=seed)
+    return single_or_grid(shown, ax)

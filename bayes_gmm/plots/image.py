@@ -1,4 +1,4 @@
-"""Figures as files and as bytes; what was drawn is closed, so that a long session does not gather figures."""
+"""Figure files: a figure is written to a file or to bytes, and closed so that open figures do not pile up."""
 
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,13 @@ _CSS_PIXELS_PER_INCH = 96
 
 
 def save_figure(axes: Any, path: str | Path) -> None:
-    """Write the figure of one pair of axes or of an array of them; `OutputError` when it cannot be written."""
+    """Write the figure of one pair of axes, or of an array of axes, to a file, and close it.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
     figure = _figure(axes)
     try:
         figure.savefig(path, dpi=200)
@@ -25,7 +31,7 @@ def save_figure(axes: Any, path: str | Path) -> None:
 
 
 def png_of(axes: Any, *, dpi: int = 130) -> tuple[bytes, int]:
-    """The same as the bytes of a PNG, and its width on a page in CSS pixels."""
+    """The figure as the bytes of a PNG, and its width on a page in CSS pixels; the figure is closed."""
     figure, buffer = _figure(axes), BytesIO()
     figure.savefig(buffer, dpi=dpi, format="png")
     plt.close(figure)

@@ -1,11 +1,11 @@
-"""Figure of all pairs of features, with points and ellipses by component."""
+"""Figure of all pairs of features: points and ellipses by component."""
 
 from typing import Any
 
 import numpy as np
 
 from bayes_gmm.core.validation import columns_chosen
-from bayes_gmm.figure_data.shown_components import compose
+from bayes_gmm.figure_data.shown_components import shown_components
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.panels import grid, grid_of_first
@@ -27,7 +27,7 @@ def plot_pair(
     Parameters
     ----------
     posterior, mle, data
-        As `plot_ellipses` takes them.
+        See `plot_ellipses`.
     features
         Up to six columns by name or index; by default the first six.
     probability
@@ -56,7 +56,7 @@ def plot_pair(
     >>> bg.plot_pair(mle=mle, features=["petal_length", "petal_width"]).shape
     (2, 2)
     """
-    scene = compose(posterior, mle, data, None, probability, seed)
+    shown = shown_components(posterior, mle, data=data, probability=probability, seed=seed)
     if features is None:
-        return grid_of_first(scene)
-    return grid(scene, columns_chosen(features, scene.table.columns, MOST_FEATURES))
+        return grid_of_first(shown)
+    return grid(shown, columns_chosen(features, shown.table.columns, MOST_FEATURES))

@@ -1,4 +1,4 @@
-"""Figure of the posterior predictive check: whether the data look as if drawn from the posterior."""
+"""Figure of the posterior predictive check: the data against data replicated from the posterior."""
 
 from typing import Any
 
@@ -9,23 +9,34 @@ from matplotlib.patches import Patch
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, open_probability
 from bayes_gmm.figure_data.predictive_checks import Replications, replications
-from bayes_gmm.figure_data.shown_components import caution, label
-from bayes_gmm.plots.style import FRAME, INK, MOST_FEATURES, PALE, SMALL, TEXT, frame, legend_style, stroke
+from bayes_gmm.figure_data.shown_components import column_label, explanations_note
+from bayes_gmm.plots.style import (
+    FRAME,
+    INK,
+    MOST_FEATURES,
+    PALE,
+    SMALL,
+    TEXT,
+    legend_arguments,
+    legend_line,
+    style_axes,
+)
 from bayes_gmm.posterior.posterior import Posterior
 
 _FEW_REPLICATIONS = 50
+"""Of fewer replications the number is given: two decimals of their share would pretend to more than there are."""
 
 
 def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float = 0.94) -> np.ndarray:
     r"""Plot each feature's histogram against those of data replicated from the posterior.
 
     The band holds `probability` of the replications bin by bin. The title gives, for skewness and kurtosis T, the share
-    of replications with \(T(x^{rep}) \ge T(x)\): near 0 or 1 the mixture misses the shape.
+    of replications with \(T(x^{rep}) \ge T(x)\); a share near 0 or 1 says that the mixture misses the shape.
 
     Parameters
     ----------
     posterior
-        Draws; the replications are the group posterior_predictive of its tree.
+        Posterior draws; the replications are the group posterior_predictive of the tree.
     features
         Up to six columns by name or index; by default the first six.
     probability
@@ -58,28 +69,27 @@ def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float =
     probability, table = open_probability(probability, 0.94), posterior.table
     default = range(min(table.n_features, MOST_FEATURES))
     columns = columns_chosen(default if features is None else features, table.columns, MOST_FEATURES)
-    found = [replications(posterior, column) for column in columns]
-    axes = _tiles(len(columns))
-    for ax, column, replicated in zip(axes.flat, columns, found, strict=False):
-        _replicated(ax, replicated, probability)
-        ax.set_xlabel(label(table, column), **TEXT)
-    count = len(found[0].replicated)
+    checks = [replications(posterior, column) for column in columns]
+    axes = _axes_in_rows(len(columns))
+    for ax, column, check in zip(axes.flat, columns, checks, strict=False):
+        _draw_replications(ax, check, probability)
+        ax.set_xlabel(column_label(table, column), **TEXT)
+    count = len(checks[0].replicated)
     which = "first " * (features is None) + f"{len(columns)} of {table.n_features} features, "
-    title = (
-        f"{table.name}, {which * (len(columns) < table.n_features)}{count} replications of {table.n_points:,} points"
-    )
+    which *= len(columns) < table.n_features
+    title = f"{table.name}, {which}{count} replications of {table.n_points:,} points"
     entries = {
-        "data": stroke(INK),
-        "median of the replications": stroke(FRAME),
+        "data": legend_line(INK),
+        "median of the replications": legend_line(FRAME),
         f"{100 * probability:g}% of the replications": Patch(color=PALE),
     }
-    axes.flat[0].figure.suptitle(title + caution(posterior), x=0.01, ha="left", **TEXT)
-    axes.flat[0].figure.legend(**legend_style(entries), loc="outside lower left", ncols=3)
+    axes.flat[0].figure.suptitle(title + explanations_note(posterior), x=0.01, ha="left", **TEXT)
+    axes.flat[0].figure.legend(**legend_arguments(entries), loc="outside lower left", ncols=3)
     return axes
 
 
-def _tiles(count: int) -> np.ndarray:
-    """Axes in rows of three at most; four in two rows."""
+def _axes_in_rows(count: int) -> np.ndarray:
+    """Axes in rows of at most three, four in two rows; what is left over is invisible."""
     columns = 2 if count == 4 else min(count, 3)
     rows = -(-count // columns)
     size = (6.4, 4.6) if count == 1 else (1 + 3.2 * columns, 0.9 + 2.5 * rows)
@@ -89,18 +99,18 @@ def _tiles(count: int) -> np.ndarray:
     return axes
 
 
-def _replicated(ax: Axes, found: Replications, probability: float) -> None:
-    frame(ax)
+def _draw_replications(ax: Axes, check: Replications, probability: float) -> None:
+    style_axes(ax)
     tails = [(1 - probability) / 2, 0.5, (1 + probability) / 2]
-    lower, median, upper = np.quantile(found.replicated, tails, axis=0)
-    ax.stairs(upper, found.edges, baseline=lower, fill=True, color=PALE, zorder=1)
-    ax.stairs(median, found.edges, color=FRAME, linewidth=1.2, zorder=2)
-    ax.stairs(found.observed, found.edges, color=INK, linewidth=1.3, zorder=3)
-    shares = ", ".join(f"{name} {_share(value, len(found.replicated))}" for name, value in found.p_values.items())
+    lower, median, upper = np.quantile(check.replicated, tails, axis=0)
+    ax.stairs(upper, check.edges, baseline=lower, fill=True, color=PALE, zorder=1)
+    ax.stairs(median, check.edges, color=FRAME, linewidth=1.2, zorder=2)
+    ax.stairs(check.observed, check.edges, color=INK, linewidth=1.3, zorder=3)
+    shares = ", ".join(f"{name} {_share_words(value, len(check.replicated))}" for name, value in check.p_values.items())
     ax.set_title(f"P(replicated $\\geq$ data): {shares}", loc="left", fontsize=8, color=INK)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("density", **SMALL)
 
 
-def _share(value: float, count: int) -> str:
+def _share_words(value: float, count: int) -> str:
     return f"{value:.2f}" if count >= _FEW_REPLICATIONS else f"{round(value * count)} of {count}"

@@ -1,14 +1,24 @@
-"""The picture of model selection: each criterion over the number of components, one line a structure."""
+"""Figure of model selection: each criterion over the number of components, one line for each structure."""
 
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.plots.style import INK, PALETTE, SMALL, TEXT, axes_or_new, explain_above, frame, stroke
+from bayes_gmm.plots.style import (
+    INK,
+    PALETTE,
+    SMALL,
+    TEXT,
+    axes_or_new,
+    legend_line,
+    style_axes,
+    title_and_legend_above,
+)
 
 _LABELS = {
     "bic": "BIC, lower is better",
@@ -17,10 +27,12 @@ _LABELS = {
     "elpd_loo": "elpd_loo \N{PLUS-MINUS SIGN} standard error",
 }
 _HIGHER_IS_BETTER = ("elpd_loo",)
-_REACH = 8.0
-"""How far the axis goes from the best, in distances of the median."""
 
-_SHAPES, _STROKES = ("o", "s"), ("-", (0, (4, 1.5)))
+_FARTHEST = 8.0
+"""Length of the axis from the best fit, in distances of the median fit from it: half of the fits take an eighth."""
+
+_MARKERS, _LINE_STYLES = ("o", "s"), ("-", (0, (4, 1.5)))
+"""Of the first seven structures, and of the next seven in the same colours: there are fourteen."""
 
 type _Records = list[dict[str, Any]]
 
@@ -28,23 +40,24 @@ type _Records = list[dict[str, Any]]
 def plot_selection(selection: Any, *, criterion: str | None = None, ax: Axes | None = None) -> Axes | np.ndarray:
     """Plot a criterion over the number of components, one line for each covariance structure.
 
-    The best is ringed and named. A fit that failed has no criterion: a cross at the bottom says so. One that had not
-    converged is hollow. Fits far worse than the median lie beyond the axis, and are counted there.
+    The best fit is ringed and named. A fit that failed has no criterion and is a cross at the bottom; a fit that did
+    not converge is hollow. Fits far worse than the median lie beyond the axis and are counted at its end.
 
     Parameters
     ----------
     selection
-        What `select_em` returned; or anything with `records()`, dictionaries with n_components, structure and criteria.
+        What `select_em` returned; or any object whose `records()` are dictionaries with n_components, structure and
+        criteria.
     criterion
-        "bic", "icl", "aic" or "elpd_loo"; by default that of the selection, and below it, where the records have it,
-        elpd_loo.
+        "bic", "icl", "aic" or "elpd_loo"; by default that of the selection, and elpd_loo below it where the records
+        have it.
     ax
         Axes to draw on, when one criterion is shown; a new figure by default.
 
     Returns
     -------
     Axes or (2,) array of Axes
-        Two where elpd_loo is shown too.
+        Two axes where elpd_loo is shown too.
 
     Raises
     ------
@@ -62,22 +75,20 @@ def plot_selection(selection: Any, *, criterion: str | None = None, ax: Axes | N
     """
     records = _records(selection)
     shown = _criteria(selection, records, criterion)
-    title = _title(selection, records)
     if len(shown) == 1:
-        ax = axes_or_new(ax)
-        _panel(ax, records, shown[0])
-        explain_above(ax, title, _entries(records, shown), each=0.85, most=7)
-        return ax
-    if ax is not None:
+        axes = np.array([axes_or_new(ax)])
+    elif ax is None:
+        _, axes = plt.subplots(2, 1, sharex=True, figsize=(6.4, 7), layout="constrained")
+    else:
         raise ArgumentError(
             "ax is given for two criteria.", "ax=None, or one criterion", 'For example criterion="elpd_loo".'
         )
-    _, axes = plt.subplots(2, 1, sharex=True, figsize=(6.4, 7), layout="constrained")
     for one, name in zip(axes, shown, strict=True):
-        _panel(one, records, name)
-    axes[0].set_xlabel("")
-    explain_above(axes[0], title, _entries(records, shown), each=0.85, most=7)
-    return axes
+        _draw_criterion(one, records, name)
+    axes[-1].set_xlabel("number of components", **TEXT)
+    entries = _legend_entries(records, shown[0])
+    title_and_legend_above(axes[0], _title(selection, records), entries, column_inches=0.85, most_columns=7)
+    return axes[0] if len(shown) == 1 else axes
 
 
 def _records(selection: Any) -> _Records:
@@ -92,12 +103,12 @@ def _records(selection: Any) -> _Records:
 
 
 def _criteria(selection: Any, records: _Records, criterion: Any) -> list[str]:
-    """The criteria to show, each of which some fit has."""
+    """One or two criteria to show, each known of at least one fit."""
     known = [name for name in _LABELS if np.isfinite(_values(records, name)).any()]
     if criterion is None and known:
         own = getattr(selection, "criterion", "bic")
         first = own if own in known and own != "elpd_loo" else known[0]
-        return list(dict.fromkeys([first, *("elpd_loo" for name in known if name == "elpd_loo")]))
+        return [first, "elpd_loo"] if "elpd_loo" in known and first != "elpd_loo" else [first]
     if criterion not in known:
         found = f"criterion is {criterion!r}." if known else "Every fit failed."
         expected = f"one of {', '.join(map(repr, known))}" if known else "at least one fit with a criterion"
@@ -105,67 +116,64 @@ def _criteria(selection: Any, records: _Records, criterion: Any) -> list[str]:
     return [criterion]
 
 
-def _values(records: _Records, name: str) -> np.ndarray:
+def _values(records: _Records, name: str) -> Float[np.ndarray, " R"]:
+    """One number of each record, NaN where it is missing."""
     return np.array([record.get(name, np.nan) for record in records], dtype=np.float64)
 
 
 def _structures(records: _Records) -> list[str]:
+    """Covariance structures in the order of their first records."""
     return list(dict.fromkeys(str(record["structure"]) for record in records))
 
 
-def _panel(ax: Axes, records: _Records, name: str) -> None:
-    frame(ax)
+def _draw_criterion(ax: Axes, records: _Records, name: str) -> None:
+    style_axes(ax)
     structures = _structures(records)
-    for place, structure in enumerate(structures):
+    for index, structure in enumerate(structures):
         own = sorted((r for r in records if str(r["structure"]) == structure), key=lambda r: r["n_components"])
-        _line(ax, own, name, place, _shift(place, len(structures), name))
-    _crosses(ax, records, name)
-    _best(ax, records, name)
+        _draw_structure(ax, own, name, _line_style(index), _shift(index, len(structures), name))
+    _draw_crosses(ax, records, name)
+    _mark_best(ax, records, name)
     _zoom(ax, _values(records, name), name)
     ax.set_xticks(sorted({int(record["n_components"]) for record in records}))
-    ax.set_xlabel("number of components", **TEXT)
     ax.set_ylabel(_LABELS[name], **TEXT)
 
 
-def _style(place: int) -> dict[str, Any]:
+def _line_style(index: int) -> dict[str, Any]:
     """Colour, marker and line of a structure: seven colours, then the same with other markers and dashes."""
-    lap = place // len(PALETTE) % len(_SHAPES)
-    return {"color": PALETTE[place % len(PALETTE)], "marker": _SHAPES[lap], "linestyle": _STROKES[lap]}
+    lap = index // len(PALETTE) % len(_MARKERS)
+    return {"color": PALETTE[index % len(PALETTE)], "marker": _MARKERS[lap], "linestyle": _LINE_STYLES[lap]}
 
 
-def _line(ax: Axes, own: _Records, name: str, place: int, shift: float) -> None:
-    """One structure; the line has a gap where a fit failed."""
+def _draw_structure(ax: Axes, own: _Records, name: str, style: dict[str, Any], shift: float) -> None:
+    """The fits of one structure as a line, which has a gap where a fit failed; with standard errors for elpd_loo."""
     counts, values = _values(own, "n_components") + shift, _values(own, name)
-    style = _style(place)
     ax.plot(counts, values, **style, linewidth=1.3, markersize=5, zorder=3)
-    running = np.array([record.get("status") == "MAX_STEPS" for record in own]) & np.isfinite(values)
-    hollow: dict[str, Any] = {"markerfacecolor": "white", "linestyle": "", "markersize": 5, "zorder": 4}
-    if running.any():
-        ax.plot(counts[running], values[running], **{**style, **hollow})
-    if name == "elpd_loo":
-        known = np.isfinite(values)
-        _errors(ax, counts[known], values[known], np.nan_to_num(_values(own, "elpd_loo_se"))[known], style["color"])
+    known = np.isfinite(values)
+    unconverged = np.array([record.get("status") == "MAX_STEPS" for record in own]) & known
+    if unconverged.any():
+        hollow: dict[str, Any] = {"markerfacecolor": "white", "linestyle": "", "markersize": 5, "zorder": 4}
+        ax.plot(counts[unconverged], values[unconverged], **{**style, **hollow})
+    if name == "elpd_loo" and known.any():
+        counts, values, errors = counts[known], values[known], np.nan_to_num(_values(own, "elpd_loo_se"))[known]
+        ax.vlines(counts, values - errors, values + errors, color=style["color"], linewidth=1, alpha=0.7, zorder=2)
 
 
-def _errors(ax: Axes, counts: np.ndarray, values: np.ndarray, errors: np.ndarray, color: str) -> None:
-    if len(counts):
-        ax.vlines(counts, values - errors, values + errors, color=color, linewidth=1, alpha=0.7, zorder=2)
-
-
-def _crosses(ax: Axes, records: _Records, name: str) -> None:
-    """At the bottom, those of each structure at a height of their own."""
+def _draw_crosses(ax: Axes, records: _Records, name: str) -> None:
+    """Fits that failed, at the bottom; those of each structure at a height of their own."""
     failed = [record for record in records if not np.isfinite(record.get(name, np.nan))]
-    structures, lines = _structures(records), _structures(failed)
+    structures, failed_structures = _structures(records), _structures(failed)
     for record in failed:
         structure = str(record["structure"])
-        height = 0.02 + 0.03 * lines.index(structure)
-        color = _style(structures.index(structure))["color"]
+        height = 0.02 + 0.03 * failed_structures.index(structure)
+        color = _line_style(structures.index(structure))["color"]
         where: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
         ax.plot([record["n_components"]], [height], "x", color=color, markersize=6, markeredgewidth=1.6, **where)
 
 
-def _best(ax: Axes, records: _Records, name: str) -> None:
-    best, structures = records[_place_of_best(_values(records, name), name)], _structures(records)
+def _mark_best(ax: Axes, records: _Records, name: str) -> None:
+    """A ring around the best fit, and its name: below it, or above its standard error where higher is better."""
+    best, structures = records[_index_of_best(_values(records, name), name)], _structures(records)
     structure = str(best["structure"])
     x = best["n_components"] + _shift(structures.index(structure), len(structures), name)
     ax.plot([x], [best[name]], "o", markersize=12, markerfacecolor="none", color=INK, zorder=5)
@@ -176,40 +184,41 @@ def _best(ax: Axes, records: _Records, name: str) -> None:
     ax.annotate(words, (x, edge), (0, 9 if higher else -9), textcoords="offset points", **style)
 
 
-def _place_of_best(values: np.ndarray, name: str) -> int:
+def _index_of_best(values: Float[np.ndarray, " R"], name: str) -> int:
     return int(np.nanargmax(values) if name in _HIGHER_IS_BETTER else np.nanargmin(values))
 
 
-def _shift(place: int, count: int, name: str) -> float:
-    """Sideways, so that the bars of standard errors do not hide each other."""
-    return min(0.07, 0.5 / count) * (place - (count - 1) / 2) if name == "elpd_loo" else 0.0
+def _shift(index: int, n_structures: int, name: str) -> float:
+    """Sideways shift of a structure, so that the bars of standard errors do not hide each other."""
+    return min(0.07, 0.5 / n_structures) * (index - (n_structures - 1) / 2) if name == "elpd_loo" else 0.0
 
 
-def _zoom(ax: Axes, values: np.ndarray, name: str) -> None:
-    """Leave out what is hopeless, and say so: otherwise one bad structure flattens all others."""
+def _zoom(ax: Axes, values: Float[np.ndarray, " R"], name: str) -> None:
+    """Leave out fits that are far worse than the median, and say how many: one of them would flatten all others."""
     values = values[np.isfinite(values)]
-    best = values[_place_of_best(values, name)]
+    best = values[_index_of_best(values, name)]
     ax.margins(y=0.15)
     ax.autoscale_view()
-    reach = _REACH * np.abs(np.median(values) - best)
-    outside = int((np.abs(values - best) > reach).sum())
-    if not outside or reach == 0:
+    length = _FARTHEST * np.abs(np.median(values) - best)
+    outside = int((np.abs(values - best) > length).sum())
+    if not outside or length == 0:
         return
-    low, high = (best - reach, best + 0.2 * reach) if name in _HIGHER_IS_BETTER else (best - 0.2 * reach, best + reach)
-    ax.set_ylim(low, high)
-    where: dict[str, Any] = {"ha": "right", "va": "bottom" if name in _HIGHER_IS_BETTER else "top"}
-    y = 0.01 if name in _HIGHER_IS_BETTER else 0.99
+    higher = name in _HIGHER_IS_BETTER
+    ax.set_ylim((best - length, best + 0.2 * length) if higher else (best - 0.2 * length, best + length))
     fits = "1 fit lies" if outside == 1 else f"{outside} fits lie"
-    ax.text(0.995, y, f"{fits} beyond the axis", transform=ax.transAxes, **SMALL, **where)
+    where: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "bottom" if higher else "top"}
+    ax.text(0.995, 0.01 if higher else 0.99, f"{fits} beyond the axis", **SMALL, **where)
 
 
-def _entries(records: _Records, shown: list[str]) -> dict[str, Any]:
+def _legend_entries(records: _Records, name: str) -> dict[str, Any]:
+    """Structures, and the marks that occur; fits failed where they have no value of the criterion."""
     entries: dict[str, Any] = {
-        structure: stroke(**_style(place), markersize=5) for place, structure in enumerate(_structures(records))
+        structure: legend_line(**_line_style(index), markersize=5)
+        for index, structure in enumerate(_structures(records))
     }
     mark: dict[str, Any] = {"linestyle": "", "color": INK}
     entries["best"] = Line2D([], [], marker="o", markersize=9, markerfacecolor="none", **mark)
-    if np.isnan(_values(records, shown[0])).any():
+    if np.isnan(_values(records, name)).any():
         entries["failed"] = Line2D([], [], marker="x", markersize=6, markeredgewidth=1.6, **mark)
     if any(record.get("status") == "MAX_STEPS" for record in records):
         entries["not converged"] = Line2D([], [], marker="o", markersize=5, markerfacecolor="white", **mark)

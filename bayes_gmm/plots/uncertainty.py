@@ -1,16 +1,18 @@
-"""Figure of the points that could belong elsewhere: how uncertain the component of each is."""
+"""Figure of the uncertainty of each point's component."""
 
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from bayes_gmm.clustering.point_assignments import CERTAIN
 from bayes_gmm.core.validation import columns_chosen, instance_of, positive_integer, seed_integer
-from bayes_gmm.figure_data.point_uncertainty import Doubt, doubt_of
-from bayes_gmm.figure_data.shown_components import caution, label
+from bayes_gmm.figure_data.point_uncertainty import PointUncertainty, point_uncertainty
+from bayes_gmm.figure_data.shown_components import column_label, explanations_note
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.style import (
     FRAME,
@@ -18,18 +20,30 @@ from bayes_gmm.plots.style import (
     TEXT,
     axes_or_new,
     component_color,
-    counted,
-    dot,
-    explain_above,
-    frame,
-    stroke,
+    legend_line,
+    legend_marker,
+    sample_words,
+    style_axes,
+    title_and_legend_above,
 )
 from bayes_gmm.posterior.posterior import Posterior
 
 _MOST_NAMED = 60
+"""Most points of a ranking that are named by their rows: more names would overlap."""
+
 _NAMED_ON_MAP = 5
-_SMALLEST, _LARGEST = 3.0, 320.0
+"""Points that a map names by their rows; more names would hide the points."""
+
+_MARKER_AREA = 46.0
+_SMALLEST_AREA, _LARGEST_AREA = 3.0, 320.0
+"""Areas of discs in square points: of a ranking, and of a map for an uncertainty of zero and of one."""
+
 _NEGLIGIBLE = 1e-3
+"""Points whose uncertainty plus sd is below this are as good as certain, and left out of the ranking."""
+
+_VISIBLE = 10 * _NEGLIGIBLE
+"""Uncertainty plus sd from which a ring on the map can be told from its disc."""
+
 _NAME: dict[str, Any] = {**SMALL, "zorder": 4, "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
 
 
@@ -45,18 +59,19 @@ def plot_uncertainty(
 
     .. math:: u_n = 1 - \max_k \bar r_{nk}, \qquad \bar r_{nk} = \frac1S \sum_s p(z_n = k \mid x_n, \theta_s)
 
-    The most uncertain points stand in order, named by their rows: filled with the colour of the most probable
-    component, ringed with that of the next; points with u + sd below 0.001 are left out. With `features` all points
-    are shown where they lie: for one feature u over its values, for two a disc of area u in a ring of area u + sd.
+    Without `features`, the most uncertain points are ranked and named by their rows. Each is filled with the colour of
+    its most probable component and ringed with that of the second; points with u + sd below 0.001 are left out. With
+    one feature, u of all points is plotted over its values. With two, each point is a disc whose area grows with u, in
+    a ring whose area grows with u + sd.
 
     Parameters
     ----------
     posterior
-        Draws; or an EM fit, whose uncertainty has no sd.
+        Posterior draws; or an EM fit, whose uncertainty has no sd.
     features
-        One or two columns by name or index, for the map; None for the ranking.
+        One or two columns by name or index; None for the ranking.
     n_points
-        The most points that the ranking shows.
+        Most points that the ranking shows.
     ax
         Axes to draw on; a new figure by default.
     seed
@@ -87,91 +102,98 @@ def plot_uncertainty(
     instance_of("posterior", posterior, (Posterior, EMFit), "Give what fit_nuts or fit_em returned.")
     most = positive_integer("n_points", n_points)
     columns = None if features is None else columns_chosen(features, posterior.table.columns, 2)
-    doubt, ax = doubt_of(posterior, seed_integer(seed)), axes_or_new(ax)
-    frame(ax)
+    points, ax = point_uncertainty(posterior, seed_integer(seed)), axes_or_new(ax)
+    style_axes(ax)
     if columns is None:
-        _ranking(ax, posterior, doubt, min(most, len(doubt.rows)))
+        _draw_ranking(ax, posterior, points, min(most, len(points.rows)))
     elif len(columns) == 1:
-        _over_values(ax, posterior, doubt, columns[0])
+        _draw_over_values(ax, posterior, points, columns[0])
     else:
-        _map(ax, posterior, doubt, columns)
+        _draw_map(ax, posterior, points, columns)
     return ax
 
 
-def _ranking(ax: Axes, fit: Posterior | EMFit, doubt: Doubt, most: int) -> None:
-    """The most uncertain points; those that are certain under all draws are left out."""
-    shown = int(np.clip((doubt.reach >= _NEGLIGIBLE).sum(), 1, most))
-    top = doubt.first(shown)
+def _draw_ranking(ax: Axes, fit: Posterior | EMFit, points: PointUncertainty, most: int) -> None:
+    """The most uncertain points in order; those that are certain under all draws are left out."""
+    shown = int(np.clip((points.upper >= _NEGLIGIBLE).sum(), 1, most))
+    top = points.first(shown)
     places = np.arange(shown)
-    _bars(ax, places, top, size=46.0)
+    _draw_bars(ax, places, top, area=_MARKER_AREA)
     ax.set_xlim(-0.8, shown - 0.2)
     ax.set_xlabel("points, most uncertain first", **TEXT)
     if shown <= _MOST_NAMED:
         ax.set_xticks(places, [str(row) for row in top.rows], rotation=90, fontsize=7)
         ax.tick_params("x", length=0)
         ax.set_xlabel("row of the table (from 0), most uncertain first", **TEXT)
-    sampled = counted(len(doubt.rows), fit.table.n_points)
+    sampled = sample_words(len(points.rows), fit.table.n_points)
     which = f"{shown} most uncertain of {sampled or f'{fit.table.n_points:,} points'}"
-    _explain(ax, fit, doubt, which, _RINGED | _sd(doubt, stroke(FRAME, linewidth=1.2)))
+    _draw_title_and_legend(ax, fit, points, which, _bar_entries(points))
 
 
-def _over_values(ax: Axes, fit: Posterior | EMFit, doubt: Doubt, column: int) -> None:
-    _bars(ax, fit.table.values[doubt.rows, column], doubt, size=46 * _room(doubt))
-    ax.set_xlabel(label(fit.table, column), **TEXT)
-    _explain(ax, fit, doubt, "", _RINGED | _sd(doubt, stroke(FRAME, linewidth=1.2)))
+def _draw_over_values(ax: Axes, fit: Posterior | EMFit, points: PointUncertainty, column: int) -> None:
+    _draw_bars(ax, fit.table.values[points.rows, column], points, area=_MARKER_AREA * _area_scale(points))
+    ax.set_xlabel(column_label(fit.table, column), **TEXT)
+    _draw_title_and_legend(ax, fit, points, "", _bar_entries(points))
 
 
-def _bars(ax: Axes, x: np.ndarray, doubt: Doubt, size: float) -> None:
-    """Uncertainty, with a bar of one sd to each side that stays a probability."""
-    colors = [component_color(k) for k in doubt.component]
-    rings = [component_color(k) for k in doubt.runner_up]
-    lower, upper = np.maximum(doubt.uncertainty - doubt.spread, 0), doubt.reach
-    if doubt.sd is not None:
-        ax.vlines(x, lower, upper, colors=colors, linewidth=min(1.2, 0.2 * np.sqrt(size)), alpha=0.6, zorder=2)
-    ax.scatter(x, doubt.uncertainty, s=size, c=colors, edgecolors=rings, linewidths=0.24 * np.sqrt(size), zorder=3)
+def _draw_bars(
+    ax: Axes, x: Float[np.ndarray, " M"] | Int[np.ndarray, " M"], points: PointUncertainty, area: float
+) -> None:
+    """Uncertainty at places x (M,), in discs of an area in square points, with a bar of one sd to each side."""
+    colors = [component_color(k) for k in points.component]
+    rings = [component_color(k) for k in points.runner_up]
+    diameter = np.sqrt(area)
+    if points.sd is not None:
+        width = min(1.2, 0.2 * diameter)
+        ax.vlines(x, points.lower, points.upper, colors=colors, linewidth=width, alpha=0.6, zorder=2)
+    ax.scatter(x, points.uncertainty, s=area, c=colors, edgecolors=rings, linewidths=0.24 * diameter, zorder=3)
     ax.axhline(1 - CERTAIN, color=FRAME, linewidth=0.8, linestyle=":", zorder=1)
-    ax.set_ylim(0, max(1.08 * upper.max(), 1.2 * (1 - CERTAIN)))
+    ax.set_ylim(0, max(1.08 * points.upper.max(), 1.2 * (1 - CERTAIN)))
     ax.set_ylabel("uncertainty, 1 - max p(component | point)", **TEXT)
 
 
-def _map(ax: Axes, fit: Posterior | EMFit, doubt: Doubt, columns: list[int]) -> None:
-    xy = fit.table.values[np.ix_(doubt.rows, columns)]
+def _draw_map(ax: Axes, fit: Posterior | EMFit, points: PointUncertainty, columns: list[int]) -> None:
+    xy = fit.table.values[np.ix_(points.rows, columns)]
     x, y = xy.T
-    colors, room = to_rgba_array([component_color(k) for k in doubt.component]), _room(doubt)
-    ax.scatter(x, y, s=_area(doubt.uncertainty, room), c=colors, alpha=0.55, linewidths=0, zorder=3)
-    doubted = doubt.reach > 10 * _NEGLIGIBLE
-    if doubt.sd is not None:
-        ring: Any = {"facecolors": "none", "edgecolors": colors[doubted], "linewidths": 0.8 * np.sqrt(room)}
-        ax.scatter(x[doubted], y[doubted], s=_area(doubt.reach[doubted], room), **ring, zorder=3)
-    if room == 1:
-        for place in _apart(xy[doubted] / np.ptp(fit.table.values[:, columns], axis=0)):
-            ax.annotate(str(doubt.rows[place]), xy[place], (8, 6), textcoords="offset points", **_NAME)
-    ax.set_xlabel(label(fit.table, columns[0]), **TEXT)
-    ax.set_ylabel(label(fit.table, columns[1]), **TEXT)
+    colors, scale = to_rgba_array([component_color(k) for k in points.component]), _area_scale(points)
+    ax.scatter(x, y, s=_disc_area(points.uncertainty, scale), c=colors, alpha=0.55, linewidths=0, zorder=3)
+    visible = points.upper > _VISIBLE
+    if points.sd is not None:
+        ring: Any = {"facecolors": "none", "edgecolors": colors[visible], "linewidths": 0.8 * np.sqrt(scale)}
+        ax.scatter(x[visible], y[visible], s=_disc_area(points.upper[visible], scale), **ring, zorder=3)
+    if scale == 1:
+        for place in _places_to_name(xy[visible] / np.ptp(fit.table.values[:, columns], axis=0)):
+            ax.annotate(str(points.rows[place]), xy[place], (8, 6), textcoords="offset points", **_NAME)
+    ax.set_xlabel(column_label(fit.table, columns[0]), **TEXT)
+    ax.set_ylabel(column_label(fit.table, columns[1]), **TEXT)
     discs: dict[str, Any] = {
-        f"uncertainty {u}": dot(FRAME, markersize=np.sqrt(_area(u, room)), mew=0) for u in (0.1, 0.5)
+        f"uncertainty {u}": legend_marker(FRAME, markersize=np.sqrt(_disc_area(u, scale)), mew=0) for u in (0.1, 0.5)
     }
-    _explain(ax, fit, doubt, "", discs | _sd(doubt, dot("none", markeredgecolor=FRAME, markersize=8)))
+    ring_entry = _sd_entry(points, legend_marker("none", markeredgecolor=FRAME, markersize=8))
+    _draw_title_and_legend(ax, fit, points, "", discs | ring_entry)
 
 
-_RINGED = {"ring: next most probable": dot("white", markeredgecolor=FRAME)}
+def _bar_entries(points: PointUncertainty) -> dict[str, Any]:
+    ring = {"ring: next most probable": legend_marker("white", markeredgecolor=FRAME)}
+    return ring | _sd_entry(points, legend_line(FRAME, linewidth=1.2))
 
 
-def _sd(doubt: Doubt, handle: Any) -> dict[str, Any]:
-    return {} if doubt.sd is None else {"posterior sd": handle}
+def _sd_entry(points: PointUncertainty, handle: Line2D) -> dict[str, Any]:
+    return {} if points.sd is None else {"posterior sd": handle}
 
 
-def _room(doubt: Doubt) -> float:
-    """One for a few hundred points, less for many."""
-    return float(np.clip(500 / len(doubt.rows), 0.03, 1))
+def _area_scale(points: PointUncertainty) -> float:
+    """Factor of all areas: one for up to 500 points, smaller for more, so that the ink stays about the same."""
+    return float(np.clip(500 / len(points.rows), 0.03, 1))
 
 
-def _area(uncertainty: Any, room: float) -> Any:
-    return _SMALLEST * np.sqrt(room) + _LARGEST * room * uncertainty
+def _disc_area(uncertainty: float | Float[np.ndarray, " M"], scale: float) -> Any:
+    """Area of a disc in square points; what is certain keeps a dot of the smallest area."""
+    return _SMALLEST_AREA * np.sqrt(scale) + _LARGEST_AREA * scale * uncertainty
 
 
-def _apart(xy: np.ndarray) -> list[int]:
-    """A few of the first points (M, 2), of those too close for their names the first."""
+def _places_to_name(xy: Float[np.ndarray, "M 2"]) -> list[int]:
+    """Places of the first few points that are far enough apart for their names, in units of the range of the data."""
     chosen: list[int] = []
     for place in range(min(len(xy), 4 * _NAMED_ON_MAP)):
         across, up = np.abs(xy[chosen] - xy[place]).T
@@ -180,9 +202,12 @@ def _apart(xy: np.ndarray) -> list[int]:
     return chosen
 
 
-def _explain(ax: Axes, fit: Posterior | EMFit, doubt: Doubt, which: str, extra: dict[str, Any]) -> None:
-    components = {f"component {k}": dot(component_color(k)) for k in np.unique(doubt.component)[:7]}
-    which = which or counted(len(doubt.rows), fit.table.n_points)
-    uncertain = int((doubt.uncertainty > 1 - CERTAIN).sum())
+def _draw_title_and_legend(
+    ax: Axes, fit: Posterior | EMFit, points: PointUncertainty, which: str, entries: dict[str, Any]
+) -> None:
+    components = {f"component {k}": legend_marker(component_color(k)) for k in np.unique(points.component)[:7]}
+    which = which or sample_words(len(points.rows), fit.table.n_points)
+    uncertain = int((points.uncertainty > 1 - CERTAIN).sum())
     title = f"{fit.table.name}" + f", {which}" * bool(which) + f", {uncertain:,} above {1 - CERTAIN:.1f}"
-    explain_above(ax, title + (caution(fit) if isinstance(fit, Posterior) else ""), components | extra)
+    note = explanations_note(fit) if isinstance(fit, Posterior) else ""
+    title_and_legend_above(ax, title + note, components | entries)

@@ -120,12 +120,6 @@ def test_posterior_ellipses_are_those_of_the_draws_in_order(geyser):
             np.testing.assert_allclose(mahalanobis(curve, mean, covariance), chi2.ppf(0.9, 2), rtol=1e-9)
 
 
-def test_drawn_posterior_is_spread_over_all_chains(geyser):
-    few = scene.thinned(geyser.draws, 5)
-    flat = geyser.draws.means.reshape(-1, 2, 2)
-    np.testing.assert_array_equal(few.means, flat[[0, 25, 50, 74, 99]])
-
-
 def test_every_point_is_drawn_once(geyser):
     ax = plot_ellipses(geyser, mle=geyser.mle)
     np.testing.assert_array_equal(sorted_rows(np.asarray(scatter(ax).get_offsets())), sorted_rows(FAITHFUL.values))
@@ -265,20 +259,6 @@ def test_histogram_holds_every_value_and_strip_every_point(velocities):
     assert min(ax.get_yticks()) >= 0
 
 
-@pytest.mark.parametrize("values", [np.arange(40) % 7, np.r_[0, 1e-9, 1], np.random.default_rng(2).random(5000)])
-def test_bins_are_few_and_hold_everything(values):
-    edges = scene.bins_of(values.astype(float))
-    assert len(edges) < 65
-    assert np.histogram(values, edges)[0].sum() == len(values)
-
-
-def test_bins_of_rounded_data_hold_equally_many_distinct_values():
-    edges = scene.bins_of(IRIS.values[:, 1])
-    grid = np.round(np.arange(20, 45) / 10, 1)
-    counts, _ = np.histogram(grid, edges)
-    assert len(set(counts[1:-2])) == 1
-
-
 def test_narrow_component_is_not_missed():
     mixture = Mixture.from_moments([0.5, 0.5], [[0.0], [50.0]], [[[1e-6]], [[100.0]]])
     table, _ = mixture.sample(500, seed=0)
@@ -341,12 +321,6 @@ def test_sample_follows_the_seed():
 def test_a_posterior_colours_a_large_table(geyser):
     large = np.tile(FAITHFUL.values, (80, 1))
     assert len(scatter(plot_ellipses(geyser, data=large)).get_offsets()) == 20_000
-
-
-def test_other_data_are_coloured_by_the_posterior(geyser):
-    np.testing.assert_allclose(
-        scene._mean_shares(geyser, as_table(FAITHFUL.values[:50])), geyser.responsibilities()[:50], atol=1e-12
-    )
 
 
 def test_wild_draws_do_not_shrink_the_picture(geyser):

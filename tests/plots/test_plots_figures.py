@@ -19,7 +19,6 @@ from scipy.stats import chi2
 
 import bayes_gmm as bg
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
-from bayes_gmm.figure_data.traces import rank_counts
 from bayes_gmm.plots import component_color
 from bayes_gmm.posterior.arviz_tree import posterior_tree
 
@@ -53,6 +52,7 @@ def pretended(like, table, mixture, n_draws=100, spread=0.05):
         like,
         draws=draws,
         tree=tree,
+        explanations=like.explanations[:1],  # All draws are around one mixture; the short chains of `like` may differ.
         relabelling=like.relabelling._replace(permutations=permutations, shares=np.ones((*shape, K))),
         # Whether the chains of `like` agree depends on the processor's rounding; these do.
         explanations=like.explanations[:1],
@@ -626,11 +626,6 @@ def test_diagnostics_show_shares_of_tree_depths_and_of_ranks(geyser):
     assert len(steps) == 2
     for patch in steps:
         assert patch.get_data().values.mean() == pytest.approx(1)
-
-
-def test_ranks_of_chains_that_differ_are_apart():
-    counts = rank_counts(np.stack([np.arange(40.0), 100 + np.arange(40.0)]), 4)
-    np.testing.assert_array_equal(counts, [[20, 20, 0, 0], [0, 0, 20, 20]])
 
 
 # What cannot be drawn
