@@ -607,7 +607,7 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path: Path) ->
     write_sealed(path, b"old")
     code = """
 import os, signal, sys
-from bayes_gmm.sealed_file import write_sealed
+from bayes_gmm.io.checksummed_file import write_sealed
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 write_sealed(sys.argv[1], b"new" * 100_000)
 """
