@@ -9,7 +9,7 @@ import numpy as np
 
 from bayes_gmm.errors import CellError, DataError
 from bayes_gmm.io.dataframes import Columns, named_columns
-from bayes_gmm.io.table import from_columns, read_rows
+from bayes_gmm.io.table import from_array, from_columns
 from bayes_gmm.io.table_checks import check_numbers
 
 _ROWS = "an array or a frame of numbers, rows (points) by columns (features)"
@@ -35,10 +35,10 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     if named is None:
         x = x if hasattr(x, "shape") else _as_array(x)
         _check_shape(x, owner, fewest)
-        values, columns = read_rows(_as_numbers(x))
+        values, columns = from_array(_as_numbers(x))
     else:
-        _check_counts((len(named.cells[0]) if named.cells else 0, len(named.cells)), owner, fewest)
-        values, columns = from_columns(*named)
+        _check_counts(named.shape, owner, fewest)
+        values, columns = from_columns(named)
     check_numbers(values, columns)
     return Rows(np.ascontiguousarray(values), _names(named), _answers_in(x))
 
@@ -75,7 +75,7 @@ def check_names(rows: Rows, fitted: np.ndarray | None, owner: str) -> None:
 def _as_array(x: Any) -> Any:
     try:
         return np.asarray(x)
-    except ValueError:  # ragged, which `read_rows` explains
+    except ValueError:  # ragged, which `from_array` explains
         return x
 
 

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from bayes_gmm.core.validation import positions
 from bayes_gmm.errors import DataError
+from bayes_gmm.io.dataframes import Columns
 from bayes_gmm.io.table_checks import MISSING, bad_cell, check_names, is_number
 
 STANDARD_INPUT = Path("-")
 """What is read for this path."""
 
 
-def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> tuple[list[str], list[NDArray[np.float64]]]:
-    """The names of the wanted columns (default all) and for each its N numbers.
+def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> Columns:
+    """Names and numbers of the wanted columns, by default of all; no two columns of the file share a name.
 
     Raises
     ------
@@ -35,14 +36,14 @@ def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> tuple
     >>> folder = Path(datasets.__file__).parent
     >>> names, (waiting,) = read_columns(folder / "faithful.csv", "waiting")
     >>> names, waiting.shape
-    (['waiting'], (272,))
+    (('waiting',), (272,))
     """
     names, lines, rows = _parse(path, _read_text(path))
-    check_names(names)
+    check_names(names)  # those that are not wanted, too: a name that two columns share chooses neither
     chosen = range(len(names)) if wanted is None else positions(wanted, names)
     cells = list(zip(*rows, strict=True))
-    numbers = [_as_numbers(path, names[i], lines, cells[i]) for i in chosen]
-    return [names[i] for i in chosen], numbers
+    numbers = tuple(_as_numbers(path, names[i], lines, cells[i]) for i in chosen)
+    return Columns(tuple(names[i] for i in chosen), numbers)
 
 
 def _read_text(path: Path) -> str:

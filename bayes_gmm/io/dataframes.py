@@ -5,7 +5,7 @@ Only what crosses no border but Arrow's is read by pyarrow, once such an object 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +18,15 @@ _IMPUTE = "Drop or impute the rows with missing values."
 
 
 class Columns(NamedTuple):
-    """Names as they are, and the N cells of each column."""
+    """Columns of a table as they were read: a name, of any type, and an array of N cells for each."""
 
     names: tuple[Any, ...]
     cells: tuple[NDArray[Any], ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns, (N, D); a table without columns has no rows."""
+        return len(self.cells[0]) if self.cells else 0, len(self.cells)
 
 
 def is_table(x: Any) -> bool:
@@ -52,13 +57,7 @@ def named_columns(x: Any) -> Columns | None:
     read = _reader_of(x)
     if read is None:
         return None
-    columns = read(x)
-    check_names(columns.names)
-    for name, cells in zip(*columns, strict=True):
-        if cells.ndim != 1:
-            found = f"Column {str(name)!r} has {cells.ndim} axes, shape {cells.shape}."
-            raise DataError(found, "columns of one number a row", "Split it into columns of one axis.")
-    return columns
+    return read(x)
 
 
 def check_nulls(name: str, column: Any) -> None:
@@ -106,26 +105,34 @@ def _from_structured(x: NDArray[Any]) -> Columns:
     if x.ndim != 1:
         found = f"Found a structured array of {x.ndim} axes, shape {x.shape}."
         raise DataError(found, "one axis of records", "Flatten it with x.ravel().")
-    return Columns(names, tuple(np.asarray(x[name]) for name in names))
+    return _read(names, (x[name] for name in names))
 
 
 def _from_frame(x: Any) -> Columns:
     """Pandas, polars, and what is like them."""
-    names = tuple(x.columns)
-    check_names(names)  # of two columns of one name, x[name] is a frame
-    return _read(names, [x[name] for name in names])
+    return _read(x.columns, (x[name] for name in x.columns))
 
 
 def _from_arrow(x: Any) -> Columns:
-    return _read(tuple(x.column_names), [x.column(i) for i in range(x.num_columns)])
+    return _read(x.column_names, (x.column(i) for i in range(x.num_columns)))
 
 
-def _read(names: Sequence[Any], columns: Iterable[Any]) -> Columns:
+def _read(names: Iterable[Any], columns: Iterable[Any]) -> Columns:
+    """Columns with names that differ, without nulls and of one axis each.
+
+    The names are checked before the first column is asked for: of two columns of one name, pandas gives both at once.
+    """
+    names = tuple(names)
+    check_names(names)
     cells = []
     for name, column in zip(names, columns, strict=True):
         check_nulls(str(name), column)
         cells.append(np.asarray(column))
-    return Columns(tuple(names), tuple(cells))
+    for name, array in zip(names, cells, strict=True):
+        if array.ndim != 1:
+            found = f"Column {str(name)!r} has {array.ndim} axes, shape {array.shape}."
+            raise DataError(found, "columns of one number a row", "Split it into columns of one axis.")
+    return Columns(names, tuple(cells))
 
 
 def _from_dataset(x: Any) -> Columns:
@@ -135,7 +142,7 @@ def _from_dataset(x: Any) -> Columns:
         listed = ", ".join(f"{name} {axes}" for name, axes in dimensions.items())
         found = f"The variables of the Dataset have different dimensions: {listed}."
         raise DataError(found, "the same one dimension for all", "Select the variables that belong together.")
-    return _read(tuple(x.data_vars), x.data_vars.values())
+    return _read(x.data_vars, x.data_vars.values())
 
 
 def _has_names(x: Any) -> bool:
@@ -145,7 +152,7 @@ def _has_names(x: Any) -> bool:
 
 
 def _from_data_array(x: Any) -> Columns:
-    return Columns(tuple(x.coords[x.dims[1]].values.tolist()), tuple(np.asarray(x).T))
+    return _read(x.coords[x.dims[1]].values.tolist(), np.asarray(x).T)
 
 
 def _by_protocol(x: Any) -> Columns:

@@ -10,7 +10,7 @@ from bayes_gmm.core.validation import positive_integer, real_numbers
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.io.dataframes import named_columns
 from bayes_gmm.io.table import Table, from_columns
-from bayes_gmm.io.table_checks import LARGEST, check_values
+from bayes_gmm.io.table_checks import LARGEST, check_shape, check_values
 
 _ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
 
@@ -33,7 +33,11 @@ def component_count(n_components: Any, table: Table) -> int:
 def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> np.ndarray:
     """Array (N, n_features) of finite points, at least so many."""
     named = named_columns(x)
-    points = real_numbers(f"The array of {name}", x, _ROWS) if named is None else from_columns(*named)[0]
+    if named is None:
+        points = real_numbers(f"The array of {name}", x, _ROWS)
+    else:
+        points, columns = from_columns(named)
+        check_shape(points.shape, columns)
     if points.ndim != 2 or points.shape[1] != n_features or len(points) < fewest:
         raise ArgumentError(
             f"The {name} have shape {points.shape}.",

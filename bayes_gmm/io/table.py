@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,8 @@ from numpy.typing import DTypeLike, NDArray
 from bayes_gmm.core.validation import file_path, positions
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.io.csv_reader import STANDARD_INPUT, read_columns
-from bayes_gmm.io.dataframes import check_nulls, named_columns
-from bayes_gmm.io.table_checks import TABLE, check_kinds, check_shape, check_values
+from bayes_gmm.io.dataframes import Columns, check_nulls, named_columns
+from bayes_gmm.io.table_checks import TABLE, check_axes, check_kinds, check_shape, check_values
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,7 +120,7 @@ def as_table(x: Any) -> Table:
     >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
     ('x1', 'x2')
     """
-    return x if isinstance(x, Table) else Table(*read_rows(x))
+    return x if isinstance(x, Table) else Table(*_values_and_names(x))
 
 
 def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -131,10 +131,9 @@ def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     DataError
         `x` is not a table of numbers.
     """
-    if isinstance(x, Table):
-        return x.values, x.columns
-    columns = named_columns(x)
-    return _from_array(x) if columns is None else from_columns(*columns)
+    values, names = _values_and_names(x)
+    check_shape(values.shape, names)
+    return values, names
 
 
 def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None = None) -> Table:
@@ -161,7 +160,7 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
     """
     path = file_path("path", path)
     name = "table" if path == STANDARD_INPUT else path.stem
-    return Table(*from_columns(*read_columns(path, columns)), name=name, source=str(path))
+    return Table(*from_columns(read_columns(path, columns)), name=name, source=str(path))
 
 
 def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
@@ -170,30 +169,59 @@ def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
         raise ArgumentError(found, f"{n_expected} {what} or None", f"Give {n_expected} {what}.")
 
 
-def from_columns(
-    keys: Iterable[object], columns: Sequence[NDArray[Any]]
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) and names of columns that hold numbers.
+def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    if isinstance(x, Table):
+        return x.values, x.columns
+    columns = named_columns(x)
+    return from_array(x) if columns is None else from_columns(columns)
+
+
+def from_columns(columns: Columns) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) and names of columns that hold numbers; that there are rows at all is for the caller to check.
 
     Raises
     ------
     DataError
-        There are no rows or columns, or one holds no numbers.
+        A column holds no numbers.
+
+    Examples
+    --------
+    >>> from_columns(Columns(("a", 2), (np.array([1, 2]), np.array([0.5, 1.5]))))
+    (array([[1. , 0.5],
+           [2. , 1.5]]), ('a', '2'))
     """
-    names = tuple(map(str, keys))
-    check_shape(np.empty((len(columns[0]) if columns else 0, len(columns))), names)
-    check_kinds(columns, names)
-    return _as_float64(np.stack(columns, axis=1)), names
+    names = tuple(map(str, columns.names))
+    if 0 in columns.shape:
+        return np.empty(columns.shape), names
+    check_kinds(columns.cells, names)
+    return _as_float64(np.stack(columns.cells, axis=1)), names
 
 
-def _from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) of an array or nested list that holds numbers, and names x1 to xD.
+
+    What has one axis is one column, under its own name if it has one. That there are rows at all is for the caller to
+    check.
+
+    Raises
+    ------
+    DataError
+        `x` is no array of one or two axes, or holds no numbers.
+
+    Examples
+    --------
+    >>> from_array([1, 2, 4])[0].shape
+    (3, 1)
+    """
     array = _as_array(x)
     names = tuple(f"x{i + 1}" for i in range(1 if array.ndim == 1 else array.shape[1]))
     if array.ndim == 1:
         array = array[:, None]
         names = (x.name,) if isinstance(getattr(x, "name", None), str) and x.name else names
         check_nulls(names[0], x)
-    check_shape(array, names)
+    check_axes(array.shape)
+    if 0 in array.shape:
+        return np.empty(array.shape), names
     check_kinds(list(array.T), names)
     return _as_float64(array), names
 

@@ -39,7 +39,7 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     --------
     >>> check_values(np.array([[1.0], [2.0]]), ["length"])
     """
-    check_shape(values, columns)
+    check_shape(values.shape, columns)
     check_names(columns)
     for check in (_check_finite, _check_size, _check_rows, _check_constant, _check_spread):
         check(values, columns)
@@ -58,18 +58,23 @@ def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     _check_size(values, columns)
 
 
-def check_shape(values: NDArray[Any], columns: Sequence[str]) -> None:
-    """Refuse what is not (N, D) with N, D > 0 and D column names."""
-    if values.ndim != 2:
-        found = f"Found an array of {values.ndim} axes, shape {values.shape}."
-        raise DataError(found, TABLE, "Reshape it to two axes, for example x.reshape(len(x), -1).")
-    if 0 in values.shape:
-        what = "columns" if values.shape[1] == 0 else "rows"
-        found = f"Found a table without {what}, shape {values.shape}."
+def check_shape(shape: tuple[int, ...], columns: Sequence[str]) -> None:
+    """Refuse a shape that is not (N, D) with N, D > 0, and any other number of column names than D."""
+    check_axes(shape)
+    if 0 in shape:
+        what = "columns" if shape[1] == 0 else "rows"
+        found = f"Found a table without {what}, shape {shape}."
         raise DataError(found, TABLE, "Check the file, or the filter that left nothing.")
-    if len(columns) != values.shape[1]:
-        found = f"Found {len(columns)} column names for {values.shape[1]} columns."
+    if len(columns) != shape[1]:
+        found = f"Found {len(columns)} column names for {shape[1]} columns."
         raise DataError(found, "one name a column", "Name every column once.")
+
+
+def check_axes(shape: tuple[int, ...]) -> None:
+    """Refuse an array that has not two axes."""
+    if len(shape) != 2:
+        found = f"Found an array of {len(shape)} axes, shape {shape}."
+        raise DataError(found, TABLE, "Reshape it to two axes, for example x.reshape(len(x), -1).")
 
 
 def check_names(columns: Iterable[object]) -> None:
