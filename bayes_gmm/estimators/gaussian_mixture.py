@@ -201,7 +201,13 @@ class GaussianMixture(Estimator):
     def mixture_(self) -> Mixture:
         """The `Mixture` of the attributes, for plots, comparisons and as `start` of `fit_em`."""
         self._check_fitted()
-        return from_peer(self.weights_, self.means_, self.precisions_cholesky_, self.covariance_type)
+        if self._learnt is None or not self._learnt.is_of(self._defining_attributes()):
+            return from_sklearn(*self._defining_attributes())
+        return self._learnt.mixture
+
+    def _defining_attributes(self) -> tuple[Any, Any, Any, str]:
+        """What `mixture_` is made of; users may set these attributes, or write into the arrays."""
+        return self.weights_, self.means_, self.precisions_cholesky_, self.covariance_type
 
     @property
     def standard_errors_(self) -> dict[str, np.ndarray]:

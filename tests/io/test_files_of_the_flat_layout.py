@@ -63,7 +63,7 @@ def test_the_records_of_a_checkpoint_are_read() -> None:
     assert records
 
 
-@pytest.mark.skipif(not same_versions("bayes_gmm", "jax", "numpyro"), reason="a run goes on with the same versions only")
+@pytest.mark.skipif(not same_versions("bayes_gmm", "jax", "numpyro"), reason="only the same versions go on with a run")
 def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, galaxies: bg.Table) -> None:
     path = tmp_path / "run.draws"
     path.write_bytes((FOLDER / "run.draws").read_bytes())
