@@ -12,7 +12,7 @@ from bayes_gmm.core.validation import instance_of, positive_integer
 from bayes_gmm.errors import ConvergenceWarning
 from bayes_gmm.estimators import sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator
-from bayes_gmm.estimators.parameters import precisions, to_peer
+from bayes_gmm.estimators.parameters import precisions, to_sklearn
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
@@ -198,6 +198,6 @@ class BayesianGaussianMixture(Estimator):
         draws = self.posterior_.draws
         moments = draws.weights, draws.means, draws.covariances
         center = Mixture.from_moments(*(moment.mean((0, 1)) for moment in moments))
-        learnt = [np.asarray(array, dtype) for array in to_peer(center, self.covariance_type)]
+        learnt = [np.asarray(array, dtype) for array in to_sklearn(center, self.covariance_type)]
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = learnt
         self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)

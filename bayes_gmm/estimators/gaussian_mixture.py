@@ -12,12 +12,13 @@ from bayes_gmm.errors import CollapseError, ConvergenceWarning
 from bayes_gmm.estimators import regularised_em, sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator, weights_of_rows
 from bayes_gmm.estimators.parameters import (
+    CovarianceFactors,
     check_given,
     check_parameters,
-    from_peer,
+    from_sklearn,
     precisions,
     precisions_cholesky_of,
-    to_peer,
+    to_sklearn,
 )
 from bayes_gmm.estimators.regularised_em import RegularisedData, RegularisedRun, start_from_responsibilities, story
 from bayes_gmm.estimators.sklearn_seeding import SEEDINGS, sample_by_component
@@ -161,7 +162,7 @@ class GaussianMixture(Estimator):
         weights = weights_of_rows(sample_weight, len(rows.values))
         data = RegularisedData.of(rows.values, weights, structure, float(self.reg_covar))
         best = self._best_run(rows.values, data)
-        learnt = to_peer(best.mixture, self.covariance_type)
+        learnt = to_sklearn(best.mixture, self.covariance_type)
         self._set_parameters([np.asarray(array, rows.dtype) for array in learnt])
         self.converged_ = best.converged
         self.n_iter_ = len(best.lower_bounds)
@@ -201,13 +202,10 @@ class GaussianMixture(Estimator):
     def mixture_(self) -> Mixture:
         """The `Mixture` of the attributes, for plots, comparisons and as `start` of `fit_em`."""
         self._check_fitted()
-        if self._learnt is None or not self._learnt.is_of(self._defining_attributes()):
-            return from_sklearn(*self._defining_attributes())
-        return self._learnt.mixture
-
-    def _defining_attributes(self) -> tuple[Any, Any, Any, str]:
-        """What `mixture_` is made of; users may set these attributes, or write into the arrays."""
-        return self.weights_, self.means_, self.precisions_cholesky_, self.covariance_type
+        attributes = (self.precisions_cholesky_, self.covariance_type, np.shape(self.means_))
+        kept = self._factors
+        found = kept if kept is not None and kept.belong_to(*attributes) else CovarianceFactors.of(*attributes)
+        return from_sklearn(self.weights_, self.means_, found.factors.copy())
 
     @property
     def standard_errors_(self) -> dict[str, np.ndarray]:
@@ -231,9 +229,10 @@ class GaussianMixture(Estimator):
         return standard_errors(self.mixture_, problem)
 
     _data: tuple[np.ndarray, np.ndarray] | None = None
+    _factors: CovarianceFactors | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_data"}
+        return {name: value for name, value in vars(self).items() if name not in ("_data", "_factors")}
 
     # The steps of a fit
 
@@ -275,7 +274,7 @@ class GaussianMixture(Estimator):
         if self.precisions_init is not None:
             means = given.get("means", start.means)
             root = precisions_cholesky_of(np.asarray(self.precisions_init, float), self.covariance_type)
-            given["scale_tril"] = from_peer(np.ones(len(means)), means, root, self.covariance_type).scale_tril
+            given["scale_tril"] = CovarianceFactors.of(root, self.covariance_type, means.shape).factors
         return replace(start, **given)
 
     def _initialize(self, X: Any, resp: Any) -> None:
@@ -284,12 +283,13 @@ class GaussianMixture(Estimator):
         structure = find_structure(self.covariance_type, x.shape[1])
         data = RegularisedData.of(x, np.ones(len(x)), structure, float(self.reg_covar))
         start, _ = start_from_responsibilities(x, np.asarray(resp, float), data)
-        learnt = to_peer(self._given_in(start), self.covariance_type)
+        learnt = to_sklearn(self._given_in(start), self.covariance_type)
         self._set_parameters([array.astype(np.asarray(X).dtype) for array in learnt])
 
     def _set_parameters(self, params: Any) -> None:
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
         self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)
+        self._factors = CovarianceFactors.of(self.precisions_cholesky_, self.covariance_type, self.means_.shape)
 
     def _n_parameters(self) -> int:
         n_components, n_features = self.means_.shape

@@ -24,7 +24,7 @@ from bayes_gmm.mixture.mixture import Mixture
 _OTHER_TYPES = "full"
 
 
-class PeerParameters(NamedTuple):
+class SklearnParameters(NamedTuple):
     """Parameters of a mixture as attributes of an estimator."""
 
     weights: np.ndarray
@@ -33,18 +33,40 @@ class PeerParameters(NamedTuple):
     precisions_cholesky: np.ndarray
 
 
-def to_peer(mixture: Mixture, covariance_type: str) -> PeerParameters:
+def to_sklearn(mixture: Mixture, covariance_type: str) -> SklearnParameters:
     """Attributes from a mixture."""
     covariances, precisions_cholesky = _compact(mixture.scale_tril, covariance_type)
-    return PeerParameters(np.exp(mixture.log_weights), mixture.means, covariances, precisions_cholesky)
+    return SklearnParameters(np.exp(mixture.log_weights), mixture.means, covariances, precisions_cholesky)
 
 
-def from_peer(weights: Any, means: Any, precisions_cholesky: Any, covariance_type: str) -> Mixture:
-    """Mixture from attributes, which a user may have set by hand."""
-    means, root = np.asarray(means, float), np.asarray(precisions_cholesky, float)
+def from_sklearn(weights: Any, means: Any, factors: np.ndarray) -> Mixture:
+    """Mixture from weights (K,), means (K, D), which a user may have set by hand, and Cholesky factors (K, D, D)."""
     with np.errstate(divide="ignore"):
         log_weights = np.log(np.asarray(weights, float))
-    return Mixture(log_weights=log_weights, means=means, scale_tril=_expanded(root, covariance_type, *means.shape))
+    return Mixture(log_weights=log_weights, means=np.asarray(means, float), scale_tril=factors)
+
+
+class CovarianceFactors(NamedTuple):
+    """Cholesky factors (K, D, D) of covariances, with the attributes of an estimator that they were computed from.
+
+    An estimator keeps those of its fit, so that the precisions are inverted once and not at every prediction. As users
+    may set the attributes, or write into their arrays, the numbers are compared before the factors are used again.
+    """
+
+    factors: np.ndarray
+    precisions_cholesky: np.ndarray
+    covariance_type: str
+
+    @classmethod
+    def of(cls, precisions_cholesky: Any, covariance_type: str, shape: tuple[int, int]) -> "CovarianceFactors":
+        """Invert roots of precisions in the shape of the type; `shape` is that of the means, (K, D)."""
+        root = np.array(precisions_cholesky, float)
+        return cls(_expanded(root, covariance_type, *shape), root, covariance_type)
+
+    def belong_to(self, precisions_cholesky: Any, covariance_type: str, shape: tuple[int, int]) -> bool:
+        """Whether the attributes are those that the factors were computed from."""
+        same_shape = self.covariance_type == covariance_type and self.factors.shape[:2] == shape
+        return same_shape and np.array_equal(self.precisions_cholesky, precisions_cholesky)
 
 
 def precisions(precisions_cholesky: np.ndarray, covariance_type: str) -> np.ndarray:
