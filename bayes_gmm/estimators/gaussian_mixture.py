@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayes_gmm.errors import CollapseError, ConvergenceWarning
-from bayes_gmm.estimators import regularised_em, sklearn_compat
+from bayes_gmm.estimators import sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator, weights_of_rows
 from bayes_gmm.estimators.parameters import (
     CovarianceFactors,
@@ -20,7 +20,7 @@ from bayes_gmm.estimators.parameters import (
     precisions_cholesky_of,
     to_sklearn,
 )
-from bayes_gmm.estimators.regularised_em import RegularisedData, RegularisedRun, start_from_responsibilities, story
+from bayes_gmm.estimators.regularised_em import EMData, EMRun, progress_lines, run_em, start_from_responsibilities
 from bayes_gmm.estimators.sklearn_seeding import SEEDINGS, sample_by_component
 from bayes_gmm.mixture.covariance_structures import find_structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -160,7 +160,7 @@ class GaussianMixture(Estimator):
         structure = find_structure(self.covariance_type, self.n_features_in_)
         check_given(self.get_params(), self.n_features_in_)
         weights = weights_of_rows(sample_weight, len(rows.values))
-        data = RegularisedData.of(rows.values, weights, structure, float(self.reg_covar))
+        data = EMData.of(rows.values, weights, structure, float(self.reg_covar))
         best = self._best_run(rows.values, data)
         learnt = to_sklearn(best.mixture, self.covariance_type)
         self._set_parameters([np.asarray(array, rows.dtype) for array in learnt])
@@ -236,7 +236,7 @@ class GaussianMixture(Estimator):
 
     # The steps of a fit
 
-    def _best_run(self, x: np.ndarray, data: RegularisedData) -> RegularisedRun:
+    def _best_run(self, x: np.ndarray, data: EMData) -> EMRun:
         """The run with the highest lower bound; one that collapsed only where all others did."""
         rng, runs = random_generator(self.random_state), []
         if self.warm_start and hasattr(self, "converged_"):
@@ -248,13 +248,14 @@ class GaussianMixture(Estimator):
             raise CollapseError(_COLLAPSED, "covariances that are positive definite", _NO_COLLAPSE)
         return max(runs, key=lambda run: (not run.collapsed, *run.lower_bounds[-1:]))
 
-    def _run(self, number: int, start: Mixture, data: RegularisedData, lower_bound: float) -> RegularisedRun:
-        run = regularised_em.run(start, data, float(self.tol), int(self.max_iter), float(lower_bound))
+    def _run(self, number: int, start: Mixture, data: EMData, lower_bound: float) -> EMRun:
+        tol, max_iter = float(self.tol), int(self.max_iter)
+        run = run_em(start, data, tol=tol, max_iter=max_iter, lower_bound=float(lower_bound))
         if self.verbose:
-            print("\n".join(story(run, number, self.verbose > 1, self.verbose_interval)))
+            print("\n".join(progress_lines(run, number, details=self.verbose > 1, interval=self.verbose_interval)))
         return run
 
-    def _start(self, x: np.ndarray, data: RegularisedData, rng: np.random.RandomState) -> tuple[Mixture, bool]:
+    def _start(self, x: np.ndarray, data: EMData, rng: np.random.RandomState) -> tuple[Mixture, bool]:
         """Mixture to begin with, in data units, and whether its covariances are defined."""
         if self.weights_init is None or self.means_init is None or self.precisions_init is None:
             shares = SEEDINGS[self.init_params](x, self.n_components, data.sample_weight, rng)
@@ -281,7 +282,7 @@ class GaussianMixture(Estimator):
         """Learn the parameters that a run begins with from responsibilities (N, K)."""
         x = np.asarray(X, float)
         structure = find_structure(self.covariance_type, x.shape[1])
-        data = RegularisedData.of(x, np.ones(len(x)), structure, float(self.reg_covar))
+        data = EMData.of(x, np.ones(len(x)), structure, float(self.reg_covar))
         start, _ = start_from_responsibilities(x, np.asarray(resp, float), data)
         learnt = to_sklearn(self._given_in(start), self.covariance_type)
         self._set_parameters([array.astype(np.asarray(X).dtype) for array in learnt])
