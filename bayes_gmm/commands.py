@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayes_gmm.core.export import to_json, write_json
+from bayes_gmm.core.export import output_errors, to_json, write_json
 from bayes_gmm.datasets import catalogue
-from bayes_gmm.errors import ArgumentError, OutputError
+from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.table import Table, read_table
 
 # The parts that compute are imported by the verbs: a mistake in the request is answered at once, not after seconds.
@@ -157,14 +157,9 @@ def _words(table: Table) -> str:
 
 
 def _writable_folder(path: Path) -> Path:
-    """The folder, made if need be, after a file could be written into it: before the sampling, not after."""
-    try:
+    """The folder, created if it is missing; a temporary file shows before the sampling that it can be written to."""
+    failure, remedy = f"Nothing can be written to {path}", "Choose another one with --out."
+    with output_errors(failure, "a folder that can be written to", remedy):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return path
-    except OSError as error:
-        raise OutputError(
-            f"Nothing can be written to {path} ({error.strerror}).",
-            "a folder that can be written to",
-            "Choose another one with --out.",
-        ) from error

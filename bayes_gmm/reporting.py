@@ -12,7 +12,7 @@ from bayes_gmm import plots
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.compare import Comparison, compare
 from bayes_gmm.assessment.parameter_comparison import Row, as_cells
-from bayes_gmm.core.export import counted, html_table, unwritable
+from bayes_gmm.core.export import counted, html_table, output_errors
 from bayes_gmm.core.validation import file_path
 from bayes_gmm.datasets import catalogue
 from bayes_gmm.html_page import (
@@ -97,11 +97,9 @@ def report(
 def write_report(comparison: Comparison, path: str | Path, *, command: str = "") -> Path:
     """Write the report of a comparison, with the command line that made it."""
     path = Path(path)
-    try:
-        path.open("a").close()  # before the figures are drawn, not after
+    with output_errors(f"{path} cannot be written"):
+        path.open("a").close()  # so that a path that cannot be written is refused before the figures are drawn
         path.write_text(_html(comparison, command), encoding="utf-8")
-    except OSError as error:
-        raise unwritable(path, error) from error
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from bayes_gmm.errors import OutputError
+from bayes_gmm.core.export import output_errors
 
 
 def use_compile_cache(folder: str | Path | None = None) -> Path:
@@ -38,14 +38,9 @@ def use_compile_cache(folder: str | Path | None = None) -> Path:
     """
     machine = hashlib.sha256(_processor().encode()).hexdigest()[:12]
     path = Path(folder or Path.home() / ".cache" / "bayes_gmm") / f"jaxlib-{version('jaxlib')}-{machine}"
-    try:
+    remedy = "Give another folder, or go without the cache."
+    with output_errors(f"The folder {path} cannot be made", "a folder that can be written to", remedy):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder {path} cannot be made ({error.strerror or error}).",
-            "a folder that can be written to",
-            "Give another folder, or go without the cache.",
-        ) from error
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from bayes_gmm.core.validation import positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.io.batches import check_several, later_rows, naming
+from bayes_gmm.io.batches import add_batch_number, check_several, later_rows
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
@@ -147,7 +147,7 @@ def _learn_all(batches: Iterable[Any], plan: _Plan, progress: bool) -> tuple[_Le
     with tqdm(batches, desc="stream", unit=" batches", disable=not progress, leave=False) as bar:
         try:
             for number, batch in enumerate(bar, 1):
-                with naming(number):
+                with add_batch_number(number):
                     learned = _begin(as_table(batch), plan) if learned is None else learned
                     rows = later_rows(batch, learned.problem.table.columns)
                 learned = _continue(learned, rows, plan)
