@@ -1,4 +1,4 @@
-"""Names and numbers out of a CSV file, or what is wrong with it and on which line."""
+"""Reader of CSV files, whose errors name the line and the column."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bayes_gmm.io.dataframes import Columns
 from bayes_gmm.io.table_checks import MISSING, bad_cell, check_names, is_number
 
 STANDARD_INPUT = Path("-")
-"""What is read for this path."""
+"""Path that stands for standard input."""
 
 
 def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> Columns:
@@ -39,7 +39,7 @@ def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> Colum
     (('waiting',), (272,))
     """
     names, lines, rows = _parse(path, _read_text(path))
-    check_names(names)  # those that are not wanted, too: a name that two columns share chooses neither
+    check_names(names)  # of all columns: a name that two columns share cannot be used to choose one
     chosen = range(len(names)) if wanted is None else positions(wanted, names)
     cells = list(zip(*rows, strict=True))
     numbers = tuple(_as_numbers(path, names[i], lines, cells[i]) for i in chosen)
@@ -71,7 +71,7 @@ def _unfit(path: Path, what: str, remedy: str) -> DataError:
 
 
 def _parse(path: Path, text: str) -> tuple[list[str], list[int], list[list[str]]]:
-    """The names, and of each row the line it ends on and its cells."""
+    """Names of the columns, and for each row the number of its last line and its cells."""
     lines, rows = _split(path, text)
     _check_rectangular(path, lines, rows)
     names = [f"x{i + 1}" for i in range(len(rows[0]))]

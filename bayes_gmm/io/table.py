@@ -1,4 +1,4 @@
-"""The one door by which data enter: a `Table` of named columns that a mixture can be fitted to."""
+"""`Table`: named columns to which a mixture can be fitted. All data enter the package as a `Table`."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from bayes_gmm.io.table_checks import TABLE, check_axes, check_kinds, check_shap
 class Table:
     """N points with D named features: finite, non-degenerate, read-only float64 `values` (N, D).
 
-    `units` has one entry a column, `labels` the known class of each row; either may be None.
-    NumPy functions take a Table as they take its values. `as_table` makes one from anything.
+    `units` has one entry per column, `labels` the known class of each row; either may be None.
+    NumPy functions accept a Table in place of its values. `as_table` makes a Table of other kinds of tables.
 
     Raises
     ------
     DataError
         No Gaussian mixture can be fitted to the values.
     ArgumentError
-        There is not one unit a column, or not one label a row.
+        There is not one unit per column, or not one label per row.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Table:
         return np.array(self.values, dtype=dtype, copy=copy)
 
     def select(self, columns: str | Sequence[str]) -> Table:
-        """The table of the named columns only, in the order asked for.
+        """Table of the named columns only, in the given order.
 
         Raises
         ------
@@ -91,23 +91,28 @@ class Table:
         return replace(self, values=self.values[:, chosen], columns=names, units=units)
 
     def __repr__(self) -> str:
-        x, units = self.values, self.units or ("",) * self.n_features
+        units = self.units or ("",) * self.n_features
         heads = [f"{c} [{u}]" if u else c for c, u in zip(self.columns, units, strict=True)]
         width = max(map(len, heads))
-        summary = np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
         lines = [f"{self.name}: {self.n_points} x {self.n_features}"]
         lines += [" " * width + "".join(f"{s:>11}" for s in ("mean", "sd", "min", "max"))]
-        for head, row in zip(heads, summary, strict=True):
+        for head, row in zip(heads, column_summary(self), strict=True):
             lines += [f"{head:<{width}}" + "".join(f"{number:>11.4g}" for number in row)]
         return "\n".join(lines)
 
 
-def as_table(x: Any) -> Table:
-    """Any (N, D) table of numbers as a `Table`; what has one axis is N points of one feature.
+def column_summary(table: Table) -> NDArray[np.float64]:
+    """Mean, standard deviation (N - 1), minimum and maximum of each column, (D, 4)."""
+    x = table.values
+    return np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
 
-    `x` is a Table (returned as it is), an array (NumPy, JAX), a list of rows, or what has named columns: a frame
-    (pandas, polars, pyarrow, or any with Arrow's stream or the interchange protocol), an xarray DataArray (N, D) or
-    Dataset, a structured array. Columns without names are called x1 to xD.
+
+def as_table(x: Any) -> Table:
+    """Any (N, D) table of numbers as a `Table`; an array of one axis is N points of one feature.
+
+    `x` is a Table (which is returned itself), an array (NumPy, JAX), a list of rows, or an object with named columns: a
+    data frame (pandas, polars, pyarrow, or any with Arrow's stream or the interchange protocol), an xarray DataArray
+    (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD.
 
     Raises
     ------
@@ -124,12 +129,12 @@ def as_table(x: Any) -> Table:
 
 
 def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) and column names of what `as_table` takes, with no more asked than that they are numbers.
+    """Values (N, D) and column names of what `as_table` accepts, checked only to be a table of numbers.
 
     Raises
     ------
     DataError
-        `x` is not a table of numbers.
+        `x` is not a table of numbers, or has no rows or no columns.
     """
     values, names = _values_and_names(x)
     check_shape(values.shape, names)
@@ -137,16 +142,17 @@ def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
 
 
 def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None = None) -> Table:
-    r"""The numbers of a CSV file, with or without a header, as a `Table` named after the file.
+    r"""Numbers of a CSV file, with or without a header, as a `Table` that is named after the file.
 
-    Cells are separated by commas, semicolons or tabs. `columns` names those to keep. The path "-" is standard input.
+    Cells are separated by commas, semicolons or tabs. `columns` are the names of the columns to read, by default all.
+    The path "-" is standard input.
 
     Raises
     ------
     DataError
-        The file cannot be read, or what it holds is no table that can be fitted.
+        The file cannot be read, or no mixture can be fitted to its table.
     ArgumentError
-        The file has no column of a name in `columns`.
+        The file has no column with a name in `columns`.
 
     Examples
     --------
@@ -177,12 +183,12 @@ def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
 
 
 def from_columns(columns: Columns) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) and names of columns that hold numbers; that there are rows at all is for the caller to check.
+    """Values (N, D) and names of columns; callers check whether there are rows and columns.
 
     Raises
     ------
     DataError
-        A column holds no numbers.
+        A column does not hold numbers.
 
     Examples
     --------
@@ -198,15 +204,14 @@ def from_columns(columns: Columns) -> tuple[NDArray[np.float64], tuple[str, ...]
 
 
 def from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) of an array or nested list that holds numbers, and names x1 to xD.
+    """Values (N, D) of an array or nested list, and the names x1 to xD; callers check whether there are rows.
 
-    What has one axis is one column, under its own name if it has one. That there are rows at all is for the caller to
-    check.
+    An array of one axis is one column, and keeps its name if it has one.
 
     Raises
     ------
     DataError
-        `x` is no array of one or two axes, or holds no numbers.
+        `x` is not an array of one or two axes, or does not hold numbers.
 
     Examples
     --------
@@ -227,7 +232,7 @@ def from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
 
 
 def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
-    with np.errstate(over="ignore"):  # what only a wider float can hold becomes inf, and is refused
+    with np.errstate(over="ignore"):  # larger numbers of a wider type become infinite, which is refused later
         return np.asarray(array, dtype=np.float64)
 
 
