@@ -1,4 +1,4 @@
-"""Compiled programs on disk, for those who ask for it: a new process then starts in a third of the time."""
+"""A cache of compiled programs on disk, with which a new process takes a third of the time for its first fit."""
 
 import hashlib
 import platform
@@ -11,25 +11,26 @@ from bayes_gmm.core.export import output_errors
 
 
 def use_compile_cache(folder: str | Path | None = None) -> Path:
-    """Keep compiled programs in a folder and take them from there, in this process from now on.
+    """Store compiled programs in a folder and load them from there, in this process from now on.
 
-    A setting of JAX for the whole process, so it is never made without being asked for. Programs are of one machine:
-    below the folder there is one for each processor and version of JAX. Do not share it between machines.
+    This is a setting of JAX for the whole process, so the package makes it only when this function is called. Compiled
+    programs run on one kind of machine: the folder has a subfolder for each processor and version of JAX. Do not share
+    it between machines.
 
     Parameters
     ----------
     folder
-        Where to keep them; by default `.cache/bayes_gmm` in the home folder.
+        Folder of the cache, by default `.cache/bayes_gmm` in the home folder.
 
     Returns
     -------
     Path
-        The folder of this machine.
+        Subfolder for this machine.
 
     Raises
     ------
     OutputError
-        When the folder cannot be made.
+        When the folder cannot be created.
 
     Examples
     --------
@@ -48,7 +49,7 @@ def use_compile_cache(folder: str | Path | None = None) -> Path:
 
 
 def _processor() -> str:
-    """Model and instruction sets of the processor."""
+    """Text that identifies the processor: its model and instruction sets, where the system lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -77,7 +77,7 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], n_left: int = 1) -> str:
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, n_left: int = 1) -> str:
     """HTML table whose first `n_left` columns are aligned left, the others right; optional end tags are omitted."""
     return "".join(
         ["<table>", _html_row(head, "th", n_left), *(_html_row(row, "td", n_left) for row in rows), "</table>"]
