@@ -1,4 +1,4 @@
-"""The command `bayes-gmm`: what can be asked for; the answers are in `commands`."""
+"""The command `bayes-gmm`: its options and exit statuses; `commands` has the functions that it calls."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ exit status: 0 when it succeeded, 2 when the table or the request cannot be used
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when it succeeded, 2 when the input or the request could not be used."""
+    """Run the command; its status is 0 on success, 2 if the table or an option cannot be used, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     options.command = ["bayes-gmm", *(sys.argv[1:] if arguments is None else arguments)]
     try:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BayesGMMError as error:
         print(f"bayes-gmm: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of standard output had enough; the files are written
+    except BrokenPipeError:  # standard output was closed, for example by `head`; the files are written by then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("bayes-gmm: interrupted before there were draws to keep", file=sys.stderr)

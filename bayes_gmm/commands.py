@@ -1,4 +1,4 @@
-"""What the verbs of the command `bayes-gmm` do with their options."""
+"""Subcommands of the command `bayes-gmm`, one function each, called with the parsed options."""
 
 import argparse
 import csv
@@ -9,18 +9,18 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayes_gmm.core.export import to_json, write_json
+from bayes_gmm.core.export import output_errors, to_json, write_json
 from bayes_gmm.datasets import catalogue
-from bayes_gmm.errors import ArgumentError, OutputError
+from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.table import Table, read_table
 
-# The parts that compute are imported by the verbs: a mistake in the request is answered at once, not after seconds.
+# The subcommands import the numerical modules, which takes seconds, only after the table and the options were checked.
 if TYPE_CHECKING:
     from bayes_gmm.assessment.compare import Comparison
 
 
 def fit(options: argparse.Namespace) -> None:
-    """Fit both ways; print the comparison and write it with the draws."""
+    """Fit by EM and by NUTS, print the comparison, and write it and the draws into a folder."""
     table = _load(options)
     out = _writable_folder(options.out or Path("results") / f"{table.name}_{options.components}")
     comparison = _compare(table, options)
@@ -42,7 +42,7 @@ def fit(options: argparse.Namespace) -> None:
 
 
 def select(options: argparse.Namespace) -> None:
-    """Criteria over numbers of components and structures."""
+    """Fit every number of components with every covariance structure by EM, and print a criterion of each fit."""
     table = _load(options)
     counts = _numbers(options.components)
     if options.out:
@@ -64,7 +64,7 @@ def select(options: argparse.Namespace) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    """Fit both ways and write one HTML file."""
+    """Fit by EM and by NUTS and write the comparison as one HTML file."""
     table = _load(options)
     path = options.out or Path(f"{table.name}_{options.components}.html")
     _writable_folder(path.parent)
@@ -74,7 +74,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def list_datasets(options: argparse.Namespace) -> None:
-    """The bundled data sets, or one of them as CSV."""
+    """Print the list of bundled data sets, or one of them as CSV."""
     if options.name is None:
         tables = [catalogue.load(name) for name in catalogue.names()]
         print(to_json([_about(table) for table in tables]) if options.json else "\n\n".join(map(_words, tables)))
@@ -129,7 +129,7 @@ def _names(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[int]:
-    """Numbers such as "1-6" or "2,4,8", or both."""
+    """Integers in a text such as "1-6", "2,4,8" or "1-3,6"."""
     counts: list[int] = []
     for part in _names(text):
         ends = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
@@ -157,14 +157,9 @@ def _words(table: Table) -> str:
 
 
 def _writable_folder(path: Path) -> Path:
-    """The folder, made if need be, after a file could be written into it: before the sampling, not after."""
-    try:
+    """The folder, created if it is missing; a temporary file shows before the sampling that it can be written to."""
+    failure, remedy = f"Nothing can be written to {path}", "Choose another one with --out."
+    with output_errors(failure, "a folder that can be written to", remedy):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return path
-    except OSError as error:
-        raise OutputError(
-            f"Nothing can be written to {path} ({error.strerror}).",
-            "a folder that can be written to",
-            "Choose another one with --out.",
-        ) from error

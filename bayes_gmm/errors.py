@@ -1,10 +1,10 @@
-"""What can go wrong, each with what was found, what was expected and what to do."""
+"""Errors and warnings of the package; each error says what was found, what was expected and what to do about it."""
 
 
 class BayesGMMError(Exception):
-    """Base of every error of this package.
+    """Base class of every error of this package.
 
-    The message has three parts, kept as attributes so that a program can use them:
+    The message has three parts, which are attributes as well, so that a program can use them:
     what was ``found``, what was ``expected``, and the ``remedy``.
     """
 
@@ -17,36 +17,36 @@ class BayesGMMError(Exception):
 
 
 class DataError(BayesGMMError, ValueError):
-    """The table cannot be fitted: its shape, type or values are not those of data."""
+    """No mixture can be fitted to the table because of its shape, types or values."""
 
 
 class CellError(DataError, TypeError):
-    """A cell of the table holds something that is no number."""
+    """A cell of the table is missing or not a number."""
 
 
 class ArgumentError(BayesGMMError, ValueError):
-    """An argument other than the table has a value that is not allowed."""
+    """An argument other than the table has an invalid value."""
 
 
 class OutputError(BayesGMMError, OSError):
-    """A result cannot be written where it was asked to go."""
+    """A file or folder cannot be written."""
 
 
 class FitError(BayesGMMError, RuntimeError):
-    """A fit ended without an answer that can be used (collapsed, not finite, not converged)."""
+    """A fit ended without a usable result: it collapsed, did not converge, or is not finite."""
 
 
 class FitWarning(UserWarning):
-    """A fit ended with an answer that deserves a second look."""
+    """A fit ended with a result that should be checked."""
 
 
 class CollapseError(FitError, ValueError):
-    """A covariance became singular, so that the likelihood has no upper bound."""
+    """A covariance became singular, where the likelihood has no upper bound."""
 
 
 class NotFittedError(BayesGMMError, ValueError, AttributeError):
-    """An estimator was asked for what only `fit` can tell."""
+    """A method of an estimator was called before `fit`."""
 
 
 class ConvergenceWarning(FitWarning):
-    """A fit ended before it came to rest, or its posterior is not to be trusted."""
+    """A fit did not converge, or its draws from the posterior cannot be trusted."""

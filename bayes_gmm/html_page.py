@@ -1,4 +1,4 @@
-"""One self-contained HTML page: style, skeleton, pictures and formulas, nothing from the network."""
+"""Parts of a self-contained HTML page: style, outline, tables, images and formulas, without links to the network."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ nav { font-size: .875rem; margin: 1rem 0; } nav a { color: #0072b2; margin-right
 
 
 def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
-    """The whole page of sections (heading, HTML); the first comes without a heading."""
+    """HTML page of sections (heading, HTML); the heading of the first section is not shown."""
     first, *others = sections
     links = "".join(f'<a href="#s{i}">{escape(heading)}</a>' for i, (heading, _) in enumerate(others))
     body = "".join(f'<h2 id="s{i}">{escape(heading)}</h2>\n{html}\n' for i, (heading, html) in enumerate(others))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # An empty icon, or the browser asks the server of the page for one.
+        # An empty icon, because browsers request one from the server of a page that has none.
         f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
         f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n{first[1]}\n<nav>{links}</nav>\n{body}'
         "</body>\n</html>\n"
@@ -48,29 +48,29 @@ def page(title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
 
 
 def scrolling(table: str) -> str:
-    """A table that scrolls by itself where the screen is narrower."""
+    """Table in a box that scrolls horizontally where the screen is narrower than the table."""
     return f'<div class="scroll">{table}</div>'
 
 
 def wide_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of texts, which are broken into lines."""
+    """Table of texts that are wrapped into lines."""
     heads = "".join(f'<th class="wrap">{escape(cell)}' for cell in head)
     body = "".join("<tr>" + "".join(f'<td class="wrap">{escape(cell)}' for cell in row) for row in rows)
     return f"<table><tr>{heads}{body}</table>"
 
 
 def paragraphs(*texts: str) -> str:
-    """Paragraphs of text."""
+    """One paragraph for each text."""
     return "".join(f"<p>{escape(text)}</p>" for text in texts)
 
 
 def bullets(texts: Sequence[str]) -> str:
-    """A list of texts."""
+    """Bulleted list with one item for each text."""
     return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>"
 
 
 def picture(png: bytes, caption: str, width: int) -> str:
-    """A picture, `width` pixels of the page wide where there is room, with its caption."""
+    """Image with its caption, `width` CSS pixels wide or as wide as the screen allows."""
     data = b64encode(png).decode("ascii")
     return (
         f'<figure><img width="{width}" alt="{escape(caption)}" src="data:image/png;base64,{data}">'
@@ -79,32 +79,28 @@ def picture(png: bytes, caption: str, width: int) -> str:
 
 
 def code(text: str) -> str:
-    """Lines of code."""
+    """Block of code, in a fixed-width font."""
     return f"<pre>{escape(text)}</pre>"
 
 
 def formula(*parts: str) -> str:
-    """A displayed formula in MathML, which browsers typeset by themselves."""
+    """Displayed formula in MathML, which browsers typeset without further software."""
     return f'<math display="block"><mrow>{"".join(parts)}</mrow></math>'
 
 
-def symbol(name: str, below: str = "", above: str = "") -> str:
-    """A letter with an index below and a mark above it."""
-    base = f"<mi>{name}</mi>"
-    if above:
-        return f"<msubsup>{base}<mrow>{_letters(below)}</mrow><mi>{above}</mi></msubsup>"
-    return f"<msub>{base}<mrow>{_letters(below)}</mrow></msub>" if below else base
+def symbol(name: str, index: str) -> str:
+    """MathML of a letter with an index."""
+    return f"<msub><mi>{name}</mi><mrow><mi>{index}</mi></mrow></msub>"
 
 
 def operator(text: str) -> str:
-    """An operator, bracket or relation."""
+    """MathML of an operator, bracket or relation."""
     return f"<mo>{escape(text)}</mo>"
 
 
 def over(sign: str, index: str) -> str:
-    """A large sign with its index below: what stands above it collides where there is no mathematical font."""
+    """MathML of a sum or product sign with its index below.
+
+    The upper limit is left out, because it overlaps the sign in browsers without a mathematical font.
+    """
     return f"<munder><mo>{sign}</mo><mi>{index}</mi></munder>"
-
-
-def _letters(text: str) -> str:
-    return "".join(f"<mn>{letter}</mn>" if letter.isdigit() else f"<mi>{letter}</mi>" for letter in text)

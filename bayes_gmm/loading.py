@@ -1,4 +1,4 @@
-"""Back from the disk: one function for every result that was saved."""
+"""`load`: the function that reads every kind of saved result."""
 
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import Relabelling
 from bayes_gmm.posterior.verdict import Verdict, VerdictStatus
 
+# Saved files name these classes; a class that is renamed can no longer be read from the files before.
 _RESULTS = (EMFit, Posterior, LaplaceFit)
 _PARTS = (
     *(Problem, PosteriorProblem, Table, Structure, Fixed, ConjugatePrior, Prior, Mixture, EMStatus),
@@ -30,12 +31,12 @@ _CLASSES = {found.__name__: found for found in (*_RESULTS, *_PARTS)}
 
 
 def load(path: str | Path) -> EMFit | Posterior | LaplaceFit:
-    """Result that `EMFit.save`, `Posterior.save` or `LaplaceFit.save` wrote, with the data, bit for bit.
+    """Result that `EMFit.save`, `Posterior.save` or `LaplaceFit.save` wrote, with its data, equal bit for bit.
 
     Raises
     ------
     ArgumentError
-        When there is no such file, or it is of another kind, not whole, not as it was written, or of a newer version.
+        When there is no such file, or it is of another kind, incomplete, changed, or of a newer version.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""The report: one HTML file about both answers that a colleague can read without this package."""
+"""The report: one HTML file that compares both fits and can be read without this package."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +12,7 @@ from bayes_gmm import plots
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.compare import Comparison, compare
 from bayes_gmm.assessment.parameter_comparison import Row, as_cells
-from bayes_gmm.core.export import counted, html_table, unwritable
+from bayes_gmm.core.export import counted, html_table, output_errors
 from bayes_gmm.core.validation import file_path
 from bayes_gmm.datasets import catalogue
 from bayes_gmm.html_page import (
@@ -28,16 +28,19 @@ from bayes_gmm.html_page import (
     symbol,
     wide_table,
 )
-from bayes_gmm.io.table import Table
+from bayes_gmm.io.table import Table, column_summary
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.image import png_of
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.verdict import Verdict
 
 MOST_ROWS = 120
-"""Longer tables of parameters leave the correlations out, and then those that move least."""
+"""Most parameters in the table of the report, which has to stay readable.
 
+Of longer tables the correlations are left out first, and then the parameters with the smallest shift.
+"""
 _MOST_POINTS = 20
+"""Most rows in the table of uncertain points: about a screen; the text below the table says how many are left out."""
 
 _STRUCTURES = {
     "VVV": "each component has a covariance matrix of its own",
@@ -57,7 +60,7 @@ _STRUCTURES_OF_ONE_FEATURE = {
 def report(
     mle: EMFit, posterior: Posterior, path: str | Path, *, bootstrap: Bootstrap | None = None, x_test: Any = None
 ) -> Path:
-    """Write one self-contained HTML file that shows both answers: verdict, tables, figures, model and how to repeat it.
+    """Write one self-contained HTML file about both fits: verdict, tables, figures, model and how to reproduce them.
 
     Parameters
     ----------
@@ -69,12 +72,12 @@ def report(
     Returns
     -------
     Path
-        Of the file, which holds everything it shows and needs no network.
+        Path of the file, which contains its images and needs no network.
 
     Raises
     ------
     ArgumentError
-        When the two cannot be compared.
+        When the two fits cannot be compared.
     OutputError
         When the file cannot be written.
 
@@ -95,13 +98,11 @@ def report(
 
 
 def write_report(comparison: Comparison, path: str | Path, *, command: str = "") -> Path:
-    """Write the report of a comparison, with the command line that made it."""
+    """Write the report of a comparison; `command` is the command line that created it, if there was one."""
     path = Path(path)
-    try:
-        path.open("a").close()  # before the figures are drawn, not after
+    with output_errors(f"{path} cannot be written"):
+        path.open("a").close()  # so that a path that cannot be written is refused before the figures are drawn
         path.write_text(_html(comparison, command), encoding="utf-8")
-    except OSError as error:
-        raise unwritable(path, error) from error
     return path
 
 
@@ -144,11 +145,11 @@ def _both_answers(comparison: Comparison) -> str:
     rows = html_table(*as_cells(shown, diagnostics=True))
     note = paragraphs(f"{left_out} parameters, correlations first, are left out here.") if left_out else ""
     ellipses = _picture(
-        lambda: plots.plot_ellipses(posterior, mle=mle),
+        plots.plot_ellipses(posterior, mle=mle),
         "The data with draws from the posterior (thin) and the maximum-likelihood fit (dashed).",
     )
     forest = _picture(
-        lambda: plots.plot_forest(comparison),
+        plots.plot_forest(comparison),
         "Each parameter by both answers: estimate with two standard errors, posterior mean with its interval.",
     )
     return ellipses + scrolling(rows) + note + forest + _scores(comparison)
@@ -164,8 +165,9 @@ def _worth_showing(rows: Sequence[Row]) -> list[Row]:
 
 def _scores(comparison: Comparison) -> str:
     head = ["predictive quality, in nats", "maximum likelihood", "posterior", "standard error"]
+    numbers = ("maximum_likelihood", "posterior", "standard_error")
     rows = [
-        [record["score"], *(_number(record[name], 2) for name in ("maximum_likelihood", "posterior", "standard_error"))]
+        [record["score"], *(_with_two_decimals(record[name]) for name in numbers)]
         for record in comparison.records("scores")
     ]
     return scrolling(html_table(head, rows)) + paragraphs(*comparison.notes)
@@ -175,14 +177,14 @@ def _points(comparison: Comparison) -> str:
     posterior = comparison.posterior
     figures = [
         _picture(
-            lambda: plots.plot_uncertainty(posterior),
+            plots.plot_uncertainty(posterior),
             "How uncertain the component of each point is, and how uncertain that uncertainty is itself.",
         )
     ]
     if posterior.draws.n_components > 1:
         figures.append(
             _picture(
-                lambda: plots.plot_coclustering(posterior),
+                plots.plot_coclustering(posterior),
                 "Probability that two points come from the same component, which no relabelling can change.",
             )
         )
@@ -190,7 +192,7 @@ def _points(comparison: Comparison) -> str:
 
 
 def _uncertain_points(comparison: Comparison) -> str:
-    """Table of the points that no component holds, the most uncertain first."""
+    """Table of the points with an uncertain component, starting with the most uncertain."""
     table, points = comparison.posterior.table, comparison.points
     order = points.uncertain[np.argsort(-points.entropy[points.uncertain], kind="stable")]
     if not len(order):
@@ -210,30 +212,30 @@ def _point(comparison: Comparison, n: int) -> list[str]:
 
 def _trust(comparison: Comparison) -> str:
     posterior = comparison.posterior
-    figures: list[tuple[Callable[[], Any], str]] = [
-        (lambda: plots.plot_diagnostics(posterior), "The chains, on quantities that no relabelling can change."),
-        (lambda: plots.plot_ppc(posterior), "Data replicated from the posterior against the data."),
-        (lambda: plots.plot_prior_posterior(posterior), "What the data add to the prior."),
-    ]
+    figures = [_picture(plots.plot_diagnostics(posterior), "The chains, on quantities that no relabelling can change.")]
     if posterior.draws.n_components > 1:
-        figures.insert(
-            1, (lambda: plots.plot_relabelling(posterior), "The same draws before and after label switching is undone.")
+        figures.append(
+            _picture(plots.plot_relabelling(posterior), "The same draws before and after label switching is undone.")
         )
+    figures += [
+        _picture(plots.plot_ppc(posterior), "Data replicated from the posterior against the data."),
+        _picture(plots.plot_prior_posterior(posterior), "What the data add to the prior."),
+    ]
     explanations = [str(explanation) for explanation in posterior.explanations]
     several = bullets(explanations) if len(explanations) > 1 else ""
-    return scrolling(posterior.verdict.table()) + several + "".join(_picture(*figure) for figure in figures)
+    return scrolling(posterior.verdict.table()) + several + "".join(figures)
 
 
 def _data(comparison: Comparison) -> str:
     table = comparison.posterior.table
-    x, units = table.values, table.units or ("",) * table.n_features
-    summary = np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
+    units = table.units or ("",) * table.n_features
+    head = ["column", "unit", "mean", "sd", "smallest", "largest"]
     rows = [
         [name, unit, *(f"{value:.4g}" for value in row)]
-        for name, unit, row in zip(table.columns, units, summary, strict=True)
+        for name, unit, row in zip(table.columns, units, column_summary(table), strict=True)
     ]
     words = [text for text in (table.source, table.caveats) if text]
-    return scrolling(html_table(["column", "unit", "mean", "sd", "smallest", "largest"], rows, 2)) + paragraphs(*words)
+    return scrolling(html_table(head, rows, n_left=2)) + paragraphs(*words)
 
 
 def _model(comparison: Comparison) -> str:
@@ -285,7 +287,7 @@ def _reproduce(comparison: Comparison, command: str) -> str:
 
 
 def _origin(table: Table) -> str:
-    """Where the table comes from, as code, as far as it says so itself."""
+    """Python code that creates the table, as far as its name and source tell."""
     chosen = f"[{', '.join(map(repr, table.columns))}]"
     if table.name in catalogue.names():
         whole = catalogue.load(table.name).columns == table.columns
@@ -295,10 +297,11 @@ def _origin(table: Table) -> str:
     return f"...  # the table {table.name!r}, {table.n_points} rows, columns {chosen}"
 
 
-def _picture(draw: Callable[[], Any], caption: str) -> str:
-    png, width = png_of(draw())
+def _picture(axes: Any, caption: str) -> str:
+    """Image of a figure, given by its axes, with a caption; the figure is closed."""
+    png, width = png_of(axes)
     return picture(png, caption, width)
 
 
-def _number(value: float, digits: int) -> str:
-    return "" if np.isnan(value) else f"{value:.{digits}f}"
+def _with_two_decimals(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.2f}"

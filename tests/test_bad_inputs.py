@@ -20,7 +20,7 @@ import bayes_gmm as bg
 from bayes_gmm import cli
 from bayes_gmm.errors import ArgumentError, BayesGMMError, DataError, FitError, NotFittedError, OutputError
 from bayes_gmm.estimators import BayesianGaussianMixture, GaussianMixture
-from bayes_gmm.io.checksummed_file import seal
+from bayes_gmm.io.checksummed_file import last_line
 
 pytestmark = [pytest.mark.wrong_types, pytest.mark.numpyro]
 
@@ -511,7 +511,7 @@ def torn(s):
 
 def newer(s):
     content = s.saved[: s.saved.rindex(b"\nbayes_gmm result")]
-    return bg.load(s.file("newer.nc", content + seal(content, 99)))
+    return bg.load(s.file("newer.nc", content + last_line(content, 99)))
 
 
 def flipped(s):

@@ -1,4 +1,4 @@
-"""Compiled programs on disk, for those who ask for it: a new process then starts in a third of the time."""
+"""A cache of compiled programs on disk, with which a new process takes a third of the time for its first fit."""
 
 import hashlib
 import platform
@@ -7,29 +7,30 @@ from pathlib import Path
 
 import jax
 
-from bayes_gmm.errors import OutputError
+from bayes_gmm.core.export import output_errors
 
 
 def use_compile_cache(folder: str | Path | None = None) -> Path:
-    """Keep compiled programs in a folder and take them from there, in this process from now on.
+    """Store compiled programs in a folder and load them from there, in this process from now on.
 
-    A setting of JAX for the whole process, so it is never made without being asked for. Programs are of one machine:
-    below the folder there is one for each processor and version of JAX. Do not share it between machines.
+    This is a setting of JAX for the whole process, so the package makes it only when this function is called. Compiled
+    programs run on one kind of machine: the folder has a subfolder for each processor and version of JAX. Do not share
+    it between machines.
 
     Parameters
     ----------
     folder
-        Where to keep them; by default `.cache/bayes_gmm` in the home folder.
+        Folder of the cache, by default `.cache/bayes_gmm` in the home folder.
 
     Returns
     -------
     Path
-        The folder of this machine.
+        Subfolder for this machine.
 
     Raises
     ------
     OutputError
-        When the folder cannot be made.
+        When the folder cannot be created.
 
     Examples
     --------
@@ -38,14 +39,9 @@ def use_compile_cache(folder: str | Path | None = None) -> Path:
     """
     machine = hashlib.sha256(_processor().encode()).hexdigest()[:12]
     path = Path(folder or Path.home() / ".cache" / "bayes_gmm") / f"jaxlib-{version('jaxlib')}-{machine}"
-    try:
+    remedy = "Give another folder, or go without the cache."
+    with output_errors(f"The folder {path} cannot be made", "a folder that can be written to", remedy):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder {path} cannot be made ({error.strerror or error}).",
-            "a folder that can be written to",
-            "Give another folder, or go without the cache.",
-        ) from error
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
@@ -53,7 +49,7 @@ def use_compile_cache(folder: str | Path | None = None) -> Path:
 
 
 def _processor() -> str:
-    """Model and instruction sets of the processor."""
+    """Text that identifies the processor: its model and instruction sets, where the system lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

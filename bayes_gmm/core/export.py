@@ -1,8 +1,9 @@
-"""Tables as records: dictionaries that pandas, CSV and JSON take as they are."""
+"""Writers of results: records (dictionaries of one row each) as CSV, JSON and HTML tables."""
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bayes_gmm.core.validation import file_path
 from bayes_gmm.errors import OutputError
 
 Record = dict[str, Any]
+"""One row of a table of results, by the names of its columns: numbers, texts and None."""
 
 
 def write_csv(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
@@ -24,17 +26,14 @@ def write_csv(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         When the file cannot be written.
     """
     path = file_path("path", path)
-    try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(records[0]) if records else [])
-            writer.writeheader()
-            writer.writerows(records)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    with output_errors(f"{path} cannot be written"), open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(records[0]) if records else [])
+        writer.writeheader()
+        writer.writerows(records)
 
 
 def write_json(value: Any, path: str | Path) -> None:
-    """Write records, or anything made of them; what is not a number becomes null.
+    """Write records, or lists and dictionaries of them, as JSON; NaN and infinities become null.
 
     Raises
     ------
@@ -42,33 +41,44 @@ def write_json(value: Any, path: str | Path) -> None:
         When the file cannot be written.
     """
     path = file_path("path", path)
-    try:
+    with output_errors(f"{path} cannot be written"):
         path.write_text(to_json(value) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise unwritable(path, error) from error
 
 
 def to_json(value: Any) -> str:
-    """The same as text."""
+    """Records, or lists and dictionaries of them, as JSON text; NaN and infinities become null.
+
+    Examples
+    --------
+    >>> print(to_json({"mean": np.float64(1.5), "sd": np.nan}))
+    {
+     "mean": 1.5,
+     "sd": null
+    }
+    """
     return json.dumps(_plain(value), indent=1, allow_nan=False)
 
 
-def unwritable(path: str | Path, error: OSError) -> OutputError:
-    """What is said when a file cannot be written."""
-    return OutputError(
-        f"{path} cannot be written ({error.strerror or error}).",
-        "a path in a folder that can be written to",
-        "Choose another path.",
-    )
+@contextmanager
+def output_errors(
+    failure: str, expected: str = "a path in a folder that can be written to", remedy: str = "Choose another path."
+) -> Iterator[None]:
+    """Raise an `OSError` of the block as an `OutputError`; `failure` says what failed, the `OSError` adds why."""
+    try:
+        yield
+    except OutputError:  # an OSError too, but one that has its words already
+        raise
+    except OSError as error:
+        raise OutputError(f"{failure} ({error.strerror or error}).", expected, remedy) from error
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things, such as "1 feature" or "2 features"."""
+    """A number with its noun, such as "1 feature" or "2 features"."""
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], n_left: int = 1) -> str:
-    """A small table: the first `n_left` columns to the left, numbers to the right; closing tags are left out."""
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, n_left: int = 1) -> str:
+    """HTML table whose first `n_left` columns are aligned left, the others right; optional end tags are omitted."""
     return "".join(
         ["<table>", _html_row(head, "th", n_left), *(_html_row(row, "td", n_left) for row in rows), "</table>"]
     )
@@ -80,7 +90,7 @@ def _html_row(cells: Sequence[str], tag: str, n_left: int) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Lists, dictionaries, texts and finite numbers, or null."""
+    """A value as JSON has it: arrays and tuples as lists, NumPy scalars as numbers, NaN and infinities as None."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

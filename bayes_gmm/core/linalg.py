@@ -1,4 +1,4 @@
-"""Small linear algebra of triangular factors: L lower triangular, Sigma = L L'."""
+"""Linear algebra of lower triangular factors L with Sigma = L L', for small matrices."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +11,9 @@ LOG_2PI = float(np.log(2 * np.pi))
 def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array, "*batch D D"]:
     """Inverse of a lower triangular matrix: W with W L = I, so that W' W is the precision.
 
-    By doubling: of two neighbouring blocks A and C on the diagonal with B below A, the inverse is that of A, that of C
-    and -C^-1 B A^-1. LAPACK's solver would do, but its threads go on spinning, and halve the speed of what follows.
+    The inverse of a block matrix with A and C on the diagonal and B below A has the blocks A^-1, C^-1 and
+    -C^-1 B A^-1; this doubles the size of the inverted blocks until the matrix is inverted. LAPACK's solver is not
+    used, because its threads keep spinning after a call and halve the speed of the operations that follow.
     """
     n_rows = factor.shape[-1]
     size = 1 << (n_rows - 1).bit_length()
@@ -32,7 +33,10 @@ def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array,
 
 
 def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
-    """Lower triangular L with L L' = A, column by column, without LAPACK's threads; NaN where A is not positive."""
+    """Lower triangular L with L L' = A; NaN where A is not positive definite.
+
+    It eliminates column by column. LAPACK is not used, for the reason given in `invert_tril`.
+    """
     rows = jnp.arange(len(matrix))
 
     def eliminate(number: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -44,14 +48,14 @@ def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
 
 
 def log_diagonal(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array, "*batch"]:
-    """Sum of the logarithms of the diagonal: half the log determinant of L L'."""
+    """Sum of the logarithms of the diagonal of L, which is half the log determinant of L L'."""
     return jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
 
 
 def lower_factor(root: Float[Array | np.ndarray, "*batch D M"]) -> Float[Array | np.ndarray, "*batch D D"]:
-    """Lower triangular L of positive diagonal with L L' = A A', from a root A of M >= D columns.
+    """Lower triangular L with positive diagonal and L L' = A A', for A with M >= D columns.
 
-    By QR: the product, which would cost half the digits, is never formed.
+    L comes from the QR decomposition of A', because forming the product A A' would lose half of the digits.
     """
     namespace = np if isinstance(root, np.ndarray) else jnp
     triangle = namespace.linalg.qr(root.mT, mode="r").mT

@@ -1,6 +1,6 @@
-"""The bundled data sets: `datasets.names()`, and `datasets.load(name)` for one as a `Table`.
+"""The bundled data sets: `datasets.names()` lists them, `datasets.load(name)` returns one as a `Table`.
 
-`catalogue` holds their columns, units, sources and caveats; the CSV files lie beside it.
+`catalogue` has their columns, units, sources and caveats; the CSV files are in the same folder.
 
 May import: `errors`, `core`, `io`.
 Add here: a CSV file of less than a megabyte and its entry in `catalogue`.

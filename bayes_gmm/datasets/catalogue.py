@@ -1,4 +1,4 @@
-"""Three small classics, each with its units, its source and what is known to be odd about it."""
+"""Three small classical data sets, with their units, sources and known peculiarities."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from bayes_gmm.io.table import Table
 
 
 class _About(NamedTuple):
+    """What a data set's CSV file does not say."""
+
     columns: tuple[str, ...]
     units: tuple[str, ...]
     source: str
@@ -69,7 +71,7 @@ _ABOUT = {
 
 
 def names() -> tuple[str, ...]:
-    """The names that `load` knows.
+    """Names of the bundled data sets.
 
     Examples
     --------
@@ -82,7 +84,7 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> Table:
     """A bundled data set: "faithful" (272, 2), "iris" (150, 4) or "galaxies" (82, 1).
 
-    The table carries `units`, `source`, `caveats` and, for iris, the species as `labels`.
+    The table has `units`, `source`, `caveats` and, for iris, the species as `labels`.
 
     Raises
     ------

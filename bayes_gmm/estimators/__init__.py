@@ -1,8 +1,9 @@
 """Estimators with the interface of scikit-learn: `from bayes_gmm.estimators import GaussianMixture`.
 
-Read `base` (what both estimators share), `gaussian_mixture` and `bayesian_gaussian_mixture`; `input_rows` and
-`parameters` translate between scikit-learn's conventions and ours, `regularised_em` and `sklearn_seeding` repeat its EM
-and its seeding to the last bit, `sklearn_compat` is all that touches scikit-learn, where it is installed.
+Read `base` (the methods of both estimators), `gaussian_mixture` and `bayesian_gaussian_mixture`. `input_rows` reads
+tables and `parameters` converts parameters as scikit-learn does, `regularised_em` runs its EM, and `sklearn_seeding`
+draws its starts and samples from the same random numbers. `sklearn_compat` alone refers to scikit-learn, which need not
+be installed.
 
 May import: the rooms up to `assessment`. Names are loaded when they are first used.
 Add here: another estimator, a file of its name, listed in `__init__.pyi`.

@@ -1,4 +1,4 @@
-"""What both estimators have: the methods that scikit-learn's tools ask for, which need no base class of its own."""
+"""Base class of both estimators: the methods that scikit-learn's tools call, without inheriting from scikit-learn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any, NoReturn
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from bayes_gmm.errors import ArgumentError, DataError, NotFittedError
 from bayes_gmm.estimators import input_rows, sklearn_compat
@@ -16,14 +17,14 @@ from bayes_gmm.io.rows import row_weights
 
 
 class Estimator:
-    """Parameters that the constructor stores as they are, and what `fit` learns in attributes ending in "_"."""
+    """Estimator whose constructor stores its parameters unchanged; `fit` sets attributes whose names end in "_"."""
 
     n_features_in_: int
     feature_names_in_: np.ndarray
-    means_: np.ndarray
+    means_: Float[np.ndarray, "K D"]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters of the constructor by name; `deep` makes no difference, for none holds another estimator."""
+        """Parameters of the constructor by name; `deep` has no effect, because no parameter is an estimator."""
         return {name: getattr(self, name) for name in _defaults(type(self))}
 
     def set_params(self, **params: Any) -> Estimator:
@@ -32,7 +33,7 @@ class Estimator:
         Raises
         ------
         ArgumentError
-            When the constructor has no parameter of a name.
+            When the constructor has no parameter with a given name.
         """
         known = _defaults(type(self))
         for name, value in params.items():
@@ -49,36 +50,36 @@ class Estimator:
         """Learn from rows (N, D); `y` is not used."""
         raise NotImplementedError
 
-    def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
-        """Learn from rows and give the most probable component of each (N,)."""
+    def fit_predict(self, X: Any, y: Any = None, **fit_params: Any) -> Int[np.ndarray, " N"]:
+        """Learn from rows (N, D) and return the most probable component of each; `y` is not used."""
         return self.fit(X, y, **fit_params).predict(X)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Most probable component of each row (N,)."""
+    def predict(self, X: Any) -> Int[np.ndarray, " N"]:
+        """Most probable component of each row."""
         return self._responsibilities(self._fitted_rows(X).values).argmax(1)
 
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Responsibilities (N, K): the probability of each component given the row."""
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "N K"]:
+        """Responsibilities: the probability of each component given the row."""
         rows = self._fitted_rows(X)
-        return self._answer(self._responsibilities(rows.values), rows)
+        return self._in_type_of(rows, self._responsibilities(rows.values))
 
-    def score_samples(self, X: Any) -> np.ndarray:
-        """Log density of each row (N,)."""
+    def score_samples(self, X: Any) -> Float[np.ndarray, " N"]:
+        """Log density of each row."""
         rows = self._fitted_rows(X)
-        return self._answer(self._log_density(rows.values), rows)
+        return self._in_type_of(rows, self._log_density(rows.values))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log density of the rows; `y` is not used."""
         return float(self.score_samples(X).mean())
 
-    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+    def _responsibilities(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         raise NotImplementedError
 
-    def _log_density(self, x: np.ndarray) -> np.ndarray:
+    def _log_density(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, " N"]:
         raise NotImplementedError
 
-    def _answer(self, numbers: np.ndarray, rows: Rows) -> np.ndarray:
-        """Numbers in the type of the rows and of what was learnt."""
+    def _in_type_of(self, rows: Rows, numbers: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        """Numbers in float32 where the rows and the learned parameters are float32, else in float64."""
         return numbers.astype(np.result_type(rows.dtype, self.means_.dtype), copy=False)
 
     def __repr__(self) -> str:
@@ -99,7 +100,7 @@ class Estimator:
         return hasattr(self, "means_")
 
     def _learn_rows(self, x: Any, n_components: int) -> Rows:
-        """Rows to be fitted, whose number and names of columns are kept."""
+        """Rows to be fitted; sets `n_features_in_` and `feature_names_in_`."""
         rows = input_rows.read(x, type(self).__name__, fewest=2)
         if len(rows.values) < n_components:
             raise DataError(
@@ -115,7 +116,7 @@ class Estimator:
         return rows
 
     def _fitted_rows(self, x: Any) -> Rows:
-        """Rows to be told something about, with the columns of the fit."""
+        """Rows to be evaluated, after a check that there is a fit, and that its columns are those of the rows."""
         self._check_fitted()
         rows = input_rows.read(x, type(self).__name__)
         input_rows.check_names(rows, getattr(self, "feature_names_in_", None), type(self).__name__)
@@ -155,12 +156,12 @@ class Estimator:
 
 
 def random_generator(random_state: Any) -> np.random.RandomState:
-    """Generator that `random_state` stands for: None is NumPy's global one, a seed makes a new one.
+    """Generator for a `random_state`: NumPy's global one for None, a new one for a seed, or the given one.
 
     Raises
     ------
     ArgumentError
-        When it is none of these.
+        When `random_state` is not None, a seed from 0 to 2**32 - 1, or a RandomState.
     """
     if random_state is None:
         return np.random.mtrand._rand
@@ -176,8 +177,8 @@ def random_generator(random_state: Any) -> np.random.RandomState:
     )
 
 
-def weights_of_rows(sample_weight: Any, n_rows: int) -> np.ndarray:
-    """Weight of each row (N,), all ones by default; one number is the weight of all."""
+def weights_of_rows(sample_weight: Any, n_rows: int) -> Float[np.ndarray, " {n_rows}"]:
+    """Weight of each row: one by default; a single number is the weight of every row."""
     same = isinstance(sample_weight, Real)
     return row_weights(np.full(n_rows, float(sample_weight)) if same else sample_weight, n_rows)
 
@@ -190,5 +191,5 @@ def _defaults(kind: type) -> dict[str, Any]:
 def _same(value: Any, default: Any) -> bool:
     try:
         return value is default or bool(value == default)
-    except ValueError:  # an array
+    except ValueError:  # a comparison of arrays has no truth value
         return False

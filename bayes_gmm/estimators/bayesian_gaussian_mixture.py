@@ -1,4 +1,4 @@
-"""`BayesianGaussianMixture` with the interface of scikit-learn's, and the posterior by NUTS behind it."""
+"""`BayesianGaussianMixture` with the interface of scikit-learn's; its fit samples the posterior with NUTS."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import warnings
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.core.validation import instance_of, positive_integer
 from bayes_gmm.errors import ConvergenceWarning
 from bayes_gmm.estimators import sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator
-from bayes_gmm.estimators.parameters import precisions, to_peer
+from bayes_gmm.estimators.parameters import precisions, to_sklearn
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
@@ -24,9 +25,10 @@ from bayes_gmm.posterior.verdict import Verdict, VerdictStatus
 class BayesianGaussianMixture(Estimator):
     r"""Posterior of a mixture of Gaussians, in place of `sklearn.mixture.BayesianGaussianMixture`.
 
-    Where scikit-learn fits one factorised approximation, here NUTS draws from the posterior itself (`fit_nuts`).
-    Methods and attributes that both have mean the same. What steers variational inference there (`tol`, `reg_covar`,
-    `max_iter`, `init_params`, `warm_start`, the Dirichlet process and the Wishart prior) is not taken here.
+    scikit-learn fits a factorised approximation of the posterior; here NUTS draws from the posterior itself
+    (`fit_nuts`). Methods and attributes with the same name have the same meaning. Parameters of variational inference
+    (`tol`, `reg_covar`, `max_iter`, `init_params`, `warm_start`, the Dirichlet process and the Wishart prior) are not
+    accepted.
 
     Parameters
     ----------
@@ -35,15 +37,15 @@ class BayesianGaussianMixture(Estimator):
     covariance_type
         "full", "tied", "diag", "spherical", "EEI" (diagonal, tied) or "EII" (spherical, tied).
     weight_concentration_prior
-        Concentration of the Dirichlet prior of the weights: a number, or (K,). It takes the place of that in `prior`.
+        Concentration of the Dirichlet prior of the weights: a number, or (K,). It replaces the one in `prior`.
     prior
-        A `Prior` in data units; the default takes its scale from the data.
+        A `Prior` in data units; the scale of the default is computed from the data.
     num_warmup, num_samples, num_chains
-        Transitions of each chain to tune the step size, and to keep; number of chains.
+        Transitions of each chain that tune the step size, transitions that are kept, and number of chains.
     target_accept_prob
-        Acceptance that the step size is tuned to; nearer to one where draws diverge.
+        Mean acceptance probability for which the step size is tuned; closer to one where draws diverge.
     n_init
-        Starts of the EM fit that the chains begin from; by default as many as `fit_em` makes.
+        Number of starts of the EM fit where the chains begin; the default is that of `fit_em`.
     random_state
         None, an integer, or a `numpy.random.RandomState`.
     verbose
@@ -54,7 +56,7 @@ class BayesianGaussianMixture(Estimator):
     posterior_
         The whole `Posterior`: draws, diagnostics, predictive checks.
     verdict_
-        Whether the draws can be trusted, and why not.
+        Whether the draws can be trusted, with the reasons if not.
     weights_, means_, covariances_
         Posterior means, in the shapes of `GaussianMixture`.
     precisions_, precisions_cholesky_
@@ -79,10 +81,10 @@ class BayesianGaussianMixture(Estimator):
     __module__ = "bayes_gmm.estimators"  # the name that pickles keep
 
     posterior_: Posterior
-    weights_: np.ndarray
-    covariances_: np.ndarray
-    precisions_: np.ndarray
-    precisions_cholesky_: np.ndarray
+    weights_: Float[np.ndarray, " K"]
+    covariances_: Float[np.ndarray, "*shape"]
+    precisions_: Float[np.ndarray, "*shape"]
+    precisions_cholesky_: Float[np.ndarray, "*shape"]
 
     def __init__(
         self,
@@ -157,8 +159,8 @@ class BayesianGaussianMixture(Estimator):
             warnings.warn(text, sklearn_compat.warned(ConvergenceWarning), stacklevel=2)
         return self
 
-    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Draw rows (n_samples, D) from the posterior predictive distribution, and their components (n_samples,)."""
+    def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "N D"], Int[np.ndarray, " N"]]:
+        """Draw `n_samples` rows from the posterior predictive distribution, and their components."""
         self._check_sample(n_samples)
         rng, draws = random_generator(self.random_state), self.posterior_.draws
         n_chains, n_draws = draws.log_weights.shape[:2]
@@ -171,7 +173,7 @@ class BayesianGaussianMixture(Estimator):
 
     @property
     def verdict_(self) -> Verdict:
-        """Whether the draws can be trusted, and why not."""
+        """Whether the draws can be trusted, with the reasons if not."""
         self._check_fitted()
         return self.posterior_.verdict
 
@@ -180,10 +182,10 @@ class BayesianGaussianMixture(Estimator):
         """Whether the verdict is not BAD."""
         return self.verdict_.status is not VerdictStatus.BAD
 
-    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+    def _responsibilities(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         return self.posterior_.responsibilities(x)
 
-    def _log_density(self, x: np.ndarray) -> np.ndarray:
+    def _log_density(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, " N"]:
         return self.posterior_.log_prob(x)
 
     def _prior(self) -> Prior | None:
@@ -194,10 +196,10 @@ class BayesianGaussianMixture(Estimator):
         return own.with_concentration(self.weight_concentration_prior, self.n_components)
 
     def _summarise(self, dtype: Any) -> None:
-        """Learn posterior means in the shapes that scikit-learn gives its parameters."""
+        """Set the attributes to posterior means, in the shapes of scikit-learn's attributes."""
         draws = self.posterior_.draws
         moments = draws.weights, draws.means, draws.covariances
         center = Mixture.from_moments(*(moment.mean((0, 1)) for moment in moments))
-        learnt = [np.asarray(array, dtype) for array in to_peer(center, self.covariance_type)]
+        learnt = [np.asarray(array, dtype) for array in to_sklearn(center, self.covariance_type)]
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = learnt
         self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)

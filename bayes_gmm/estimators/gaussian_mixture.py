@@ -1,4 +1,4 @@
-"""`GaussianMixture` as scikit-learn has it: its parameters, its defaults, its attributes, and EM compiled by JAX."""
+"""`GaussianMixture` with the parameters, defaults and attributes of scikit-learn's, and EM compiled by JAX."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from bayes_gmm.errors import CollapseError, ConvergenceWarning
-from bayes_gmm.estimators import regularised_em, sklearn_compat
+from bayes_gmm.estimators import sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator, weights_of_rows
 from bayes_gmm.estimators.parameters import (
+    CovarianceFactors,
     check_given,
     check_parameters,
-    from_peer,
+    from_sklearn,
     precisions,
     precisions_cholesky_of,
-    to_peer,
+    to_sklearn,
 )
-from bayes_gmm.estimators.regularised_em import RegularisedData, RegularisedRun, start_from_responsibilities, story
+from bayes_gmm.estimators.regularised_em import EMData, EMRun, progress_lines, run_em, start_from_responsibilities
 from bayes_gmm.estimators.sklearn_seeding import SEEDINGS, sample_by_component
 from bayes_gmm.mixture.covariance_structures import find_structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -30,10 +32,10 @@ from bayes_gmm.objective.problem import Problem
 class GaussianMixture(Estimator):
     r"""Mixture of Gaussians by EM, in place of `sklearn.mixture.GaussianMixture`.
 
-    Parameters, defaults, attributes and random starts are scikit-learn's, and so are the fits, to rounding; what it
-    takes as `random_state` gives the same start here. The steps are compiled by JAX. Beyond scikit-learn there are
-    `sample_weight`, all fourteen covariance structures, `standard_errors_` and `mixture_`, by which all else in this
-    package can be reached. `fit_em` has better defaults: many starts, and a stop by what is left to gain.
+    Parameters, defaults, attributes and random starts are scikit-learn's, and the fits agree up to rounding: a
+    `random_state` gives the same start. The steps are compiled by JAX. Not in scikit-learn are `sample_weight`, all
+    fourteen covariance structures, `standard_errors_`, and `mixture_`, which the other functions of this package take.
+    `fit_em` has better defaults: many starts, and a stopping rule that estimates how much there is still to gain.
 
     Parameters
     ----------
@@ -42,34 +44,36 @@ class GaussianMixture(Estimator):
     covariance_type
         "full", "tied", "diag", "spherical", or one of mclust's codes (`fit_em`).
     tol
-        A run stops when the mean log-likelihood changes by less.
+        A run stops when the mean log-likelihood changes by less than this in one step.
     reg_covar
-        Added to the variances after each step, in squared units of the data.
+        Constant that is added to the variances after each step, in squared units of the data.
     max_iter
-        Largest number of steps of each run; with 0 the start is what is learnt.
+        Largest number of steps of each run; with 0 the result is the start.
     n_init
         Number of runs, of which the best is kept.
     init_params
         "kmeans", "k-means++", "random" or "random_from_data": how a run begins.
     weights_init, means_init, precisions_init
-        What a run begins with instead: (K,), (K, D), and the inverse covariances in the shape of `covariances_`.
+        Start of each run in place of `init_params`: (K,), (K, D), and inverse covariances in the shape of
+        `covariances_`.
     random_state
-        None, an integer, or a `numpy.random.RandomState`, which goes on from fit to fit.
+        None, an integer, or a `numpy.random.RandomState`, whose state advances from fit to fit.
     warm_start
-        Whether a fit goes on from the one before.
+        Whether a fit starts from the result of the previous fit.
     verbose, verbose_interval
-        With 1 each run and every so many steps are printed, with 2 also the changes.
+        With 1 a line is printed for each run and for every `verbose_interval` steps, with 2 also the changes.
 
     Attributes
     ----------
     weights_, means_
         (K,) and (K, D), in the order of the start, not sorted.
     covariances_, precisions_, precisions_cholesky_
-        (K, D, D); tied (D, D); diag (K, D); spherical (K,). The last are upper triangular, P P' the precision.
+        (K, D, D); tied (D, D); diag (K, D); spherical (K,). `precisions_cholesky_` is upper triangular P, with P P' the
+        precision, or the square roots of the precisions.
     converged_, n_iter_
-        Whether the best run came to rest, and after how many steps.
+        Whether the best run converged, and its number of steps.
     lower_bound_, lower_bounds_
-        Mean log-likelihood before the last M-step of the best run, and before each.
+        Mean log-likelihood before the last M-step of the best run, and before each of its M-steps.
     n_features_in_, feature_names_in_
         Number of columns, and their names where all are strings.
 
@@ -88,10 +92,10 @@ class GaussianMixture(Estimator):
 
     __module__ = "bayes_gmm.estimators"  # the name that pickles keep
 
-    weights_: np.ndarray
-    covariances_: np.ndarray
-    precisions_: np.ndarray
-    precisions_cholesky_: np.ndarray
+    weights_: Float[np.ndarray, " K"]
+    covariances_: Float[np.ndarray, "*shape"]
+    precisions_: Float[np.ndarray, "*shape"]
+    precisions_cholesky_: Float[np.ndarray, "*shape"]
     converged_: bool
     n_iter_: int
     lower_bound_: float
@@ -145,7 +149,7 @@ class GaussianMixture(Estimator):
         Returns
         -------
         GaussianMixture
-            The estimator itself. A `ConvergenceWarning` is given when the best run did not come to rest.
+            The estimator itself. A `ConvergenceWarning` is given when the best run did not converge.
 
         Raises
         ------
@@ -159,9 +163,9 @@ class GaussianMixture(Estimator):
         structure = find_structure(self.covariance_type, self.n_features_in_)
         check_given(self.get_params(), self.n_features_in_)
         weights = weights_of_rows(sample_weight, len(rows.values))
-        data = RegularisedData.of(rows.values, weights, structure, float(self.reg_covar))
+        data = EMData.of(rows.values, weights, structure, float(self.reg_covar))
         best = self._best_run(rows.values, data)
-        learnt = to_peer(best.mixture, self.covariance_type)
+        learnt = to_sklearn(best.mixture, self.covariance_type)
         self._set_parameters([np.asarray(array, rows.dtype) for array in learnt])
         self.converged_ = best.converged
         self.n_iter_ = len(best.lower_bounds)
@@ -176,44 +180,48 @@ class GaussianMixture(Estimator):
             )
         return self
 
-    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Draw rows (n_samples, D), component by component, and their components (n_samples,)."""
+    def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "N D"], Int[np.ndarray, " N"]]:
+        """Draw `n_samples` rows and their components, in the order of the components."""
         self._check_sample(n_samples)
         separately = self.covariance_type in ("diag", "spherical")
-        return sample_by_component(self.mixture_, n_samples, random_generator(self.random_state), separately)
+        rng = random_generator(self.random_state)
+        return sample_by_component(self.mixture_, n_samples, rng, separately=separately)
 
     def aic(self, X: Any) -> float:
-        """Akaike's criterion of the rows; lower is better."""
+        """Akaike's information criterion on the rows; lower is better."""
         return -2 * float(self.score_samples(X).sum(dtype=np.float64)) + 2 * self._n_parameters()
 
     def bic(self, X: Any) -> float:
-        """Schwarz's criterion of the rows; lower is better."""
+        """Bayesian information criterion (Schwarz) on the rows; lower is better."""
         log_density = self.score_samples(X)
         return -2 * float(log_density.sum(dtype=np.float64)) + self._n_parameters() * float(np.log(len(log_density)))
 
-    def _responsibilities(self, x: np.ndarray) -> np.ndarray:
+    def _responsibilities(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         return self.mixture_.responsibilities(x)
 
-    def _log_density(self, x: np.ndarray) -> np.ndarray:
+    def _log_density(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, " N"]:
         return self.mixture_.log_prob(x)
 
     @property
     def mixture_(self) -> Mixture:
-        """The `Mixture` of the attributes, for plots, comparisons and as `start` of `fit_em`."""
+        """`Mixture` with the parameters of the attributes, for plots, comparisons and as `start` of `fit_em`."""
         self._check_fitted()
-        return from_peer(self.weights_, self.means_, self.precisions_cholesky_, self.covariance_type)
+        attributes = (self.precisions_cholesky_, self.covariance_type, np.shape(self.means_))
+        kept = self._factors
+        found = kept if kept is not None and kept.belong_to(*attributes) else CovarianceFactors.of(*attributes)
+        return from_sklearn(self.weights_, self.means_, found.factors.copy())
 
     @property
     def standard_errors_(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances, from the observed information.
 
-        They are those of a maximum: a small `tol` and `reg_covar=0` lead there. The data of the last fit are kept for
-        this, but not in a pickle.
+        They are valid at a maximum of the likelihood, which a fit with a small `tol` and `reg_covar=0` reaches. The
+        estimator keeps the data of the last fit for them; a pickle of it does not contain the data.
 
         Raises
         ------
         NotFittedError
-            When there is no fit, or it was read from a pickle.
+            When there is no fit, or the estimator was read from a pickle.
         FitError
             When the information is not positive definite.
         """
@@ -225,14 +233,15 @@ class GaussianMixture(Estimator):
         return standard_errors(self.mixture_, problem)
 
     _data: tuple[np.ndarray, np.ndarray] | None = None
+    _factors: CovarianceFactors | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_data"}
+        return {name: value for name, value in vars(self).items() if name not in ("_data", "_factors")}
 
     # The steps of a fit
 
-    def _best_run(self, x: np.ndarray, data: RegularisedData) -> RegularisedRun:
-        """The run with the highest lower bound; one that collapsed only where all others did."""
+    def _best_run(self, x: Float[np.ndarray, "N D"], data: EMData) -> EMRun:
+        """Run with the highest lower bound among those that did not collapse, or among all where every run did."""
         rng, runs = random_generator(self.random_state), []
         if self.warm_start and hasattr(self, "converged_"):
             runs.append(self._run(0, self.mixture_, data, self.lower_bound_))
@@ -243,23 +252,24 @@ class GaussianMixture(Estimator):
             raise CollapseError(_COLLAPSED, "covariances that are positive definite", _NO_COLLAPSE)
         return max(runs, key=lambda run: (not run.collapsed, *run.lower_bounds[-1:]))
 
-    def _run(self, number: int, start: Mixture, data: RegularisedData, lower_bound: float) -> RegularisedRun:
-        run = regularised_em.run(start, data, float(self.tol), int(self.max_iter), float(lower_bound))
+    def _run(self, number: int, start: Mixture, data: EMData, lower_bound: float) -> EMRun:
+        tol, max_iter = float(self.tol), int(self.max_iter)
+        run = run_em(start, data, tol=tol, max_iter=max_iter, lower_bound=float(lower_bound))
         if self.verbose:
-            print("\n".join(story(run, number, self.verbose > 1, self.verbose_interval)))
+            print("\n".join(progress_lines(run, number, details=self.verbose > 1, interval=self.verbose_interval)))
         return run
 
-    def _start(self, x: np.ndarray, data: RegularisedData, rng: np.random.RandomState) -> tuple[Mixture, bool]:
-        """Mixture to begin with, in data units, and whether its covariances are defined."""
+    def _start(self, x: Float[np.ndarray, "N D"], data: EMData, rng: np.random.RandomState) -> tuple[Mixture, bool]:
+        """Start of a run, in data units, and whether its covariances are positive definite."""
         if self.weights_init is None or self.means_init is None or self.precisions_init is None:
             shares = SEEDINGS[self.init_params](x, self.n_components, data.sample_weight, rng)
             start, is_defined = start_from_responsibilities(x, shares, data)
         else:
             start, is_defined = Mixture(log_weights=None, means=None, scale_tril=None), True
-        return self._given_in(start), is_defined or self.precisions_init is not None
+        return self._with_given_parameters(start), is_defined or self.precisions_init is not None
 
-    def _given_in(self, start: Mixture) -> Mixture:
-        """The same start with what the user gives in its place."""
+    def _with_given_parameters(self, start: Mixture) -> Mixture:
+        """The start, with `weights_init`, `means_init` and `precisions_init` in place of its own where given."""
         given = {}
         if self.weights_init is not None:
             with np.errstate(divide="ignore"):
@@ -269,21 +279,23 @@ class GaussianMixture(Estimator):
         if self.precisions_init is not None:
             means = given.get("means", start.means)
             root = precisions_cholesky_of(np.asarray(self.precisions_init, float), self.covariance_type)
-            given["scale_tril"] = from_peer(np.ones(len(means)), means, root, self.covariance_type).scale_tril
+            given["scale_tril"] = CovarianceFactors.of(root, self.covariance_type, means.shape).factors
         return replace(start, **given)
 
     def _initialize(self, X: Any, resp: Any) -> None:
-        """Learn the parameters that a run begins with from responsibilities (N, K)."""
+        """Set the attributes to the start of a run from responsibilities (N, K); scikit-learn's tests call this."""
         x = np.asarray(X, float)
         structure = find_structure(self.covariance_type, x.shape[1])
-        data = RegularisedData.of(x, np.ones(len(x)), structure, float(self.reg_covar))
+        data = EMData.of(x, np.ones(len(x)), structure, float(self.reg_covar))
         start, _ = start_from_responsibilities(x, np.asarray(resp, float), data)
-        learnt = to_peer(self._given_in(start), self.covariance_type)
+        learnt = to_sklearn(self._with_given_parameters(start), self.covariance_type)
         self._set_parameters([array.astype(np.asarray(X).dtype) for array in learnt])
 
     def _set_parameters(self, params: Any) -> None:
+        """Set the attributes to weights, means, covariances and roots of precisions; scikit-learn's tests call this."""
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
         self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)
+        self._factors = CovarianceFactors.of(self.precisions_cholesky_, self.covariance_type, self.means_.shape)
 
     def _n_parameters(self) -> int:
         n_components, n_features = self.means_.shape

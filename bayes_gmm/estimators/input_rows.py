@@ -1,4 +1,4 @@
-"""Rows that come to an estimator: any table, refused in words that users and tools of scikit-learn know."""
+"""Rows given to an estimator: any table; errors use scikit-learn's messages, which its users and tools know."""
 
 from __future__ import annotations
 
@@ -6,50 +6,51 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from bayes_gmm.errors import CellError, DataError
 from bayes_gmm.io.dataframes import Columns, named_columns
-from bayes_gmm.io.table import from_columns, read_rows
+from bayes_gmm.io.table import from_array, from_columns
 from bayes_gmm.io.table_checks import check_numbers
 
 _ROWS = "an array or a frame of numbers, rows (points) by columns (features)"
 
 
 class Rows(NamedTuple):
-    """Values (N, D) in float64, column names if all are strings, and the type in which answers are given."""
+    """Values, column names where all are strings (else None), and the type in which results are returned."""
 
-    values: np.ndarray
+    values: Float[np.ndarray, "N D"]
     names: np.ndarray | None
     dtype: np.dtype[Any]
 
 
 def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
-    """Finite rows of an array, a list or a frame.
+    """Finite rows of an array, a list or a data frame; `owner` is the name of the estimator.
 
     Raises
     ------
     DataError
-        When there are no two axes, too few rows, or cells that are not finite real numbers.
+        When `x` does not have two axes, has fewer than `fewest` rows, or cells that are not finite real numbers.
     """
     named = named_columns(x)
     if named is None:
         x = x if hasattr(x, "shape") else _as_array(x)
         _check_shape(x, owner, fewest)
-        values, columns = read_rows(_as_numbers(x))
+        values, columns = from_array(_as_numbers(x))
     else:
-        _check_counts((len(named.cells[0]) if named.cells else 0, len(named.cells)), owner, fewest)
-        values, columns = from_columns(*named)
+        _check_counts(named.shape, owner, fewest)
+        values, columns = from_columns(named)
     check_numbers(values, columns)
-    return Rows(np.ascontiguousarray(values), _names(named), _answers_in(x))
+    return Rows(np.ascontiguousarray(values), _names(named), _result_type(x))
 
 
 def check_names(rows: Rows, fitted: np.ndarray | None, owner: str) -> None:
-    """Refuse columns of other names than those of the fit, and warn where only one of both has names.
+    """Compare names of columns with those of the fit; a warning is given where only one of the two has names.
 
     Raises
     ------
     DataError
-        When the names differ.
+        When both have names, and the names or their order differ.
     """
     if rows.names is None or fitted is None:
         if rows.names is not None:
@@ -75,12 +76,12 @@ def check_names(rows: Rows, fitted: np.ndarray | None, owner: str) -> None:
 def _as_array(x: Any) -> Any:
     try:
         return np.asarray(x)
-    except ValueError:  # ragged, which `read_rows` explains
+    except ValueError:  # a ragged list; `from_array` raises the error about it
         return x
 
 
 def _as_numbers(x: Any) -> Any:
-    """Arrays of Python objects as numbers, where they are."""
+    """`x` itself, or an array of Python objects converted to float64."""
     if not (isinstance(x, np.ndarray) and x.dtype == object):
         return x
     try:
@@ -127,8 +128,8 @@ def _names(named: Columns | None) -> np.ndarray | None:
     return np.array(names, dtype=object) if names and all(strings) else None
 
 
-def _answers_in(x: Any) -> np.dtype[Any]:
-    """float32 where all that came is of that type."""
+def _result_type(x: Any) -> np.dtype[Any]:
+    """float32 for a float32 array or a data frame of float32 columns only, else float64."""
     dtypes = getattr(x, "dtypes", None)
     kinds = [getattr(x, "dtype", None)] if dtypes is None else list(dtypes)
     single = all(str(kind).lower() == "float32" for kind in kinds)

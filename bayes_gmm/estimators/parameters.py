@@ -1,12 +1,12 @@
-r"""Parameters in the shapes that scikit-learn gives them, and their checks.
+r"""Parameters of a mixture in the shapes of scikit-learn's attributes, and their checks.
 
 =================  ===============  ==========================================
 covariance_type    shape            precisions_cholesky_ P
 =================  ===============  ==========================================
 full, and codes    (K, D, D)        upper triangular, P P' the precision
-tied               (D, D)           the same
+tied               (D, D)           upper triangular, P P' the precision
 diag               (K, D)           square roots of the precisions
-spherical          (K,)             the same
+spherical          (K,)             square roots of the precisions
 =================  ===============  ==========================================
 """
 
@@ -15,6 +15,7 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer
 from bayes_gmm.errors import ArgumentError
@@ -22,64 +23,89 @@ from bayes_gmm.estimators.sklearn_seeding import SEEDINGS
 from bayes_gmm.mixture.mixture import Mixture
 
 _OTHER_TYPES = "full"
+"""Covariance type whose shapes are used for mclust's codes."""
 
 
-class PeerParameters(NamedTuple):
-    """Parameters of a mixture as attributes of an estimator."""
+class SklearnParameters(NamedTuple):
+    """Parameters of a mixture as attributes of an estimator; the last two in the shapes of the table above."""
 
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
-    precisions_cholesky: np.ndarray
+    weights: Float[np.ndarray, " K"]
+    means: Float[np.ndarray, "K D"]
+    covariances: Float[np.ndarray, "*shape"]
+    precisions_cholesky: Float[np.ndarray, "*shape"]
 
 
-def to_peer(mixture: Mixture, covariance_type: str) -> PeerParameters:
-    """Attributes from a mixture."""
+def to_sklearn(mixture: Mixture, covariance_type: str) -> SklearnParameters:
+    """Attributes of an estimator that describe a mixture."""
     covariances, precisions_cholesky = _compact(mixture.scale_tril, covariance_type)
-    return PeerParameters(np.exp(mixture.log_weights), mixture.means, covariances, precisions_cholesky)
+    return SklearnParameters(np.exp(mixture.log_weights), mixture.means, covariances, precisions_cholesky)
 
 
-def from_peer(weights: Any, means: Any, precisions_cholesky: Any, covariance_type: str) -> Mixture:
-    """Mixture from attributes, which a user may have set by hand."""
-    means, root = np.asarray(means, float), np.asarray(precisions_cholesky, float)
+def from_sklearn(weights: Any, means: Any, factors: Float[np.ndarray, "K D D"]) -> Mixture:
+    """Mixture from weights (K,), means (K, D), which a user may have set by hand, and Cholesky factors (K, D, D)."""
     with np.errstate(divide="ignore"):
         log_weights = np.log(np.asarray(weights, float))
-    return Mixture(log_weights=log_weights, means=means, scale_tril=_expanded(root, covariance_type, *means.shape))
+    return Mixture(log_weights=log_weights, means=np.asarray(means, float), scale_tril=factors)
 
 
-def precisions(precisions_cholesky: np.ndarray, covariance_type: str) -> np.ndarray:
-    """Precisions in the shape of the type."""
+class CovarianceFactors(NamedTuple):
+    """Cholesky factors (K, D, D) of covariances, with the attributes of an estimator that they were computed from.
+
+    An estimator keeps those of its fit, so that the precisions are inverted once and not at every prediction. As users
+    may set the attributes, or write into their arrays, the numbers are compared before the factors are used again.
+    """
+
+    factors: Float[np.ndarray, "K D D"]
+    precisions_cholesky: Float[np.ndarray, "*shape"]
+    covariance_type: str
+
+    @classmethod
+    def of(cls, precisions_cholesky: Any, covariance_type: str, shape: tuple[int, int]) -> "CovarianceFactors":
+        """Invert roots of precisions in the shape of the type; `shape` is that of the means, (K, D)."""
+        root = np.array(precisions_cholesky, float)
+        return cls(_expanded(root, covariance_type, *shape), root, covariance_type)
+
+    def belong_to(self, precisions_cholesky: Any, covariance_type: str, shape: tuple[int, int]) -> bool:
+        """Whether the attributes are those that the factors were computed from."""
+        same_shape = self.covariance_type == covariance_type and self.factors.shape[:2] == shape
+        return same_shape and np.array_equal(self.precisions_cholesky, precisions_cholesky)
+
+
+def precisions(precisions_cholesky: Float[np.ndarray, "*shape"], covariance_type: str) -> Float[np.ndarray, "*shape"]:
+    """Precisions in the shape of the covariance type, from their roots P."""
     if covariance_type in ("diag", "spherical"):
         return precisions_cholesky**2
     return precisions_cholesky @ precisions_cholesky.mT
 
 
-def precisions_cholesky_of(precisions: np.ndarray, covariance_type: str) -> np.ndarray:
-    """Upper triangular root of precisions, or their square roots."""
+def precisions_cholesky_of(
+    precisions: Float[np.ndarray, "*shape"], covariance_type: str
+) -> Float[np.ndarray, "*shape"]:
+    """Roots P of precisions: upper triangular, or square roots where the precisions are variances' inverses."""
     if covariance_type in ("diag", "spherical"):
         return np.sqrt(precisions)
-    # P P' with P upper triangular: Cholesky of the matrix with rows and columns in reverse.
+    # An upper triangular P is the lower Cholesky factor of the matrix with its rows and columns in reverse order.
     return np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
 
 
-def checked_weights(weights: Any, n_components: int) -> np.ndarray:
-    """Weights (K,) that sum to one.
+def checked_weights(weights: Any, n_components: int) -> Float[np.ndarray, " {n_components}"]:
+    """Weights that sum to one.
 
     Raises
     ------
     ArgumentError
-        When they do not, or are negative, or have another shape.
+        When the weights do not sum to one, are negative, or have another shape.
     """
     numbers = _numbers(weights, "weights", (n_components,))
     if (numbers < 0).any() or (numbers > 1).any():
-        # The names are the wrong way round where programs that read this text expect them so.
+        # scikit-learn's message calls the minimum "max value" and the maximum "min value", and its tests expect that.
         raise ArgumentError(
             "The parameter 'weights' should be in the range [0, 1], but got max value "
             f"{numbers.min():.5f}, min value {numbers.max():.5f}.",
             "weights from 0 to 1",
             "Divide them by their sum.",
         )
-    if abs(1 - numbers.sum()) > (1e-6 if numbers.dtype == np.float32 else 1e-8):
+    if abs(1 - numbers.sum()) > (1e-6 if numbers.dtype == np.float32 else 1e-8):  # scikit-learn's tolerances
         raise ArgumentError(
             f"The parameter 'weights' should be normalized, but got sum(weights) = {numbers.sum():.5f}.",
             "weights that sum to one",
@@ -88,24 +114,26 @@ def checked_weights(weights: Any, n_components: int) -> np.ndarray:
     return numbers
 
 
-def checked_means(means: Any, n_components: int, n_features: int) -> np.ndarray:
-    """Means (K, D).
+def checked_means(means: Any, n_components: int, n_features: int) -> Float[np.ndarray, "{n_components} {n_features}"]:
+    """Finite means.
 
     Raises
     ------
     ArgumentError
-        When they have another shape.
+        When the means are not finite, or have another shape.
     """
     return _numbers(means, "means", (n_components, n_features))
 
 
-def checked_precisions(precisions: Any, covariance_type: str, n_components: int, n_features: int) -> np.ndarray:
-    """Precisions in the shape of the type.
+def checked_precisions(
+    precisions: Any, covariance_type: str, n_components: int, n_features: int
+) -> Float[np.ndarray, "*shape"]:
+    """Positive definite precisions in the shape of the covariance type.
 
     Raises
     ------
     ArgumentError
-        When they have another shape, or are not positive definite.
+        When the precisions have another shape, or are not positive definite.
     """
     K, D = n_components, n_features
     shapes: dict[str, tuple[int, ...]] = {"full": (K, D, D), "tied": (D, D), "diag": (K, D), "spherical": (K,)}
@@ -122,7 +150,7 @@ def checked_precisions(precisions: Any, covariance_type: str, n_components: int,
     return numbers
 
 
-def _numbers(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _numbers(value: Any, name: str, shape: tuple[int, ...]) -> Float[np.ndarray, "*shape"]:
     try:
         numbers = np.asarray(value)
         numbers = numbers if numbers.dtype in (np.float32, np.float64) else numbers.astype(np.float64)
@@ -137,8 +165,10 @@ def _numbers(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return numbers
 
 
-def _compact(scale_tril: np.ndarray, covariance_type: str) -> tuple[np.ndarray, np.ndarray]:
-    """Covariances and the roots of precisions, from factors (K, D, D)."""
+def _compact(
+    scale_tril: Float[np.ndarray, "K D D"], covariance_type: str
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+    """Covariances and roots of precisions in the shape of the covariance type."""
     if covariance_type == "tied":
         scale_tril = scale_tril[0]
     if covariance_type in ("diag", "spherical"):
@@ -148,8 +178,10 @@ def _compact(scale_tril: np.ndarray, covariance_type: str) -> tuple[np.ndarray, 
     return scale_tril @ scale_tril.mT, np.linalg.inv(scale_tril.mT)
 
 
-def _expanded(root: np.ndarray, covariance_type: str, n_components: int, n_features: int) -> np.ndarray:
-    """Factors (K, D, D) from roots of precisions."""
+def _expanded(
+    root: Float[np.ndarray, "*shape"], covariance_type: str, n_components: int, n_features: int
+) -> Float[np.ndarray, "{n_components} {n_features} {n_features}"]:
+    """Cholesky factors of covariances, from roots of precisions in the shape of the covariance type."""
     if covariance_type in ("diag", "spherical"):
         scales = np.broadcast_to(1 / root.reshape(n_components, -1), (n_components, n_features))
         return scales[:, :, None] * np.eye(n_features)
@@ -158,12 +190,12 @@ def _expanded(root: np.ndarray, covariance_type: str, n_components: int, n_featu
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Refuse values that no data could make sense of.
+    """Refuse parameters of the constructor that are invalid for any data.
 
     Raises
     ------
     ArgumentError
-        The first that cannot be used.
+        The message is about the first invalid parameter.
     """
     for name in ("n_components", "n_init", "verbose_interval"):
         positive_integer(name, parameters[name])
@@ -178,12 +210,12 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 
 def check_given(parameters: Mapping[str, Any], n_features: int) -> None:
-    """Refuse given parameters of the mixture that have the wrong shape, or cannot be parameters.
+    """Refuse `weights_init`, `means_init` or `precisions_init` that have the wrong shape or are invalid.
 
     Raises
     ------
     ArgumentError
-        The first that cannot be used.
+        The message is about the first invalid one.
     """
     weights, means, precisions = (parameters[f"{name}_init"] for name in ("weights", "means", "precisions"))
     n_components = parameters["n_components"]

@@ -1,19 +1,19 @@
-r"""EM with a constant added to the variances and a limit on the mean gain: what scikit-learn's mixtures run.
+r"""EM as in scikit-learn: a constant is added to the variances, and the mean gain of a step decides when to stop.
 
-After each M-step the covariances are \(\hat\Sigma_k + \epsilon I\), in data units. This is not the gradient of any
-objective, so the log-likelihood may fall by a little; `fit_em` has a prior for that purpose. A run stops when the
-log-likelihood per unit of weight, before each M-step, changes by less than `tol`.
+After each M-step the covariances are \(\hat\Sigma_k + \epsilon I\), in data units. Such a step does not maximise any
+objective, so the log-likelihood may decrease slightly; the regularisation of `fit_em` is a prior, which has an
+objective. A run stops when the log-likelihood per unit of weight, taken before each M-step, changes by less than `tol`.
 """
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
@@ -25,43 +25,84 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.degeneracy import narrowest_scales
 
-_KERNEL_IS_EXACT = 1e-3
-"""Narrowest component, relative to the columns' spread, at which the kernel loses no more than six digits."""
-_SHORTEST_PATH = 1024
+_SMALLEST_SCALE_OF_LINEAR_FORM = 1e-3
+"""Smallest standard deviation, relative to the columns' spread, at which the linear form loses at most six digits.
+
+The linear form expands the square of a distance, which costs the square of this ratio. Where a component is narrower,
+the slower centred form takes its place.
+"""
+_SHORTEST_HISTORY = 1024
+"""Smallest length of the array of lower bounds: with any `max_iter` up to it, runs share one compiled program."""
 _ROUNDING = 16 * float(np.finfo(np.float64).eps)
+"""Relative size of numbers that may be rounding errors alone: a few units in the last place of a sum over features."""
 
 
-class RegularisedData(NamedTuple):
-    """Data as the loop takes them; `ridge` (D,) is what is added to the variances, in unit coordinates."""
+class EMData(NamedTuple):
+    """Data prepared for EM: blocks of points in unit coordinates, weights, and a constant for the variances.
+
+    Attributes
+    ----------
+    blocks
+        The points in the coordinates of `scaling`.
+    sample_weight : (N,)
+        Weight of each row.
+    scaling
+        Map between data units and unit coordinates, column by column.
+    ridge : (D,)
+        What is added to the variances, in unit coordinates.
+    structure
+        Structure of the covariances.
+    """
 
     blocks: Blocks
-    sample_weight: np.ndarray
+    sample_weight: Float[np.ndarray, " N"]
     scaling: Scaling
-    ridge: np.ndarray
+    ridge: Float[np.ndarray, " D"]
     structure: Structure
 
     @classmethod
-    def of(cls, x: np.ndarray, sample_weight: np.ndarray, structure: Structure, reg_covar: float) -> "RegularisedData":
-        """Cut points (N, D) into blocks; the columns may be constant or depend on each other."""
+    def of(
+        cls,
+        x: Float[np.ndarray, "N D"],
+        sample_weight: Float[np.ndarray, " N"],
+        structure: Structure,
+        reg_covar: float,
+    ) -> "EMData":
+        """Prepare points (N, D), whose columns may be constant or linearly dependent."""
         scaling = column_scaling(x, sample_weight, structure)
         ridge = reg_covar / np.diag(scaling.factor) ** 2
         return cls(blocks(x, sample_weight, scaling), sample_weight, scaling, ridge, structure)
 
 
-class RegularisedRun(NamedTuple):
-    """End of a run: the mixture, the mean log-likelihood before each M-step, and whether that came to rest.
+class EMRun(NamedTuple):
+    """Result of one run of EM.
 
-    Where a covariance became singular, the run is `collapsed`, and the mixture is the one before.
+    Attributes
+    ----------
+    mixture
+        The last mixture, in data units; of a collapsed run, the mixture before the collapse.
+    lower_bounds : (number of steps,)
+        Mean log-likelihood before each M-step.
+    converged
+        Whether the mean log-likelihood changed by less than the tolerance in the last step.
+    collapsed
+        Whether a covariance became singular.
     """
 
     mixture: Mixture
-    lower_bounds: np.ndarray
+    lower_bounds: Float[np.ndarray, " S"]
     converged: bool
     collapsed: bool
 
 
-def column_scaling(x: np.ndarray, sample_weight: np.ndarray, structure: Structure) -> Scaling:
-    """Map under which columns have mean zero and variance one, or together where the structure mixes them."""
+def column_scaling(
+    x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"], structure: Structure
+) -> Scaling:
+    """Map under which each column has mean zero and variance one.
+
+    Where a covariance structure would not survive a change of scale of one column, all columns are divided by one
+    number, and only their mean variance is one. A constant column is shifted but not scaled.
+    """
     center = np.average(x, axis=0, weights=sample_weight)
     variances = np.average((x - center) ** 2, axis=0, weights=sample_weight)
     if structure.invariance == "scale":
@@ -72,42 +113,51 @@ def column_scaling(x: np.ndarray, sample_weight: np.ndarray, structure: Structur
 
 @in_float64
 def start_from_responsibilities(
-    x: np.ndarray, responsibilities: np.ndarray, data: RegularisedData
+    x: Float[np.ndarray, "N D"], responsibilities: Float[np.ndarray, "N K"], data: EMData
 ) -> tuple[Mixture, bool]:
-    """Mixture, in data units, by an M-step from responsibilities (N, K), and whether it is defined.
+    """Mixture, in data units, by an M-step from responsibilities, and whether its covariances are positive definite.
 
-    Rows that belong to no component widen a covariance that is tied, by their squares: scikit-learn subtracts the
-    squares of the means from those of all rows.
+    The responsibilities of a row need not sum to one. As in scikit-learn, whose tied covariance is the difference of
+    the squares of all rows and of the means, the missing part of a row adds its squares to a tied covariance.
     """
-    shares = responsibilities * data.sample_weight[:, None]
-    z, counts = data.scaling.points_to_unit(x), shares.sum(0)
-    portions = shares / np.where(counts > 0, counts, 1.0)
-    means = portions.T @ z
-    around = ((portion[:, None], z - mean) for portion, mean in zip(portions.T, means, strict=True))
-    covariances = np.stack([(portion * offsets).T @ offsets for portion, offsets in around])
+    weighted = responsibilities * data.sample_weight[:, None]
+    z, counts = data.scaling.points_to_unit(x), weighted.sum(0)
+    shares = weighted / np.where(counts > 0, counts, 1.0)
+    means = shares.T @ z
+    around = ((share[:, None], z - mean) for share, mean in zip(shares.T, means, strict=True))
+    covariances = np.stack([(share * offsets).T @ offsets for share, offsets in around])
     if data.structure.name == "EEE":
         scaled = x / np.diag(data.scaling.factor)
-        unshared = data.sample_weight - shares.sum(1)
-        covariances += (scaled.T * unshared) @ scaled / counts.sum()
-    mixture, is_defined = _first_mixture(Moments(counts, means, covariances), data.ridge, data.structure)
+        missing = data.sample_weight - weighted.sum(1)
+        covariances += (scaled.T * missing) @ scaled / counts.sum()
+    mixture, is_defined = _first_m_step(Moments(counts, means, covariances), data.ridge, data.structure)
     return data.scaling.to_data(jax.device_get(mixture)), bool(is_defined)
 
 
 @in_float64
-def run(start: Mixture, data: RegularisedData, tol: float, max_iter: int, lower_bound: float) -> RegularisedRun:
-    """Steps from a start in data units until the mean log-likelihood comes to rest; `lower_bound` is the one before."""
-    length = max(_SHORTEST_PATH, 1 << (max_iter - 1).bit_length())
-    volume, unit_start = data.scaling.log_volume, data.scaling.to_unit(start)
-    state = _run(
-        unit_start, data.blocks, data.ridge, tol, max_iter, lower_bound + volume, data.structure, path_length=length
+def run_em(start: Mixture, data: EMData, *, tol: float, max_iter: int, lower_bound: float) -> EMRun:
+    """Run EM from a start in data units until the mean log-likelihood changes by less than `tol`.
+
+    `lower_bound` is the mean log-likelihood of the start, with which the first step is compared; -inf for a new start.
+    """
+    volume = data.scaling.log_volume
+    state = _iterate(
+        data.scaling.to_unit(start),
+        data.blocks,
+        ridge=data.ridge,
+        tol=tol,
+        max_iter=max_iter,
+        lower_bound=lower_bound + volume,
+        structure=data.structure,
+        history_length=max(_SHORTEST_HISTORY, 1 << (max_iter - 1).bit_length()),
     )
     end = jax.device_get(state)
-    mixture, lower_bounds = data.scaling.to_data(end.mixture), end.path[: end.n_iter] - volume
-    return RegularisedRun(mixture, lower_bounds, bool(end.converged), bool(end.collapsed))
+    mixture, lower_bounds = data.scaling.to_data(end.mixture), end.lower_bounds[: end.n_iter] - volume
+    return EMRun(mixture, lower_bounds, bool(end.converged), bool(end.collapsed))
 
 
-def story(run: RegularisedRun, number: int, details: bool, interval: int) -> Iterator[str]:
-    """Lines that tell how a run went, every so many steps, as scikit-learn prints them."""
+def progress_lines(run: EMRun, number: int, *, details: bool, interval: int) -> Iterator[str]:
+    """Lines about every `interval`-th step of run `number`, as scikit-learn prints them."""
     details = details and len(run.lower_bounds) > 0
     changes = np.diff(run.lower_bounds, prepend=-np.inf)
     yield f"Initialization {number}"
@@ -118,30 +168,33 @@ def story(run: RegularisedRun, number: int, details: bool, interval: int) -> Ite
 
 
 class _State(NamedTuple):
+    """State of the loop, in unit coordinates; `lower_bounds` is filled up to `n_iter`."""
+
     mixture: Mixture
-    lower_bound: Any
-    n_iter: Any
-    converged: Any
-    collapsed: Any
-    path: Any
+    lower_bound: Float[Array, ""]
+    n_iter: Int[Array, ""]
+    converged: Bool[Array, ""]
+    collapsed: Bool[Array, ""]
+    lower_bounds: Float[Array, " S"]
 
 
-@partial(jax.jit, static_argnames=("structure", "path_length"))
-def _run(
+@partial(jax.jit, static_argnames=("structure", "history_length"))
+def _iterate(
     start: Mixture,
     data: Blocks,
-    ridge: Array,
-    tol: Array,
-    max_iter: Array,
-    lower_bound: Array,
+    *,
+    ridge: Float[Array, " D"],
+    tol: Float[Array, ""],
+    max_iter: Int[Array, ""],
+    lower_bound: Float[Array, ""],
     structure: Structure,
-    path_length: int,
+    history_length: int,
 ) -> _State:
     total = jnp.asarray(data.weights).sum()
 
     def step(state: _State) -> _State:
-        value, moments = _expected(state.mixture, data)
-        better, is_defined = _maximise(moments, ridge, structure, state.mixture.covariances)
+        value, moments = _e_step(state.mixture, data)
+        better, is_defined = _m_step(moments, ridge, structure, state.mixture.covariances)
         goes_on, mean = is_defined & jnp.isfinite(value), value / total
         return _State(
             mixture=jax.tree.map(lambda new, old: jnp.where(goes_on, new, old), better, state.mixture),
@@ -149,26 +202,40 @@ def _run(
             n_iter=state.n_iter + 1,
             converged=goes_on & (jnp.abs(mean - state.lower_bound) < tol),
             collapsed=~goes_on,
-            path=state.path.at[state.n_iter].set(mean),
+            lower_bounds=state.lower_bounds.at[state.n_iter].set(mean),
         )
 
-    begin = _State(start, lower_bound, jnp.array(0), jnp.array(False), jnp.array(False), jnp.full(path_length, jnp.nan))
-    return lax.while_loop(lambda state: (state.n_iter < max_iter) & ~state.converged & ~state.collapsed, step, begin)
+    first = _State(
+        mixture=start,
+        lower_bound=lower_bound,
+        n_iter=jnp.array(0),
+        converged=jnp.array(False),
+        collapsed=jnp.array(False),
+        lower_bounds=jnp.full(history_length, jnp.nan),
+    )
+    return lax.while_loop(lambda state: (state.n_iter < max_iter) & ~state.converged & ~state.collapsed, step, first)
 
 
-def _expected(mixture: Mixture, data: Blocks) -> ExpectedMoments:
-    def fast() -> ExpectedMoments:
+def _e_step(mixture: Mixture, data: Blocks) -> ExpectedMoments:
+    """Log-likelihood, and expected moments of each component."""
+
+    def by_linear_form() -> ExpectedMoments:
         value, statistics = linear_form.expected_statistics(linear_form.natural(mixture), data)
         return ExpectedMoments(value, moments_of(statistics, mixture.n_features).without_empty())
 
-    wide = narrowest_scales(mixture).min() > _KERNEL_IS_EXACT
-    return lax.cond(wide, fast, lambda: expected_moments(mixture, data))
+    wide = narrowest_scales(mixture).min() > _SMALLEST_SCALE_OF_LINEAR_FORM
+    return lax.cond(wide, by_linear_form, lambda: expected_moments(mixture, data))
 
 
-def _maximise(moments: Moments, ridge: Array, structure: Structure, near: Array | None) -> tuple[Mixture, Array]:
-    """M-step, and whether every covariance is positive definite beyond rounding."""
+def _m_step(
+    moments: Moments, ridge: Float[Array, " D"], structure: Structure, near: Float[Array, "K D D"] | None
+) -> tuple[Mixture, Bool[Array, ""]]:
+    """Mixture of the regularised moments, and whether every covariance is positive definite beyond rounding.
+
+    `near` are covariances where the iterations of some structures begin.
+    """
     counts, means, covariances = moments
-    # As much as keeps a component without points from dividing by zero.
+    # scikit-learn adds the same number to the counts, so that a component without points does not divide by zero.
     counts = counts + 10 * np.finfo(np.float64).eps
     estimated = structure.estimate(counts, counts[:, None, None] * covariances, near)
     regularised = estimated + jnp.diag(ridge)[None]
@@ -182,5 +249,5 @@ def _maximise(moments: Moments, ridge: Array, structure: Structure, near: Array 
 
 
 @partial(jax.jit, static_argnums=2)
-def _first_mixture(moments: Moments, ridge: Array, structure: Structure) -> tuple[Mixture, Array]:
-    return _maximise(moments, ridge, structure, None)
+def _first_m_step(moments: Moments, ridge: Float[Array, " D"], structure: Structure) -> tuple[Mixture, Bool[Array, ""]]:
+    return _m_step(moments, ridge, structure, None)

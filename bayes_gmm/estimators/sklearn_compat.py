@@ -1,4 +1,4 @@
-"""What scikit-learn expects to see: its own exceptions and tags, where it is loaded. We never load it."""
+"""scikit-learn's exceptions and tags, used where it is loaded already; this package does not import it by itself."""
 
 import sys
 from functools import cache
@@ -8,17 +8,17 @@ from bayes_gmm import errors
 
 
 def raised(error: errors.BayesGMMError) -> Exception:
-    """The error; where scikit-learn is loaded, one that is also scikit-learn's of the same name."""
+    """The error, as an instance of scikit-learn's class of the same name, too, where scikit-learn is loaded."""
     return _joined(type(error))(*error.args)
 
 
 def warned(category: type[Warning]) -> type[Warning]:
-    """The category of a warning; where scikit-learn is loaded, one that is also scikit-learn's of the same name."""
+    """The category of a warning, as a subclass of scikit-learn's of the same name, too, where it is loaded."""
     return _joined(category)
 
 
 def density_estimator_tags() -> Any:
-    """What scikit-learn asks an estimator for; it alone calls this, so it is there."""
+    """Tags of a density estimator; only scikit-learn asks for them, so that it can be imported here."""
     from sklearn.utils import Tags, TargetTags
 
     return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False))
@@ -30,9 +30,9 @@ def _joined(own: Any) -> Any:
 
 
 @cache
-def _join(own: Any, peers: Any) -> Any:
-    # Found again by pickle under the name of our own class: a worker process hands its errors back that way.
-    return type(own.__name__, (own, peers), {"__module__": own.__module__, "__reduce__": _reduce})
+def _join(own: Any, sklearn_class: Any) -> Any:
+    # Pickled under the name of our own class, because worker processes return their errors as pickles.
+    return type(own.__name__, (own, sklearn_class), {"__module__": own.__module__, "__reduce__": _reduce})
 
 
 def _reduce(error: Any) -> tuple[Any, ...]:

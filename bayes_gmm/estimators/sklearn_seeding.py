@@ -1,4 +1,4 @@
-"""Random numbers as scikit-learn draws them: the same `random_state` gives the same start, and the same sample.
+"""Starts and samples from the random numbers that scikit-learn draws: a `random_state` gives the same results there.
 
 References
 ----------
@@ -8,37 +8,47 @@ Greedy k-means++: Arthur and Vassilvitskii (2007), SODA, 1027-1035; k-means: Llo
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from bayes_gmm.mixture.mixture import Mixture
 
 _MOST_STEPS = 300
+"""Largest number of steps of k-means: the default `max_iter` of scikit-learn's KMeans."""
 _TOLERANCE = 1e-4
-"""Squared movement of all centres at which k-means stops, relative to the mean variance of the columns."""
+"""Squared movement of all centres at which k-means stops, relative to the mean variance of the columns.
 
-type Seeding = Callable[[np.ndarray, int, np.ndarray, np.random.RandomState], np.ndarray]
-"""From points (N, D), K, weights (N,) and a generator to responsibilities (N, K)."""
+It is the default `tol` of scikit-learn's KMeans.
+"""
+
+type Points = Float[np.ndarray, "N D"]
+type Weights = Float[np.ndarray, " N"]
+type Centers = Float[np.ndarray, "K D"]
+type Labels = Int[np.ndarray, " N"]
+type Responsibilities = Float[np.ndarray, "N K"]
+type Seeding = Callable[[Points, int, Weights, np.random.RandomState], Responsibilities]
+"""Function that draws responsibilities for K components from points, K, weights of the points and a generator."""
 
 
-def by_k_means(x: np.ndarray, n_components: int, weights: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Labels of one run of k-means."""
+def by_k_means(x: Points, n_components: int, weights: Weights, rng: np.random.RandomState) -> Responsibilities:
+    """Responsibilities of zero and one: the labels of one run of k-means."""
     centred = x - x.mean(0)
     chosen = _plus_plus(centred, n_components, weights, rng)
     return np.eye(n_components)[_lloyd(centred, centred[chosen], weights)]
 
 
-def by_chance(x: np.ndarray, n_components: int, weights: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Uniform random numbers, each row divided by its sum."""
+def by_chance(x: Points, n_components: int, weights: Weights, rng: np.random.RandomState) -> Responsibilities:
+    """Responsibilities that are uniform random numbers, divided by the sum of each row."""
     shares = rng.uniform(size=(len(x), n_components))
     return shares / shares.sum(1, keepdims=True)
 
 
-def by_points(x: np.ndarray, n_components: int, weights: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """One point for each component, drawn at random; all other points have no share."""
+def by_points(x: Points, n_components: int, weights: Weights, rng: np.random.RandomState) -> Responsibilities:
+    """Responsibility one for one random point of each component, and zero for all other points."""
     return _single_points(rng.choice(len(x), size=n_components, replace=False), len(x))
 
 
-def by_plus_plus(x: np.ndarray, n_components: int, weights: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """One point for each component, far from each other by k-means++; all other points have no share."""
+def by_plus_plus(x: Points, n_components: int, weights: Weights, rng: np.random.RandomState) -> Responsibilities:
+    """Responsibility one for one point of each component, chosen by k-means++, and zero for all other points."""
     return _single_points(_plus_plus(x, n_components, weights, rng), len(x))
 
 
@@ -51,9 +61,12 @@ SEEDINGS: dict[str, Seeding] = {
 
 
 def sample_by_component(
-    mixture: Mixture, n_samples: int, rng: np.random.RandomState, separately: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, D) of one component after the other, and their components; `separately` feature by feature."""
+    mixture: Mixture, n_samples: int, rng: np.random.RandomState, *, separately: bool
+) -> tuple[Points, Labels]:
+    """Points and their components, in the order of the components.
+
+    With `separately` the features are drawn independently of each other, as scikit-learn does for diagonal covariances.
+    """
     weights = mixture.weights
     counts = rng.multinomial(n_samples, weights / weights.sum())
     drawn = []
@@ -65,16 +78,18 @@ def sample_by_component(
     return np.vstack(drawn), np.repeat(np.arange(len(counts)), counts)
 
 
-def _single_points(chosen: np.ndarray, n_points: int) -> np.ndarray:
+def _single_points(chosen: Int[np.ndarray, " K"], n_points: int) -> Responsibilities:
     shares = np.zeros((n_points, len(chosen)))
     shares[chosen, np.arange(len(chosen))] = 1.0
     return shares
 
 
-def _plus_plus(x: np.ndarray, n_centers: int, weights: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Indices (K,) of centres: for each the best of a few candidates drawn by their squared distance to the others."""
+def _plus_plus(
+    x: Points, n_centers: int, weights: Weights, rng: np.random.RandomState
+) -> Int[np.ndarray, " {n_centers}"]:
+    """Indices of centres: each is the best of a few candidates, drawn with probability by their squared distance."""
     squares = (x**2).sum(1)
-    n_trials = 2 + int(np.log(n_centers))
+    n_trials = 2 + int(np.log(n_centers))  # as many as scikit-learn draws
     chosen = [int(rng.choice(len(x), p=weights / weights.sum()))]
     nearest = _squared_distances(x[chosen], x, squares)[0]
     for _ in range(1, n_centers):
@@ -87,13 +102,13 @@ def _plus_plus(x: np.ndarray, n_centers: int, weights: np.ndarray, rng: np.rando
     return np.array(chosen)
 
 
-def _squared_distances(centers: np.ndarray, x: np.ndarray, squares: np.ndarray) -> np.ndarray:
+def _squared_distances(centers: Centers, x: Points, squares: Float[np.ndarray, " N"]) -> Float[np.ndarray, "K N"]:
     distances = (centers**2).sum(1)[:, None] - 2 * centers @ x.T + squares
     return np.maximum(distances, 0.0)
 
 
-def _lloyd(x: np.ndarray, centers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Labels (N,) at the end of k-means."""
+def _lloyd(x: Points, centers: Centers, weights: Weights) -> Labels:
+    """Labels after Lloyd's k-means from given centres."""
     tolerance, labels = _TOLERANCE * x.var(0).mean(), np.full(len(x), -1)
     for _ in range(_MOST_STEPS):
         before, labels = labels, _nearest(x, centers)
@@ -106,13 +121,13 @@ def _lloyd(x: np.ndarray, centers: np.ndarray, weights: np.ndarray) -> np.ndarra
     return _nearest(x, centers)
 
 
-def _nearest(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
-    # The square of the point itself is the same for all centres.
+def _nearest(x: Points, centers: Centers) -> Labels:
+    # Squared distances without the square of the point, which is equal for all centres.
     return ((centers**2).sum(1) - 2 * x @ centers.T).argmin(1)
 
 
-def _averages(x: np.ndarray, labels: np.ndarray, centers: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted mean of each cluster (K, D); one without points takes the point that is farthest from its centre."""
+def _averages(x: Points, labels: Labels, centers: Centers, weights: Weights) -> Centers:
+    """Weighted mean of each cluster; an empty cluster gets the point that is farthest from its own centre."""
     n_centers = len(centers)
     counts = np.bincount(labels, weights, n_centers)
     sums = np.stack([np.bincount(labels, weights * column, n_centers) for column in x.T], 1)

@@ -1,4 +1,4 @@
-"""A stream of tables: each checked when it comes, and every complaint with the number of the batch."""
+"""Checks of a stream of tables, one batch at a time; error messages name the number of the batch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bayes_gmm.io.table_checks import check_numbers
 
 
 def check_several(batches: Any) -> Iterable[Any]:
-    """Refuse one table in place of many: its rows would be taken for batches.
+    """The batches themselves; a single table is refused, because its rows would be taken for batches.
 
     Raises
     ------
     ArgumentError
-        `batches` is a table, or nothing to iterate over.
+        `batches` is a table, or not iterable.
 
     Examples
     --------
@@ -39,8 +39,8 @@ def check_several(batches: Any) -> Iterable[Any]:
 
 
 @contextmanager
-def naming(number: int) -> Iterator[None]:
-    """Put the number of the batch, counted from 1, in front of what is wrong with it."""
+def add_batch_number(number: int) -> Iterator[None]:
+    """Add the number of the batch, counted from 1, to the message of a `DataError` inside the block."""
     try:
         yield
     except DataError as error:
@@ -48,12 +48,14 @@ def naming(number: int) -> Iterator[None]:
 
 
 def later_rows(batch: Any, columns: tuple[str, ...]) -> NDArray[np.float64]:
-    """Values (n, D) of a batch after the first: finite, and of the same columns; an array without names has theirs.
+    """Finite values (n, D) of a batch after the first; `columns` are those of the first.
+
+    A batch without column names needs the same number of columns only.
 
     Raises
     ------
     DataError
-        The batch is no table of numbers, or has other columns.
+        The batch is no table of finite numbers, or has other columns.
 
     Examples
     --------

@@ -1,22 +1,24 @@
-"""A file of records that grows while a long run goes on, and of which no kill takes a whole record.
+"""Checkpoint of a long run: a file to which records are appended, and which keeps them when the process is killed.
 
-The first line names the format and its version; `frames` follow, one for the identity of the run and one for each
-record. A frame is written at once and synchronised: a kill leaves whole frames, and at most the beginning of one more.
+The first line names the format and its version. Frames follow (`checkpoint_format`), the first with the identity of the
+run and then one for each record. A frame is written and synchronised to the disk before the run continues: a process
+that is killed leaves complete frames, and at most the beginning of one more.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from bayes_gmm.core.export import output_errors
 from bayes_gmm.core.validation import file_path
 from bayes_gmm.errors import ArgumentError, OutputError
-from bayes_gmm.io.checkpoint_format import damaged, framed, pack, unpack, whole_frames
+from bayes_gmm.io.checkpoint_format import damaged, pack, to_frame, unpack, whole_frames
 from bayes_gmm.io.checksummed_file import synchronise_folder
 
 try:
@@ -24,23 +26,25 @@ try:
 except ImportError:  # not on Windows, where two runs on one file go unnoticed
     fcntl = None  # type: ignore[assignment]
 
-type Record = dict[str, np.ndarray]
+type NamedArrays = dict[str, np.ndarray]
+"""One record of a checkpoint."""
 type Identity = Mapping[str, str | int | float]
+"""Settings by which a run is recognised: names and values that are equal when the run is resumed."""
 
 _VERSION = 1
 _FIRST_LINE = b"bayes_gmm checkpoint %d\n" % _VERSION
-_ANOTHER = "Choose another path, or delete the file to start anew."
+_REMEDY = "Choose another path, or delete the file to start anew."
 
 
 class Checkpoint:
-    """Append-only file of records of a run, that survives the run's end at any moment.
+    """File of a run's records, which can only be appended to, and which can be read after the run ends at any moment.
 
     Attributes
     ----------
     records
-        The records that the file held when it was opened, in order.
+        The records that the file contained when it was opened, in order.
     note
-        What was dropped from the end of the file because it was never finished; None when nothing was.
+        Sentence about an incomplete record at the end of the file, which is dropped; None where there is none.
 
     Examples
     --------
@@ -54,31 +58,31 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, file: BinaryIO, found: "_Contents") -> None:
-        """Take what `open` found; use that."""
+        """Not for use; `open` reads the file and then calls this."""
         self._path, self._file, self._end, self._checksum = path, file, found.end, found.checksum
         self.records, self.note = found.records, found.note
 
     @classmethod
     def open(cls, path: str | Path, identity: Identity) -> "Checkpoint":
-        """Open a file to go on with it, or begin a new one.
+        """Open a checkpoint to resume its run, or create the file.
 
         Parameters
         ----------
         path
-            Where the file is, or shall be.
+            The file.
         identity
-            What the run is of: names and values that must be the same when it goes on.
+            Settings of the run: names and values that must be equal when the run is resumed.
 
         Raises
         ------
         ArgumentError
-            When the file is of another format, a newer version or another identity, or damaged.
+            When the file has another format, another version or another identity, or is damaged.
         OutputError
-            When the file cannot be read and written, or another process has it open.
+            When the file cannot be read and written, or another process has opened it.
         """
         path = file_path("checkpoint", path)
         identifier = json.dumps(dict(identity), sort_keys=True, default=lambda value: value.item()).encode()
-        with _writing(path):
+        with _write_errors(path):
             file = open(path, "a+b", buffering=0)
             try:
                 _lock(file, path)
@@ -89,19 +93,19 @@ class Checkpoint:
         return cls(path, file, found)
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add a record of named arrays; it is on the disk when this returns.
+        """Append a record of named arrays; it is on the disk when this returns.
 
         Raises
         ------
         ArgumentError
-            When a value is no array of numbers, truth values or strings of fixed length.
+            When a value is not an array of numbers, truth values or strings of fixed length.
         OutputError
-            When the file cannot be written; the records before stay as they are.
+            When the file cannot be written; the records before are kept.
         """
-        frame, checksum = framed(pack(record), self._checksum)
-        with _writing(self._path):
+        frame, checksum = to_frame(pack(record), self._checksum)
+        with _write_errors(self._path):
             try:
-                self._file.truncate(self._end)  # what a killed run or a failed append may have left
+                self._file.truncate(self._end)  # removes the incomplete frame of a killed run or a failed append
                 _write(self._file, frame)
             except BaseException:
                 with suppress(OSError):
@@ -110,7 +114,7 @@ class Checkpoint:
         self._end, self._checksum = self._end + len(frame), checksum
 
     def close(self) -> None:
-        """Close the file, and let others open it."""
+        """Close the file, so that another run can open it."""
         self._file.close()
 
     def __enter__(self) -> "Checkpoint":
@@ -121,9 +125,9 @@ class Checkpoint:
 
 
 class _Contents(NamedTuple):
-    """What a file holds up to `end`, where its last whole frame ends with a running checksum."""
+    """Records of a file, with the position and the checksum of the end of its last complete frame."""
 
-    records: list[Record]
+    records: list[NamedArrays]
     end: int
     checksum: int
     note: str | None = None
@@ -132,22 +136,16 @@ class _Contents(NamedTuple):
 # Writing
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(
-            f"The checkpoint {path} cannot be written ({error.strerror or error}).",
-            "a file that can be read and written, on a disk with room",
-            "Make room or choose another path; the records so far are kept.",
-        ) from error
+def _write_errors(path: Path) -> AbstractContextManager[None]:
+    return output_errors(
+        f"The checkpoint {path} cannot be written",
+        "a file that can be read and written, on a disk with room",
+        "Make room or choose another path; the records so far are kept.",
+    )
 
 
 def _write(file: BinaryIO, content: bytes) -> None:
-    """Write all of the content, to the disk itself."""
+    """Write all of the content, and wait until it is on the disk."""
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]
@@ -155,7 +153,7 @@ def _write(file: BinaryIO, content: bytes) -> None:
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
-    """Keep other processes out; the lock goes when the file is closed or the process ends, however it does."""
+    """Lock the file against other runs; the lock ends when the file is closed or the process ends in any way."""
     if fcntl is None:
         return
     try:
@@ -176,7 +174,7 @@ def _begin(file: BinaryIO, path: Path, identifier: bytes) -> _Contents:
 
 
 def _header(identifier: bytes) -> tuple[bytes, int]:
-    frame, checksum = framed(identifier, 0)
+    frame, checksum = to_frame(identifier, 0)
     return _FIRST_LINE + frame, checksum
 
 
@@ -184,7 +182,7 @@ def _header(identifier: bytes) -> tuple[bytes, int]:
 
 
 def _is_new(path: Path, identifier: bytes) -> bool:
-    """Whether nothing, or only the beginning of this very header, was ever written."""
+    """Whether the file is empty, or contains only the beginning of the header of this run."""
     header, _ = _header(identifier)
     with open(path, "rb") as file:
         start = file.read(len(header))
@@ -211,7 +209,7 @@ def _read(path: Path, identifier: bytes) -> _Contents:
 def _check_first_line(path: Path, line: bytes) -> None:
     match = re.fullmatch(rb"bayes_gmm checkpoint (\d+)\n", line)
     if match is None:
-        raise ArgumentError(f"The file {path} is no checkpoint.", "a checkpoint of bayes_gmm, or no file", _ANOTHER)
+        raise ArgumentError(f"The file {path} is no checkpoint.", "a checkpoint of bayes_gmm, or no file", _REMEDY)
     if int(match[1]) != _VERSION:
         found = f"The checkpoint {path} has version {int(match[1])} of the format."
         remedy = "Go on with the bayes_gmm that wrote it, or choose another path."
@@ -224,4 +222,4 @@ def _check_identity(path: Path, found: dict[str, Any], expected: dict[str, Any])
         name = differing[0]
         more = f" (and {len(differing) - 1} more differ)" if differing[1:] else ""
         what = f"The checkpoint {path} is of another run: its {name} is {found.get(name, 'missing')!r}{more}."
-        raise ArgumentError(what, f"{name} {expected.get(name, 'missing')!r}", _ANOTHER)
+        raise ArgumentError(what, f"{name} {expected.get(name, 'missing')!r}", _REMEDY)

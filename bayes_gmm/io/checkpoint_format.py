@@ -1,15 +1,15 @@
-"""Payloads one after another in a file, each with its length and a checksum, so that the whole ones are known.
+"""Frames of a checkpoint: each stores a payload with its length and a checksum, so that an incomplete one is detected.
 
-=======  ==========================================================================
-bytes    a frame
-=======  ==========================================================================
+=======  ======================================================================
+bytes    content of a frame
+=======  ======================================================================
 8        length of the payload, little-endian
-4        CRC-32 of the payload, continued from that of the frame before
-4        CRC-32 of the twelve bytes above, so that a damaged length is not believed
+4        CRC-32 of the payload, continued from the checksum of the frame before
+4        CRC-32 of the twelve bytes above, which detects a damaged length
 length   payload
-=======  ==========================================================================
+=======  ======================================================================
 
-As each checksum continues the one before, frames cannot be lost, repeated or exchanged in the middle without notice.
+Because each checksum continues the one before, frames that were lost, repeated or exchanged are detected, too.
 """
 
 import io
@@ -29,19 +29,19 @@ _HEAD = _LENGTH_AND_CHECKSUM.size + _CHECKSUM.size
 
 
 class Frame(NamedTuple):
-    """Payload of a whole frame, the position where the frame ends, and the checksum that the next one continues."""
+    """Payload of a complete frame, position of the frame's end in the file, and checksum for the next frame."""
 
     payload: bytes
     end: int
     checksum: int
 
 
-def framed(payload: bytes, checksum: int) -> tuple[bytes, int]:
-    """The bytes of a frame, and the checksum that the next one continues.
+def to_frame(payload: bytes, checksum: int) -> tuple[bytes, int]:
+    """Bytes of a frame that continues a checksum, and the checksum for the next frame.
 
     Examples
     --------
-    >>> content, checksum = framed(b"abc", 0)
+    >>> content, checksum = to_frame(b"abc", 0)
     >>> len(content), hex(checksum)
     (19, '0x352441c2')
     """
@@ -51,12 +51,12 @@ def framed(payload: bytes, checksum: int) -> tuple[bytes, int]:
 
 
 def whole_frames(file: BinaryIO, size: int) -> Iterator[Frame]:
-    """Frames of a file of `size` bytes from its current position on, up to a last one that was never finished.
+    """Complete frames of a file of `size` bytes, from its current position on; an incomplete last one is left out.
 
     Raises
     ------
     ArgumentError
-        When a frame is damaged that is not the last one.
+        When a frame before the last is damaged.
     """
     checksum, start = 0, file.tell()
     while len(head := file.read(_HEAD)) == _HEAD:
@@ -64,7 +64,7 @@ def whole_frames(file: BinaryIO, size: int) -> Iterator[Frame]:
         if _CHECKSUM.pack(zlib.crc32(head[: -_CHECKSUM.size])) != head[-_CHECKSUM.size :]:
             if (head + file.read()).strip(b"\0"):
                 raise damaged(file, start)
-            return  # after a power cut: room was made for a frame that never came
+            return  # only zeros: after a power failure the file may have grown without its new content
         payload = file.read(min(length, size - file.tell()))
         checksum = zlib.crc32(payload, checksum)
         if checksum != expected or len(payload) < length:
@@ -76,18 +76,18 @@ def whole_frames(file: BinaryIO, size: int) -> Iterator[Frame]:
 
 
 def damaged(file: BinaryIO, position: int) -> ArgumentError:
-    """The error for a file that is not as it was written."""
+    """Error for a file that was changed since it was written."""
     found = f"The checkpoint {file.name} is damaged near byte {position}."
     return ArgumentError(found, "a file as a run of bayes_gmm left it", "Restore it from a copy, or delete it.")
 
 
 def pack(record: Mapping[str, Any]) -> bytes:
-    """Named arrays as one payload: a line of JSON with the names, then each array in NumPy's npy format.
+    """Payload of named arrays: a line of JSON with the names, then each array in NumPy's npy format.
 
     Raises
     ------
     ArgumentError
-        When a value is no array, or one of Python objects.
+        When a value is not an array, or an array of Python objects.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def pack(record: Mapping[str, Any]) -> bytes:
 
 
 def unpack(payload: bytes) -> dict[str, np.ndarray]:
-    """Named arrays out of a payload: the inverse of `pack`."""
+    """Named arrays of a payload: the inverse of `pack`."""
     stream = io.BytesIO(payload)
     names = json.loads(stream.readline())
     return {name: np.lib.format.read_array(stream, allow_pickle=False) for name in names}

@@ -1,4 +1,4 @@
-"""Names and numbers out of a CSV file, or what is wrong with it and on which line."""
+"""Reader of CSV files, whose errors name the line and the column."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from bayes_gmm.core.validation import positions
 from bayes_gmm.errors import DataError
+from bayes_gmm.io.dataframes import Columns
 from bayes_gmm.io.table_checks import MISSING, bad_cell, check_names, is_number
 
 STANDARD_INPUT = Path("-")
-"""What is read for this path."""
+"""Path that stands for standard input."""
 
 
-def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> tuple[list[str], list[NDArray[np.float64]]]:
-    """The names of the wanted columns (default all) and for each its N numbers.
+def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> Columns:
+    """Names and numbers of the wanted columns, by default of all; no two columns of the file share a name.
 
     Raises
     ------
@@ -35,14 +36,14 @@ def read_columns(path: Path, wanted: str | Sequence[str] | None = None) -> tuple
     >>> folder = Path(datasets.__file__).parent
     >>> names, (waiting,) = read_columns(folder / "faithful.csv", "waiting")
     >>> names, waiting.shape
-    (['waiting'], (272,))
+    (('waiting',), (272,))
     """
     names, lines, rows = _parse(path, _read_text(path))
-    check_names(names)
+    check_names(names)  # of all columns: a name that two columns share cannot be used to choose one
     chosen = range(len(names)) if wanted is None else positions(wanted, names)
     cells = list(zip(*rows, strict=True))
-    numbers = [_as_numbers(path, names[i], lines, cells[i]) for i in chosen]
-    return [names[i] for i in chosen], numbers
+    numbers = tuple(_as_numbers(path, names[i], lines, cells[i]) for i in chosen)
+    return Columns(tuple(names[i] for i in chosen), numbers)
 
 
 def _read_text(path: Path) -> str:
@@ -70,7 +71,7 @@ def _unfit(path: Path, what: str, remedy: str) -> DataError:
 
 
 def _parse(path: Path, text: str) -> tuple[list[str], list[int], list[list[str]]]:
-    """The names, and of each row the line it ends on and its cells."""
+    """Names of the columns, and for each row the number of its last line and its cells."""
     lines, rows = _split(path, text)
     _check_rectangular(path, lines, rows)
     names = [f"x{i + 1}" for i in range(len(rows[0]))]

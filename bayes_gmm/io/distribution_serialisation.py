@@ -1,7 +1,8 @@
-"""A NumPyro distribution as the call that makes it, in names, numbers and arrays, and back.
+"""NumPyro distributions as the calls that create them, and back.
 
-Only distributions and transforms of NumPyro itself are called. What the call makes is compared with the original, so
-that no distribution is written down that would come back as another.
+A call consists of the name of a class and its arguments: numbers, arrays and other calls. Only distributions and
+transforms of NumPyro itself are called. Before a call is written, its result is compared with the original, so that no
+distribution is saved that would be read as another one.
 """
 
 import inspect
@@ -16,17 +17,18 @@ from bayes_gmm.errors import ArgumentError
 
 _PARTS = dist.Distribution | transforms.Transform
 _STORED_AS = {"base_distribution": "base_dist", "validate_args": "_validate_args"}
+"""Attributes that store an argument under another name."""
 _DERIVED = ("covariance_matrix", "precision_matrix")
-"""Arguments in whose place a MultivariateNormal always has its scale_tril."""
+"""Arguments that are left out, because a MultivariateNormal always stores `scale_tril` as well."""
 
 
 def to_call(distribution: Any, name: str = "the distribution") -> dict[str, Any]:
-    """Names and arguments of the calls that make a distribution, and whether they are made in float64.
+    """Call that creates a distribution, and whether it is to be made in float64; `name` is used in the error.
 
     Raises
     ------
     ArgumentError
-        When the distribution is not one of NumPyro's, or other arguments than it keeps are needed to make it.
+        When the distribution is not one of NumPyro's, or does not store all arguments that it was created with.
 
     Examples
     --------
@@ -49,12 +51,12 @@ def to_call(distribution: Any, name: str = "the distribution") -> dict[str, Any]
 
 
 def from_call(call: dict[str, Any]) -> Any:
-    """The distribution that `to_call` described.
+    """Distribution that a call of `to_call` creates.
 
     Raises
     ------
     ArgumentError
-        When NumPyro has no distribution or transform of that name.
+        When NumPyro has no distribution or transform with a name in the call.
     """
     return _make(call["call"], call["float64"])
 
@@ -68,7 +70,7 @@ def _call(part: Any) -> Any:
 
 
 def _arguments(part: Any) -> dict[str, Any]:
-    """Arguments that a distribution or transform keeps, but for those left at their defaults."""
+    """Arguments that a distribution or transform stores and that are not the defaults."""
     kept = vars(part)
     if isinstance(part, dist.Distribution):
         kept = kept | {"batch_shape": part.batch_shape, "event_shape": part.event_shape}
@@ -105,7 +107,7 @@ def _class(name: str) -> Any:
 
 
 def _identical(one: Any, other: Any) -> bool:
-    """Whether two distributions hold the same numbers of the same types in the same places."""
+    """Whether two distributions have the same structure, types and numbers, bit for bit."""
     (leaves, *shape), (others, *its_shape) = (jax.tree.flatten(part) for part in (one, other))
     return shape == its_shape and list(map(_bits, leaves)) == list(map(_bits, others))
 

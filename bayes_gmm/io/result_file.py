@@ -1,18 +1,19 @@
-"""Results on disk: netCDF files that give the whole result back, and that ArviZ and xarray read without this package.
+"""Saved results: netCDF files that contain a whole result, and that ArviZ and xarray read without this package.
 
-One format serves all. netCDF keeps every bit of a float64 in eight bytes, where JSON takes up to twenty and has no
-infinities, so that neither a long table nor many draws ask for another file. In it are
+All results have this one format. netCDF stores every bit of a float64 in eight bytes, where JSON takes up to twenty and
+has no infinities, so that long tables and many draws fit into the same file as the rest. A file contains
 
 ====================  ==================================================================================================
 root attributes       `kind` of the result, `data_sha256` (of the table's values, row by row as little-endian float64),
                       and the versions of the packages that wrote it
 posterior, ...        the groups of `Posterior.tree`, in ArviZ's schema
-bayes_gmm             all other arrays, named by where they belong, such as `mle.mixture.means`; `description` says in
-                      JSON how they go together (`parts`)
-the last line         version of the format and checksum of the file (`sealed_file`)
+bayes_gmm             all other arrays, named by their place in the result, such as `mle.mixture.means`, and
+                      `description`, the rest of the result as JSON (`serialisation`)
+the last line         version of the format and checksum of the file (`checksummed_file`)
 ====================  ==================================================================================================
 
-Nothing in a file is run: there is no pickle, and only known classes and NumPyro's distributions are made.
+Reading a file executes nothing from it: there is no pickle, and only known classes and distributions of NumPyro are
+created.
 """
 
 import json
@@ -28,8 +29,8 @@ import numpy as np
 import xarray as xr
 
 from bayes_gmm.errors import ArgumentError, BayesGMMError, OutputError
-from bayes_gmm.io.checksummed_file import read_sealed, write_sealed
-from bayes_gmm.io.serialisation import Arrays, field_names, put_together, take_apart
+from bayes_gmm.io.checksummed_file import read_checksummed, write_checksummed
+from bayes_gmm.io.serialisation import Arrays, field_names, from_json_and_arrays, to_json_and_arrays
 from bayes_gmm.io.table import Table
 
 _GROUP = "bayes_gmm"
@@ -38,40 +39,40 @@ _PACKAGES = ("bayes_gmm", "numpyro", "xarray")
 
 
 def write_result(path: str | Path, result: Any) -> None:
-    """Write a fit with a `problem`; a field `tree` is written as groups of their own.
+    """Write a result that has a field `problem`; its field `tree`, if it has one, becomes groups of the file.
 
     Raises
     ------
     ArgumentError
-        When it holds what cannot be written, such as a prior with a distribution that is not NumPyro's.
+        When the result contains what cannot be written, such as a prior with a distribution that is not NumPyro's.
     OutputError
-        When the file cannot be written; an old one stays as it was.
+        When the file cannot be written; an old one is not changed.
     """
     arrays: Arrays = {}
     names = [name for name in field_names(result) if name != "tree"]
-    described = {name: take_apart(getattr(result, name), name, arrays) for name in names}
+    described = {name: to_json_and_arrays(getattr(result, name), name, arrays) for name in names}
     groups = getattr(result, "tree", xr.DataTree()).copy()
     groups[_GROUP] = xr.DataTree(_dataset(arrays).assign({_DESCRIPTION: ((), json.dumps(described))}))
     groups.attrs = {"kind": type(result).__name__, "data_sha256": data_checksum(result.problem.table)}
     groups.attrs |= {f"{package}_version": version(package) for package in _PACKAGES}
-    write_sealed(path, _content(path, groups))
+    write_checksummed(path, _content(path, groups))
 
 
 def read_result(path: str | Path, classes: Mapping[str, Any]) -> Any:
-    """Read what `write_result` wrote, given the classes that may occur by their names.
+    """Read a result that `write_result` wrote; `classes` are those that may be created, by their names.
 
     Raises
     ------
     ArgumentError
-        When there is no such file, or it is of another kind, not whole, not as it was written, or of a newer version.
+        When there is no such file, or it is of another kind, incomplete, changed, or of a newer version.
     """
-    content = read_sealed(path)
-    with _understanding(path):
+    content = read_checksummed(path)
+    with _unreadable_content(path):
         about, groups = _groups(content)
         own = groups.pop(_GROUP)
         arrays = {str(name): own[name].values for name in own.data_vars}
         described = json.loads(arrays.pop(_DESCRIPTION).item())
-        fields = {name: put_together(part, arrays, classes) for name, part in described.items()}
+        fields = {name: from_json_and_arrays(part, arrays, classes) for name, part in described.items()}
         _check_data(path, fields["problem"].table, about["data_sha256"])
         kind = classes[about["kind"]]
         if "tree" in kind.__dataclass_fields__:
@@ -91,7 +92,7 @@ def data_checksum(table: Table) -> str:
 
 
 def _dataset(arrays: Arrays) -> xr.Dataset:
-    """Arrays whose axes have no names of their own."""
+    """Dataset of arrays; axes of the same place and length share a dimension, such as "axis0_272"."""
     return xr.Dataset(
         {name: ([f"axis{i}_{n}" for i, n in enumerate(array.shape)], array) for name, array in arrays.items()}
     )
@@ -99,26 +100,26 @@ def _dataset(arrays: Arrays) -> xr.Dataset:
 
 def _content(path: str | Path, groups: xr.DataTree) -> bytes:
     try:
-        # A copy: when the writing fails, the traceback keeps this alive, and CPython ends the process when a view of
-        # BytesIO's memory is collected in one cycle with its owner.
+        # A copy, because to_netcdf returns a view of a BytesIO's memory. When writing fails, the traceback keeps the
+        # view alive, and CPython crashes when it collects a view in one reference cycle with its owner.
         return bytes(groups.to_netcdf(engine="h5netcdf"))
-    except (TypeError, ValueError) as error:  # a name with a character that HDF5 does not take
+    except (TypeError, ValueError) as error:  # for example a column name with a character that HDF5 does not allow
         raise OutputError(
             f"{path} cannot be written ({error}).", "names and types that netCDF takes", "Rename the columns."
         ) from error
 
 
 def _groups(content: bytes) -> tuple[Mapping[Any, Any], dict[str, xr.Dataset]]:
-    """Attributes of the root, and the groups, in memory."""
+    """Attributes of the root, and the groups by their paths, loaded into memory."""
     with xr.open_datatree(BytesIO(content), engine="h5netcdf") as tree:
-        # Group by group: DataTree.load passes over a variable that has the name of a group.
+        # Each group by itself, because DataTree.load skips a variable that has the name of a group.
         groups = {path: node.to_dataset(inherit=False).load() for path, node in tree.subtree_with_keys if path != "."}
         return tree.attrs, {path: group.drop_encoding() for path, group in groups.items()}
 
 
 @contextmanager
-def _understanding(path: str | Path) -> Iterator[None]:
-    """Whatever the libraries say of a content that they cannot read, said in words."""
+def _unreadable_content(path: str | Path) -> Iterator[None]:
+    """Raise whatever the libraries raise about a content that they cannot read as an `ArgumentError`."""
     try:
         yield
     except BayesGMMError:

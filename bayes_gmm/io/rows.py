@@ -1,25 +1,32 @@
-"""Rows and their weights: checks of the arguments that go with a table."""
+"""Checks of rows and weights of rows that are given besides a table."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from bayes_gmm.core.validation import positive_integer, real_numbers
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.io.dataframes import named_columns
 from bayes_gmm.io.table import Table, from_columns
-from bayes_gmm.io.table_checks import LARGEST, check_values
+from bayes_gmm.io.table_checks import LARGEST, check_shape, check_values
 
 _ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
-
-
 _WEIGHTS = "A weight of 0 leaves a row out; a weight of 2 counts it twice."
 
 
 def component_count(n_components: Any, table: Table) -> int:
-    """Number of components, checked against the number of rows."""
+    """`n_components` as an integer from 1 to the number of rows.
+
+    Raises
+    ------
+    ArgumentError
+        It is not a positive integer.
+    DataError
+        The table has fewer rows than components.
+    """
     count = positive_integer("n_components", n_components)
     if count > table.n_points:
         raise DataError(
@@ -30,10 +37,22 @@ def component_count(n_components: Any, table: Table) -> int:
     return count
 
 
-def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> np.ndarray:
-    """Array (N, n_features) of finite points, at least so many."""
+def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> Float[np.ndarray, "N {n_features}"]:
+    """At least `fewest` finite points, from an array or any table with named columns.
+
+    Raises
+    ------
+    ArgumentError
+        The shape is not (N, n_features), there are fewer rows, or a number is not finite; `name` says which points.
+    DataError
+        A table with named columns is empty, or a column holds no numbers.
+    """
     named = named_columns(x)
-    points = real_numbers(f"The array of {name}", x, _ROWS) if named is None else from_columns(*named)[0]
+    if named is None:
+        points = real_numbers(f"The array of {name}", x, _ROWS)
+    else:
+        points, columns = from_columns(named)
+        check_shape(points.shape, columns)
     if points.ndim != 2 or points.shape[1] != n_features or len(points) < fewest:
         raise ArgumentError(
             f"The {name} have shape {points.shape}.",
@@ -48,8 +67,14 @@ def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> np.ndarray:
     return points
 
 
-def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
-    """Weight of each row (N,), all ones by default."""
+def row_weights(sample_weight: Any, n_rows: int) -> Float[np.ndarray, " {n_rows}"]:
+    """Weight of each row, finite and not negative; one for every row where `sample_weight` is None.
+
+    Raises
+    ------
+    ArgumentError
+        There is not one such weight for each row, or the squares of the largest leave float64.
+    """
     if sample_weight is None:
         return np.ones(n_rows)
     weights = real_numbers("sample_weight", sample_weight, _WEIGHTS)
@@ -68,8 +93,16 @@ def row_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     return weights
 
 
-def point_weights(sample_weight: Any, table: Table) -> np.ndarray:
-    """Weight of each row (N,) of a table that can be fitted also without the rows of weight zero."""
+def point_weights(sample_weight: Any, table: Table) -> Float[np.ndarray, " N"]:
+    """Weight of each row of a table, after a check that the rows with positive weight can be fitted.
+
+    Raises
+    ------
+    ArgumentError
+        There is not one weight for each row that can be used.
+    DataError
+        No mixture can be fitted to the rows with positive weight.
+    """
     weights = row_weights(sample_weight, table.n_points)
     if sample_weight is None:
         return weights

@@ -1,6 +1,6 @@
-"""A result taken apart into what JSON can say and named arrays, and put together again.
+"""Results as JSON and named arrays, and back.
 
-What JSON has no word for is a dictionary of one entry, whose key says what to make of its value:
+Values that JSON has no type for are dictionaries with one entry, whose key is the type:
 
 ===============  ===========================================================
 key              value
@@ -8,8 +8,8 @@ key              value
 "array"          name of the array
 "float"          "nan", "inf" or "-inf"
 "tuple", "dict"  their items
-"distribution"   the call that makes it (`distributions`)
-name of a class  its fields, or the name of a member of an enumeration
+"distribution"   the call that creates it (`distribution_serialisation`)
+name of a class  its fields; for an enumeration, the name of the member
 ===============  ===========================================================
 """
 
@@ -29,30 +29,29 @@ from bayes_gmm.io.distribution_serialisation import from_call, to_call
 type Arrays = dict[str, np.ndarray]
 
 
-def take_apart(value: Any, name: str, arrays: Arrays) -> Any:
-    """What JSON can say of a value called `name`; its arrays are added to `arrays`, each once.
+def to_json_and_arrays(value: Any, name: str, arrays: Arrays) -> Any:
+    """Value called `name` as what `json.dumps` accepts; its arrays are added to `arrays`, each of them once.
 
     Raises
     ------
     ArgumentError
-        When it is, or holds, what cannot be described: other objects than results, or a distribution that is not
-        NumPyro's.
+        When the value is, or contains, another object than a result, or a distribution that is not NumPyro's.
 
     Examples
     --------
     >>> arrays = {}
-    >>> take_apart((1.5, np.inf, np.zeros(2)), "path", arrays)
+    >>> to_json_and_arrays((1.5, np.inf, np.zeros(2)), "path", arrays)
     {'tuple': [1.5, {'float': 'inf'}, {'array': 'path.2'}]}
     >>> arrays
     {'path.2': array([0., 0.])}
     """
 
-    def each(items: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: take_apart(item, f"{name}.{key}", arrays) for key, item in items.items()}
+    def convert_all(items: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: to_json_and_arrays(item, f"{name}.{key}", arrays) for key, item in items.items()}
 
     match value:
         case np.generic():
-            return take_apart(value.item(), name, arrays)
+            return to_json_and_arrays(value.item(), name, arrays)
         case Enum():
             return {type(value).__name__: value.name}
         case None | bool() | int() | str():
@@ -60,28 +59,28 @@ def take_apart(value: Any, name: str, arrays: Arrays) -> Any:
         case float():
             return value if isfinite(value) else {"float": repr(value)}
         case np.ndarray() | jax.Array():
-            return {"array": _kept(value, name, arrays)}
+            return {"array": _add_array(value, name, arrays)}
         case dist.Distribution():
-            return {"distribution": take_apart(to_call(value, name), name, arrays)}
+            return {"distribution": to_json_and_arrays(to_call(value, name), name, arrays)}
         case list():
-            return list(each({str(number): item for number, item in enumerate(value)}).values())
+            return list(convert_all({str(number): item for number, item in enumerate(value)}).values())
         case dict():
-            return {"dict": each(value)}
+            return {"dict": convert_all(value)}
     if names := field_names(value):
-        return {type(value).__name__: each({field: getattr(value, field) for field in names})}
+        return {type(value).__name__: convert_all({field: getattr(value, field) for field in names})}
     if isinstance(value, tuple):
-        return {"tuple": take_apart(list(value), name, arrays)}
+        return {"tuple": to_json_and_arrays(list(value), name, arrays)}
     raise _not_plain(name, value)
 
 
-def put_together(described: Any, arrays: Arrays, classes: Mapping[str, Any]) -> Any:
-    """The inverse of `take_apart`, given the classes that may occur by their names."""
+def from_json_and_arrays(described: Any, arrays: Arrays, classes: Mapping[str, Any]) -> Any:
+    """Inverse of `to_json_and_arrays`; `classes` are those that may be created, by their names."""
 
-    def together(part: Any) -> Any:
-        return put_together(part, arrays, classes)
+    def convert(part: Any) -> Any:
+        return from_json_and_arrays(part, arrays, classes)
 
     if isinstance(described, list):
-        return [together(item) for item in described]
+        return [convert(item) for item in described]
     if not isinstance(described, dict):
         return described
     ((key, content),) = described.items()
@@ -91,13 +90,13 @@ def put_together(described: Any, arrays: Arrays, classes: Mapping[str, Any]) -> 
         case "float":
             return float(content)
         case "tuple":
-            return tuple(together(content))
+            return tuple(convert(content))
         case "dict":
-            return {name: together(item) for name, item in content.items()}
+            return {name: convert(item) for name, item in content.items()}
         case "distribution":
-            return from_call(together(content))
+            return from_call(convert(content))
     found = classes[key]
-    return found[content] if issubclass(found, Enum) else found(**together({"dict": content}))
+    return found[content] if issubclass(found, Enum) else found(**convert({"dict": content}))
 
 
 def field_names(value: Any) -> tuple[str, ...]:
@@ -105,7 +104,8 @@ def field_names(value: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(value)) if is_dataclass(value) else getattr(value, "_fields", ())
 
 
-def _kept(value: Any, name: str, arrays: Arrays) -> str:
+def _add_array(value: Any, name: str, arrays: Arrays) -> str:
+    """Name under which an array is stored: that of the same array where it occurred before."""
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise _not_plain(name, value)

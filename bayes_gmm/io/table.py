@@ -1,10 +1,10 @@
-"""The one door by which data enter: a `Table` of named columns that a mixture can be fitted to."""
+"""`Table`: named columns to which a mixture can be fitted. All data enter the package as a `Table`."""
 
 from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,23 +14,23 @@ from numpy.typing import DTypeLike, NDArray
 from bayes_gmm.core.validation import file_path, positions
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.io.csv_reader import STANDARD_INPUT, read_columns
-from bayes_gmm.io.dataframes import check_nulls, named_columns
-from bayes_gmm.io.table_checks import TABLE, check_kinds, check_shape, check_values
+from bayes_gmm.io.dataframes import Columns, check_nulls, named_columns
+from bayes_gmm.io.table_checks import TABLE, check_axes, check_kinds, check_shape, check_values
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """N points with D named features: finite, non-degenerate, read-only float64 `values` (N, D).
 
-    `units` has one entry a column, `labels` the known class of each row; either may be None.
-    NumPy functions take a Table as they take its values. `as_table` makes one from anything.
+    `units` has one entry per column, `labels` the known class of each row; either may be None.
+    NumPy functions accept a Table in place of its values. `as_table` makes a Table of other kinds of tables.
 
     Raises
     ------
     DataError
         No Gaussian mixture can be fitted to the values.
     ArgumentError
-        There is not one unit a column, or not one label a row.
+        There is not one unit per column, or not one label per row.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Table:
         return np.array(self.values, dtype=dtype, copy=copy)
 
     def select(self, columns: str | Sequence[str]) -> Table:
-        """The table of the named columns only, in the order asked for.
+        """Table of the named columns only, in the given order.
 
         Raises
         ------
@@ -91,23 +91,28 @@ class Table:
         return replace(self, values=self.values[:, chosen], columns=names, units=units)
 
     def __repr__(self) -> str:
-        x, units = self.values, self.units or ("",) * self.n_features
+        units = self.units or ("",) * self.n_features
         heads = [f"{c} [{u}]" if u else c for c, u in zip(self.columns, units, strict=True)]
         width = max(map(len, heads))
-        summary = np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
         lines = [f"{self.name}: {self.n_points} x {self.n_features}"]
         lines += [" " * width + "".join(f"{s:>11}" for s in ("mean", "sd", "min", "max"))]
-        for head, row in zip(heads, summary, strict=True):
+        for head, row in zip(heads, column_summary(self), strict=True):
             lines += [f"{head:<{width}}" + "".join(f"{number:>11.4g}" for number in row)]
         return "\n".join(lines)
 
 
-def as_table(x: Any) -> Table:
-    """Any (N, D) table of numbers as a `Table`; what has one axis is N points of one feature.
+def column_summary(table: Table) -> NDArray[np.float64]:
+    """Mean, standard deviation (N - 1), minimum and maximum of each column, (D, 4)."""
+    x = table.values
+    return np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
 
-    `x` is a Table (returned as it is), an array (NumPy, JAX), a list of rows, or what has named columns: a frame
-    (pandas, polars, pyarrow, or any with Arrow's stream or the interchange protocol), an xarray DataArray (N, D) or
-    Dataset, a structured array. Columns without names are called x1 to xD.
+
+def as_table(x: Any) -> Table:
+    """Any (N, D) table of numbers as a `Table`; an array of one axis is N points of one feature.
+
+    `x` is a Table (which is returned itself), an array (NumPy, JAX), a list of rows, or an object with named columns: a
+    data frame (pandas, polars, pyarrow, or any with Arrow's stream or the interchange protocol), an xarray DataArray
+    (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD.
 
     Raises
     ------
@@ -120,34 +125,34 @@ def as_table(x: Any) -> Table:
     >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
     ('x1', 'x2')
     """
-    return x if isinstance(x, Table) else Table(*read_rows(x))
+    return x if isinstance(x, Table) else Table(*_values_and_names(x))
 
 
 def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) and column names of what `as_table` takes, with no more asked than that they are numbers.
+    """Values (N, D) and column names of what `as_table` accepts, checked only to be a table of numbers.
 
     Raises
     ------
     DataError
-        `x` is not a table of numbers.
+        `x` is not a table of numbers, or has no rows or no columns.
     """
-    if isinstance(x, Table):
-        return x.values, x.columns
-    columns = named_columns(x)
-    return _from_array(x) if columns is None else from_columns(*columns)
+    values, names = _values_and_names(x)
+    check_shape(values.shape, names)
+    return values, names
 
 
 def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None = None) -> Table:
-    r"""The numbers of a CSV file, with or without a header, as a `Table` named after the file.
+    r"""Numbers of a CSV file, with or without a header, as a `Table` that is named after the file.
 
-    Cells are separated by commas, semicolons or tabs. `columns` names those to keep. The path "-" is standard input.
+    Cells are separated by commas, semicolons or tabs. `columns` are the names of the columns to read, by default all.
+    The path "-" is standard input.
 
     Raises
     ------
     DataError
-        The file cannot be read, or what it holds is no table that can be fitted.
+        The file cannot be read, or no mixture can be fitted to its table.
     ArgumentError
-        The file has no column of a name in `columns`.
+        The file has no column with a name in `columns`.
 
     Examples
     --------
@@ -161,7 +166,7 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
     """
     path = file_path("path", path)
     name = "table" if path == STANDARD_INPUT else path.stem
-    return Table(*from_columns(*read_columns(path, columns)), name=name, source=str(path))
+    return Table(*from_columns(read_columns(path, columns)), name=name, source=str(path))
 
 
 def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
@@ -170,36 +175,64 @@ def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
         raise ArgumentError(found, f"{n_expected} {what} or None", f"Give {n_expected} {what}.")
 
 
-def from_columns(
-    keys: Iterable[object], columns: Sequence[NDArray[Any]]
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) and names of columns that hold numbers.
+def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    if isinstance(x, Table):
+        return x.values, x.columns
+    columns = named_columns(x)
+    return from_array(x) if columns is None else from_columns(columns)
+
+
+def from_columns(columns: Columns) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) and names of columns; callers check whether there are rows and columns.
 
     Raises
     ------
     DataError
-        There are no rows or columns, or one holds no numbers.
+        A column does not hold numbers.
+
+    Examples
+    --------
+    >>> from_columns(Columns(("a", 2), (np.array([1, 2]), np.array([0.5, 1.5]))))
+    (array([[1. , 0.5],
+           [2. , 1.5]]), ('a', '2'))
     """
-    names = tuple(map(str, keys))
-    check_shape(np.empty((len(columns[0]) if columns else 0, len(columns))), names)
-    check_kinds(columns, names)
-    return _as_float64(np.stack(columns, axis=1)), names
+    names = tuple(map(str, columns.names))
+    if 0 in columns.shape:
+        return np.empty(columns.shape), names
+    check_kinds(columns.cells, names)
+    return _as_float64(np.stack(columns.cells, axis=1)), names
 
 
-def _from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) of an array or nested list, and the names x1 to xD; callers check whether there are rows.
+
+    An array of one axis is one column, and keeps its name if it has one.
+
+    Raises
+    ------
+    DataError
+        `x` is not an array of one or two axes, or does not hold numbers.
+
+    Examples
+    --------
+    >>> from_array([1, 2, 4])[0].shape
+    (3, 1)
+    """
     array = _as_array(x)
     names = tuple(f"x{i + 1}" for i in range(1 if array.ndim == 1 else array.shape[1]))
     if array.ndim == 1:
         array = array[:, None]
         names = (x.name,) if isinstance(getattr(x, "name", None), str) and x.name else names
         check_nulls(names[0], x)
-    check_shape(array, names)
+    check_axes(array.shape)
+    if 0 in array.shape:
+        return np.empty(array.shape), names
     check_kinds(list(array.T), names)
     return _as_float64(array), names
 
 
 def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
-    with np.errstate(over="ignore"):  # what only a wider float can hold becomes inf, and is refused
+    with np.errstate(over="ignore"):  # larger numbers of a wider type become infinite, which is refused later
         return np.asarray(array, dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""What a table must be before a Gaussian mixture can be fitted to it, one function per demand."""
+"""Checks that a Gaussian mixture can be fitted to a table, one function per condition."""
 
 from __future__ import annotations
 
@@ -12,9 +12,21 @@ from numpy.typing import NDArray
 
 from bayes_gmm.errors import CellError, DataError
 
-LARGEST = 1e150  # the square is finite in float64, and so is a sum of many such squares
+LARGEST = 1e150
+"""Largest size of a number: its square is finite in float64, and so is the sum of 10^8 such squares."""
 SPREAD_TOLERANCE = 1e-12
+"""Smallest range of a column relative to its largest value: of float64's 16 digits, 4 are left for the differences."""
 RANK_TOLERANCE = 1e-10
+"""Singular values of the standardised columns below this share of the largest count as zero.
+
+It lies above what rounding leaves of an exact linear combination, and below the value for columns that differ by a
+millionth of their spread, to which a mixture can be fitted.
+"""
+_CERTAINLY_FULL_RANK = 1e-8
+"""Smallest eigenvalue of the correlation matrix above which the rank needs no closer look.
+
+It is the square of a relative singular value of 1e-4, far above `RANK_TOLERANCE` and the rounding of the matrix.
+"""
 
 TABLE = "a table of numbers, N rows (points) by D columns (features)"
 MISSING = {"", "na", "n/a", "nan", "nat", "none", "null", "<na>"}
@@ -28,18 +40,18 @@ ANY_OTHER_KIND = ("no plain numbers", "Convert them with .astype(float).")
 
 
 def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    """Refuse values (N, D) that no Gaussian mixture can be fitted to.
+    """Refuse values (N, D) to which no Gaussian mixture can be fitted.
 
     Raises
     ------
     DataError
-        The first demand that is not met.
+        The message is about the first condition that is not met.
 
     Examples
     --------
     >>> check_values(np.array([[1.0], [2.0]]), ["length"])
     """
-    check_shape(values, columns)
+    check_shape(values.shape, columns)
     check_names(columns)
     for check in (_check_finite, _check_size, _check_rows, _check_constant, _check_spread):
         check(values, columns)
@@ -47,33 +59,40 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
 
 
 def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    """Refuse rows with a number that is not finite, or whose square is not: all that is asked of rows that come later.
+    """Refuse rows with a number that is not finite, or whose square leaves float64.
+
+    Rows that are given after a fit must meet these two conditions only.
 
     Raises
     ------
     DataError
-        The first demand that is not met.
+        The message is about the first condition that is not met.
     """
     _check_finite(values, columns)
     _check_size(values, columns)
 
 
-def check_shape(values: NDArray[Any], columns: Sequence[str]) -> None:
-    """Refuse what is not (N, D) with N, D > 0 and D column names."""
-    if values.ndim != 2:
-        found = f"Found an array of {values.ndim} axes, shape {values.shape}."
-        raise DataError(found, TABLE, "Reshape it to two axes, for example x.reshape(len(x), -1).")
-    if 0 in values.shape:
-        what = "columns" if values.shape[1] == 0 else "rows"
-        found = f"Found a table without {what}, shape {values.shape}."
+def check_shape(shape: tuple[int, ...], columns: Sequence[str]) -> None:
+    """Refuse a shape that is not (N, D) with N, D > 0, and any other number of column names than D."""
+    check_axes(shape)
+    if 0 in shape:
+        what = "columns" if shape[1] == 0 else "rows"
+        found = f"Found a table without {what}, shape {shape}."
         raise DataError(found, TABLE, "Check the file, or the filter that left nothing.")
-    if len(columns) != values.shape[1]:
-        found = f"Found {len(columns)} column names for {values.shape[1]} columns."
+    if len(columns) != shape[1]:
+        found = f"Found {len(columns)} column names for {shape[1]} columns."
         raise DataError(found, "one name a column", "Name every column once.")
 
 
+def check_axes(shape: tuple[int, ...]) -> None:
+    """Refuse an array that does not have two axes."""
+    if len(shape) != 2:
+        found = f"Found an array of {len(shape)} axes, shape {shape}."
+        raise DataError(found, TABLE, "Reshape it to two axes, for example x.reshape(len(x), -1).")
+
+
 def check_names(columns: Iterable[object]) -> None:
-    """Refuse two columns of one name."""
+    """Refuse two columns with the same name."""
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
         found = f"Found more than one column named {twice[0]!r}."
@@ -81,7 +100,7 @@ def check_names(columns: Iterable[object]) -> None:
 
 
 def check_kinds(columns: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
-    """Refuse columns whose type is not that of real numbers."""
+    """Refuse columns whose type is not an integer or floating-point type."""
     for name, column in zip(names, columns, strict=True):
         if column.dtype.kind in "OSUT":
             _check_cells(name, column.tolist())
@@ -100,7 +119,7 @@ def _check_cells(name: str, cells: Sequence[object]) -> None:
 
 
 def is_number(cell: Any) -> bool:
-    """Whether a cell reads as a real number (NaN and infinity do)."""
+    """Whether Python's `float` accepts a cell, as it also does NaN and infinity."""
     try:
         float(cell)
     except (TypeError, ValueError, OverflowError):
@@ -109,7 +128,7 @@ def is_number(cell: Any) -> bool:
 
 
 def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
-    """The error for a cell that is missing or is no number; `remedy` is for the latter."""
+    """Error about a cell that is missing or not a number; `remedy` is what to do about the latter."""
     what = "not a finite number"
     if str(cell).strip().lower() in MISSING:
         what, remedy = "a missing value", "Drop or impute the rows with missing values."
@@ -174,11 +193,11 @@ def _check_spread(values: NDArray[np.float64], columns: Sequence[str]) -> None:
 
 def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     centred = values - values.mean(axis=0)
-    centred -= centred.mean(axis=0)  # the mean of a large offset is itself rounded
+    centred -= centred.mean(axis=0)  # because the mean of values with a large offset is rounded itself
     products = centred.T @ centred
     lengths = np.sqrt(np.diag(products))
-    # Nearly always enough, at a fraction of QR's cost, which alone resolves small singular values.
-    if np.linalg.eigvalsh(products / np.outer(lengths, lengths))[0] > 1e-8:
+    # The eigenvalues nearly always suffice and cost little; only QR resolves small singular values.
+    if np.linalg.eigvalsh(products / np.outer(lengths, lengths))[0] > _CERTAINLY_FULL_RANK:
         return
     triangle = np.linalg.qr(centred / lengths, mode="r")
     sizes = np.linalg.svd(triangle, compute_uv=False)

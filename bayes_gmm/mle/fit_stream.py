@@ -26,7 +26,7 @@ from tqdm import tqdm
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.validation import positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.io.batches import check_several, later_rows, naming
+from bayes_gmm.io.batches import add_batch_number, check_several, later_rows
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
@@ -158,7 +158,7 @@ def _states(batches: Iterable[Any], plan: _Plan) -> Iterator[_Learned]:
     """What was learned after each batch, to the first at which a component collapses."""
     learned = None
     for number, batch in enumerate(batches, 1):
-        with naming(number):
+        with add_batch_number(number):
             learned = _begin(as_table(batch), plan) if learned is None else learned
             rows = later_rows(batch, learned.problem.table.columns)
         learned = _continue(learned, rows, plan)

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from bayes_gmm.core.export import unwritable
+from bayes_gmm.core.export import output_errors
 
 _CSS_PIXELS_PER_INCH = 96
 
@@ -23,9 +23,8 @@ def save_figure(axes: Any, path: str | Path) -> None:
     """
     figure = _figure(axes)
     try:
-        figure.savefig(path, dpi=200)
-    except OSError as error:
-        raise unwritable(path, error) from error
+        with output_errors(f"{path} cannot be written"):
+            figure.savefig(path, dpi=200)
     finally:
         plt.close(figure)
 

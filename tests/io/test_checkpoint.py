@@ -168,7 +168,7 @@ def test_room_made_for_a_record_that_never_came_is_dropped(tmp_path: Path, n_zer
 
 APPEND_FOREVER = """
     import sys, itertools, numpy as np
-    from bayes_gmm.checkpoint import Checkpoint
+    from bayes_gmm.io.checkpoint import Checkpoint
     with Checkpoint.open(sys.argv[1], {"run": 1}) as checkpoint:
         for number in itertools.count(len(checkpoint.records)):
             size = 1 + number * 7919 % 30_000
@@ -246,7 +246,7 @@ def test_a_limit_of_the_file_size_is_reported_and_the_records_so_far_survive(tmp
     code = """
         import resource, signal, sys, numpy as np
         from bayes_gmm import OutputError
-        from bayes_gmm.checkpoint import Checkpoint
+        from bayes_gmm.io.checkpoint import Checkpoint
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         with Checkpoint.open(sys.argv[1], {"run": 1}) as checkpoint:
             resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))

@@ -63,29 +63,29 @@ def test_the_records_of_a_checkpoint_are_read() -> None:
     assert records
 
 
-@pytest.mark.skipif(
-    not same_versions("bayes_gmm", "jax", "numpyro"), reason="a run goes on with the same versions only"
-)
+@pytest.mark.skipif(not same_versions("bayes_gmm", "jax", "numpyro"), reason="only the same versions go on with a run")
 def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, galaxies: bg.Table) -> None:
     path = tmp_path / "run.draws"
     path.write_bytes((FOLDER / "run.draws").read_bytes())
     mle = bg.load(FOLDER / "mle.nc")
     options = {"num_samples": 20, "num_warmup": 50, "num_chains": 2, "progress": False}
     posterior = bg.fit_nuts(galaxies, 2, start=mle, checkpoint=path, **options)
-    assert posterior.draws.means.tolist() == EXPECTED["posterior"]["means"]
+    # Draws are turned into mixtures anew, which on another processor rounds in another way.
+    np.testing.assert_allclose(posterior.draws.means, EXPECTED["posterior"]["means"], rtol=1e-12)
 
 
 def test_a_pickled_estimator_loads(galaxies: bg.Table) -> None:
     estimator = pickle.loads((FOLDER / "gaussian_mixture.pickle").read_bytes())
     assert type(estimator) is bg.estimators.GaussianMixture
-    assert estimator.score(galaxies.values) == EXPECTED["gaussian_mixture"]["score"]
+    np.testing.assert_allclose(estimator.score(galaxies.values), EXPECTED["gaussian_mixture"]["score"], rtol=1e-12)
 
 
 @pytest.mark.skipif(not same_versions("jax", "numpyro", "xarray", "pandas"), reason="the pickle holds their objects")
 def test_a_pickled_posterior_loads_with_its_estimator(galaxies: bg.Table) -> None:
     estimator = pickle.loads((FOLDER / "bayesian_gaussian_mixture.pickle").read_bytes())
     assert type(estimator) is bg.estimators.BayesianGaussianMixture
-    assert estimator.score_samples(galaxies.values[:5]).tolist() == EXPECTED["bayesian"]["score_samples"]
+    found = estimator.score_samples(galaxies.values[:5])
+    np.testing.assert_allclose(found, EXPECTED["bayesian"]["score_samples"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [bg.estimators.GaussianMixture, bg.estimators.BayesianGaussianMixture])

@@ -25,7 +25,7 @@ from numpyro.distributions import transforms
 import bayes_gmm as bg
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.io.checkpoint import Checkpoint
-from bayes_gmm.io.checksummed_file import VERSION, read_sealed, seal, write_sealed
+from bayes_gmm.io.checksummed_file import VERSION, last_line, read_checksummed, write_checksummed
 from bayes_gmm.io.distribution_serialisation import from_call, to_call
 from bayes_gmm.mixture.covariance_structures import STRUCTURES
 from bayes_gmm.objective.problem import Problem
@@ -388,7 +388,7 @@ def check_refused(path: Path, words: str) -> None:
 
 def test_a_flipped_bit_anywhere_is_noticed(saved_mle: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mle.nc"
-    body = len(saved_mle) - len(seal(b""))
+    body = len(saved_mle) - len(last_line(b""))
     for position in [*range(0, body, 61), *range(body, len(saved_mle))]:
         for bit in (0, position % 7 + 1):
             damaged = bytearray(saved_mle)
@@ -433,18 +433,18 @@ def test_a_file_changed_by_another_program_is_refused(saved_mle: bytes, tmp_path
 
 def test_a_newer_version_is_refused(saved_mle: bytes, tmp_path: Path) -> None:
     path = tmp_path / "mle.nc"
-    content = saved_mle[: -len(seal(b""))]
-    path.write_bytes(content + seal(content, VERSION + 1))
+    content = saved_mle[: -len(last_line(b""))]
+    path.write_bytes(content + last_line(content, VERSION + 1))
     check_refused(path, rf"newer bayes_gmm, in version {VERSION + 1}.*Expected version {VERSION} or older\. Update")
-    path.write_bytes(content + seal(content, VERSION))  # negative control
+    path.write_bytes(content + last_line(content, VERSION))  # negative control
     bg.load(path)
 
 
-def resealed(saved: bytes, path: Path, change: Any) -> None:
-    """Write a file that was changed by somebody who knows how to seal one."""
+def with_another_content(saved: bytes, path: Path, change: Any) -> None:
+    """Write a file that was changed by somebody who knows how to compute the checksum."""
     tree = xr.load_datatree(BytesIO(saved), engine="h5netcdf")
     change(tree)
-    write_sealed(path, tree.to_netcdf(engine="h5netcdf"))
+    write_checksummed(path, tree.to_netcdf(engine="h5netcdf"))
 
 
 def shift_the_data(tree: xr.DataTree) -> None:
@@ -491,11 +491,11 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES.values(), ids=CHANGES)
-def test_a_sealed_file_of_another_content_is_refused(
+def test_another_content_with_a_right_checksum_is_refused(
     change: Any, words: str | None, saved_mle: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "mle.nc"
-    resealed(saved_mle, path, change)
+    with_another_content(saved_mle, path, change)
     if words is None:  # negative control
         bg.load(path)
     else:
@@ -514,8 +514,11 @@ STRANGERS = {
     "text": (b"bayes_gmm result 1 sha256 00", "is no netCDF file"),
     "zeros": (bytes(1000), "is no netCDF file"),
     "pickle": (b"\x80\x04\x95\x0b", "is no netCDF file"),
-    "sealed text": (b"a,b\n" + seal(b"a,b\n"), "cannot be understood"),
-    "sealed beginning of HDF5": (b"\x89HDF\r\n\x1a\n" + seal(b"\x89HDF\r\n\x1a\n"), "cannot be understood"),
+    "text with a checksum": (b"a,b\n" + last_line(b"a,b\n"), "cannot be understood"),
+    "beginning of HDF5 with a checksum": (
+        b"\x89HDF\r\n\x1a\n" + last_line(b"\x89HDF\r\n\x1a\n"),
+        "cannot be understood",
+    ),
 }
 
 
@@ -604,18 +607,18 @@ def test_after_saves_that_failed_the_garbage_collector_finds_nothing_that_ends_t
 
 def test_a_process_killed_while_it_writes_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "result"
-    write_sealed(path, b"old")
+    write_checksummed(path, b"old")
     code = """
 import os, signal, sys
-from bayes_gmm.sealed_file import write_sealed
+from bayes_gmm.io.checksummed_file import write_checksummed
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-write_sealed(sys.argv[1], b"new" * 100_000)
+write_checksummed(sys.argv[1], b"new" * 100_000)
 """
     process = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert process.returncode == -signal.SIGKILL
-    assert read_sealed(path) == b"old"
-    write_sealed(path, b"new")
-    assert read_sealed(path) == b"new"
+    assert read_checksummed(path) == b"old"
+    write_checksummed(path, b"new")
+    assert read_checksummed(path) == b"new"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions and links the Unix way")
@@ -623,9 +626,9 @@ def test_the_new_file_has_the_usual_permissions_and_links_are_followed(tmp_path:
     (tmp_path / "usual").write_text("")
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "there" / "result")
-    write_sealed(tmp_path / "link", b"content")
+    write_checksummed(tmp_path / "link", b"content")
     assert (tmp_path / "link").is_symlink()
-    assert read_sealed(tmp_path / "there" / "result") == b"content"
+    assert read_checksummed(tmp_path / "there" / "result") == b"content"
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "usual", tmp_path / "there" / "result")}
     assert len(modes) == 1
 

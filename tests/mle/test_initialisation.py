@@ -32,8 +32,8 @@ def share_with_one_center_each(centers):
 
 
 def plus_plus(x, weights, n_components, n_starts):
-    nothing = np.zeros(n_components, bool), np.zeros((n_components, x.shape[1]))
-    return initialisation._plus_plus(np.random.default_rng(1), x, weights, np.zeros(n_starts, bool), *nothing)
+    nothing = {"anchored": np.zeros(n_components, bool), "centers": np.zeros((n_components, x.shape[1]))}
+    return initialisation._plus_plus(np.random.default_rng(1), x, weights, evenly=np.zeros(n_starts, bool), **nothing)
 
 
 def grow(x, n_components, n_starts, weights=None, seed=0, **options):
@@ -75,15 +75,17 @@ def test_centers_fall_into_different_clusters():
     """
     x, _ = three_clusters()
     assert share_with_one_center_each(plus_plus(x, np.ones(90), 3, 200)) >= 195 / 200
-    nothing = np.zeros(3, bool), np.zeros((3, 2))
-    evenly = initialisation._plus_plus(np.random.default_rng(1), x, np.ones(90), np.ones(200, bool), *nothing)
+    nothing = {"anchored": np.zeros(3, bool), "centers": np.zeros((3, 2))}
+    evenly = initialisation._plus_plus(np.random.default_rng(1), x, np.ones(90), evenly=np.ones(200, bool), **nothing)
     assert share_with_one_center_each(evenly) < 0.5
 
 
 def test_known_centers_stay_and_the_others_keep_away_from_them():
     x, _ = three_clusters()
     known, centers = np.array([False, True, False]), np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 0.0]])
-    sets = initialisation._plus_plus(np.random.default_rng(1), x, np.ones(90), np.zeros(200, bool), known, centers)
+    sets = initialisation._plus_plus(
+        np.random.default_rng(1), x, np.ones(90), evenly=np.zeros(200, bool), anchored=known, centers=centers
+    )
     assert (sets[:, 1] == centers[1]).all()
     assert share_with_one_center_each(sets) >= 195 / 200
 

@@ -54,8 +54,6 @@ def pretended(like, table, mixture, n_draws=100, spread=0.05):
         tree=tree,
         explanations=like.explanations[:1],  # All draws are around one mixture; the short chains of `like` may differ.
         relabelling=like.relabelling._replace(permutations=permutations, shares=np.ones((*shape, K))),
-        # Whether the chains of `like` agree depends on the processor's rounding; these do.
-        explanations=like.explanations[:1],
         problem=PosteriorProblem.of(table, K, covariance_type="full", prior=None),
         mle=dataclasses.replace(like.mle, mixture=mixture),
     )
