@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -35,9 +36,9 @@ LIBRARIES = {
         *("plots.diagnostics", "plots.ellipses", "plots.forest", "plots.ppc", "plots.prior_posterior"),
         *("plots.relabelling", "plots.selection", "plots.uncertainty"),
     },
-    "numpyro.infer": {"bayes.nuts"},
+    "numpyro.infer": {"bayes.numpyro_hmc"},
     "numpyro": {
-        *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model", "bayes.nuts"),
+        *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model", "bayes.numpyro_hmc"),
         *("io.distribution_serialisation", "io.serialisation"),
     },
     "optax": {"mle.gradient_ascent"},
@@ -68,6 +69,7 @@ def dotted(path: Path) -> str:
 PATHS = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 MODULES = {module: ast.parse(path.read_text()) for module, path in PATHS.items()}
 ROOMS = [name for name in ORDER if name != "errors"]
+PAGE = (PACKAGE / "README.md").read_text(encoding="utf-8")
 
 
 def room_of(module: str) -> int:
@@ -264,11 +266,25 @@ def test_loading_every_name_and_fitting_changes_no_global_setting() -> None:
     )
 
 
+def test_the_page_of_the_architecture_lists_the_rooms_in_their_order() -> None:
+    rooms = re.findall(r"^\| `(\w+)(?:\.py|/)` \|", PAGE, re.MULTILINE)
+    assert rooms == list(ORDER)
+    first = re.findall(r"^\| `(\w+)/` \|.*\| `(\w+\.py)` \|$", PAGE, re.MULTILINE)
+    assert len(first) == len(ROOMS)
+    assert all((PACKAGE / room / name).exists() for room, name in first)
+
+
+def test_every_path_on_the_page_of_the_architecture_exists() -> None:
+    named = set(re.findall(r"`([\w/]+/\w*(?:\.py)?|\w+\.py)`", PAGE))
+    assert len(named) > 50
+    roots = [PACKAGE, PACKAGE.parent, *(PACKAGE / room for room in ROOMS)]
+    assert not {path for path in named if not any((root / path).exists() for root in roots)}
+
+
 def test_the_page_of_the_architecture_tells_the_file_of_every_public_name() -> None:
-    page = (PACKAGE / "README.md").read_text(encoding="utf-8")
     for name in bg.__all__:
         value = getattr(bg, name)
         module = getattr(value, "__module__", value.__name__).removeprefix("bayes_gmm.")
         path = module.replace(".", "/") + ("/" if module in ROOMS else ".py")
-        assert f"| `{name}` | `{path}` |" in page, f"| `{name}` | `{path}` |"
+        assert f"| `{name}` | `{path}` |" in PAGE, f"| `{name}` | `{path}` |"
         assert importlib.import_module(f"bayes_gmm.{module}")
