@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -30,11 +30,11 @@ class Blocks:
         tables of many lengths share a compiled program.
     """
 
-    # Not annotated by shape: JAX rebuilds the class with tracers and placeholders at every transformation.
-    points: Any
-    weights: Any
-    first: Any
-    stop: Any
+    # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
+    points: Annotated[Any, "M D B"]
+    weights: Annotated[Any, "M B"]
+    first: Annotated[Any, ""]
+    stop: Annotated[Any, ""]
 
     def milliseconds(self, n_components: int) -> float:
         """Rough time of a pass over the data on one core."""

@@ -6,7 +6,7 @@ Notation: N points, D features, K components; leading axes (restarts, or chain a
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -49,10 +49,10 @@ class Mixture:
     array([[0.5, 0.5]])
     """
 
-    # Neither validated nor annotated by shape: JAX rebuilds the class with tracers and placeholders.
-    log_weights: Any
-    means: Any
-    scale_tril: Any
+    # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
+    log_weights: Annotated[Any, "*batch K"]
+    means: Annotated[Any, "*batch K D"]
+    scale_tril: Annotated[Any, "*batch K D D"]
 
     @classmethod
     def from_moments(cls, weights: Any, means: Any, covariances: Any) -> "Mixture":

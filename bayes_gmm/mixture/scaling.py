@@ -5,7 +5,7 @@ one on both sides and nothing has to be factorised again.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -29,9 +29,9 @@ class Scaling:
         Lower triangular: of the data's covariance, of its diagonal, or of a multiple of the identity.
     """
 
-    # Not annotated by shape: JAX rebuilds the class with tracers and placeholders at every transformation.
-    center: Any
-    factor: Any
+    # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
+    center: Annotated[Any, "D"]
+    factor: Annotated[Any, "D D"]
 
     @classmethod
     def whitening(cls, x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"]) -> "Scaling":

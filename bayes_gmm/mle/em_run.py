@@ -13,7 +13,7 @@ Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,15 @@ from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.linear_form import Expectation
 from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.anderson_acceleration import adapt_radius, anderson_step, guarded, no_past, remember, restart_if
+from bayes_gmm.mle.anderson_acceleration import (
+    Past,
+    adapt_radius,
+    anderson_step,
+    guarded,
+    no_past,
+    remember,
+    restart_if,
+)
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import narrowest_scales
 from bayes_gmm.objective.objective import Objective
@@ -73,18 +81,18 @@ class EMRun:
         Earlier steps, for the acceleration.
     """
 
-    # Not annotated by shape: runs carry a batch axis in NumPy, and none within JAX's transformations.
+    # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
     mixture: Mixture
-    statistics: Any
-    extrapolated: Any
-    fallback: Any
-    value: Any
-    gain: Any
-    score: Any
-    status: Any
-    n_steps: Any
-    path: Any
-    past: Any
+    statistics: Annotated[Any, "*batch K F"]
+    extrapolated: Annotated[Any, "*batch"]
+    fallback: Annotated[Any, "*batch K F"]
+    value: Annotated[Any, "*batch"]
+    gain: Annotated[Any, "*batch"]
+    score: Annotated[Any, "*batch"]
+    status: Annotated[Any, "*batch"]
+    n_steps: Annotated[Any, "*batch"]
+    path: Annotated[Any, "*batch steps"]
+    past: Annotated[Any, "Past; None once all runs have ended"]
 
 
 def run_to_the_end(start: Mixture, objective: Objective, rule: StoppingRule) -> EMRun:

@@ -9,7 +9,7 @@ posterior itself, under priors that need not be conjugate, is sampled by `fit_nu
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -126,13 +126,13 @@ class PseudoStatistics:
         Points that the prior of the weights adds.
     """
 
-    # Not annotated by shape: JAX rebuilds the class with tracers and placeholders at every transformation.
-    mean: Any
-    mean_shrinkage: Any
-    mean_count: Any
-    covariance_count: Any
-    scatter: Any
-    weight_count: Any
+    # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
+    mean: Annotated[Any, "D"]
+    mean_shrinkage: Annotated[Any, ""]
+    mean_count: Annotated[Any, ""]
+    covariance_count: Annotated[Any, ""]
+    scatter: Annotated[Any, "D D"]
+    weight_count: Annotated[Any, ""]
 
     def shrink(self, counts: Float[Array, " K"], centers: Float[Array, "K D"]) -> Float[Array, "K D"]:
         """Means of highest posterior density, between the mean of the points and that of the prior."""

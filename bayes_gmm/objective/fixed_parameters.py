@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +31,10 @@ class Fixed:
     """
 
     values: Mixture
-    # Not annotated by shape: JAX rebuilds the class with tracers and placeholders at every transformation.
-    weights: Any
-    means: Any
-    covariances: Any
+    # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
+    weights: Annotated[Any, "K"]
+    means: Annotated[Any, "K"]
+    covariances: Annotated[Any, "K"]
 
     def impose(self, mixture: Mixture) -> Mixture:
         """A mixture, or a batch of them, with the fixed parameters set to their values."""

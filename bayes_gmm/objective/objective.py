@@ -7,7 +7,7 @@ With hard assignment the sum over k is a maximum: the classification likelihood.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -52,10 +52,10 @@ class Objective:
         `linear_form.soft` or `linear_form.hard`.
     """
 
-    # `known` and `present` are not annotated by shape: JAX rebuilds the class with tracers and placeholders.
+    # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
     data: Blocks
-    known: Any
-    present: Any
+    known: Annotated[Any, "K F"]
+    present: Annotated[Any, "K"]
     fixed: Fixed | None
     prior: PseudoStatistics | None
     structure: Structure = field(metadata={"static": True})
