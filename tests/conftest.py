@@ -1,10 +1,14 @@
 """Strict JAX: a broadcast between ranks must be written out. Shapes are checked by jaxtyping (pyproject.toml)."""
 
+import ctypes
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import jax
 import jaxtyping
@@ -16,22 +20,38 @@ import bayes_gmm as bg
 matplotlib.use("Agg")
 
 
+MOST_MAPS = 25_000
+"""Memory maps at which compiled programs are let go: each holds some, and a process may have 65 530."""
+
+MOST_MEMORY = 1.6
+"""Gigabytes at which they are let go as well."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Compile quickly, and each program once.
 
     Most of the time of the fast tests is XLA's. Their programs are optimised less, and kept on disk for the modules and
-    processes to come; what is compiled by commands and notebooks, and by tests marked slow, is what a user gets.
+    processes to come, all workers alike; what is compiled by commands and notebooks, and by tests marked slow, is what
+    a user gets.
     """
-    config.programs = tempfile.mkdtemp(prefix="bayes_gmm_programs_")
+    shared = getattr(config, "workerinput", {}).get("programs")
+    config.programs = shared or tempfile.mkdtemp(prefix="bayes_gmm_programs_")
     os.environ |= {"JAX_COMPILATION_CACHE_DIR": config.programs, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     jax.config.update("jax_compilation_cache_dir", config.programs)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_disable_most_optimizations", "not slow" in config.option.markexpr)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker where the programs are."""
+    node.workerinput["programs"] = node.config.programs
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing behind."""
-    shutil.rmtree(config.programs, ignore_errors=True)
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.programs, ignore_errors=True)
 
 
 @contextmanager
@@ -58,11 +78,26 @@ def checked_types(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+def memory() -> tuple[int, float]:
+    """Memory maps of this process, and its gigabytes; nothing where the system does not tell."""
+    try:
+        maps = Path("/proc/self/maps").read_bytes().count(b"\n")
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0, 0.0
+    return maps, pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
 @pytest.fixture(autouse=True, scope="module")
 def few_programs_at_a_time() -> Iterator[None]:
-    """Each compiled program holds memory maps, of which a process may have 65 530: the suite compiles too many."""
+    """Let compiled programs go where they have become many: to trace them again takes longer than to keep them."""
     yield
-    jax.clear_caches()
+    maps, gigabytes = memory()
+    if maps > MOST_MAPS or gigabytes > MOST_MEMORY:
+        jax.clear_caches()
+        gc.collect()
+        with suppress(OSError, AttributeError):  # not glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

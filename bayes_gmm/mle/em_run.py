@@ -25,7 +25,6 @@ from bayes_gmm.likelihood.linear_form import Expectation
 from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.anderson_acceleration import (
-    Past,
     adapt_radius,
     anderson_step,
     guarded,

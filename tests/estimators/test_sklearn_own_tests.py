@@ -1,5 +1,6 @@
 """scikit-learn's own tests of its mixtures, run on our classes by the plugin `swap_estimators`."""
 
+import os
 import re
 import subprocess
 import sys
@@ -23,7 +24,8 @@ def run_theirs(module: str) -> str:
     """Run a module of scikit-learn's tests, without this project's settings, and give what pytest prints."""
     options = ["-p", "swap_estimators", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(FOLDER)]
     command = [sys.executable, "-m", "pytest", *options, "-rA", "--pyargs", f"sklearn.mixture.tests.{module}"]
-    return subprocess.run(command, cwd=FOLDER, capture_output=True, text=True).stdout
+    quickly = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as in this process (conftest.py)
+    return subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, env=quickly).stdout
 
 
 def test_gaussian_mixture_passes_all_but_one_of_their_tests() -> None:
