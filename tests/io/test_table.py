@@ -1,4 +1,4 @@
-"""Good tables come through unchanged; every bad one is answered with what, where and what to do."""
+"""Good tables are read unchanged; the error about a bad one says what is wrong, where, and what to do about it."""
 
 import datetime
 import subprocess
@@ -71,7 +71,7 @@ def records(values=GOOD):
 
 
 class Streaming:
-    """Offers its columns by Arrow's stream and by nothing else."""
+    """A table that can be read only through Arrow's stream protocol."""
 
     def __init__(self, table):
         self.table = table
@@ -81,7 +81,7 @@ class Streaming:
 
 
 class Interchanging:
-    """Offers its columns by the dataframe interchange protocol and by nothing else."""
+    """A table that can be read only through the data frame interchange protocol."""
 
     def __init__(self, table):
         self.table = table
@@ -305,7 +305,7 @@ GOOD_TABLES = [
     ),
     Good("records", records, GOOD, ABC),
     Good("records, nothing masked", lambda: np.ma.array(records()), GOOD, ABC),
-    # The negative controls: hard, but not degenerate.
+    # Negative controls: nearly degenerate tables that can be fitted.
     Good("almost dependent", lambda: columns(A, A + 1e-6 * B), columns(A, A + 1e-6 * B), ABC[:0]),
     Good("small spread", lambda: columns(A, 5 + 5e-9 * B), columns(A, 5 + 5e-9 * B), ABC[:0]),
     Good("unequal units", lambda: columns(1e140 * A, 1e-140 * B), columns(1e140 * A, 1e-140 * B)),
