@@ -61,20 +61,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(verbs: Any, name: str, short: str, long: str, run: Callable[[argparse.Namespace], None]) -> Any:
-    verb = verbs.add_parser(name, help=short, description=long)
+def _add_verb(
+    verbs: Any, name: str, *, short: str, long: str, run: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    """Add a subcommand that calls `run`; `verbs` is what `add_subparsers` returned."""
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=short, description=long)
     verb.set_defaults(run=run)
     return verb
 
 
 def _add_fit(verbs: Any) -> None:
-    verb = _verb(
+    verb = _add_verb(
         verbs,
         "fit",
-        "fit a table and compare the two answers",
-        "Fit K Gaussians to a table by EM and by NUTS, print both side by side, and write posterior.nc (read by "
+        short="fit a table and compare the two answers",
+        long="Fit K Gaussians to a table by EM and by NUTS, print both side by side, and write posterior.nc (read by "
         "ArviZ), mle.json, components.csv, points.csv and figure.png.",
-        fit,
+        run=fit,
     )
     _add_table(verb)
     _add_model(verb)
@@ -84,12 +87,13 @@ def _add_fit(verbs: Any) -> None:
 
 
 def _add_select(verbs: Any) -> None:
-    verb = _verb(
+    verb = _add_verb(
         verbs,
         "select",
-        "compare numbers of components and covariance structures",
-        "Fit every number of components with every structure by EM and print a criterion for each; lower is better.",
-        select,
+        short="compare numbers of components and covariance structures",
+        long="Fit every number of components with every structure by EM and print a criterion for each; lower is "
+        "better.",
+        run=select,
     )
     _add_table(verb)
     verb.add_argument(
@@ -119,13 +123,13 @@ def _add_select(verbs: Any) -> None:
 
 
 def _add_report(verbs: Any) -> None:
-    verb = _verb(
+    verb = _add_verb(
         verbs,
         "report",
-        "fit a table and write one HTML file about it",
-        "Fit K Gaussians by EM and by NUTS and write one self-contained HTML file: verdict, tables, figures, model and "
-        "priors in words and formulas, and how to reproduce it.",
-        report,
+        short="fit a table and write one HTML file about it",
+        long="Fit K Gaussians by EM and by NUTS and write one self-contained HTML file: verdict, tables, figures, "
+        "model and priors in words and formulas, and how to reproduce it.",
+        run=report,
     )
     _add_table(verb)
     _add_model(verb)
@@ -133,12 +137,12 @@ def _add_report(verbs: Any) -> None:
 
 
 def _add_datasets(verbs: Any) -> None:
-    verb = _verb(
+    verb = _add_verb(
         verbs,
         "datasets",
-        "list the data sets that come with the package, or print one",
-        "List the data sets that come with the package with their sources, or print one as CSV.",
-        list_datasets,
+        short="list the data sets that come with the package, or print one",
+        long="List the data sets that come with the package with their sources, or print one as CSV.",
+        run=list_datasets,
     )
     verb.add_argument("name", nargs="?", metavar="NAME", help=f"one of {', '.join(catalogue.names())}")
     verb.add_argument("--json", action="store_true", help="print the list as JSON")

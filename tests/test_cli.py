@@ -1,4 +1,4 @@
-"""The command: its results, and every mistake answered by one clear line and exit code 2."""
+"""The command `bayes-gmm`: its results; every mistake is answered by one line and exit code 2."""
 
 import json
 import os
@@ -19,7 +19,7 @@ QUICK = ["--num-samples", "100", "--num-chains", "2"]
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """One run in a process of its own, as a user starts it."""
+    """Run the command in a process of its own, as a user does."""
     out = tmp_path_factory.mktemp("run") / "out"
     command = [
         sys.executable,
@@ -161,7 +161,7 @@ def test_an_unwritable_folder_is_found_out_before_sampling(
 
 
 def test_a_collapse_of_every_start_is_an_error_with_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    # Every row is one of three points: whatever a component owns is a point or a line.
+    # Every row is one of three points, so that the rows of a component lie on a point or a line.
     rows = np.repeat([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]], 20, axis=0)
     text = "a,b\n" + "".join(f"{a},{b}\n" for a, b in rows)
     path = write(tmp_path / "spike.csv", text)
@@ -226,7 +226,7 @@ def run_in_process(
 
 
 def test_json_through_pipes_with_progress_and_files_kept_apart(tmp_path: Path) -> None:
-    """`bayes-gmm datasets faithful | bayes-gmm fit - --json`: the table in, one JSON object out, words on stderr."""
+    """`bayes-gmm datasets faithful | bayes-gmm fit - --json` prints one JSON object to stdout and text to stderr."""
     printed = run_in_process("datasets", "faithful")
     assert (printed.returncode, printed.stderr) == (0, "")
     assert printed.stdout.splitlines()[:2] == ["eruptions,waiting", "3.6,79.0"]

@@ -1,4 +1,4 @@
-"""The report: one file, complete, well-formed, and with what a colleague needs on its first screen."""
+"""The report is one complete and well-formed file, whose first screen has the verdict."""
 
 import re
 from dataclasses import replace
@@ -21,7 +21,7 @@ _VOID = {"meta", "link", "img", "br", "!doctype"}
 
 
 class Page(HTMLParser):
-    """Reads a page; remembers what it refers to, its texts, and tags that are closed in the wrong order."""
+    """Parser that collects the references and texts of a page, and tags that are closed in the wrong order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

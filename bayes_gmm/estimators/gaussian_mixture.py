@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -232,7 +233,7 @@ class GaussianMixture(Estimator):
         problem = Problem.of(x, len(self.weights_), covariance_type=self.covariance_type, sample_weight=weights)
         return standard_errors(self.mixture_, problem)
 
-    _data: tuple[np.ndarray, np.ndarray] | None = None
+    _data: tuple[Float[np.ndarray, "N D"], Float[np.ndarray, " N"]] | None = None
     _factors: CovarianceFactors | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -291,7 +292,7 @@ class GaussianMixture(Estimator):
         learnt = to_sklearn(self._with_given_parameters(start), self.covariance_type)
         self._set_parameters([array.astype(np.asarray(X).dtype) for array in learnt])
 
-    def _set_parameters(self, params: Any) -> None:
+    def _set_parameters(self, params: Sequence[np.ndarray]) -> None:
         """Set the attributes to weights, means, covariances and roots of precisions; scikit-learn's tests call this."""
         self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
         self.precisions_ = precisions(self.precisions_cholesky_, self.covariance_type)

@@ -23,7 +23,7 @@ from bayes_gmm.io.checksummed_file import synchronise_folder
 
 try:
     import fcntl
-except ImportError:  # not on Windows, where two runs on one file go unnoticed
+except ImportError:  # on Windows, where it is not detected that two runs use one file
     fcntl = None  # type: ignore[assignment]
 
 type NamedArrays = dict[str, np.ndarray]
@@ -33,6 +33,8 @@ type Identity = Mapping[str, str | int | float]
 
 _VERSION = 1
 _FIRST_LINE = b"bayes_gmm checkpoint %d\n" % _VERSION
+_LONGEST_FIRST_LINE = len(_FIRST_LINE) + 20
+"""Bytes to read of a first line: enough for later versions, and few of a file of another kind without lines."""
 _REMEDY = "Choose another path, or delete the file to start anew."
 
 
@@ -192,7 +194,7 @@ def _is_new(path: Path, identifier: bytes) -> bool:
 def _read(path: Path, identifier: bytes) -> _Contents:
     size = path.stat().st_size
     with open(path, "rb") as file:
-        _check_first_line(path, file.readline(len(_FIRST_LINE) + 20))
+        _check_first_line(path, file.readline(_LONGEST_FIRST_LINE))
         frames = whole_frames(file, size)
         last = next(frames, None)
         if last is None:

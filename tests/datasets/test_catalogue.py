@@ -1,4 +1,4 @@
-"""The bundled data are the published ones, and what is said about them is true of them."""
+"""The bundled data equal the published data, and their descriptions are true."""
 
 import csv
 from pathlib import Path

@@ -28,16 +28,16 @@ LEFT_OUT = {
     "test_bayesian_mixture_fit_predict": VARIATIONAL,  # max_iter, tol
     "test_bayesian_mixture_predict_predict_proba": VARIATIONAL,  # the type of the concentration's prior
 }
-"""Tests that are not run, by name, and why; our own tests ask the same of our classes where that makes sense."""
+"""Names of tests that are not run, and the reason; our own tests cover the same behaviour where our classes have it."""
 
 
 def pytest_report_header() -> str:
-    """Say that it is ours that is tested."""
+    """Line of pytest's header that says that this package is tested."""
     return "bayes_gmm.estimators used in place of scikit-learn's"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what looks into scikit-learn's own code, or is about variational inference."""
+    """Skip tests of scikit-learn's private functions, and of variational inference."""
     for item in items:
         own_module = item.module.__name__.rpartition(".")[2]
         reason = LEFT_OUT.get(item.name) or LEFT_OUT.get(getattr(item, "originalname", ""))

@@ -1,4 +1,4 @@
-"""`BayesianGaussianMixture`: the posterior behind scikit-learn's interface."""
+"""`BayesianGaussianMixture`: the posterior by NUTS with scikit-learn's interface."""
 
 import pickle
 
@@ -53,7 +53,7 @@ def test_probabilities_and_densities_are_averages_over_the_draws(
     np.testing.assert_allclose(fitted.score_samples(rows), expected, rtol=1e-8)
     assert fitted.score(rows) == pytest.approx(expected.mean())
     np.testing.assert_array_equal(fitted.predict(rows), responsibilities.argmax(1))
-    # The point estimate alone is another, as a negative control.
+    # Negative control: the point estimate differs.
     assert np.abs(GaussianMixture(2, random_state=0).fit(frame).score_samples(rows) - expected).max() > 1e-3
 
 

@@ -1,4 +1,4 @@
-"""`GaussianMixture` in place of scikit-learn's: the same fits, and what goes beyond them."""
+"""`GaussianMixture` fits like scikit-learn's, and has features that scikit-learn's does not have."""
 
 import copy
 import pickle
@@ -36,14 +36,14 @@ def iris() -> np.ndarray:
 def assert_same_fit(ours: GaussianMixture, peers: sklearn.mixture.GaussianMixture, rtol: float = 1e-7) -> None:
     assert ours.n_iter_ == peers.n_iter_
     assert ours.converged_ == peers.converged_
-    # Scikit-learn's first weights do not sum to one where a start is on single points.
+    # The first is left out: with starts on single points, scikit-learn's first weights do not sum to one.
     np.testing.assert_allclose(ours.lower_bounds_[1:], peers.lower_bounds_[1:], rtol=rtol)
     for name in LEARNT:
         theirs = getattr(peers, name)
         np.testing.assert_allclose(getattr(ours, name), theirs, rtol=rtol, atol=rtol * np.abs(theirs).max())
 
 
-# The same fits
+# Fits equal to scikit-learn's
 
 
 @pytest.mark.parametrize("covariance_type", TYPES)
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_fit(covariance_type: str, iris: np.ndarray
         options = {"covariance_type": covariance_type, "init_params": init_params, "random_state": 3, "max_iter": 200}
         ours = GaussianMixture(3, **options).fit(iris)
         peers = sklearn.mixture.GaussianMixture(3, **options).fit(iris)
-        # A start on single points has variances of 1e-6, of which differences of squares know but six digits.
+        # A start on single points has variances of 1e-6, known to six digits as differences of squares.
         rtol = 1e-7 if init_params in ("kmeans", "random") else 1e-4
         assert_same_fit(ours, peers, rtol)
         assert ours.bic(iris) == pytest.approx(peers.bic(iris), rel=rtol)
@@ -74,7 +74,7 @@ def test_several_runs_take_random_numbers_as_scikit_learn_does(iris: np.ndarray)
 
 
 def test_k_means_moves_empty_clusters_as_scikit_learn_does() -> None:
-    """More clusters than a handful of distinct places: some are empty on the way."""
+    """With nearly as many clusters as distinct places, some clusters become empty during the iterations."""
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(12, 2)), 5, axis=0) + 1e-3 * rng.normal(size=(60, 2))
     for seed in range(10):
@@ -85,7 +85,7 @@ def test_k_means_moves_empty_clusters_as_scikit_learn_does() -> None:
 
 
 def test_columns_that_are_constant_or_of_any_size_are_fitted_as_by_scikit_learn() -> None:
-    """Nothing is refused that `reg_covar` makes possible; the variances of the first column are 1e-18 of its size."""
+    """Columns are accepted that only `reg_covar` makes possible to fit."""
     rng = np.random.default_rng(2)
     x = np.column_stack([rng.normal(size=80), np.full(80, 3.0), 1e6 * rng.normal(size=80)])
     x[:40] += [8, 0, 0]
@@ -95,7 +95,7 @@ def test_columns_that_are_constant_or_of_any_size_are_fitted_as_by_scikit_learn(
 
 
 def test_components_much_narrower_than_the_data_keep_their_digits() -> None:
-    """One far row makes the columns' spread a million times the components' widths: the centred form takes over."""
+    """One far row makes the columns' spread a million times the components' widths: the centred form is used."""
     rng = np.random.default_rng(3)
     x = np.concatenate([rng.normal(size=(100, 2)), rng.normal(size=(100, 2)) + 6, [[1e8, 1e8]]])
     options = {"random_state": 0, "tol": 1e-8, "means_init": [[0, 0], [6, 6], [1e8, 1e8]], "max_iter": 300}
@@ -163,7 +163,7 @@ def test_the_mixture_of_a_fit_is_kept_until_an_attribute_changes(
     with monkeypatch.context() as patch:
         patch.setattr(np.linalg, "inv", None)
         np.testing.assert_array_equal(fitted.score_samples(iris), before)
-    fitted.mixture_.scale_tril[:] = np.nan  # a copy, as ever
+    fitted.mixture_.scale_tril[:] = np.nan  # a copy: the estimator does not change
     np.testing.assert_array_equal(fitted.score_samples(iris), before)
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.score_samples(iris), before)
@@ -200,13 +200,13 @@ def test_collapses_are_said() -> None:
     assert np.isfinite(fitted.precisions_).all()
 
 
-# In scikit-learn's company
+# With scikit-learn's tools
 
 
 @pytest.mark.wrong_types
 def test_scikit_learn_finds_no_fault() -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its checks fit what does not converge
+        warnings.simplefilter("ignore")  # its checks include fits that do not converge
         results = sklearn.utils.estimator_checks.check_estimator(GaussianMixture(), on_skip=None)
     statuses = {result["check_name"]: result["status"] for result in results}
     assert len(statuses) >= 40

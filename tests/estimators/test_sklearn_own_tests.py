@@ -21,7 +21,7 @@ CHEAP = {
 
 
 def run_theirs(module: str) -> str:
-    """Run a module of scikit-learn's tests, without this project's settings, and give what pytest prints."""
+    """Run a module of scikit-learn's tests without this project's settings; returns the output of pytest."""
     options = ["-p", "swap_estimators", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(FOLDER)]
     command = [sys.executable, "-m", "pytest", *options, "-rA", "--pyargs", f"sklearn.mixture.tests.{module}"]
     quickly = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as in this process (conftest.py)
@@ -33,7 +33,7 @@ def test_gaussian_mixture_passes_all_but_one_of_their_tests() -> None:
     passed = set(re.findall(r"^PASSED \S*::(\S+)$", said, re.MULTILINE))
     assert not re.findall(r"^(?:FAILED|ERROR).*$", said, re.MULTILINE)
     assert len(passed) >= 55
-    assert "used in place of scikit-learn's" in said  # or theirs would have been tested by themselves
+    assert "used in place of scikit-learn's" in said  # otherwise scikit-learn's own classes were tested
 
 
 def test_both_classes_pass_what_both_are_asked() -> None:

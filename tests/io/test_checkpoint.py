@@ -1,4 +1,4 @@
-"""A checkpoint keeps every whole record through kills and full disks, and refuses what it did not write."""
+"""A checkpoint keeps every complete record when the process is killed or the disk is full, and refuses other files."""
 
 import errno
 import io
@@ -26,7 +26,7 @@ def record(number: int) -> dict[str, np.ndarray]:
 
 
 def check_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    """Same names in the same order, same types, same bits."""
+    """The arrays have the expected names in this order, and are of equal types and bits."""
     assert list(found) == list(expected)
     for name, array in expected.items():
         assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape)
@@ -34,7 +34,7 @@ def check_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) ->
 
 
 def written(path: Path, n_records: int) -> list[int]:
-    """Write records; the sizes of the file after the header and after each of them."""
+    """Write records; returns the sizes of the file after the header and after each record."""
     with Checkpoint.open(path, IDENTITY) as checkpoint:
         assert checkpoint.records == []
         sizes = [path.stat().st_size]
@@ -45,7 +45,7 @@ def written(path: Path, n_records: int) -> list[int]:
 
 
 def check_holds(path: Path, n_records: int, *, dropped: bool = False) -> None:
-    """The file opens with exactly the first records, and goes on from there."""
+    """The file has exactly the first `n_records` records, and takes another one after them."""
     with Checkpoint.open(path, IDENTITY) as checkpoint:
         assert len(checkpoint.records) == n_records
         for number, found in enumerate(checkpoint.records):
@@ -70,7 +70,7 @@ def test_arrays_of_every_kind_come_back_bit_by_bit(tmp_path: Path) -> None:
         "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
         "text": np.array(["a", "bc"]),
         "big endian": np.arange(3, dtype=">i4"),
-        "file": np.arange(3),  # a name that numpy.savez has for itself
+        "file": np.arange(3),  # a name that numpy.savez uses itself
         "a/b.npy \n ü": np.uint8(3),
     }
     with Checkpoint.open(tmp_path / "run", IDENTITY) as checkpoint:
@@ -96,7 +96,7 @@ def test_an_append_writes_the_record_alone(tmp_path: Path) -> None:
     assert sizes[0] < 600
 
 
-# What a kill, a power cut or a bad disk leaves
+# Files after a kill, a power failure or a disk error
 
 
 def test_cut_anywhere_exactly_the_whole_records_remain(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_changed_bit_in_the_last_record_never_passes(tmp_path: Path) -> None:
         damaged = bytearray(content)
         damaged[position] ^= 1 << position % 8
         path.write_bytes(damaged)
-        if position < sizes[2] + 16:  # where the record would end is not known
+        if position < sizes[2] + 16:  # a damaged head does not tell where the record would end
             with pytest.raises(bg.ArgumentError, match="damaged"):
                 Checkpoint.open(path, IDENTITY)
         else:
@@ -197,7 +197,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_it_has_acknowledged(
     assert acknowledged > 8
 
 
-# What cannot be written
+# Files that cannot be written
 
 
 @pytest.mark.parametrize("step", ["write", "fsync"])
@@ -225,7 +225,7 @@ def test_a_full_disk_is_reported_and_the_records_so_far_survive(
 
 
 class HalfFull(io.FileIO):
-    """A file that takes ten bytes and then no more, nor lets what it has be cut off again."""
+    """A file that accepts ten bytes and no more, and that cannot be made shorter."""
 
     room = 10
 
@@ -279,7 +279,7 @@ def test_two_runs_on_one_file_are_noticed(tmp_path: Path) -> None:
     check_holds(path, 0)
 
 
-# What another wrote
+# Files of other runs and programs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""CSV files in their many dialects are read, and what is wrong is found by line and column."""
+"""CSV files of many dialects are read; errors name the line and the column."""
 
 import csv
 from pathlib import Path

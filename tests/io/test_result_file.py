@@ -1,4 +1,4 @@
-"""What is saved comes back bit for bit; what is not whole, not known or not to be written is refused with words."""
+"""Saved results are equal bit for bit when read; incomplete, unknown and unwritable ones are refused in words."""
 
 import ast
 import errno
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.numpyro
 
 
 def check_same(found: Any, expected: Any, where: str = "result") -> None:
-    """The same classes all the way down, arrays and numbers with the same bits."""
+    """Both values have equal classes at every level, and arrays and numbers with equal bits."""
     if isinstance(expected, xr.DataTree):
         xr.testing.assert_identical(found, expected)
     elif isinstance(expected, dist.Distribution):
@@ -340,7 +340,7 @@ def test_parameters_held_by_the_prior_come_back(faithful_posterior: bg.Posterior
 
 
 class OwnNormal(dist.Normal):
-    """A distribution that NumPyro does not have."""
+    """A distribution that is not part of NumPyro."""
 
 
 REFUSED = [
@@ -368,7 +368,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_written(
     assert os.listdir(tmp_path) == ["result.nc"]
 
 
-# Files that are not whole, or of another kind
+# Incomplete files, and files of another kind
 
 
 def check_words(error: bg.BayesGMMError) -> None:
@@ -576,7 +576,7 @@ def test_when_writing_fails_the_old_file_stays(
 def test_after_saves_that_failed_the_garbage_collector_finds_nothing_that_ends_the_process(
     saved_mle: bytes, tmp_path: Path
 ) -> None:
-    """A view of a BytesIO's memory in a traceback once did, when it was collected in one cycle with its owner."""
+    """CPython crashes when it collects a view of a BytesIO's memory in a reference cycle with its owner."""
     (tmp_path / "mle.nc").write_bytes(saved_mle)
     code = """
         import gc, os, sys

@@ -1,4 +1,4 @@
-"""Good tables come through unchanged; every bad one is answered with what, where and what to do."""
+"""Good tables are read unchanged; the error about a bad one says what is wrong, where, and what to do about it."""
 
 import datetime
 import subprocess
@@ -19,7 +19,9 @@ from hypothesis import assume, given, settings, strategies as st
 import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.estimators import GaussianMixture
-from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.io.batches import later_rows
+from bayes_gmm.io.rows import rows_of
+from bayes_gmm.io.table import Table, as_table, read_rows
 
 GOOD = np.random.default_rng(20240229).normal(size=(20, 3))
 A, B, C = GOOD.T
@@ -71,7 +73,7 @@ def records(values=GOOD):
 
 
 class Streaming:
-    """Offers its columns by Arrow's stream and by nothing else."""
+    """A table that can be read only through Arrow's stream protocol."""
 
     def __init__(self, table):
         self.table = table
@@ -81,7 +83,7 @@ class Streaming:
 
 
 class Interchanging:
-    """Offers its columns by the dataframe interchange protocol and by nothing else."""
+    """A table that can be read only through the data frame interchange protocol."""
 
     def __init__(self, table):
         self.table = table
@@ -305,7 +307,7 @@ GOOD_TABLES = [
     ),
     Good("records", records, GOOD, ABC),
     Good("records, nothing masked", lambda: np.ma.array(records()), GOOD, ABC),
-    # The negative controls: hard, but not degenerate.
+    # Negative controls: nearly degenerate tables that can be fitted.
     Good("almost dependent", lambda: columns(A, A + 1e-6 * B), columns(A, A + 1e-6 * B), ABC[:0]),
     Good("small spread", lambda: columns(A, 5 + 5e-9 * B), columns(A, 5 + 5e-9 * B), ABC[:0]),
     Good("unequal units", lambda: columns(1e140 * A, 1e-140 * B), columns(1e140 * A, 1e-140 * B)),
@@ -389,6 +391,29 @@ def test_any_table_of_full_rank_comes_through_unchanged(values):
     scaled = (values - values.mean(axis=0)) / deviations
     assume(np.linalg.cond(scaled) < 1e6)
     np.testing.assert_array_equal(as_table(values).values, values)
+
+
+EMPTY = {
+    "text": lambda: np.empty((0, 2), "U3"),
+    "complex": lambda: np.empty((0, 2), complex),
+    "mixed frame": lambda: frame(a=np.empty(0), day=np.empty(0, "M8[s]")),
+    "polars": lambda: polars().DataFrame({"a": [], "b": []}),
+    "records": lambda: np.empty(0, "f8,U2"),
+}
+
+
+@pytest.mark.parametrize("make", EMPTY.values(), ids=EMPTY)
+@pytest.mark.parametrize("read", [as_table, read_rows, lambda x: later_rows(x, ("a", "b"))])
+def test_a_table_without_rows_is_refused_before_its_types_are_looked_at(make, read):
+    with pytest.raises(DataError, match=r"without rows, shape \(0, 2\)"):
+        read(make())
+
+
+def test_points_without_rows_are_refused():
+    with pytest.raises(DataError, match=r"without rows, shape \(0, 2\)"):
+        rows_of("points", frame(a=[], b=[]), 2)
+    with pytest.raises(ArgumentError, match=r"points have shape \(0, 2\)"):
+        rows_of("points", np.empty((0, 2)), 2)
 
 
 def test_a_table_is_returned_as_it_is():
