@@ -1,16 +1,15 @@
-r"""Uncertainty of the maximum-likelihood fit by resampling: what the answer would have been for other data.
+r"""Sampling distribution of the maximum-likelihood fit, by fits to resampled data.
 
-Each replicate gives the rows other weights, and EM goes on from the fit. Rows are drawn with replacement (Efron 1979),
-so that weights are counts, or weights are exponential (Newton and Raftery 1994), which loses no row.
+Each replicate gives the rows new random weights and runs EM from the fit. The weights are either the counts of rows
+drawn with replacement (Efron 1979), or exponential (Newton and Raftery 1994), so that every row keeps some weight.
 """
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, Int
 from tqdm import tqdm
 
 from bayes_gmm.core.interruption import until_interrupted
@@ -27,9 +26,16 @@ from bayes_gmm.objective.objective import Objective
 KINDS = ("rows", "weights")
 
 _NUMBERS_AT_ONCE = 2**24
+"""Largest number of weights, rows times replicates, that one call of the compiled program gets: 128 MB."""
+
 _REPLICATES_AT_ONCE = 128
+"""Most replicates for one call: between calls Ctrl-C is noticed and the bar moves."""
+
 _TOL = 1e-6
+"""Gain in nats at which a replicate ends: its distance to the maximum is far below the resampling errors."""
+
 _MAX_STEPS = 500
+"""Runs start near their maxima; a replicate that needs more steps is counted as not converged."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,18 +53,18 @@ class Bootstrap:
     interrupted
         Whether it was stopped before all replicates were made.
     fit
-        What was resampled.
+        The fit whose data were resampled.
     """
 
     draws: Mixture
-    statuses: np.ndarray
+    statuses: Int[np.ndarray, " R"]
     kind: str
     interrupted: bool
     fit: EMFit = field(repr=False)
 
     @property
-    def usable(self) -> np.ndarray:
-        """Which replicates (R,) converged; the others take no part in errors and intervals."""
+    def usable(self) -> Bool[np.ndarray, " R"]:
+        """Whether each replicate converged; the others take no part in errors and intervals."""
         return self.statuses == EMStatus.CONVERGED
 
     @property
@@ -72,7 +78,8 @@ class Bootstrap:
         tails = (1 - level) / 2, (1 + level) / 2
         return {name: np.quantile(values, tails, axis=0) for name, values in self._reported().items()}
 
-    def _reported(self) -> dict[str, np.ndarray]:
+    def _reported(self) -> dict[str, Float[np.ndarray, "usable ..."]]:
+        """Parameters of the usable replicates by name; `FitError` when there are fewer than two."""
         if self.usable.sum() < 2:
             raise FitError(
                 f"{int(self.usable.sum())} of {len(self.statuses)} replicates converged.",
@@ -100,9 +107,10 @@ def bootstrap(
     Parameters
     ----------
     fit
-        Where to begin and what to resample; structure, held parameters, known labels and prior stay.
+        The fit to resample. Every replicate starts from it and keeps its structure, fixed parameters, known labels and
+        prior.
     n_replicates
-        Number of replicates R. The error of a standard error is about 1 / sqrt(2 R) of it.
+        Number of replicates R. The relative error of a standard error is about 1 / sqrt(2 R).
     kind
         "rows" or "weights".
     seed
@@ -143,8 +151,10 @@ def bootstrap(
     return Bootstrap(draws=draws, statuses=statuses, kind=kind, interrupted=made.interrupted, fit=fit)
 
 
-def _resample(rng: np.random.Generator, sample_weight: np.ndarray, size: int, kind: str) -> np.ndarray:
-    """Weights (C, N) of the rows in so many replicates, with `sample_weight` as their mean."""
+def _resample(
+    rng: np.random.Generator, sample_weight: Float[np.ndarray, " N"], size: int, kind: str
+) -> Float[np.ndarray, "size N"]:
+    """Random weights of the rows for `size` replicates, with `sample_weight` as their mean."""
     total = sample_weight.sum()
     if kind == "rows":
         return rng.multinomial(round(total), sample_weight / total, size=size).astype(float)
@@ -153,22 +163,28 @@ def _resample(rng: np.random.Generator, sample_weight: np.ndarray, size: int, ki
 
 
 @in_float64
-def _fit_all(fit: EMFit, weights: np.ndarray) -> tuple[Mixture, Any]:
-    """Fits (C,) with weights (C, N), in data units."""
+def _fit_all(fit: EMFit, weights: Float[np.ndarray, "size N"]) -> tuple[Mixture, Int[np.ndarray | Array, " size"]]:
+    """Fits (size,) to the rows with each row of weights, in data units, and their statuses."""
     problem, objective = fit.problem, fit.problem.objective()
-    of_points = np.where(problem.labels >= 0, 0.0, weights)
-    padding = objective.data.weights.size - of_points.shape[1]
-    blocks = np.pad(of_points, ((0, 0), (0, padding))).reshape(-1, *objective.data.weights.shape)
-    known = np.stack([problem.known_statistics(some) for some in weights])
-    rule = StoppingRule(_TOL, _MAX_STEPS, problem.smallest_scale, True)
+    unlabelled = np.where(problem.labels >= 0, 0.0, weights)
+    padding = objective.data.weights.size - unlabelled.shape[1]
+    blocks = np.pad(unlabelled, ((0, 0), (0, padding))).reshape(-1, *objective.data.weights.shape)
+    known = np.stack([problem.known_statistics(of_replicate) for of_replicate in weights])
+    rule = StoppingRule(tol=_TOL, max_steps=_MAX_STEPS, smallest_scale=problem.smallest_scale, accelerate=True)
     mixtures, statuses = _follow_all(problem.scaling.to_unit(fit.mixture), objective, blocks, known, rule)
     return problem.scaling.to_data(jax.device_get(mixtures)), statuses
 
 
 @jax.jit
 def _follow_all(
-    start: Mixture, objective: Objective, weights: Array, known: Array, rule: StoppingRule
-) -> tuple[Mixture, Array]:
+    start: Mixture,
+    objective: Objective,
+    weights: Float[Array, "size *blocks"],
+    known: Float[Array, "size K F"],
+    rule: StoppingRule,
+) -> tuple[Mixture, Int[Array, " size"]]:
+    """Runs of EM from the same start with each of several weights of the rows, one run after another."""
+
     def fit_one(replicate: tuple[Array, Array]) -> tuple[Mixture, Array]:
         run = run_to_the_end(start, _reweighted(objective, *replicate), rule)
         return run.mixture, run.status
@@ -176,6 +192,7 @@ def _follow_all(
     return jax.lax.map(fit_one, (weights, known))
 
 
-def _reweighted(objective: Objective, weights: Array, known: Array) -> Objective:
+def _reweighted(objective: Objective, weights: Float[Array, "*blocks"], known: Float[Array, "K F"]) -> Objective:
+    """The objective with other weights of the rows, and the statistics of the labelled rows under these weights."""
     data = replace(objective.data, weights=weights)
     return replace(objective, data=data, known=known)

@@ -1,4 +1,4 @@
-"""The maximum-likelihood fit beside the posterior: what the point estimate hides."""
+"""The maximum-likelihood fit beside the posterior, and what a point estimate does not show."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.leave_one_out import LeaveOneOut
-from bayes_gmm.assessment.parameter_comparison import Row, aligned_rows, html, sentences, table
+from bayes_gmm.assessment.parameter_comparison import Row, compare_parameters, html, sentences, table
 from bayes_gmm.assessment.predictive_scores import Scores, score
 from bayes_gmm.clustering.point_assignments import Points
 from bayes_gmm.core.export import Record, counted, write_csv, write_json
@@ -42,11 +43,11 @@ class Comparison:
     scores
         Log-likelihood, leave-one-out and held-out predictive density.
     points
-        Soft assignments by either answer, and which of them are uncertain.
+        Soft assignments by both fits, and which points are uncertain.
     mle, posterior
-        What is compared.
+        The two fits.
     notes
-        What could not be computed, and why; in what the two differ besides.
+        What could not be computed and why, and whether the two fits have different covariance structures.
     """
 
     rows: tuple[Row, ...]
@@ -62,13 +63,13 @@ class Comparison:
         return self.scores.loo
 
     @property
-    def uncertain_points(self) -> np.ndarray:
+    def uncertain_points(self) -> Int[np.ndarray, " uncertain"]:
         """Indices of the points whose most probable component has a posterior probability below 0.9."""
         return self.points.uncertain
 
     @property
-    def changed_points(self) -> np.ndarray:
-        """Indices of the points whose most probable component differs between the two."""
+    def changed_points(self) -> Int[np.ndarray, " changed"]:
+        """Indices of the points whose most probable component by the posterior is not that by maximum likelihood."""
         return self.points.changed
 
     def records(self, part: str = "parameters") -> list[Record]:
@@ -89,11 +90,11 @@ class Comparison:
         write_csv(self.records(part), path)
 
     def to_json(self, path: str | Path) -> None:
-        """Write all parts, the verdict and what is hidden to a JSON file; `OutputError` when it cannot be written."""
+        """Write `record()` to a JSON file; `OutputError` when it cannot be written."""
         write_json(self.record(), path)
 
     def record(self) -> Record:
-        """Everything as dictionaries, lists, texts and numbers."""
+        """All parts, the verdict, `hidden()` and the notes as dictionaries, lists, texts and numbers."""
         parts = {part: self.records(part) for part in PARTS}
         verdict = self.posterior.verdict
         return {
@@ -107,7 +108,7 @@ class Comparison:
         }
 
     def hidden(self) -> tuple[str, ...]:
-        """Sentences on what the point estimate does not show."""
+        """Sentences on the parameters and points about which the point estimate misleads."""
         return (*sentences(self.rows), self.points.sentence())
 
     def __str__(self) -> str:
@@ -138,11 +139,11 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
     mle
         What `fit_em` returned.
     posterior
-        What `fit_nuts` returned. One whose verdict is BAD is compared with that in the head of the table.
+        What `fit_nuts` returned. When its verdict is BAD, the head of the table says so.
     bootstrap
-        What `bg.bootstrap(mle)` returned, for standard errors by resampling beside those from the information.
+        What `bg.bootstrap(mle)` returned, for standard errors by resampling beside those from the information matrix.
     x_test : (M, D)
-        Points that neither has seen, to score the predictions of both.
+        Points that neither fit has seen, to score the predictions of both.
 
     Raises
     ------
@@ -162,12 +163,12 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
     _check_same(mle, posterior, bootstrap)
     data = posterior.table
     order = match(mle.mixture, posterior.mle.mixture, data.values)
-    rows, notes = aligned_rows(mle, posterior, bootstrap, order)
+    parameters = compare_parameters(mle, posterior, bootstrap, order)
     mixture = mle.mixture.permute(order)
     points = None if x_test is None else rows_of("points of x_test", x_test, data.n_features)
-    scores, unknown = score(mle, posterior, points)
+    scores = score(mle, posterior, points)
     return Comparison(
-        rows=rows,
+        rows=parameters.rows,
         scores=scores,
         points=Points(
             mle_responsibilities=mixture.responsibilities(data.values),
@@ -176,12 +177,12 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
         ),
         mle=mle,
         posterior=posterior,
-        notes=(*_differences(mle, posterior), *mle.doubts, *notes, *unknown),
+        notes=(*_differences(mle, posterior), *mle.doubts, *parameters.notes, *scores.notes),
     )
 
 
 def _check_same(mle: Any, posterior: Any, bootstrap: Any) -> None:
-    """Refuse what cannot be compared, and say in which respect."""
+    """Raise `ArgumentError` when the arguments are not fits of the same table with as many components."""
     given = {"mle": (mle, EMFit), "posterior": (posterior, Posterior), "bootstrap": (bootstrap, Bootstrap | None)}
     for name, (value, wanted) in given.items():
         if not isinstance(value, wanted):
@@ -190,7 +191,7 @@ def _check_same(mle: Any, posterior: Any, bootstrap: Any) -> None:
                 "compare(mle, posterior, bootstrap=None) with an EMFit, a Posterior and a Bootstrap",
                 "Give what fit_em, fit_nuts and bootstrap return, in this order.",
             )
-    if found := _unlike(mle, posterior):
+    if found := _mismatch(mle, posterior):
         raise ArgumentError(
             found,
             "two fits of the same table with the same number of components",
@@ -200,8 +201,8 @@ def _check_same(mle: Any, posterior: Any, bootstrap: Any) -> None:
         raise ArgumentError("bootstrap is of another fit than mle.", "resampling of that fit", "Give bootstrap(mle).")
 
 
-def _unlike(mle: EMFit, posterior: Posterior) -> str:
-    """What differs between the two, or nothing."""
+def _mismatch(mle: EMFit, posterior: Posterior) -> str:
+    """A sentence on why the two cannot be compared, or an empty text."""
     ours, theirs = mle.table, posterior.table
     K, other_K = mle.mixture.n_components, posterior.draws.n_components
     if ours.columns != theirs.columns:
@@ -215,6 +216,7 @@ def _unlike(mle: EMFit, posterior: Posterior) -> str:
 
 
 def _differences(mle: EMFit, posterior: Posterior) -> Iterator[str]:
+    """Notes on differences of the models that do not prevent a comparison."""
     if mle.structure != posterior.problem.structure:
         yield (
             f"The covariances differ: {mle.structure.name} in the EM fit, {posterior.problem.structure.name} in the "
@@ -223,6 +225,7 @@ def _differences(mle: EMFit, posterior: Posterior) -> Iterator[str]:
 
 
 def _header(comparison: Comparison) -> list[str]:
+    """Lines above the table: the data, and a warning when the verdict is BAD."""
     data, verdict = comparison.posterior.table, comparison.posterior.verdict
     names = ", ".join(data.columns[:6]) + (", ..." if data.n_features > 6 else "")
     head = (
@@ -235,6 +238,7 @@ def _header(comparison: Comparison) -> list[str]:
 
 
 def _criteria(comparison: Comparison) -> list[str]:
+    """Lines below the table: scores, starts of EM, the verdict and the notes."""
     mle, scores = comparison.mle, comparison.scores
     lines = [
         f"log-likelihood  {mle.log_likelihood:.6f} ({mle.status.name} after {mle.n_steps} steps); "
@@ -260,7 +264,7 @@ def _criteria(comparison: Comparison) -> list[str]:
 
 
 def _tally(mle: EMFit) -> str:
-    """Where the starts ended: how many reached each log-likelihood, best first."""
+    """How many starts of EM reached each log-likelihood, best first, and how many failed."""
     ended, behind = mle.start_statuses <= EMStatus.MAX_STEPS, int((mle.start_statuses == EMStatus.LEFT_BEHIND).sum())
     usable = mle.start_log_likelihoods[ended]
     values, counts = np.unique(usable.round(3), return_counts=True)

@@ -1,4 +1,4 @@
-"""Several fits of one table in one table: several numbers of components, priors or structures."""
+"""Comparison of several fits of one table: with other numbers of components, priors or covariance structures."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from scipy.optimize import LinearConstraint, minimize
 
 from bayes_gmm.assessment.leave_one_out import LeaveOneOut
-from bayes_gmm.assessment.predictive_scores import leave_one_out_or_reason
+from bayes_gmm.assessment.predictive_scores import attempt_leave_one_out
 from bayes_gmm.core.export import Record, html_table, write_csv, write_json
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mle.em_result import EMFit
@@ -20,10 +21,24 @@ from bayes_gmm.posterior.verdict import VerdictStatus
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One fit. Criteria are of its maximum-likelihood fit; what only a posterior has is NaN where there is none.
+    """One of the compared fits.
 
-    `elpd_difference` is to the best, `elpd_difference_se` its standard error; `weight` is by stacking; `bad_points`
-    counts points whose Pareto k is too large; `verdict` is that of the draws.
+    Attributes
+    ----------
+    name, n_components, structure
+        Name that the user gave, number of components, and name of the covariance structure.
+    log_likelihood, n_parameters, aic, bic, icl
+        Of the maximum-likelihood fit, which for a posterior is `Posterior.mle`.
+    elpd_loo, elpd_loo_se
+        Leave-one-out predictive density and its standard error; NaN for an EM fit.
+    elpd_difference, elpd_difference_se
+        Difference to the posterior with the largest `elpd_loo`, and its standard error.
+    weight
+        Stacking weight.
+    bad_points
+        Number of points whose Pareto k is too large.
+    verdict
+        Status of the verdict on the draws; empty for an EM fit.
     """
 
     name: str
@@ -52,7 +67,7 @@ class ModelComparison:
     models
         One `Model` for each fit.
     notes
-        What the reader should know.
+        Remarks on scores that are missing or should be read with care.
     """
 
     models: tuple[Model, ...]
@@ -121,16 +136,17 @@ def compare_models(models: Mapping[str, Posterior | EMFit]) -> ModelComparison:
     'K=3'
     """
     fits = _checked(models)
-    found = {name: leave_one_out_or_reason(fit) for name, fit in fits.items() if isinstance(fit, Posterior)}
-    loos = {name: loo for name, (loo, _) in found.items() if loo is not None}
+    attempts = {name: attempt_leave_one_out(fit) for name, fit in fits.items() if isinstance(fit, Posterior)}
+    loos = {name: attempt.loo for name, attempt in attempts.items() if attempt.loo is not None}
     stacked = _stack(loos)
     rows = [_model(name, fit, loos.get(name), stacked.get(name, {})) for name, fit in fits.items()]
     by_elpd = sorted(rows, key=lambda row: (np.isnan(row.elpd_loo), -np.nan_to_num(row.elpd_loo), row.bic))
-    notes = [f"{name}: {note}" for name, (_, reasons) in found.items() for note in reasons]
+    notes = [f"{name}: {note}" for name, attempt in attempts.items() for note in attempt.notes]
     return ModelComparison(models=tuple(by_elpd), notes=(*notes, *_notes(by_elpd, loos)))
 
 
 def _checked(models: Any) -> dict[str, Posterior | EMFit]:
+    """The fits by name; `ArgumentError` when they cannot be compared."""
     wanted = "a dictionary of at least two posteriors or EM fits by their names"
     call = 'For example compare_models({"K=2": fit_nuts(x, 2), "K=3": fit_nuts(x, 3)}).'
     if not isinstance(models, Mapping) or len(models) < 2:
@@ -154,7 +170,7 @@ def _checked(models: Any) -> dict[str, Posterior | EMFit]:
 
 
 def _stack(loos: dict[str, LeaveOneOut]) -> dict[str, Record]:
-    """Differences to the best, their standard errors, and stacking weights."""
+    """Fields of `Model` for each posterior: difference to the best, its standard error, and stacking weight."""
     if not loos:
         return {}
     pointwise = np.array([loo.pointwise for loo in loos.values()])
@@ -220,8 +236,8 @@ def _cells(model: Model) -> list[str]:
     ]
 
 
-def stacking_weights(pointwise: np.ndarray) -> np.ndarray:
-    r"""Weights (M,) of models with log predictive densities (M, N) of points that each has not seen.
+def stacking_weights(pointwise: Float[np.ndarray, "M N"]) -> Float[np.ndarray, " M"]:
+    r"""Weights of M models, from their leave-one-out log predictive densities of N points.
 
     .. math:: \max_w \frac1N \sum_n \log \sum_m w_m \, p_m(x_n \mid x_{-n}), \quad w_m \ge 0, \; \sum_m w_m = 1
 
@@ -232,7 +248,7 @@ def stacking_weights(pointwise: np.ndarray) -> np.ndarray:
     n_models = len(pointwise)
     densities = np.exp(pointwise - pointwise.max(0))
 
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(weights: Float[np.ndarray, " M"]) -> tuple[float, Float[np.ndarray, " M"]]:
         mixed = np.maximum(weights @ densities, np.finfo(float).tiny)
         return -float(np.log(mixed).mean()), -(densities / mixed).mean(1)
 

@@ -1,29 +1,44 @@
-"""How well the posterior predicts a point that it has not seen: leave-one-out by importance sampling."""
+"""Expected log predictive density of new points, estimated by leave-one-out cross-validation."""
 
 from typing import Any, NamedTuple
 
 import arviz as az
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from bayes_gmm.likelihood.pointwise import log_predictive_density, thinned
 from bayes_gmm.posterior.diagnostics import quietly
 from bayes_gmm.posterior.posterior import Posterior
 
 MOST_POINTS = 20_000
-"""With more points than this some are left out in turn, the others estimated from them."""
+"""In larger tables only a random sample of the points is left out in turn, to bound the time."""
 
 _SUBSAMPLE = 2000
+"""Size of that sample; the error that it adds is part of the standard error."""
+
 _NUMBERS_AT_ONCE = 10**7
+"""Largest number of draws times points whose log-likelihoods are in memory at once: 80 MB."""
+
 _DRAWS_OF_APPROXIMATION = 100
+"""Draws for the approximate density of every point; the sample corrects the bias that so few draws have."""
 
 
 class LeaveOneOut(NamedTuple):
     """Expected log predictive density of as many new points as there are data, estimated by leaving one out.
 
-    `bad_points` is the number of points whose Pareto k is too large for their weights to be trusted. `n_evaluated` says
-    how many points were left out in turn; `standard_error` holds the error of that choice, too. `pointwise` (N,) are
-    the parts of the sum, of the points that were not left out by approximation.
+    Attributes
+    ----------
+    elpd, standard_error
+        The estimate and its standard error, with the error from leaving out only a sample of the points.
+    effective_parameters
+        Effective number of parameters: log pointwise predictive density of the data minus `elpd`.
+    bad_points
+        Number of points whose Pareto k is too large for their importance weights to be trusted.
+    n_evaluated
+        Number of points that were left out in turn.
+    pointwise : (N,)
+        Contribution of each point to `elpd`, approximate for points that were not left out.
     """
 
     elpd: float
@@ -31,19 +46,20 @@ class LeaveOneOut(NamedTuple):
     effective_parameters: float
     bad_points: int
     n_evaluated: int
-    pointwise: np.ndarray
+    pointwise: Float[np.ndarray, " N"]
 
 
 def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
-    """PSIS-LOO of the marginal likelihood; for large tables of a random sample of the points.
+    """Leave-one-out by Pareto-smoothed importance sampling (PSIS-LOO), with the labels summed out.
 
-    For a sample the log predictive density of every point, from some of the draws, is corrected by the sample's mean
-    difference from the leave-one-out value.
+    Of a table with more than 20,000 points a random sample is left out in turn. The log predictive densities of all
+    points, computed from some of the draws, are then corrected by the mean difference of leave-one-out and predictive
+    densities in the sample.
 
     Raises
     ------
     ValueError
-        ArviZ's answer to draws that do not differ.
+        When all draws are equal; ArviZ raises it.
 
     References
     ----------
@@ -52,43 +68,56 @@ def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
     """
     x = posterior.table.values
     if len(x) <= MOST_POINTS:
-        elpd, p, bad = _pointwise(posterior, x)
+        whole = _pointwise(posterior, x)
         return LeaveOneOut(
-            float(elpd.sum()), float(np.sqrt(len(x) * elpd.var(ddof=1))), float(p.sum()), bad, len(x), elpd
+            elpd=float(whole.elpd.sum()),
+            standard_error=float(np.sqrt(len(x) * whole.elpd.var(ddof=1))),
+            effective_parameters=float(whole.effective_parameters.sum()),
+            bad_points=whole.n_bad,
+            n_evaluated=len(x),
+            pointwise=whole.elpd,
         )
     rows = np.random.default_rng(seed).choice(len(x), _SUBSAMPLE, replace=False)
-    elpd, p, bad = _pointwise(posterior, x[rows])
+    sample = _pointwise(posterior, x[rows])
     approximate = log_predictive_density(
         thinned(posterior.draws, _DRAWS_OF_APPROXIMATION), x, posterior.problem.scaling
     )
-    differences = elpd - approximate[rows]
+    differences = sample.elpd - approximate[rows]
     pointwise = approximate + differences.mean()
-    pointwise[rows] = elpd
-    sampling = len(x) ** 2 * differences.var(ddof=1) / len(rows) * (1 - len(rows) / len(x))
+    pointwise[rows] = sample.elpd
+    sampling_variance = len(x) ** 2 * differences.var(ddof=1) / len(rows) * (1 - len(rows) / len(x))
     return LeaveOneOut(
-        float(approximate.sum() + len(x) * differences.mean()),
-        float(np.sqrt(len(x) * elpd.var(ddof=1) + sampling)),
-        float(len(x) * p.mean()),
-        bad,
-        len(rows),
-        pointwise,
+        elpd=float(approximate.sum() + len(x) * differences.mean()),
+        standard_error=float(np.sqrt(len(x) * sample.elpd.var(ddof=1) + sampling_variance)),
+        effective_parameters=float(len(x) * sample.effective_parameters.mean()),
+        bad_points=sample.n_bad,
+        n_evaluated=len(rows),
+        pointwise=pointwise,
     )
 
 
-def _pointwise(posterior: Posterior, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Leave-one-out density and effective parameters of each point, and the number with a bad Pareto k."""
+class _Pointwise(NamedTuple):
+    """Leave-one-out density and effective parameters of each point, and the number of points with a bad Pareto k."""
+
+    elpd: Float[np.ndarray, " N"]
+    effective_parameters: Float[np.ndarray, " N"]
+    n_bad: int
+
+
+def _pointwise(posterior: Posterior, x: Float[np.ndarray, "N D"]) -> _Pointwise:
     n_draws = int(np.prod(posterior.draws.log_weights.shape[:-1]))
     size = max(1, _NUMBERS_AT_ONCE // n_draws)
     parts = [_loo(posterior, x[start : start + size]) for start in range(0, len(x), size)]
     elpd, log_density = (np.concatenate([part[name] for part in parts]) for name in ("elpd", "log_density"))
-    return elpd, log_density - elpd, sum(part["bad"] for part in parts)
+    return _Pointwise(elpd, log_density - elpd, sum(part["bad"] for part in parts))
 
 
-def _loo(posterior: Posterior, x: np.ndarray) -> dict[str, Any]:
+def _loo(posterior: Posterior, x: Float[np.ndarray, "N D"]) -> dict[str, Any]:
+    """Leave-one-out and full log densities of points few enough to fit into memory, and how many have a bad k."""
     log_likelihood = posterior.log_likelihoods(x)
     dataset = xr.Dataset({"x": (("chain", "draw", "point"), log_likelihood)})
     tree = xr.DataTree.from_dict({"posterior": posterior.tree["posterior"].to_dataset(), "log_likelihood": dataset})
-    with quietly():  # ArviZ warns of bad points; they are counted and reported
+    with quietly():  # ArviZ warns of points with a bad k, which are counted here
         loo = az.loo(tree, pointwise=True)
     n_draws = log_likelihood.shape[0] * log_likelihood.shape[1]
     return {

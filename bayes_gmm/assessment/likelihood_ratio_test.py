@@ -1,13 +1,15 @@
-r"""How many components: the likelihood-ratio test, whose distribution only simulation knows.
+r"""The likelihood-ratio test for the number of components, with a null distribution by simulation.
 
-With K components the parameters of one more are on the boundary and not identified, so that twice the log ratio is not
-chi-squared. Its distribution is that over data simulated from the fit of K, each fitted again with K and with K + 1.
+Under K components the parameters of one more are on the boundary and not identified, so twice the log likelihood ratio
+is not chi-squared. Its distribution is estimated from tables simulated from the fit of K components, each of which is
+fitted with K and with K + 1 components.
 """
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from tqdm import tqdm
 
 from bayes_gmm.core.interruption import until_interrupted
@@ -19,6 +21,7 @@ from bayes_gmm.mle.fit_em import SEARCH_OPTIONS, SearchOptions, fit_problem
 from bayes_gmm.objective.problem import Problem
 
 _STARTS = 20
+"""Starts of each fit: a maximum that is missed for some tables and not for others biases the test."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,17 +33,17 @@ class LikelihoodRatioTest:
     statistic
         2 [log L(K + 1) - log L(K)].
     simulated : (R,)
-        The same for data simulated from the fit of K.
+        Statistics of tables simulated from the fit of K components.
     null, alternative
-        The two fits.
+        The fits of K and of K + 1 components.
     n_failed
-        Simulated data of which a fit collapsed; they do not count.
+        Number of simulated tables of which a fit collapsed; they are not among `simulated`.
     interrupted
         Whether it was stopped before all simulations were made.
     """
 
     statistic: float
-    simulated: np.ndarray
+    simulated: Float[np.ndarray, " R"]
     null: EMFit = field(repr=False)
     alternative: EMFit = field(repr=False)
     n_failed: int
@@ -74,16 +77,16 @@ def likelihood_ratio_test(
     .. math:: T = 2 \Big[\max_{K+1} \log L - \max_K \log L\Big], \qquad
               p = \frac{1 + \#\{r : T^*_r \ge T\}}{1 + R}
 
-    Every fit, of the data and of each simulation, is the best of as many starts, or the test would be biased.
+    Fits of the data and of the simulated tables have the same number of starts; otherwise the test would be biased.
 
     Parameters
     ----------
     x : (N, D)
         Table of numbers; rows are points.
     n_components
-        K, the smaller number.
+        K, the smaller of the two numbers of components.
     covariance_type
-        Structure of both, as in `fit_em`.
+        Structure of both fits, as in `fit_em`.
     n_replicates
         Number of simulations R; the smallest possible p is 1 / (R + 1).
     progress

@@ -1,12 +1,12 @@
-r"""Where the draws are not the Gaussian around the mode of the posterior, and why.
+r"""The Gaussian around the mode of the posterior, and flags on parameters whose draws differ from it.
 
-Whoever reports a mode with an error bar means that Gaussian. With v(theta) a parameter, H the Hessian of minus the log
-posterior at its mode,
+A mode with an error bar stands for this Gaussian. For a parameter v(theta), and H the Hessian of minus the log
+posterior density at the mode,
 
-.. math:: v(\theta) \approx N\big(v(\hat\theta), \; \nabla v^\top H^{-1} \nabla v\big),
+.. math:: v(\theta) \approx N\big(v(\hat\theta), \; \nabla v^\top H^{-1} \nabla v\big).
 
-and it is flagged where an end of its interval lies more than half a posterior sd from that of the draws, or where one
-sd is more than half as large again as the other.
+A parameter is flagged where an end of its interval by this Gaussian lies more than half a posterior sd from that end by
+the draws, or where one of the two sds is more than 1.5 times the other.
 """
 
 from operator import itemgetter
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import ndtri
 
 from bayes_gmm.bayes.modes import WORTH_A_MENTION
@@ -26,33 +27,43 @@ from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import match
 
 FARTHEST_END = 0.5
-"""Largest distance, in posterior sds, between the ends of both intervals that is no disagreement."""
+"""Posterior sds by which an end of both intervals may differ without a flag."""
 
 WIDEST = 1.5
-"""Largest ratio of both sds that is no disagreement."""
+"""Ratio of the larger to the smaller sd up to which there is no flag."""
 
-_STEP = 1e-4  # central differences are right to its square
+_STEP = 1e-4
+"""Step of central differences in units of the posterior sd: their error is of the order of its square."""
+
 _APART = 2.0
+"""Sds of the Gaussian beyond which another mode counts as the reason of a flag."""
+
 _NEAR = 2.0
+"""Posterior sds within which the boundary of a parameter's range counts as the reason of a flag."""
+
 _SKEWED = 0.4
+"""Skewness above which it counts as the reason of a flag; a gamma distribution of shape 25 has this much."""
+
+_CONSTANT = 1e-12
+"""Range of the draws, relative to their size, up to which a parameter varies by rounding alone."""
 
 
 class Gaussian(NamedTuple):
-    """Value at the mode and sd around it of each parameter: arrays (K, ...) by the names of `tree.parameters`."""
+    """Values at the mode and sds around it, by the names of the parameters."""
 
-    mode: dict[str, np.ndarray]
-    sd: dict[str, np.ndarray]
+    mode: dict[str, Float[np.ndarray, "K ..."]]
+    sd: dict[str, Float[np.ndarray, "K ..."]]
 
 
 @in_float64
 def gaussian_at_mode(posterior: Posterior) -> Gaussian | None:
-    """The Gaussian around the mode with most mass, under the labels of the draws; None when there is no proper mode."""
+    """Gaussian around the mode with most mass, under the labels of the draws; None when no proper mode was found."""
     if not posterior.modes.trustworthy:
         return None
     around = jax.tree.map(itemgetter(0), posterior.modes.around)
     order, sites = _orders(posterior)[0], as_arrays(posterior.problem.sites)
 
-    def at(coordinates: np.ndarray) -> dict[str, np.ndarray]:
+    def at(coordinates: Float[np.ndarray, "S P"]) -> dict[str, Float[np.ndarray, "S K ..."]]:
         return _parameters(to_mixtures(coordinates, sites)[0].permute(order), posterior)
 
     columns = _STEP * around.factor.T
@@ -62,8 +73,10 @@ def gaussian_at_mode(posterior: Posterior) -> Gaussian | None:
     return Gaussian({name: values[0] for name, values in mode.items()}, sds)
 
 
-def flags(posterior: Posterior, gaussian: Gaussian | None, probability: float) -> dict[str, np.ndarray]:
-    """Why the draws of each parameter are not that Gaussian, "" where they are: texts (K, ...) by name."""
+def flags(
+    posterior: Posterior, gaussian: Gaussian | None, probability: float
+) -> dict[str, Shaped[np.ndarray, "K ..."]]:
+    """Why the draws of each parameter differ from the Gaussian, empty where they do not: arrays of texts by name."""
     draws = _draws(posterior)
     if gaussian is None:
         return {name: np.full(values.shape[2:], "") for name, values in draws.items()}
@@ -82,27 +95,32 @@ def flags(posterior: Posterior, gaussian: Gaussian | None, probability: float) -
     return found
 
 
-def _parameters(mixtures: Mixture, posterior: Posterior) -> dict[str, np.ndarray]:
+def _parameters(mixtures: Mixture, posterior: Posterior) -> dict[str, Float[np.ndarray, "S K ..."]]:
     return parameters(mixtures, posterior.table.columns)
 
 
-def _draws(posterior: Posterior) -> dict[str, np.ndarray]:
-    """Parameters (chain, draw, K, ...) by name."""
+def _draws(posterior: Posterior) -> dict[str, Float[np.ndarray, "chain draw K ..."]]:
+    """Draws of each parameter by name."""
     return {str(name): variable.values for name, variable in posterior.tree["posterior"].to_dataset().items()}
 
 
-def _disagree(values: np.ndarray, mode: np.ndarray, sd: np.ndarray, probability: float) -> np.ndarray:
-    """Whether the interval or the sd of draws (S, ...) is far from that of the Gaussian; never for a constant."""
+def _disagree(
+    values: Float[np.ndarray, "S *parameter"],
+    mode: Float[np.ndarray, "*parameter"],
+    sd: Float[np.ndarray, "*parameter"],
+    probability: float,
+) -> Bool[np.ndarray, "*parameter"]:
+    """Whether the interval or the sd of the draws is far from that of the Gaussian; False for a constant."""
     ends = np.quantile(values, [(1 - probability) / 2, (1 + probability) / 2], axis=0)
     reach = ndtri((1 + probability) / 2) * sd
     apart = np.abs(ends - np.stack([mode - reach, mode + reach])).max(0)
-    varying, spread = np.ptp(values, axis=0) > 1e-12 * np.abs(values).max(0), values.std(0)
+    varying, spread = np.ptp(values, axis=0) > _CONSTANT * np.abs(values).max(0), values.std(0)
     unequal = np.maximum(spread, sd) > WIDEST * np.minimum(spread, sd)
     return np.asarray(varying & (unequal | (apart > FARTHEST_END * spread)))
 
 
-def _near_boundary(name: str, values: np.ndarray) -> np.ndarray:
-    """Whether the end of what a parameter can be lies within two posterior sds of its posterior mean."""
+def _near_boundary(name: str, values: Float[np.ndarray, "S *parameter"]) -> Bool[np.ndarray, "*parameter"]:
+    """Whether the boundary of the range of a parameter lies within two posterior sds of its posterior mean."""
     center, reach = values.mean(0), _NEAR * values.std(0)
     if name == "means":
         return np.zeros(center.shape, bool)
@@ -111,14 +129,14 @@ def _near_boundary(name: str, values: np.ndarray) -> np.ndarray:
     return center < reach if name == "scales" else 1 - np.abs(center) < reach
 
 
-def _skewness(values: np.ndarray) -> np.ndarray:
+def _skewness(values: Float[np.ndarray, "S *parameter"]) -> Float[np.ndarray, "*parameter"]:
     offsets = values - values.mean(0)
     spread = values.std(0)
     return (offsets**3).mean(0) / np.where(spread > 0, spread, 1.0) ** 3
 
 
-def _orders(posterior: Posterior) -> np.ndarray:
-    """Permutation (M, K) that gives each mode the labels of the draws."""
+def _orders(posterior: Posterior) -> Int[np.ndarray, "M K"]:
+    """Permutation of each mode that gives it the labels of the draws."""
     modes, K = posterior.modes.mixtures, posterior.draws.n_components
     if not posterior.problem.exchangeable:
         return np.tile(np.arange(K), (len(modes.log_weights), 1))
@@ -126,10 +144,13 @@ def _orders(posterior: Posterior) -> np.ndarray:
     return np.array([match(mode, posterior.mle.mixture, posterior.table.values) for mode in each])
 
 
-def _other_modes(posterior: Posterior) -> dict[str, np.ndarray]:
-    """Parameters (M, K, ...) at the modes worth a mention but the first, and means of each explanation of several."""
-    worthy = np.flatnonzero(posterior.modes.share[1:] > WORTH_A_MENTION) + 1
-    mixtures = jax.tree.map(lambda leaf: leaf[worthy], posterior.modes.mixtures.permute(_orders(posterior)))
+def _other_modes(posterior: Posterior) -> dict[str, Float[np.ndarray, "others K ..."]]:
+    """Parameters at all modes with some share of the mass except the first, and posterior means of each explanation.
+
+    Explanations count where there is more than one.
+    """
+    others = np.flatnonzero(posterior.modes.share[1:] > WORTH_A_MENTION) + 1
+    mixtures = jax.tree.map(lambda leaf: leaf[others], posterior.modes.mixtures.permute(_orders(posterior)))
     several = posterior.explanations if len(posterior.explanations) > 1 else ()
     found = {}
     at_modes = _parameters(mixtures, posterior)

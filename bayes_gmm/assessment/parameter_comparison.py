@@ -1,10 +1,12 @@
-"""The rows of a comparison: one parameter, estimated both ways, as numbers, as a table and in words."""
+"""The rows of a comparison, one parameter each: their numbers, their tables, and sentences about them."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.normal_approximation import flags, gaussian_at_mode
@@ -21,7 +23,10 @@ PROBABILITY = 0.94
 """Mass of the posterior intervals."""
 
 _SHIFTED = 0.5
+"""Posterior sds: parameters whose posterior mean lies farther from the estimate are listed as moving."""
+
 _WIDER = 1.25
+"""Parameters are listed whose posterior sd and standard error differ by a larger factor."""
 
 _FLAGGED = {
     "second mode": "The posterior has a second mode, which no estimate with an error bar shows, in {}.",
@@ -33,12 +38,24 @@ _FLAGGED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One parameter, estimated both ways.
+    """One parameter of one component by both fits.
 
-    `estimate` and `standard_error` are by maximum likelihood, `bootstrap_error` by resampling (NaN when not asked
-    for); `mean`, `sd`, `lower` and `upper` are of the draws; `mode` and `laplace_sd` are the Gaussian around the mode
-    of the posterior, and `flag` says why the draws differ from it: "skew", "boundary", "second mode", "tails", or
-    nothing. `shift` is in posterior sds, `width_ratio` is sd over standard error.
+    Attributes
+    ----------
+    component, parameter, feature
+        Number of the component, "weight", "mean", "sd" or "correlation", and the feature or the pair of features.
+    estimate, standard_error
+        By maximum likelihood; the error is NaN where it could not be computed.
+    bootstrap_error
+        Standard error by resampling; NaN without a bootstrap.
+    mean, sd, lower, upper
+        Posterior mean, standard deviation, and ends of the central 94% interval.
+    mode, laplace_sd
+        Value at the mode of the posterior, and sd of the Gaussian around it; NaN when there is no proper mode.
+    r_hat, ess
+        Diagnostics of the draws: rank-normalised split R-hat and bulk effective sample size.
+    flag
+        Why the draws differ from that Gaussian: "skew", "boundary", "second mode" or "tails"; empty where they do not.
     """
 
     component: int
@@ -73,12 +90,12 @@ class Row:
         return self.sd / self.standard_error if self.standard_error > 0 else np.nan
 
     def record(self) -> Record:
-        """All numbers, and what follows from them."""
+        """The fields, `shift` and `width_ratio` as one dictionary."""
         return asdict(self) | {"shift": self.shift, "width_ratio": self.width_ratio}
 
 
 def sentences(rows: Sequence[Row]) -> Iterator[str]:
-    """Say which parameters move, which are less certain than their standard errors, and where no Gaussian fits."""
+    """Sentences on shifts from estimate to posterior mean, ratios of sd to standard error, and flagged parameters."""
     yield from _moving(rows)
     yield from _wider(rows)
     for flag, sentence in _FLAGGED.items():
@@ -87,9 +104,9 @@ def sentences(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Lines of a table for the terminal, component by component."""
+    """Lines of the table for the terminal, component by component."""
     label_width = max(22, *(len(f"  {row.parameter} {row.feature}") for row in rows))
-    resampled = _any_bootstrap(rows)
+    resampled = _has_bootstrap(rows)
     lines = [
         f"{'':{label_width}}   {'maximum likelihood':>21}{' ' * 11 * resampled}   {'posterior':^43}",
         f"{'':{label_width}}   {'estimate':>10} {'std error':>10}{'  bootstrap' * resampled}   {'mean':>10} {'sd':>9} "
@@ -104,7 +121,11 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def html(rows: Sequence[Row], most_bytes: int) -> str:
-    """The table for a notebook: as many rows as fit, first those that are flagged or move most."""
+    """The table for a notebook, in HTML of at most `most_bytes`.
+
+    Where not all rows fit, rows with a flag have precedence, then rows with the largest shift, and a sentence says how
+    many are left out. The rows that are shown keep their order.
+    """
     complete = html_table(*as_cells(rows, diagnostics=False))
     if len(complete.encode()) <= most_bytes:
         return complete
@@ -121,7 +142,7 @@ def html(rows: Sequence[Row], most_bytes: int) -> str:
 
 
 def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of texts, with R-hat and ESS or without; columns that would be empty are left out."""
+    """Head and rows of the table as texts, with R-hat and ESS on request; empty columns are left out."""
     head = ["", "estimate", "std error", "bootstrap", "mean", "sd", f"{PROBABILITY:.0%} interval", "shift"]
     head += ["R-hat", "ESS"] * diagnostics + ["flag"]
     body = [_texts(row, diagnostics) for row in rows]
@@ -135,7 +156,7 @@ def _texts(row: Row, diagnostics: bool) -> list[str]:
 
 
 def _numbers(row: Row) -> list[str]:
-    """Estimate, both errors, mean, sd and interval with as many digits as the sd deserves."""
+    """Estimate, both errors, mean, sd and interval, rounded to three significant digits of the sd."""
     digits = int(np.clip(2 - np.floor(np.log10(row.sd)), 0, 8)) if row.sd > 0 else 4
     errors = (row.standard_error, row.bootstrap_error)
     values = (row.estimate, *errors, row.mean, row.sd, row.lower, row.upper)
@@ -154,7 +175,7 @@ def _quality(row: Row) -> tuple[str, str]:
     return ("-", "-") if np.isnan(row.r_hat) else (f"{row.r_hat:.3f}", f"{row.ess:.0f}")
 
 
-def _any_bootstrap(rows: Sequence[Row]) -> bool:
+def _has_bootstrap(rows: Sequence[Row]) -> bool:
     return not all(np.isnan(row.bootstrap_error) for row in rows)
 
 
@@ -180,43 +201,54 @@ def _listed(rows: list[Row]) -> str:
     return ", ".join(names) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
 
 
-Errors = dict[str, np.ndarray]
+type ByName = dict[str, Float[np.ndarray, "K ..."]]
+"""Numbers of each component by the names of the parameters."""
 
 
-def aligned_rows(
-    mle: EMFit, posterior: Posterior, bootstrap: Bootstrap | None, order: np.ndarray
-) -> tuple[tuple[Row, ...], tuple[str, ...]]:
-    """Rows, the fit's components in that order (K,); and what is to be said of the errors."""
-    errors, notes = _standard_errors(mle, order)
-    resampled = _bootstrap_errors(mle, bootstrap, order)
+class ParameterComparison(NamedTuple):
+    """Rows of a comparison, and notes on their standard errors."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def compare_parameters(
+    mle: EMFit, posterior: Posterior, bootstrap: Bootstrap | None, order: Int[np.ndarray, " K"]
+) -> ParameterComparison:
+    """One row for each parameter; the components of the EM fit are taken in the given order."""
+    errors = _standard_errors(mle, order)
+    resampled = _missing(mle) if bootstrap is None else _ordered(bootstrap.standard_errors, order)
     estimates = parameters(mle.mixture.permute(order), posterior.table.columns)
-    return tuple(_rows(estimates, errors, resampled, posterior)), notes
+    return ParameterComparison(tuple(_rows(estimates, errors.values, resampled, posterior)), errors.notes)
 
 
-def _standard_errors(mle: EMFit, order: np.ndarray) -> tuple[Errors, tuple[str, ...]]:
+class _Errors(NamedTuple):
+    values: ByName
+    notes: tuple[str, ...]
+
+
+def _standard_errors(mle: EMFit, order: Int[np.ndarray, " K"]) -> _Errors:
     try:
-        return _ordered(mle.standard_errors, order), mle.error_doubts
+        return _Errors(_ordered(mle.standard_errors, order), mle.error_doubts)
     except FitError as error:
-        return _nothing(mle), (f"No standard errors. {error}",)
+        return _Errors(_missing(mle), (f"No standard errors. {error}",))
 
 
-def _bootstrap_errors(mle: EMFit, bootstrap: Bootstrap | None, order: np.ndarray) -> Errors:
-    return _nothing(mle) if bootstrap is None else _ordered(bootstrap.standard_errors, order)
-
-
-def _ordered(errors: Errors, order: np.ndarray) -> Errors:
+def _ordered(errors: ByName, order: Int[np.ndarray, " K"]) -> ByName:
+    """Errors in the order of the components, with the pairs below the diagonal of the correlations."""
     ordered = {name: values[order] for name, values in errors.items()}
     return ordered | {"correlations": lower_pairs(ordered["correlations"])}
 
 
-def _nothing(mle: EMFit) -> Errors:
+def _missing(mle: EMFit) -> ByName:
+    """NaN in place of every error."""
     shapes = {name: np.shape(getattr(mle.mixture, name)) for name in REPORTED}
     errors = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
     return errors | {"correlations": lower_pairs(errors["correlations"])}
 
 
-def _rows(estimates: Errors, errors: Errors, resampled: Errors, posterior: Posterior) -> Iterator[Row]:
-    """Component by component: weight, means, sds, correlations."""
+def _rows(estimates: ByName, errors: ByName, resampled: ByName, posterior: Posterior) -> Iterator[Row]:
+    """Rows component by component: weight, means, sds, correlations."""
     columns = posterior.table.columns
     labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
     found = summary(posterior.tree["posterior"].to_dataset(), probability=PROBABILITY)

@@ -1,4 +1,4 @@
-"""Intervals of a weight from the likelihood itself: skewed where it is, and never outside of 0 and 1."""
+"""Confidence intervals of a weight from its profile likelihood: they follow its skewness and stay within 0 and 1."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +16,7 @@ from bayes_gmm.mle.fit_em import SearchOptions, fit_problem
 from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
 
 _FARTHEST = 40.0
+"""Largest distance in log odds from the estimate that is searched: farther on weights differ from 0 or 1 by 1e-17."""
 
 
 def profile_interval(fit: EMFit, component: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -23,7 +24,7 @@ def profile_interval(fit: EMFit, component: int, *, level: float = 0.95) -> tupl
 
     .. math:: \{w : 2\,[\ell(\hat\theta) - \max_{\theta:\, \pi_k = w} \ell(\theta)] \le \chi^2_{1,\,\text{level}}\}
 
-    Each value of the profile is a fit with the weight held, which begins at the fit.
+    Each value of the profile is the log-likelihood of a fit that starts from the given one with the weight held.
 
     Parameters
     ----------
@@ -37,9 +38,9 @@ def profile_interval(fit: EMFit, component: int, *, level: float = 0.95) -> tupl
     Raises
     ------
     ArgumentError
-        There is no such component, its weight is held, or the level is no probability.
+        When there is no such component, its weight is held, or the level is no probability.
     FitError
-        The likelihood does not fall far enough before the weight is 0 or 1, or the fit is no maximum.
+        When the likelihood does not fall far enough before the weight is 0 or 1, or the fit is no maximum.
 
     References
     ----------
@@ -54,9 +55,9 @@ def profile_interval(fit: EMFit, component: int, *, level: float = 0.95) -> tupl
     (0.3, 0.414)
     """
     instance_of("fit", fit, EMFit, "Give what fit_em returned.")
-    K, held = fit.mixture.n_components, fit.problem.fixed
+    K, fixed = fit.mixture.n_components, fit.problem.fixed
     is_integer = isinstance(component, int | np.integer) and not isinstance(component, bool)
-    if not (is_integer and 0 <= component < K) or (held and held.weights[component]):
+    if not (is_integer and 0 <= component < K) or (fixed and fixed.weights[component]):
         raise ArgumentError(
             f"component is {component!r}.",
             f"an integer from 0 to {K - 1} whose weight is not held",
@@ -77,14 +78,14 @@ def profile_interval(fit: EMFit, component: int, *, level: float = 0.95) -> tupl
 
 
 def _excess(fit: EMFit, component: int, threshold: float, log_odds: float) -> float:
-    """By how much the profile has fallen below the top, minus the threshold."""
-    held = _holding(fit, component, float(expit(log_odds)))
-    profile = fit_problem(replace(fit.problem, fixed=held), SearchOptions(start=fit.mixture)).check()
+    """Difference of the maximum and the profile in nats, minus the threshold: zero at the ends of the interval."""
+    fixed = _with_weight_held(fit, component, float(expit(log_odds)))
+    profile = fit_problem(replace(fit.problem, fixed=fixed), SearchOptions(start=fit.mixture)).check()
     return float(fit.path[-1] - profile.path[-1]) - threshold
 
 
-def _holding(fit: EMFit, component: int, weight: float) -> Fixed:
-    """What is held already, and this weight; the other free weights make room for it."""
+def _with_weight_held(fit: EMFit, component: int, weight: float) -> Fixed:
+    """The fixed parameters of the fit, and one weight more; the other free weights share the rest."""
     problem = fit.problem
     fixed = problem.fixed or fixed_parameters({}, problem.n_components, problem.table.n_features)
     assert fixed is not None
@@ -95,7 +96,7 @@ def _holding(fit: EMFit, component: int, weight: float) -> Fixed:
 
 
 def _crossing(excess: Callable[[float], float], center: float, step: float) -> float:
-    """Log odds, on the side of the step, at which the excess is zero."""
+    """Log odds at which the excess is zero, in the direction of the step, which doubles until it has passed them."""
     near, far = center, center + step
     while excess(far) < 0:
         near, far = far, far + 2 * (far - near)

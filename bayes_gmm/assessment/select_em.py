@@ -1,4 +1,4 @@
-"""How many components, and which structure: one table over both, failures shown as failures."""
+"""Selection of the number of components and the covariance structure by an information criterion."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,10 @@ from bayes_gmm.objective.problem import PROBLEM_OPTIONS, Problem
 CRITERIA = ("bic", "icl", "aic")
 
 _CHEAP_POINTS = 5000
+"""Rows up to which compiling a program for each number of components takes longer than steps with absent components."""
+
 _STARTS = 16
+"""Starts of each fit: a poor local maximum would misrepresent a whole cell of the table."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,9 +33,9 @@ class Selection:
     Attributes
     ----------
     fits
-        The fit of each (number of components, structure).
+        The fits by (number of components, name of the structure).
     criterion
-        What `best` minimises: "bic", "icl" or "aic".
+        The criterion that `best` minimises: "bic", "icl" or "aic".
     """
 
     fits: dict[tuple[int, str], EMFit]
@@ -78,12 +81,14 @@ class Selection:
         return f"{self.criterion.upper()}, lower is better; * is the best"
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
+        """Head and rows: one row for each number of components, one column for each structure."""
         structures = list(dict.fromkeys(name for _, name in self.fits))
         counts = list(dict.fromkeys(count for count, _ in self.fits))
         rows = [[str(count), *(self._cell(count, name) for name in structures)] for count in counts]
         return ["K", *structures], rows
 
     def _cell(self, count: int, name: str) -> str:
+        """Criterion of one fit, marked "*" when it is the best and "!" when it did not converge, or its status."""
         fit = self.fits[count, name]
         if not _usable(fit):
             return fit.status.name.lower()
@@ -157,7 +162,7 @@ def select_em(
         )
     search = SearchOptions.of(**{"n_starts": _STARTS, **options})
     problems = {(K, name): Problem.of(table, K, covariance_type=name, **asked) for K, name in grid}
-    # Where steps are cheap, one program for all numbers of components saves more than absent components cost.
+    # Absent components fill up every fit to the largest number of components, so that all share one program.
     n_slots = max(K for K, _ in grid) if table.n_points <= _CHEAP_POINTS else None
     bar = tqdm(problems.items(), desc="EM", unit=" fits", disable=not progress, leave=False)
     return Selection(fits={key: fit_problem(problem, search, n_slots) for key, problem in bar}, criterion=criterion)

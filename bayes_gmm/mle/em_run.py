@@ -24,14 +24,7 @@ from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.linear_form import Expectation
 from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.anderson_acceleration import (
-    adapt_radius,
-    anderson_step,
-    guarded,
-    no_past,
-    remember,
-    restart_if,
-)
+from bayes_gmm.mle.anderson_acceleration import adapt_radius, anderson_step, guarded, no_past, remember, restart_if
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import narrowest_scales
 from bayes_gmm.objective.objective import Objective

@@ -9,12 +9,7 @@ from matplotlib.patches import Patch
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, open_probability
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.figure_data.density_grids import (
-    DensitySurface,
-    density_curve,
-    density_surface,
-    highest_density_levels,
-)
+from bayes_gmm.figure_data.density_grids import DensitySurface, density_curve, density_surface, highest_density_levels
 from bayes_gmm.figure_data.plot_coordinates import histogram_edges
 from bayes_gmm.figure_data.shown_components import ShownComponents, shown_components
 from bayes_gmm.mixture.mixture import Mixture
