@@ -96,6 +96,8 @@ def test_bins_of_rounded_data_hold_equally_many_distinct_values(column: str, ste
     grid = np.arange(round(values.min() / step), round(values.max() / step) + 1) * step
     edges = histogram_edges(values)
     np.testing.assert_allclose(np.diff(edges) / step, round(np.diff(edges)[0] / step), rtol=1e-9)
+    # No value lies on an edge, where rounding would decide its bin.
+    np.testing.assert_allclose((edges - values.min()) / step % 1, 0.5, atol=1e-9)
     counts = np.histogram(grid, edges)[0]
     assert len(set(counts[:-1])) == 1
     # Negative control: as many bins of equal width between the ends of the data hold unequal numbers of values.
