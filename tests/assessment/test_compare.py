@@ -1,4 +1,4 @@
-"""The MLE beside the posterior: numbers under one labelling, and what the point estimate hides."""
+"""The MLE beside the posterior: numbers under one labelling, and sentences on what the estimate does not show."""
 
 import csv
 import json
@@ -85,7 +85,7 @@ def test_skewed_and_widened_parameters_are_named() -> None:
     galaxies = bg.datasets.load("galaxies")
     mle = bg.fit_em(galaxies, 3)
     comparison = bg.compare(mle, bg.fit_nuts(galaxies, 3, start=mle, progress=False))
-    # Three galaxies make the last component: its sd is all but unknown.
+    # Three galaxies make up the last component, so its sd is hardly known.
     row = next(row for row in comparison.rows if row.name == "sd[2, velocity]")
     assert row.upper - row.mean > 1.5 * (row.mean - row.lower)
     said = " ".join(comparison.hidden())

@@ -52,7 +52,7 @@ def test_criteria_are_those_of_the_fits(posteriors: dict[str, bg.Posterior], tab
 
 
 def test_stacking_is_the_maximum_that_em_finds() -> None:
-    """An oracle of another kind: EM for the weights of a mixture of known densities."""
+    """Stacking weights by another algorithm: EM for the weights of a mixture of known densities."""
     rng = np.random.default_rng(0)
     pointwise = rng.normal(size=(4, 200)) - np.array([[0.0], [0.2], [0.1], [2.0]])
     densities, weights = np.exp(pointwise), np.full(4, 0.25)

@@ -1,4 +1,4 @@
-"""Flags say where the draws are not the Gaussian around the mode, and why."""
+"""Flags on parameters whose draws differ from the Gaussian around the mode, and their reasons."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_nothing_is_flagged_where_the_posterior_is_all_but_gaussian(faithful_pos
 
 @pytest.mark.parametrize("name", ["weights", "means"])
 def test_shifted_and_stretched_draws_are_flagged(faithful_posterior: bg.Posterior, name: str) -> None:
-    """The control: draws that are the Gaussian are not flagged, draws moved by more than the limit are."""
+    """Draws from the Gaussian itself are not flagged, and draws moved by more than the limit are."""
     gaussian = gaussian_at_mode(faithful_posterior)
     mode, sd = gaussian.mode[name], gaussian.sd[name]
     quantiles = norm.ppf((np.arange(4000) + 0.5) / 4000).reshape(4, 1000)
@@ -82,7 +82,7 @@ def test_a_component_of_three_galaxies_is_skewed_or_at_its_boundary() -> None:
 
 
 def distances(posterior: bg.Posterior, gaussian) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Independently of the package: how far the ends lie apart in posterior sds, and the ratio of the sds."""
+    """Distances of the interval ends in posterior sds and ratios of the sds, computed without the package."""
     reach, found = norm.ppf((1 + PROBABILITY) / 2), {}
     for name, variable in posterior.tree["posterior"].to_dataset().items():
         values = variable.values.reshape(-1, *variable.shape[2:])
@@ -97,7 +97,7 @@ def distances(posterior: bg.Posterior, gaussian) -> dict[str, tuple[np.ndarray, 
     "n_components", [3, pytest.param(4, marks=pytest.mark.slow), 5, pytest.param(6, marks=pytest.mark.slow)]
 )
 def test_flags_stand_up_to_a_run_five_times_as_long(n_components: int) -> None:
-    """No false alarm, for any K; and where the draws are good, nothing is missed either."""
+    """No flag is false, for any K, and where the verdict is GOOD none is missing."""
     mle = bg.fit_em(GALAXIES, n_components)
     short = bg.fit_nuts(GALAXIES, n_components, start=mle, progress=False)
     long = bg.fit_nuts(GALAXIES, n_components, start=mle, num_samples=5000, seed=1, progress=False)

@@ -31,7 +31,7 @@ def test_ends_are_where_an_independent_profile_has_fallen_far_enough():
     # Half the 95% quantile of chi-squared with one degree of freedom; 1e-6 in log odds times a slope of a few nats.
     np.testing.assert_allclose(falls, 1.920729410347062, atol=2e-5)
     halfway = fit.log_likelihood - profile_by_scipy(x, (lower + fit.mixture.weights[0]) / 2, start)
-    assert halfway < 1  # the control: inside the interval it has not
+    assert halfway < 1  # negative control: inside the interval the fall is smaller
 
 
 def test_interval_is_near_that_of_the_standard_error_where_data_are_many(faithful_mle):
@@ -58,7 +58,7 @@ def test_weight_that_is_held_or_alone_has_no_interval(faithful, faithful_mle):
 
 
 def test_component_that_need_not_be_there_has_no_lower_end():
-    """Two normals fitted to one: the likelihood with a weight of nearly 0 is nearly as high."""
+    """Two normals fitted to data of one: a weight near 0 loses almost no likelihood."""
     x = np.random.default_rng(3).normal(size=(200, 1))
     fit = bg.fit_em(x, 2, n_starts=8)
     smaller = int(fit.mixture.weights.argmin())

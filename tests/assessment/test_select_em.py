@@ -1,4 +1,4 @@
-"""The table over numbers of components and structures: the right best, failures shown as failures."""
+"""The table over numbers of components and structures has the right best fit and shows failed fits as such."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which points belong together: against the formula, against enumeration, and under any relabelling."""
+"""Co-clustering probabilities equal the formula and an enumeration, and do not depend on labels."""
 
 import itertools
 

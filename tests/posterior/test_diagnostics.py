@@ -15,7 +15,7 @@ pytestmark = pytest.mark.numpyro
 
 
 def tree_with(posterior: bg.Posterior, **changes: object) -> object:
-    """Copy of the tree in which whole groups' variables are replaced; keys are group__variable."""
+    """Copy of the tree in which some variables are replaced; the keywords are group__variable."""
     tree = posterior.tree.copy(deep=True)
     for key, values in changes.items():
         group, name = key.split("__")
@@ -200,7 +200,7 @@ def test_too_few_weights_to_judge_are_not_trusted() -> None:
 
 
 def test_heavy_tails_have_a_large_k_and_light_ones_a_small() -> None:
-    """Ratios of a Pareto distribution of shape k have that k."""
+    """Importance ratios that follow a Pareto distribution of shape k are found to have shape k."""
     uniform = np.random.default_rng(0).random(20_000)
     for k in (0.3, 0.9):
         assert smooth_importance_weights(-k * np.log(uniform))[1] == pytest.approx(k, abs=0.15)

@@ -1,4 +1,4 @@
-"""The posterior by weighted draws from Gaussians: right where Pareto's k says so, and not called right elsewhere."""
+"""Weighted draws from Gaussians agree with exact posteriors where Pareto's k is small, and are doubted elsewhere."""
 
 import arviz as az
 import jax
@@ -28,13 +28,13 @@ def test_weighted_draws_agree_with_nuts(faithful_laplace: bg.LaplaceFit, faithfu
 
 
 def test_the_comparison_would_notice_unweighted_draws_of_a_skewed_posterior() -> None:
-    """With 12 points the Gaussian in unconstrained coordinates is wrong, and the weights mend it."""
+    """With 12 points the Gaussian in unconstrained coordinates is far from the posterior, and weights correct it."""
     x = np.random.default_rng(0).normal(size=(12, 1))
     prior = bg.Prior(weights=[1.0], means=dist.Normal(0.0, 10.0), variances=dist.InverseGamma(2.0, 1.0))
     fit = bg.fit_laplace(x, 1, prior=prior, num_draws=20_000)
     variances = fit.draws.scales[:, 0, 0] ** 2
     mean, _ = fit.expectation(lambda draws: draws.scales[:, 0, 0] ** 2)
-    # Given the mean the variance is inverse-gamma; the mean is integrated on a grid.
+    # Given the mean, the variance is inverse-gamma; the mean is integrated out on a grid.
     grid = np.linspace(-3, 3, 4001)
     rates = 1.0 + 0.5 * ((x - grid[None]) ** 2).sum(0)
     density = scipy.stats.norm(0, 10).pdf(grid) * rates**-8.0

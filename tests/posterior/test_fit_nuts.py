@@ -1,4 +1,4 @@
-"""The posterior against reference moments, its tree in ArviZ's schema, and what a second fit costs."""
+"""The posterior against reference moments, its tree in ArviZ's schema, and the compilations of a second fit."""
 
 import arviz as az
 import jax
@@ -82,7 +82,7 @@ def test_default_posterior_of_faithful_is_good(faithful_posterior: bg.Posterior)
 def test_stored_log_likelihood_is_that_of_the_draws(faithful_posterior: bg.Posterior) -> None:
     pointwise = faithful_posterior.tree["log_likelihood"]["x"].values
     total = faithful_posterior.tree["invariants"]["log_likelihood"].values
-    # By the kernel in the sampler, by the centred form here.
+    # The sampler sums over the points in blocks; the stored values are one for each point.
     np.testing.assert_allclose(pointwise.sum(-1), total, rtol=1e-12)
 
 
@@ -140,7 +140,7 @@ def test_second_fit_of_other_data_of_the_same_shape_compiles_nothing(
     other = np.random.default_rng(0).permuted(faithful.values, axis=0) * 3 + 100 + faithful.values
     options = {"num_samples": 100, "num_chains": 2, "progress": False}
     bg.fit_nuts(faithful, 2, **options)
-    assert compilations  # the listener hears the compilations of the first fit
+    assert compilations  # the fixture does record the compilations of the first fit
     compilations.clear()
     bg.fit_nuts(other, 2, seed=1, **options)
     assert compilations == []

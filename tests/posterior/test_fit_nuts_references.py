@@ -1,4 +1,4 @@
-"""Posteriors against references and oracles that share no code with them, and what is said of odd ones."""
+"""Posteriors against references and oracles that share no code with them, and the verdicts on unusual posteriors."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def in_errors(draws: np.ndarray, mean: float, error: float) -> float:
 
 
 def sd_in_errors(draws: np.ndarray, sd: float, error: float) -> float:
-    """The same of the standard deviation; for a Gaussian its error is that of the mean over the root of two."""
+    """Distance of the standard deviation of draws from a reference; its error is that of the mean over sqrt(2)."""
     return float(abs(draws.std() - sd) / np.hypot(float(az.mcse(draws, method="sd")), error / np.sqrt(2)))
 
 
@@ -105,7 +105,7 @@ def test_evidence_of_the_galaxies_is_the_reference(n_components: int) -> None:
     expected, error = REFERENCE["galaxies"][str(n_components)]
     found, own_error = galaxy_evidence(n_components)
     assert abs(found - expected) < 4 * np.hypot(error, own_error)
-    # One labelling instead of all.
+    # Negative control: the evidence of one labelling alone would be smaller by log K!.
     assert abs(found - log(factorial(n_components)) - expected) > 10 * np.hypot(error, own_error)
 
 
@@ -223,7 +223,7 @@ def structured_posterior(covariance_type: str, **changes: float) -> bg.Posterior
 
 
 def deviations(posterior: bg.Posterior, expected: dict, covariance_type: str) -> tuple[list[float], list[float]]:
-    """Of means and sds, in combined Monte Carlo standard errors, over all free values and the log-likelihood."""
+    """Distances of means and sds of free values and log-likelihood from the oracle's, in combined standard errors."""
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), posterior.draws)
     shape = posterior.draws.log_weights.shape[:2]
     draws = [column.reshape(shape) for column in free_values(flat, covariance_type).T]
@@ -264,7 +264,7 @@ def divergent_share(posterior: bg.Posterior) -> float:
 
 @pytest.fixture(scope="module")
 def two_ways() -> bg.Posterior:
-    """Three groups for two components: the middle one goes to the left or to the right, about as likely."""
+    """Three groups for two components: the middle group joins the left or the right one with similar probability."""
     rng = np.random.default_rng(7)
     x = np.concatenate([rng.normal(center, 1.0, N_ODD // 3) for center in (-8.0, 0.0, 8.0)])[:, None]
     with jax.numpy_rank_promotion("allow"):
@@ -285,14 +285,14 @@ def test_two_explanations_are_found_and_named(two_ways: bg.Posterior) -> None:
 
 def test_each_explanation_has_its_own_half_of_the_groups(two_ways: bg.Posterior) -> None:
     means = [two_ways.draws.means[list(explanation.chains)].mean((0, 1))[:, 0] for explanation in two_ways.explanations]
-    # The lone group's mean, and that of the two others, each known to a few tenths.
+    # The means of the single group and of the merged two, each known to a few tenths.
     expected = {(-8.0, 4.0), (-4.0, 8.0)}
     found = {min(expected, key=lambda pair, own=own: np.abs(np.sort(own) - pair).max()) for own in means}
     assert found == expected
 
 
 def test_mirror_images_are_different_explanations() -> None:
-    """The data are the same from both sides, so that the two explanations have the same mass."""
+    """The data are symmetric, so that the two explanations have equal mass."""
     rng = np.random.default_rng(7)
     middle, right = rng.normal(size=N_ODD // 6), rng.normal(8.0, 1.0, N_ODD // 3)
     x = np.concatenate([middle, -middle, right, -right])[:, None]
@@ -329,7 +329,7 @@ def test_coinciding_components_are_not_good() -> None:
 def test_too_many_components_are_not_good(faithful: bg.Table) -> None:
     posterior = sampled(faithful, 5)
     assert posterior.verdict.status.name != "GOOD"
-    assert divergent_share(posterior) < 0.1  # 0.3 to 5.6 % in seven runs: by seed and rounding, but never a storm
+    assert divergent_share(posterior) < 0.1  # 0.3 to 5.6 % in seven runs, depending on seed and rounding
     assert any("fewer" in reason or "Raise num_samples" in reason for reason in posterior.verdict.reasons)
 
 
@@ -369,7 +369,7 @@ def test_labels_of_draws_change_no_invariant(low_dim: bg.Posterior) -> None:
     )
     switched = low_dim.draws.permute(swap)
     assert np.any(switched.means != low_dim.draws.means)
-    # Two terms in either order: the same sums to the last digit.
+    # Sums of two terms are equal to the last digit in either order.
     for function in (lambda draws: draws.mean, lambda draws: draws.covariance):
         np.testing.assert_array_equal(function(switched), function(low_dim.draws))
 
@@ -378,7 +378,7 @@ def test_labels_of_draws_change_no_invariant(low_dim: bg.Posterior) -> None:
 
 
 def rounded() -> np.ndarray:
-    """Whole numbers from -4 to 4 or so, each some tens of times."""
+    """Whole numbers from about -4 to 4, each repeated some tens of times."""
     rng = np.random.default_rng(12)
     return np.round(np.concatenate([rng.normal(-1.5, 1.0, N_ODD // 2), rng.normal(1.5, 1.0, N_ODD // 2)]))[:, None]
 

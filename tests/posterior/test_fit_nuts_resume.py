@@ -1,4 +1,4 @@
-"""A run that was killed continues to the draws it would have made; a checkpoint never costs draws."""
+"""A killed run continues from its checkpoint to the draws of an uninterrupted run; a failing file loses no draws."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def test_a_checkpoint_changes_no_draw(faithful: bg.Table, uninterrupted: bg.Post
     first = bg.fit_nuts(faithful, 2, checkpoint=path, **OPTIONS)
     size = path.stat().st_size
     again = bg.fit_nuts(faithful, 2, checkpoint=path, **OPTIONS)
-    assert path.stat().st_size == size  # all was there: nothing was sampled anew
+    assert path.stat().st_size == size  # all draws were in the file, so none was sampled again
     for posterior in (first, again):
         np.testing.assert_array_equal(posterior.draws.means, uninterrupted.draws.means)
 
@@ -67,7 +67,7 @@ def test_a_killed_process_loses_nothing_that_was_finished(
     faithful: bg.Table, uninterrupted: bg.Posterior, tmp_path: Path
 ) -> None:
     path = tmp_path / "run"
-    # Programs that are optimised otherwise round otherwise.
+    # Programs compiled with other optimisations round differently.
     same = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(jax.config.read("jax_disable_most_optimizations")))}
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], env=same)
     deadline = time.monotonic() + 300

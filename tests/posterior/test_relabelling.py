@@ -20,7 +20,7 @@ each_number = pytest.mark.parametrize("n_components", [1, 2, 3, 4])
 
 
 def jittered(n_draws: int, scale: float, pivot: bg.Mixture = PIVOT, seed: int = 0) -> bg.Mixture:
-    """Draws around the pivot, components in its order, with axes (chain, draw)."""
+    """Draws (chain, draw) around the pivot, with their components in the order of the pivot."""
     rng, (K, D) = np.random.default_rng(seed), pivot.means.shape
     means = pivot.means + scale * rng.standard_normal((1, n_draws, K, D))
     weights = rng.dirichlet(100 * pivot.weights, size=(1, n_draws))
@@ -148,7 +148,7 @@ def test_the_pivots_order_decides(method: str) -> None:
 def test_permutation_is_the_best_of_all(method: str, n_components: int) -> None:
     pivot = overlapping(n_components)
     x = pivot.sample(200, seed=5)[0]
-    draws = jittered(20, 1.5, pivot)  # so far off that the best match is not obvious
+    draws = jittered(20, 1.5, pivot)  # so far from the pivot that the best match is not obvious
     found = relabel(draws, pivot, x, method)
     rows = np.arange(n_components)
     unsettled = 0
@@ -176,12 +176,12 @@ def test_no_draw_has_a_permutation_nearer_to_stephens_mean(n_components: int) ->
     start = relabel(draws, pivot, x).permutations
     regrets = [regret(draws.responsibilities(x)[0], log_mean, labels[0]) for labels in (found, start)]
     assert regrets[0] == pytest.approx(0, abs=1e-6)
-    # Negative control: where it starts some draw does have one.
+    # Negative control: at the starting permutations some draw has a nearer one.
     assert n_components < 3 or regrets[1] > 0.1
 
 
 def regret(shares: np.ndarray, log_mean: np.ndarray, permutations: np.ndarray) -> float:
-    """How far the divergence of some draw (S, N, K) is above the least over all K! permutations, in nats."""
+    """Largest excess in nats, over the draws (S, N, K), of the divergence above its minimum over all permutations."""
     orders = all_orders(shares.shape[-1])
     fits = np.array([(shares[:, :, order] * log_mean).sum((1, 2)) for order in orders])
     chosen = [orders.index(list(map(int, permutation))) for permutation in permutations]
@@ -255,7 +255,7 @@ def test_an_unknown_method_is_refused_with_the_choices() -> None:
         relabel(jittered(1, 0.1), PIVOT, POINTS, "order")
 
 
-# How sure they are
+# How certain the matches are
 
 
 @each_method
