@@ -23,8 +23,8 @@ matplotlib.use("Agg")
 MOST_MAPS = 25_000
 """Memory maps at which compiled programs are let go: each holds some, and a process may have 65 530."""
 
-MOST_MEMORY = 1.6
-"""Gigabytes at which they are let go as well."""
+MOST_MEMORY = 1.4
+"""Gigabytes at which they are let go as well: the programs of one posterior hold up to half a gigabyte."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,26 +78,44 @@ def checked_types(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-def memory() -> tuple[int, float]:
-    """Memory maps of this process, and its gigabytes; nothing where the system does not tell."""
+def gigabytes() -> float:
+    """Memory of this process; zero where the system does not tell."""
     try:
-        maps = Path("/proc/self/maps").read_bytes().count(b"\n")
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
     except OSError:
-        return 0, 0.0
-    return maps, pages * os.sysconf("SC_PAGE_SIZE") / 1e9
+        return 0.0
+
+
+def memory_maps() -> int:
+    """Number of memory maps of this process; zero where the system does not tell."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def let_programs_go() -> None:
+    """Drop what is compiled, and give its memory back."""
+    jax.clear_caches()
+    gc.collect()
+    with suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def little_memory() -> Iterator[None]:
+    """Let compiled programs go where they fill the memory: to load them again takes longer than to keep them."""
+    yield
+    if gigabytes() > MOST_MEMORY:
+        let_programs_go()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def few_programs_at_a_time() -> Iterator[None]:
-    """Let compiled programs go where they have become many: to trace them again takes longer than to keep them."""
+    """Let compiled programs go where they have become many."""
     yield
-    maps, gigabytes = memory()
-    if maps > MOST_MAPS or gigabytes > MOST_MEMORY:
-        jax.clear_caches()
-        gc.collect()
-        with suppress(OSError, AttributeError):  # not glibc
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+    if memory_maps() > MOST_MAPS:
+        let_programs_go()
 
 
 @pytest.fixture(scope="session")

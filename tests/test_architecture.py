@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -208,7 +209,8 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
 
 def in_a_fresh_process(code: str) -> str:
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    quickly = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as in this process (conftest.py)
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=quickly)
     assert process.returncode == 0, process.stderr
     return process.stdout
 

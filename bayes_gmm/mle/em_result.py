@@ -59,8 +59,8 @@ class EMFit:
     status: EMStatus
     n_steps: int
     path: Float[np.ndarray, " steps"]
-    start_log_likelihoods: Float[np.ndarray, " R"]
-    start_statuses: Int[np.ndarray, " R"]
+    start_log_likelihoods: Float[np.ndarray, " _"]
+    start_statuses: Int[np.ndarray, " _"]
     optima: Mixture = field(repr=False)
     kernel_error: float
     problem: Problem = field(repr=False)

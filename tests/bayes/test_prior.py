@@ -49,9 +49,15 @@ def both_potentials(prior: bg.Prior, x: np.ndarray, mixture: bg.Mixture) -> tupl
         scaling = Scaling.whitening(x, np.ones(len(x)))
         sites = as_arrays(prior.for_data(x, K).sites(K, x.shape[1]))
         values = disassemble(mixture, sites)
-        ours = potential(unconstrain(sites, values), sites, blocks(x, np.ones(len(x)), scaling), scaling)
-        coordinates = {name: dist.biject_to(site.support).inv(values[name]) for name, site in free(sites).items()}
-        theirs = potential_energy(bg.model, (x, K), {"prior": prior}, coordinates)
+        coordinates = jax.jit(unconstrain)(sites, values)
+        ours = jax.jit(potential)(coordinates, sites, blocks(x, np.ones(len(x)), scaling), scaling)
+
+        @jax.jit
+        def of_numpyro(values: dict) -> jax.Array:
+            inverses = {name: dist.biject_to(site.support).inv(values[name]) for name, site in free(sites).items()}
+            return potential_energy(bg.model, (x, K), {"prior": prior}, inverses)
+
+        theirs = of_numpyro(values)
     return float(ours), float(theirs)
 
 

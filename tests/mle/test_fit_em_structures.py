@@ -146,8 +146,8 @@ def test_standard_errors_are_those_of_the_free_parameters(code: str, faithful: b
             log_weights, means, covariances = rebuild(theta)
             return {"weights": jnp.exp(log_weights), "means": means, "covariances": covariances}
 
-        inverse = np.linalg.inv(-np.asarray(jax.hessian(log_likelihood)(jnp.asarray(at))))
-        jacobians = jax.device_get(jax.jacobian(reported)(jnp.asarray(at)))
+        inverse = np.linalg.inv(-np.asarray(jax.jit(jax.hessian(log_likelihood))(jnp.asarray(at))))
+        jacobians = jax.device_get(jax.jit(jax.jacobian(reported))(jnp.asarray(at)))
     for name, jacobian in jacobians.items():
         expected = np.sqrt(np.einsum("...i,ij,...j->...", jacobian, inverse, jacobian).clip(0))
         np.testing.assert_allclose(fit.standard_errors[name], expected, rtol=1e-5, atol=1e-12)

@@ -230,7 +230,7 @@ def test_interrupt_keeps_what_was_learned():
 
 
 def test_interrupt_in_the_middle_of_a_batch_leaves_the_last_state(monkeypatch):
-    stream, learn = small_stream(), fit_stream.learn
+    stream, learn = small_stream(), stream_steps.learn
     calls = itertools.count(1)
 
     def stop_at_four(*arguments):
