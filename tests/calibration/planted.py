@@ -17,6 +17,7 @@ import xarray as xr
 
 import bayes_gmm as bg
 from bayes_gmm.bayes import nuts
+from bayes_gmm.bayes.numpyro_hmc import SamplerSettings
 from bayes_gmm.posterior.diagnostics import judge
 from bayes_gmm.posterior.explanations import explain, scalars
 from bayes_gmm.posterior.verdict import Verdict
@@ -153,7 +154,7 @@ def two_transitions_of_warmup(base: Base) -> Judged:
 
 def steps_too_small(base: Base) -> Judged:
     """A step size for an acceptance of 0.999, and at most three of them: a random walk."""
-    plan = nuts.Plan(200, 0.999, nuts.Kernel(max_tree_depth=2))
+    plan = nuts.Plan(200, 0.999, SamplerSettings(max_tree_depth=2))
     with mock.patch("bayes_gmm.posterior.fit_nuts._plan", return_value=plan):
         return of_posterior(base.again(), base.long)
 
