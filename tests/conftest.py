@@ -23,7 +23,7 @@ matplotlib.use("Agg")
 MOST_MAPS = 25_000
 """Memory maps at which compiled programs are let go: each holds some, and a process may have 65 530."""
 
-MOST_MEMORY = 1.8
+MOST_MEMORY = 2.0
 """Gigabytes at which they are let go as well: the programs of one posterior hold up to half a gigabyte."""
 
 
