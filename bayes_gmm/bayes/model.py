@@ -5,6 +5,7 @@ r"""The mixture as a NumPyro model, with the labels z summed out.
 
 from typing import Any
 
+import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -22,7 +23,7 @@ def model(
     prior: Prior | None = None,
     n_points: int | None = None,
 ) -> None:
-    """Gaussian mixture as a plain NumPyro model: sites weights, means, variances (or scales), correlation_tril, x.
+    """Gaussian mixture as a plain NumPyro model: sites weights, means, scales (or variances), correlation_tril, x.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ def model(
 
     Notes
     -----
-    The sites are in the units of the data, so `SVI` is to begin in their range: give its guide
+    The site scales is what lies above the resolution of the data (`Prior`); the deterministic site covariances is the
+    whole. The sites are in the units of the data, so `SVI` is to begin in their range: give its guide
     `init_loc_fn=numpyro.infer.init_to_median`.
 
     Raises
@@ -57,26 +59,37 @@ def model(
     """
     prior = prior or Prior()
     if x is not None:
-        x = np.asarray(x) if not hasattr(x, "aval") else x
-        n_points = x.shape[0]
+        n_points = np.shape(x)[0]
     if n_components is None or n_points is None:
         raise ArgumentError(
             f"The model has n_components={n_components}, n_points={n_points} and x={x}.",
             "n_components, and x or n_points",
             "Call model(x, n_components), or model(None, n_components, prior=prior, n_points=100) to simulate.",
         )
-    complete = prior if x is None else prior.for_data(x, n_components, covariance_type)
-    sites = complete.sites(n_components, complete.n_features if x is None else x.shape[1], covariance_type)
+    complete = prior if x is None or prior.is_complete else prior.for_data(_concrete(x), n_components, covariance_type)
+    sites = complete.sites(n_components, complete.n_features if x is None else np.shape(x)[1], covariance_type)
     mixture = assemble(_sample(sites, n_components))
     components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
+    numpyro.deterministic("covariances", mixture.covariances)
     with numpyro.plate("point", n_points):
         numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x)
+
+
+def _concrete(x: Any) -> np.ndarray:
+    """Data as an array of numbers, from which a prior can take its scale."""
+    if isinstance(x, jax.core.Tracer):
+        raise ArgumentError(
+            "The prior takes its scale from data that are traced by JAX, and so not known yet.",
+            "a complete prior where x is an argument of a compiled function",
+            "Call prior.for_data(x, n_components) before, and give the result to the model.",
+        )
+    return np.asarray(x, dtype=np.float64)
 
 
 def _sample(sites: Sites, n_components: int) -> dict[str, Any]:
     values = {name: site for name, site in sites.items() if name not in free(sites)}
     for name in [name for name in sites if name not in values]:
-        if name == "weights":
+        if not sites[name].batch_shape:
             values[name] = numpyro.sample(name, sites[name])
         else:
             n_rows = sites[name].batch_shape[0]

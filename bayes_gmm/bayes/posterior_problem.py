@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import OrderedSites, Sites, as_arrays, exchangeable, family, free
@@ -15,7 +16,7 @@ from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
 from bayes_gmm.core.precision import require_float64
 from bayes_gmm.errors import ArgumentError, FitWarning
-from bayes_gmm.io.rows import component_count
+from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
@@ -39,6 +40,8 @@ class PosteriorProblem:
         The prior, every part filled in.
     default_scales
         Whether the prior of the scales is the package's own.
+    sample_weight : (N,)
+        Weight of each row, or None where all count once.
     """
 
     table: Table
@@ -46,9 +49,12 @@ class PosteriorProblem:
     covariance_type: str
     prior: Prior
     default_scales: bool
+    sample_weight: Float[np.ndarray, " N"] | None = None
 
     @classmethod
-    def of(cls, x: Any, n_components: Any, *, covariance_type: Any, prior: Any) -> "PosteriorProblem":
+    def of(
+        cls, x: Any, n_components: Any, *, covariance_type: Any, prior: Any, sample_weight: Any = None
+    ) -> "PosteriorProblem":
         """Check and convert what a user gives; warn of tied values under which the posterior is improper.
 
         Raises
@@ -63,12 +69,14 @@ class PosteriorProblem:
                 f"prior is {prior!r}.", "a Prior", "Put NumPyro distributions into Prior(weights=, means=, scales=)."
             )
         prior = prior or Prior()
+        weights = None if sample_weight is None else point_weights(sample_weight, table)
         problem = cls(
             table=table,
             n_components=K,
             covariance_type=covariance_type,
-            prior=prior.for_data(table.values, K, covariance_type),
+            prior=prior.for_data(table.values, K, covariance_type, sample_weight=weights),
             default_scales=prior.scales is None and prior.variances is None,
+            sample_weight=weights,
         )
         problem._require_a_parameter()
         for sentence in problem.tie_warnings:
@@ -95,12 +103,17 @@ class PosteriorProblem:
     @cached_property
     def scaling(self) -> Scaling:
         """Map to unit coordinates, in which the data have the identity as covariance."""
-        return Scaling.whitening(self.table.values, np.ones(self.table.n_points))
+        return Scaling.whitening(self.table.values, self.row_weights)
+
+    @property
+    def row_weights(self) -> Float[np.ndarray, " N"]:
+        """Weight of each row, one where none were given."""
+        return np.ones(self.table.n_points) if self.sample_weight is None else self.sample_weight
 
     @cached_property
     def tie_warnings(self) -> list[str]:
         """Sentences on what tied data do to the posterior under this prior; none under the default prior."""
-        return [] if self.default_scales else tie_warnings(self.sites, self.table)
+        return [] if self.default_scales else tie_warnings(self.sites, self.table, self.row_weights)
 
     @property
     def exchangeable(self) -> bool:
@@ -116,6 +129,7 @@ class PosteriorProblem:
             "prior": " ".join([*map(family, self.sites.values()), _digest(*jax.tree.leaves(OrderedSites(self.sites)))]),
             "n_components": self.n_components,
             "covariance_type": self.covariance_type,
+            **({} if self.sample_weight is None else {"sample_weight": _digest(self.sample_weight)}),
         }
 
     def sample_prior(self, num_draws: int, *, seed: int) -> Mixture:
@@ -126,7 +140,7 @@ class PosteriorProblem:
     def target(self) -> Target:
         """The density to sample, its arrays on JAX's device; callable in a scope of float64 only."""
         require_float64()
-        data = blocks(self.table.values, np.ones(self.table.n_points), self.scaling)
+        data = blocks(self.table.values, self.row_weights, self.scaling)
         return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
 
     def _require_a_parameter(self) -> None:

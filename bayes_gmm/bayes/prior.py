@@ -1,4 +1,19 @@
-"""The prior: NumPyro distributions in data units, with defaults that take their scale from the data."""
+r"""The prior: NumPyro distributions in data units, with defaults that take their scale from the data.
+
+The defaults are weak where data speak, and answer three questions that they leave open:
+
+- *How wide may a component be?* Its scales are log-normal, an order of magnitude either way about a tenth of a column's
+  sd, with a level that all components share (`exchangeable_log_normal`). The slope of the
+  log density stays small however far apart clusters lie, where a prior that follows the variance of all data pulls by
+  the square of their distance.
+- *What of equal values?* The covariances have a floor at the resolution of the data (`resolution`), so that there is a
+  posterior for every table.
+- *Where may a component lie?* Anywhere: every point is within one prior sd of the middle of the range, so a few points
+  far from the others cost nothing.
+
+No hyperparameter depends on K, so the prior of some components is the same for every K. A shift or a change of unit of
+a column changes draws in the same way.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +23,10 @@ from typing import Any
 import jax
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float
 
+from bayes_gmm.bayes.exchangeable_log_normal import ExchangeableLogNormal
+from bayes_gmm.bayes.resolution import resolutions
 from bayes_gmm.bayes.sites import Layout, Sites, as_arrays, assemble, build_sites, family, free, innermost
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
@@ -19,13 +37,17 @@ from bayes_gmm.mixture.mixture import Mixture
 class Prior:
     r"""Prior of a Gaussian mixture, in data units.
 
-    .. math:: \pi \sim \mathrm{Dirichlet}(1, \dots, 1), \quad \mu_{kd} \sim N(m_d, (2 s_d)^2), \quad
-              \sigma_{kd}^2 \sim \mathrm{InverseGamma}(2, \tfrac12 s_d^2 K^{-2/D}), \quad R_k \sim \mathrm{LKJ}(2)
+    .. math:: \pi \sim \mathrm{Dirichlet}(1, \dots, 1), \quad \mu_{kd} \sim N(c_d, h_d^2), \quad
+              \Sigma_k = \Delta + V_k R_k V_k,
 
-    are the defaults, with the data's means m and standard deviations s. Inverse-gamma variances rule out the
-    spike that a prior with mass at zero grows on tied data. A distribution replaces a default; a number or an array
-    holds the parameter at that value. Scales that the structure shares have one prior: tied ones have shape (1, D),
-    spherical ones (K, 1), with the mean variance in place of each column's.
+    .. math:: \log v_{kd} = \log \tfrac{s_d}{10} + 2 a_d + b_{kd}, \quad a_d, b_{kd} \sim N(0, 1), \quad
+              R_k \sim \mathrm{LKJ}(1), \quad \Delta = \mathrm{diag}(r_d^2 / 12)
+
+    are the defaults, with the middle c, half the range h and the standard deviation s of each column, and the width r
+    of the steps to which it was recorded, zero where no values are tied (`resolution`). a_d is integrated out
+    (`ExchangeableLogNormal`). A distribution replaces a default; a number or an array holds the parameter at that
+    value. Scales that the structure shares have one prior: tied ones have shape (1, D), spherical ones (K, 1), with the
+    root of the columns' mean square in place of s_d and r_d.
 
     Attributes
     ----------
@@ -34,15 +56,21 @@ class Prior:
     means
         Distribution of each coordinate (shapes broadcast to (K, D)) or of each mean vector, or values.
     scales, variances
-        Distribution of the component standard deviations, or of their squares; at most one of the two.
+        Distribution of the component standard deviations, or of their squares; at most one of the two. Where there is a
+        resolution, of v, that is of what lies above the floor.
     correlations
-        Distribution over Cholesky factors of correlation matrices (`LKJCholesky`), or one number for all
-        correlations, or correlation matrices.
+        Distribution over Cholesky factors of correlation matrices (`LKJCholesky`), or "marginally uniform" for the
+        prior of Barnard, McCulloch and Meng (`MarginallyUniformCholesky`), or one number for all correlations, or
+        correlation matrices.
+    resolution
+        Width r of the steps to which columns were recorded, (D,) or one number; found from tied values where the scales
+        are the default, and zero, no floor, beside scales or variances of your own.
 
     References
     ----------
-    Richardson and Green (1997), doi 10.1111/1467-9868.00095; Lewandowski, Kurowicka and Joe (2009),
-    doi 10.1016/j.jmva.2009.04.008; the shrinkage by K: Fraley and Raftery (2007), doi 10.1007/s00357-007-0004-5.
+    Log-normal scales with separate correlations: Barnard, McCulloch and Meng (2000), Statistica Sinica 10, 1281-1311;
+    Lewandowski, Kurowicka and Joe (2009), doi 10.1016/j.jmva.2009.04.008; the range in place of a scale: Richardson and
+    Green (1997), doi 10.1111/1467-9868.00095.
 
     Examples
     --------
@@ -60,6 +88,7 @@ class Prior:
     scales: Any = None
     variances: Any = None
     correlations: Any = None
+    resolution: Any = None
 
     def __post_init__(self) -> None:
         if self.scales is not None and self.variances is not None:
@@ -89,30 +118,27 @@ class Prior:
             )
         return replace(self, weights=dist.Dirichlet(numbers))
 
-    def for_data(self, x: Any, n_components: int, covariance_type: str = "full") -> "Prior":
-        """Prior whose missing parts are filled in from the means and standard deviations of the columns of x (N, D)."""
-        D = x.shape[1]
-        layout = Layout.of(n_components, D, covariance_type)
-        if self.correlations is not None and D > 1 and not layout.correlated:
+    def for_data(
+        self,
+        x: Float[np.ndarray, "N D"],
+        n_components: int,
+        covariance_type: str = "full",
+        *,
+        sample_weight: Float[np.ndarray, " N"] | None = None,
+    ) -> "Prior":
+        """Prior whose missing parts are filled in from the columns of x (N, D); rows of weight zero do not count."""
+        layout = Layout.of(n_components, x.shape[1], covariance_type)
+        if self.correlations is not None and x.shape[1] > 1 and not layout.correlated:
             raise ArgumentError(
                 f"The prior sets correlations, which covariance_type {covariance_type!r} does not have.",
                 'no prior of correlations, or covariance_type "full" or "tied"',
                 "Leave the correlations out.",
             )
-        center, variances = x.mean(0), x.var(0)
-        own = np.ones((n_components, D))
-        defaults: Sites = {
-            "weights": dist.Dirichlet(np.ones(n_components)),
-            "means": dist.Normal(center * own, 2 * variances**0.5 * own),
-            "correlations": dist.LKJCholesky(D, 2.0) if layout.correlated else 0.0,
-        }
-        if self.scales is None:
-            shrinkage = 0.5 * n_components ** (-2 / D)
-            ones = np.ones(layout.n_scales)
-            typical = variances if layout.n_scales[1] == D else variances.mean()
-            defaults["variances"] = dist.InverseGamma(2 * ones, shrinkage * typical * ones)
-        missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
-        return replace(self, **missing)
+        weights = np.ones(len(x)) if sample_weight is None else sample_weight
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return Prior(
+            **_defaults(x[weights > 0], weights[weights > 0], layout, own_scales=self._spread is not None) | given
+        )
 
     def sites(self, n_components: int, n_features: int, covariance_type: str = "full") -> Sites:
         """One distribution with full shape, or one fixed array, for each parameter of the model.
@@ -124,9 +150,10 @@ class Prior:
             structure.
         """
         self._require_complete()
-        name = "scales" if self.scales is not None else "variances"
         layout = Layout.of(n_components, n_features, covariance_type)
-        return build_sites(layout, self.weights, self.means, {name: getattr(self, name)}, self.correlations)
+        spread = {"scales": self.scales} if self.scales is not None else {"variances": self.variances}
+        resolution = 0.0 if self.resolution is None else self.resolution
+        return build_sites(layout, self.weights, self.means, spread, self.correlations, resolution)
 
     @property
     def n_features(self) -> int:
@@ -154,21 +181,52 @@ class Prior:
 
     def in_words(self, columns: Sequence[str] | None = None) -> dict[str, str]:
         """Words on the prior of each parameter, by its name."""
-        parts = {name: getattr(self, name) for name in ("weights", "means", "scales", "variances", "correlations")}
         unused = {"variances"} if self.variances is None else {"scales"}
-        return {name: _words(value, columns) for name, value in parts.items() if name not in unused}
+        if self.resolution is None or not np.any(self.resolution):
+            unused |= {"resolution"}
+        words = {name: _words(value, columns) for name, value in vars(self).items() if name not in unused}
+        if "resolution" in words:
+            words["resolution"] = f"steps of {_argument('', np.asarray(self.resolution), columns).removeprefix('=')}"
+        return words
 
     def __repr__(self) -> str:
         return self.describe()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no part takes its scale from data."""
+        return all(part is not None for part in (self.weights, self.means, self._spread, self.correlations))
+
+    @property
+    def _spread(self) -> Any:
+        return self.scales if self.scales is not None else self.variances
+
     def _require_complete(self) -> None:
-        spread = self.scales if self.scales is not None else self.variances
-        if any(part is None for part in (self.weights, self.means, spread, self.correlations)):
+        if not self.is_complete:
             raise ArgumentError(
                 "A part of this prior takes its scale from data, and there are none.",
                 "a prior whose every part is given",
                 "Call prior.for_data(x, n_components) first, or give weights, means, scales and correlations.",
             )
+
+
+def _defaults(
+    x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"], layout: Layout, *, own_scales: bool
+) -> dict[str, Any]:
+    """Parts of the default prior, by their names; with scales of the user's own, without scales and resolution."""
+    low, high, (n_scales, n_widths) = x.min(0), x.max(0), layout.n_scales
+    every_mean = np.ones((layout.n_components, layout.n_features))
+    found: dict[str, Any] = {
+        "weights": dist.Dirichlet(np.ones(layout.n_components)),
+        "means": dist.Normal((low + high) / 2 * every_mean, (high - low) / 2 * every_mean),
+        "correlations": dist.LKJCholesky(layout.n_features, 1.0) if layout.correlated else 0.0,
+    }
+    if own_scales:
+        return found
+    variances = np.average((x - np.average(x, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+    widths = resolutions(x, weights, correlated=layout.correlated)
+    typical = np.sqrt(variances if n_widths == layout.n_features else variances.mean(keepdims=True))
+    return found | {"scales": ExchangeableLogNormal(n_scales, typical / 10), "resolution": widths}
 
 
 @in_float64
@@ -186,8 +244,8 @@ def _draw(sites: Sites, key: Any, num_draws: int) -> dict[str, Any]:
 
 def _words(value: Any, columns: Sequence[str] | None) -> str:
     """A distribution with its hyperparameters, or the value at which a parameter is held."""
-    if value is None:
-        return "the default"
+    if value is None or isinstance(value, str):
+        return value or "the default"
     if not isinstance(value, dist.Distribution):
         return f"held at {_numbers(np.asarray(value))}"
     base = innermost(value)

@@ -12,6 +12,9 @@ diag       VVI   (K, D)  identity            without correlations
 spherical  VII   (K, 1)  identity            one scale for each
 .          EII   (1, 1)  identity            one scale for all
 =========  ====  ======  ==================  =====================
+
+Where columns have a resolution, the covariances are those of scales and correlations plus a floor, which is held:
+`least_covariance` (1, D, D), or without correlations `least_variances` (1, D), for spherical components (1, 1).
 """
 
 from collections.abc import Iterator
@@ -25,6 +28,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import biject_to, constraints
 
+from bayes_gmm.bayes.marginally_uniform_cholesky import MarginallyUniformCholesky
 from bayes_gmm.core.validation import real_numbers
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import find_structure
@@ -33,7 +37,16 @@ from bayes_gmm.mixture.mixture import Mixture
 Sites = dict[str, Any]
 """One entry for each parameter of the model: a distribution, or an array that holds the parameter fixed."""
 
+MARGINALLY_UNIFORM = "marginally uniform"
+"""Name by which the prior of that kind is chosen for the correlations."""
+
 _HELD = "A number or an array holds a parameter fixed; give a NumPyro distribution to put a prior on it."
+_LEAST_ABOVE = 1e-2
+"""Variance above the floor, relative to it, of a mixture that lies on it or below."""
+
+_ABOVE = 1e-6
+"""Variance above the floor, relative to it, down to which a mixture is taken apart exactly."""
+
 _STRUCTURES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
 
 
@@ -66,8 +79,10 @@ class Layout(NamedTuple):
         return cls(n_components, n_features, scales, orientation != "I" and n_features > 1)
 
 
-def build_sites(layout: Layout, weights: Any, means: Any, scales: dict[str, Any], correlations: Any) -> Sites:
-    """One distribution with full shape, or one fixed array, for each parameter of the model."""
+def build_sites(
+    layout: Layout, weights: Any, means: Any, scales: dict[str, Any], correlations: Any, resolution: Any
+) -> Sites:
+    """One distribution with full shape, or one fixed array, for each parameter of the model, and the floor."""
     K, D = layout.n_components, layout.n_features
     (name, spread), (C, F) = *scales.items(), layout.n_scales
     return {
@@ -75,13 +90,18 @@ def build_sites(layout: Layout, weights: Any, means: Any, scales: dict[str, Any]
         "means": _site("means", means, (K,), (D,), constraints.real),
         name: _site(name, spread, (C,), (F,), constraints.positive),
         "correlation_tril": _correlation_site(correlations, C, D) if layout.correlated else np.eye(D)[None],
+        **_floor(layout, resolution),
     }
 
 
 def assemble(values: dict[str, Any]) -> Mixture:
-    """Mixture with the given weights, means, scales or variances, and correlation Cholesky factors."""
+    """Mixture with the given weights, means, scales or variances, and correlation Cholesky factors, above the floor."""
     scales = values["scales"] if "scales" in values else jnp.sqrt(values["variances"])
+    if "least_variances" in values:
+        scales = jnp.sqrt(scales**2 + values["least_variances"])
     scale_tril = scales[..., None] * values["correlation_tril"]
+    if "least_covariance" in values:
+        scale_tril = jnp.linalg.cholesky(scale_tril @ scale_tril.mT + values["least_covariance"])
     means = values["means"]
     return Mixture(
         log_weights=jnp.log(values["weights"]),
@@ -91,21 +111,62 @@ def assemble(values: dict[str, Any]) -> Mixture:
 
 
 def disassemble(mixture: Mixture, sites: Sites) -> dict[str, Any]:
-    """Values of the free parameters at a mixture of this structure: the inverse of `assemble`."""
-    scales = mixture.scales
+    """Values of the free parameters at a mixture of this structure: the inverse of `assemble`.
+
+    What lies below the floor is lifted a little above it.
+    """
+    scales, correlation_tril = _above_the_floor(mixture, sites)
     values = {
         "weights": mixture.weights,
         "means": mixture.means,
         "scales": scales,
         "variances": scales**2,
-        "correlation_tril": mixture.scale_tril / scales[..., None],
+        "correlation_tril": correlation_tril,
     }
     return {name: values[name][tuple(map(slice, site.shape()))] for name, site in free(sites).items()}
+
+
+def _above_the_floor(mixture: Mixture, sites: Sites) -> tuple[Float[Any, "K D"], Float[Any, "K D D"]]:
+    """Scales and Cholesky factors of the correlations of what the covariances have above the floor."""
+    if "least_variances" in sites:
+        floor = sites["least_variances"]
+        scales = jnp.sqrt(jnp.maximum(mixture.scales**2 - floor, _LEAST_ABOVE * floor))
+        return scales, jnp.broadcast_to(jnp.eye(mixture.n_features), mixture.scale_tril.shape)
+    scale_tril = mixture.scale_tril
+    if "least_covariance" in sites:
+        scale_tril = _lifted(mixture.covariances, sites["least_covariance"][0])
+    scales = jnp.sqrt((scale_tril**2).sum(-1))
+    return scales, scale_tril / scales[..., None]
+
+
+def _lifted(covariances: Float[Any, "K D D"], floor: Float[Any, "D D"]) -> Float[Array, "K D D"]:
+    """Cholesky factors of the covariances less the floor, whose eigenvalues are kept positive.
+
+    Units are those of the floor, or of the components' sds in columns without one.
+    """
+    least, own = jnp.diagonal(floor), jnp.diagonal(covariances, axis1=1, axis2=2)
+    units = jnp.sqrt(jnp.where(least > 0, least, own))
+    sizes, axes = jnp.linalg.eigh((covariances - floor) / (units[:, :, None] * units[:, None]))
+    clipped = (axes * jnp.maximum(sizes, _LEAST_ABOVE)[:, None]) @ axes.mT
+    exact = jnp.linalg.cholesky(covariances - floor)
+    lifted = units[..., None] * jnp.linalg.cholesky(clipped)
+    return jnp.where((sizes.min(-1) > _ABOVE)[:, None, None], exact, lifted)
+
+
+def reorder(values: dict[str, Any], order: Any) -> dict[str, Any]:
+    """Values of the parameters with the components in another order; what components share stays as it is."""
+    K = len(order)
+    return {name: value[order] if value.shape[0] == K > 1 else value for name, value in values.items()}
 
 
 def free(sites: Sites) -> Sites:
     """The sites that have a distribution, in the order in which their coordinates are laid out."""
     return {name: site for name, site in sorted(sites.items()) if isinstance(site, dist.Distribution)}
+
+
+def shape_of(site: Any) -> tuple[int, ...]:
+    """Shape of a parameter, whether it has a distribution or is held."""
+    return tuple(site.shape() if isinstance(site, dist.Distribution) else np.shape(site))
 
 
 def unconstrain(sites: Sites, values: dict[str, Any]) -> Float[Array, " P"]:
@@ -170,6 +231,20 @@ def family(distribution: Any) -> str:
     return type(innermost(distribution)).__name__
 
 
+def _floor(layout: Layout, resolution: Any) -> Sites:
+    """Covariance of an error of the width of the resolution, by itself where there is one; none without."""
+    D, remedy = layout.n_features, "Give the width of the steps to which each column was recorded, or 0 for no floor."
+    widths = real_numbers("The resolution", resolution, remedy)
+    if widths.shape not in ((), (D,)) or not (np.isfinite(widths).all() and (widths >= 0).all()):
+        raise ArgumentError(f"The resolution is {widths.tolist()}.", f"a number of 0 or more, or {D} of them", remedy)
+    variances = np.broadcast_to(widths, (D,)) ** 2 / 12
+    if not variances.any():
+        return {}
+    if layout.correlated:
+        return {"least_covariance": np.diag(variances)[None]}
+    return {"least_variances": (variances if layout.n_scales[1] == D else variances.mean(keepdims=True))[None]}
+
+
 def _over_simplex(value: Any, n_components: int) -> Any:
     """A beta distribution of the first of two weights, as the Dirichlet distribution of both; others unchanged."""
     if not isinstance(value, dist.Beta):
@@ -183,6 +258,8 @@ def _site(name: str, value: Any, batch: tuple[int, ...], event: tuple[int, ...],
     if not isinstance(value, dist.Distribution):
         return _fixed(name, value, (*batch, *event), support)
     _check_support(name, value, support)
+    if value.event_shape == (*batch, *event) and not value.batch_shape:
+        return value
     if value.event_shape == event:
         return _expand(name, value, batch)
     if value.event_shape == ():
@@ -232,6 +309,8 @@ def _fixed(name: str, value: Any, shape: tuple[int, ...], support: Any) -> np.nd
 
 
 def _correlation_site(value: Any, n_components: int, n_features: int) -> Any:
+    if isinstance(value, str):
+        value = _named_correlations(value, n_features)
     if isinstance(value, dist.Distribution):
         event = (n_features, n_features)
         if value.event_shape != event or not isinstance(value.support, type(constraints.corr_cholesky)):
@@ -252,6 +331,16 @@ def _correlation_site(value: Any, n_components: int, n_features: int) -> Any:
             "a positive definite correlation matrix",
             "Correlations lie between -1 and 1, and one number for all of D features above -1 / (D - 1).",
         ) from None
+
+
+def _named_correlations(name: str, n_features: int) -> Any:
+    if name == MARGINALLY_UNIFORM:
+        return MarginallyUniformCholesky(n_features)
+    raise ArgumentError(
+        f"The prior of correlations is {name!r}.",
+        f'"{MARGINALLY_UNIFORM}", a distribution such as LKJCholesky({n_features}, 1.0), or values',
+        "Leave the correlations out for LKJ(1).",
+    )
 
 
 def _wrong_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> ArgumentError:

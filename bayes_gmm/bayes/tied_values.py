@@ -6,7 +6,10 @@ mean gives one sigma back, so that the posterior density of log sigma goes as
 .. math:: p(\log \sigma) \, \sigma^{1 - m}, \qquad \sigma \to 0.
 
 Where that does not fall to zero there is no posterior (half-normal, half-Cauchy, exponential, uniform scales); where it
-does but peaks below the rounding of the data, that spike can outweigh everything (log-normal scales).
+does but peaks below the rounding of the data, that spike can outweigh everything (log-normal scales). Where components
+have correlations, one shrinks onto a hyperplane of points too (`hyperplanes`). Covariances that all components share
+shrink only where all points lie on as many values, or parallel hyperplanes, as there are components. Columns with a
+resolution in the prior cannot be shrunk onto (`resolution`).
 
 References
 ----------
@@ -15,14 +18,16 @@ doi 10.1111/1467-9868.00095.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Bool, Float
 
-from bayes_gmm.bayes.sites import Sites, family
+from bayes_gmm.bayes.hyperplanes import largest_hyperplane
+from bayes_gmm.bayes.sites import Sites, family, shape_of
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.io.table import Table
 
@@ -40,89 +45,178 @@ _DEPTH = np.linspace(-100.0, 0.0, 401)
 
 
 class Tie(NamedTuple):
-    """The most frequent value of a column, or the most frequent row when all features share a scale."""
+    """The most frequent value of a column, or the most frequent row when all features share a scale.
+
+    `times` is the weight of the points, `n_means` the number of means whose room is lost to them.
+    """
 
     where: str
     column: int
-    times: int
+    times: float
+    n_means: int
     n_equal: int
     step: float
     log_density: float
     log_spread: float
 
 
-def tie_warnings(sites: Sites, table: Table) -> list[str]:
+def tie_warnings(sites: Sites, table: Table, weights: Float[np.ndarray, " N"]) -> list[str]:
     """Sentences on ties that make the posterior improper, or on which a spike can outweigh everything else."""
+    kept = weights > 0
+    points = _Points(table.values[kept], weights[kept], table.columns, shape_of(sites["weights"])[0])
+    return [*_onto_values(sites, points), *_onto_hyperplanes(sites, points)]
+
+
+class _Points(NamedTuple):
+    """Rows with a positive weight, the names of their columns, and the number of components."""
+
+    values: Float[np.ndarray, "N D"]
+    weights: Float[np.ndarray, " N"]
+    columns: Sequence[str]
+    n_components: int
+
+
+def _onto_values(sites: Sites, points: _Points) -> Iterator[str]:
     name = "scales" if "scales" in sites else "variances"
     site = sites[name]
-    if not isinstance(site, dist.Distribution) or site.shape()[0] == 1:
-        return []  # held, or shared by all components: no component can shrink by itself
-    judged = [(_judge(tie, site, name, table.n_points), tie) for tie in _ties(table, site.shape()[1])]
-    found = {verdict: [tie for other, tie in judged if other == verdict] for verdict in ("improper", "spike")}
-    return [_sentence(verdict, ties, family(site), name) for verdict, ties in found.items() if ties]
+    if not isinstance(site, dist.Distribution):
+        return
+    free = [
+        tie for tie in _ties(points, *site.shape()) if not _floored(sites)[tie.column : tie.column + tie.n_equal].all()
+    ]
+    judged = [(_judge(tie, site, name, points.weights.sum()), tie) for tie in free]
+    for verdict in ("improper", "spike"):
+        if found := [tie for other, tie in judged if other == verdict]:
+            yield _sentence(verdict, found, family(site), name)
 
 
-def _ties(table: Table, n_scales: int) -> Iterator[Tie]:
-    if n_scales == table.n_features:
-        for column, name in enumerate(table.columns):
-            yield _tie_of(table.values[:, [column]], name, column)
+def _floored(sites: Sites) -> Bool[np.ndarray, " D"]:
+    """Whether each column has a resolution, under which no component can shrink."""
+    if "least_covariance" in sites:
+        return np.diagonal(np.asarray(sites["least_covariance"])[0]) > 0
+    D = int(np.prod(shape_of(sites["correlation_tril"])[-1:]))
+    return np.broadcast_to(np.asarray(sites.get("least_variances", np.zeros((1, 1))))[0] > 0, (D,))
+
+
+def _ties(points: _Points, n_scales: int, n_widths: int) -> Iterator[Tie]:
+    """Ties that scales of this shape can shrink onto: shared ones only where there are no more values than means."""
+    shared = n_scales == 1 < points.n_components
+    if n_widths == points.values.shape[1]:
+        parts = [(points.values[:, [d]], f"in column {name!r} the value", d) for d, name in enumerate(points.columns)]
     else:
-        yield _tie_of(table.values, "a row", 0)
+        parts = [(points.values, "the row", 0)]
+    for values, where, column in parts:
+        tie = _tie_of(values, points.weights, where, column)
+        if not shared:
+            yield tie
+        elif (distinct := len(np.unique(values, axis=0))) <= points.n_components:
+            yield tie._replace(times=points.weights.sum(), n_means=distinct)
 
 
-def _tie_of(values: np.ndarray, name: str, column: int) -> Tie:
+def _tie_of(values: Float[np.ndarray, "N E"], weights: Float[np.ndarray, " N"], where: str, column: int) -> Tie:
     """Most frequent row of `values` (N, n_equal), and how densely its neighbourhood is populated."""
-    rows, counts = np.unique(values, axis=0, return_counts=True)
+    rows, number = np.unique(values, axis=0, return_inverse=True)
+    counts = np.bincount(number.ravel(), weights)
     top = int(counts.argmax())
     spread = values.std(0)
-    near = (np.abs(values - rows[top]) <= 0.25 * spread).all(1).mean()
+    near = np.average((np.abs(values - rows[top]) <= 0.25 * spread).all(1), weights=weights)
     gaps = [np.diff(np.unique(part)) for part in values.T]
     gaps = [gap[gap > _SAME_VALUE * size] for gap, size in zip(gaps, spread, strict=True)]
     shown = ", ".join(f"{value:g}" for value in rows[top])
-    where = f"in column {name!r} the value {shown}" if values.shape[1] == 1 else f"the row ({shown})"
     return Tie(
-        where,
-        column,
-        int(counts[top]),
-        values.shape[1],
-        float(min(gap.min() for gap in gaps if gap.size)),
-        float(np.log(near) - np.log(0.5 * spread).sum()),
-        float(np.log(spread).mean()),
+        where=f"{where} {shown}" if values.shape[1] == 1 else f"{where} ({shown})",
+        column=column,
+        times=float(counts[top]),
+        n_means=1,
+        n_equal=values.shape[1],
+        step=float(min(gap.min() for gap in gaps if gap.size)),
+        log_density=float(np.log(near) - np.log(0.5 * spread).sum()),
+        log_spread=float(np.log(spread).mean()),
     )
 
 
-def _judge(tie: Tie, site: Any, name: str, n_points: int) -> str:
+def _judge(tie: Tie, site: Any, name: str, n_points: float) -> str:
     """Whether the density of log sigma is "improper", a "spike", or neither ("")."""
     if tie.times < 2:
         return ""
     log_scales = _DEPTH + np.log(tie.step)
-    log_density = log_scales * tie.n_equal * (1 - tie.times) + _log_prior(site, name, tie.column, log_scales)
+    log_density = log_scales * tie.n_equal * (tie.n_means - tie.times) + _log_prior(site, name, tie, log_scales)
     if np.isfinite(log_density[0]) and not log_density[1] - log_density[0] > _FLAT:
         return "improper"
     # Gain of giving the tied points a component of their own, over leaving them to a mixture that covers them.
-    share = tie.times / n_points
+    share = min(tie.times / n_points, 1 - 1 / n_points)
     density = tie.times * (np.log(share) - tie.n_equal * 0.5 * np.log(2 * np.pi) - tie.log_density)
     others = (n_points - tie.times) * np.log1p(-share)
-    typical = _log_prior(site, name, tie.column, np.array([tie.log_spread]))[0] + tie.n_equal * tie.log_spread
+    typical = _log_prior(site, name, tie, np.array([tie.log_spread]))[0] + tie.n_equal * tie.log_spread
     gain = log_density.max() + density + others - typical - 0.5 * tie.n_equal * np.log(tie.times)
     return "spike" if gain > _SPIKE else ""
 
 
 @in_float64
-def _log_prior(site: Any, name: str, column: int, log_scales: np.ndarray) -> Any:
-    """Log prior density of log sigma, the largest over components; -inf where the distribution underflows."""
-    values = np.exp(log_scales * (1 if name == "scales" else 2))[:, None, None]
+def _log_prior(site: Any, name: str, tie: Tie, log_scales: np.ndarray) -> Any:
+    """Log prior density of log sigma, the largest over components; -inf where the distribution underflows.
+
+    Where the components' scales have one joint distribution, the others are at the spread of the data.
+    """
+    power = 1 if name == "scales" else 2
+    values = np.exp(log_scales * power)
     base = site.base_dist if isinstance(site, dist.Independent) else site
-    everywhere = jnp.broadcast_to(values, (len(values), *site.shape()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NumPyro warns of values outside the support; they have no density
-        inside, density = base.support(everywhere), base.log_prob(everywhere)
-    inside, density = (part[..., column] if part.ndim == 3 else part for part in (inside, density))
-    return jnp.where(inside & jnp.isfinite(density), density, -jnp.inf).max(-1) + np.log(values[:, 0, 0])
+        if base.batch_shape:
+            everywhere = jnp.broadcast_to(values[:, None, None], (len(values), *site.shape()))
+            inside, density = base.support(everywhere), base.log_prob(everywhere)
+            inside, density = (part[..., tie.column] if part.ndim == 3 else part for part in (inside, density))
+        else:
+            everywhere = jnp.full((len(values), *site.shape()), np.exp(tie.log_spread * power))
+            everywhere = everywhere.at[:, 0, tie.column].set(values)
+            inside, density = base.support(everywhere)[:, None], base.log_prob(everywhere)[:, None]
+    return jnp.where(inside & jnp.isfinite(density), density, -jnp.inf).max(-1) + np.log(values)
+
+
+def _onto_hyperplanes(sites: Sites, points: _Points) -> Iterator[str]:
+    """A sentence where components with correlations can shrink onto a hyperplane of columns without a resolution."""
+    site, free = sites["correlation_tril"], np.flatnonzero(~_floored(sites))
+    if not isinstance(site, dist.Distribution) or len(free) < 2:
+        return
+    D, unit = points.values.shape[1], points.values[:, free] / points.values[:, free].std(0)
+    plane = largest_hyperplane(unit, points.weights)
+    names = ", ".join(points.columns[d] for d in free[plane.normal != 0])
+    n_points, n_means = plane.weight, 1
+    if site.shape()[0] == 1 < points.n_components:
+        n_means = len(np.unique((unit @ plane.normal).round(9)))
+        n_points = points.weights.sum() if n_means <= points.n_components else 0.0
+    direction = np.zeros(D)
+    direction[free] = plane.normal
+    if np.count_nonzero(direction) > 1 and n_points >= n_means + D - 1 + 2 * _concentration(site, direction):
+        yield (
+            f"The prior of correlations is {family(site)}, and {n_points:g} points lie on "
+            f"{'a hyperplane' if n_means == 1 else f'{n_means} parallel hyperplanes'} of {names}: a component that "
+            "shrinks onto it has infinite mass, so that there is no posterior, and the draws only show the "
+            "neighbourhood of a mode. Give the prior a resolution, or take the default scales, which have one."
+        )
+
+
+@in_float64
+def _concentration(site: Any, direction: Float[np.ndarray, " D"]) -> float:
+    """Concentration eta of the LKJ distribution that falls as fast where correlations become singular in a direction.
+
+    LKJ's density goes as |R|^(eta - 1); the factor's density is that times a volume.
+    """
+    D, narrow = len(direction), np.array([1e-4, 1e-5])
+    across = np.outer(direction, direction)
+    roots = np.eye(D) - (1 - narrow[:, None, None]) * across
+    factors = np.linalg.cholesky(roots @ roots)
+    factors /= np.sqrt((factors**2).sum(-1, keepdims=True))
+    log_diagonal = np.log(np.diagonal(factors, axis1=1, axis2=2))
+    base = site.base_dist if isinstance(site, dist.ExpandedDistribution) else site
+    density = np.array([np.max(base.log_prob(factor)) for factor in factors])
+    of_matrix = density - log_diagonal @ (D - 1 - np.arange(D))
+    return float(1 + 0.5 * np.diff(of_matrix)[0] / np.diff(np.log(narrow))[0])
 
 
 def _sentence(verdict: str, ties: list[Tie], prior: str, name: str) -> str:
-    listed = ", ".join(f"{tie.where} stands {tie.times} times" for tie in ties)
+    listed = ", ".join(_in_words(tie) for tie in ties)
     consequence = {
         "improper": "a component that shrinks onto such a tie has infinite mass, so that there is no posterior, and "
         "the draws only show the neighbourhood of a mode",
@@ -130,5 +224,11 @@ def _sentence(verdict: str, ties: list[Tie], prior: str, name: str) -> str:
     }[verdict]
     return (
         f"The prior of {name} is {prior}, and {listed}: {consequence}. "
-        "Take the default (inverse-gamma variances), or a prior that rules out tiny scales."
+        "Take the default scales, give the prior a resolution, or take a prior that rules out tiny scales."
     )
+
+
+def _in_words(tie: Tie) -> str:
+    if tie.n_means > 1:
+        return f"{tie.where.rsplit(' the ', 1)[0]} there are {tie.n_means} values"
+    return f"{tie.where} stands {tie.times:g} times"

@@ -1,8 +1,9 @@
 """NumPyro distributions as the calls that create them, and back.
 
 A call consists of the name of a class and its arguments: numbers, arrays and other calls. Only distributions and
-transforms of NumPyro itself are called. Before a call is written, its result is compared with the original, so that no
-distribution is saved that would be read as another one.
+transforms of NumPyro itself are called, and the package's own distributions, which `can_be_saved` marks. Before a call
+is written, its result is compared with the original, so that no distribution is saved that would be read as another
+one.
 """
 
 import inspect
@@ -20,6 +21,14 @@ _STORED_AS = {"base_distribution": "base_dist", "validate_args": "_validate_args
 """Attributes that store an argument under another name."""
 _DERIVED = ("covariance_matrix", "precision_matrix")
 """Arguments that are left out, because a MultivariateNormal always stores `scale_tril` as well."""
+_OWN: dict[str, Any] = {}
+"""The package's own distributions by their names."""
+
+
+def can_be_saved[D: type](distribution: D) -> D:
+    """Mark a class as one of the package's own distributions, which files may name."""
+    _OWN[distribution.__name__] = distribution
+    return distribution
 
 
 def to_call(distribution: Any, name: str = "the distribution") -> dict[str, Any]:
@@ -96,7 +105,7 @@ def _called(call: Any) -> Any:
 
 
 def _class(name: str) -> Any:
-    found = getattr(dist, name, None) or getattr(transforms, name, None)
+    found = _OWN.get(name) or getattr(dist, name, None) or getattr(transforms, name, None)
     if isinstance(found, type) and issubclass(found, _PARTS):
         return found
     raise ArgumentError(

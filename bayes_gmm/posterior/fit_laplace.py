@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from bayes_gmm.bayes.modes import Modes, find_modes, labellings, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.sites import assemble, constrain, disassemble, unconstrain
+from bayes_gmm.bayes.sites import constrain, reorder, unconstrain
 from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.linalg import LOG_2PI
@@ -154,6 +154,7 @@ def fit_laplace(
     *,
     covariance_type: str = "full",
     prior: Prior | None = None,
+    sample_weight: Any = None,
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
@@ -170,6 +171,8 @@ def fit_laplace(
         "full", "tied", "diag", "spherical", "EEI" or "EII".
     prior
         Prior in data units; the default takes its scale from the data (`Prior`).
+    sample_weight : (N,)
+        Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
     num_draws
         Number of draws from the approximation.
     seed
@@ -194,7 +197,9 @@ def fit_laplace(
     >>> fit.trustworthy
     True
     """
-    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
+    problem = PosteriorProblem.of(
+        x, n_components, covariance_type=covariance_type, prior=prior, sample_weight=sample_weight
+    )
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):
         target = problem.target()
@@ -202,7 +207,8 @@ def fit_laplace(
     mle = starting_fit(problem, start, seed)
     searching.wait()
     drawn = _draw(problem, target, mle, num_draws, seed)
-    labelled = relabel(drawn.draws, pivot_of(problem, mle, drawn.modes), problem.table.values)
+    pivot = pivot_of(problem, mle, drawn.modes)
+    labelled = relabel(drawn.draws, pivot, problem.table.values, sample_weight=problem.sample_weight)
     smoothed = smooth_importance_weights(drawn.log_ratios)
     return LaplaceFit(
         draws=drawn.draws.permute(labelled.permutations) if problem.exchangeable else drawn.draws,
@@ -284,8 +290,7 @@ def _log_sum_in_order(
     target: Target,
 ) -> Float[Array, ""]:
     """Log of the sum of the Gaussians' densities at one draw whose components are put in an order."""
-    mixture = jax.tree.map(lambda leaf: leaf[order], assemble(values))
-    moved = unconstrain(target.sites, disassemble(mixture, target.sites))
+    moved = unconstrain(target.sites, reorder(values, order))
     whitened = jnp.einsum("mij,mj->mi", gaussians.inverse, moved[None] - gaussians.centers)
     # An exchangeable prior has the same density of parameters in all orders, so the log prior densities of the
     # coordinates differ by the change of volume alone.

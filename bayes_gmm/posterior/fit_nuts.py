@@ -46,6 +46,7 @@ def fit_nuts(
     *,
     covariance_type: str = "full",
     prior: Prior | None = None,
+    sample_weight: Any = None,
     num_warmup: int = 200,
     num_samples: int = 1000,
     num_chains: int = 4,
@@ -70,6 +71,8 @@ def fit_nuts(
         "full", "tied", "diag", "spherical", "EEI" (diagonal, tied) or "EII" (spherical, tied).
     prior
         Prior in data units; the default takes its scale from the data (`Prior`).
+    sample_weight : (N,)
+        Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
     num_warmup, num_samples
         Transitions of each chain to tune the step size, and to keep.
     num_chains
@@ -111,7 +114,9 @@ def fit_nuts(
     >>> posterior.verdict.status.name
     'GOOD'
     """
-    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
+    problem = PosteriorProblem.of(
+        x, n_components, covariance_type=covariance_type, prior=prior, sample_weight=sample_weight
+    )
     options = SamplingOptions.of(
         num_warmup=num_warmup,
         num_samples=num_samples,
@@ -152,9 +157,21 @@ class Sampled(NamedTuple):
 def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
     """The given EM fit, when it is of the data and structure of the problem, or a new one where none is given."""
     if start is None:
-        return fit_em(problem.table, problem.n_components, covariance_type=problem.covariance_type, seed=seed)
+        return fit_em(
+            problem.table,
+            problem.n_components,
+            covariance_type=problem.covariance_type,
+            sample_weight=problem.sample_weight,
+            seed=seed,
+        )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
     same = np.array_equal(start.table.values, problem.table.values) and start.structure == problem.structure
+    if not np.array_equal(start.problem.sample_weight, problem.row_weights):
+        raise ArgumentError(
+            "start was fitted with other weights of the rows.",
+            "an EM fit with the sample_weight that is given here",
+            "Leave start out, or give fit_em and this function the same sample_weight.",
+        )
     if start.mixture.n_components == problem.n_components and same:
         return start
     raise ArgumentError(
@@ -256,7 +273,9 @@ def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
 def _relabel(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sampled: Sampled) -> Relabelling:
     """Relabelling to the pivot; its permutations change nothing where the prior tells the components apart."""
     pivot = pivot_of(problem, mle, sampled.modes)
-    relabelling = relabel(sampled.draws, pivot, problem.table.values, options.relabelling)
+    relabelling = relabel(
+        sampled.draws, pivot, problem.table.values, options.relabelling, sample_weight=problem.sample_weight
+    )
     if problem.exchangeable:
         return relabelling
     unchanged = np.broadcast_to(np.arange(problem.n_components), relabelling.permutations.shape)

@@ -58,11 +58,16 @@ class Relabelling(NamedTuple):
 
 
 def relabel(
-    draws: Mixture, pivot: Mixture, x: Float[np.ndarray, "N D"], method: str = "responsibilities"
+    draws: Mixture,
+    pivot: Mixture,
+    x: Float[np.ndarray, "N D"],
+    method: str = "responsibilities",
+    *,
+    sample_weight: Float[np.ndarray, " N"] | None = None,
 ) -> Relabelling:
     r"""Permutation of each draw's components that agrees best with the labels of a pivot.
 
-    .. math:: \rho_s = \arg\max_\rho \sum_k A_{s,k \rho(k)}, \qquad A_{s,jk} = \sum_n g_{nj} \, r^{(s)}_{nk}
+    .. math:: \rho_s = \arg\max_\rho \sum_k A_{s,k \rho(k)}, \qquad A_{s,jk} = \sum_n w_n \, g_{nj} \, r^{(s)}_{nk}
 
     Parameters
     ----------
@@ -78,6 +83,8 @@ def relabel(
         logarithm of the mean of the relabelled r over all draws, so that A is, up to a term that does not depend on the
         labels, minus the Kullback-Leibler divergence of that mean from r. Mean and permutations are updated in turn,
         starting at the permutations of "responsibilities", until no permutation changes.
+    sample_weight : (N,)
+        Weight w_n of each point in the sum, 1 where left out.
 
     Raises
     ------
@@ -100,13 +107,15 @@ def relabel(
            [1, 0]])
     """
     check_method(method)
-    points = x[:: -(-len(x) // _POINTS_FOR_AGREEMENT)]
+    every = -(-len(x) // _POINTS_FOR_AGREEMENT)
+    points, weights = x[::every], 1.0 if sample_weight is None else sample_weight[::every, None]
     reference, assignment = _reference(pivot, points, method)
+    reference = weights * reference
     flat = at_points(draws, points)
     criterion = agreement = agreements(flat, reference, assignment)
     permutations = _best_permutations(agreement)
     if method == "stephens":
-        *_, (permutations, criterion) = _stephens(flat, permutations)
+        *_, (permutations, criterion) = _stephens(flat, permutations, weights)
     sizes, shape = reference.sum(0), draws.log_weights.shape
     shares = _per_point(_matched(agreement, permutations), sizes)
     gaps = _per_point(_losses(criterion, permutations), sizes)
@@ -138,14 +147,14 @@ def _reference(pivot: Mixture, points: Float[np.ndarray, "N D"], method: str) ->
 
 
 def _stephens(
-    draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"]
+    draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"], weights: Float[np.ndarray, "N 1"] | float
 ) -> Iterator[tuple[Int[np.ndarray, "S K"], Float[np.ndarray, "S K K"]]]:
     """Permutations of every step, and the criterion that the mean responsibilities under them define."""
     changed = True
     while changed:
         # A mean of zero, where every draw underflows, becomes the smallest float, whose logarithm is finite.
         mean = np.maximum(mean_shares(draws, permutations), np.finfo(float).tiny)
-        criterion = agreements(draws, np.log(mean))
+        criterion = agreements(draws, weights * np.log(mean))
         yield permutations, criterion
         better = _best_permutations(criterion)
         gains = (_matched(criterion, better) - _matched(criterion, permutations)).sum(-1)

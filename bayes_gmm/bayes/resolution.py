@@ -1,0 +1,67 @@
+r"""The resolution at which columns were recorded, which is the least that a table can tell of a component's spread.
+
+A value that was rounded to steps of width r has an error of variance r^2 / 12 (Sheppard's correction), so no component
+of a recorded column varies less, and
+
+.. math:: \Sigma_k = \Delta + V_k R_k V_k, \qquad \Delta = \mathrm{diag}(r_d^2 / 12)
+
+claims nothing that rounding does not. Without it the posterior of K >= 2 components is improper or has spikes: the
+likelihood is unbounded where a component shrinks onto points with equal values. It has to be a floor on the whole
+matrix, since with correlations a component shrinks along any direction (`hyperplanes`). With it the likelihood is at
+most (2 pi)^(-N D / 2) |Delta|^(-N / 2), so that every proper prior has a proper posterior.
+
+References
+----------
+Sheppard (1897), doi 10.1112/plms/s1-29.1.353.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from bayes_gmm.bayes.hyperplanes import largest_hyperplane
+
+_SAME_VALUE = 1e-12
+"""Difference of two values, relative to the range of the column, that is taken for rounding in the computer."""
+
+_QUANTILE = 0.05
+"""Quantile of the gaps beside tied values that counts as the step: the smallest gap may be a rounding artefact."""
+
+_OF_COINCIDENCES = 1e-6
+"""Resolution, relative to a column's sd, where points lie on a hyperplane though no values are tied."""
+
+
+def resolutions(
+    x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"], *, correlated: bool
+) -> Float[np.ndarray, " D"]:
+    """Width of the steps to which each column was recorded, from gaps beside tied values; 0 where nothing is tied.
+
+    A point of weight 2 ties with itself, as two equal rows do. Where components have correlations and more than D + 1
+    points lie on a hyperplane of columns without ties, as where one column repeats another in part of the rows, these
+    columns count as recorded to a millionth of their sd.
+    """
+    found = np.array([_of_column(column, weights) for column in x.T])
+    untied = np.flatnonzero(found == 0)
+    if correlated and len(untied) > 1:
+        plane = largest_hyperplane(x[:, untied], weights)
+        if plane.weight >= len(untied) + 2:
+            found[untied] = np.where(plane.normal != 0, _OF_COINCIDENCES * x[:, untied].std(0), 0.0)
+    return found
+
+
+def _of_column(values: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"]) -> float:
+    """Low quantile of the gaps between tied values and their nearest neighbours, each counted as often as it stands."""
+    order = np.argsort(values)
+    ordered, weights = values[order], weights[order]
+    steps = np.diff(ordered)
+    number = np.concatenate([[0], np.cumsum(steps > _SAME_VALUE * np.ptp(values))])
+    times = np.bincount(number, weights)
+    distinct = ordered[np.unique(number, return_index=True)[1]]
+    gaps = np.diff(distinct, prepend=-np.inf, append=np.inf)
+    nearest = np.minimum(gaps[:-1], gaps[1:])
+    tied = times >= 2
+    if not tied.any():
+        return 0.0
+    by_size = np.argsort(nearest[tied])
+    shares = np.cumsum(times[tied][by_size])
+    first = np.searchsorted(shares, _QUANTILE * shares[-1])
+    return float(nearest[tied][by_size][first])
