@@ -40,6 +40,7 @@ LIBRARIES = {
     "numpyro.infer": {"bayes.numpyro_hmc"},
     "numpyro": {
         *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model", "bayes.numpyro_hmc"),
+        *("bayes.exchangeable_log_normal", "bayes.marginally_uniform_cholesky"),
         *("io.distribution_serialisation", "io.serialisation"),
     },
     "optax": {"mle.gradient_ascent"},
@@ -52,7 +53,7 @@ LIBRARIES = {
     "scipy": {
         *("posterior.relabelling", "mle.initialisation", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
-        *("plots.diagnostics",),
+        *("bayes.hyperplanes", "plots.diagnostics"),
     },
     "sklearn": {"estimators.sklearn_compat"},
     "pyarrow": {"io.dataframes"},

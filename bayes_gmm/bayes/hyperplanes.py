@@ -20,6 +20,9 @@ _SUBSETS = 4000
 _ON_IT = 1e-9
 """Distance from a hyperplane, in sds of the columns, that is taken for rounding."""
 
+_NOUGHT = 1e-6
+"""Part of a normal, or of the size of a set of points, that is taken for zero."""
+
 _MOST_POINTS = 4000
 """Points among which is searched; of longer tables a part is taken at random."""
 
@@ -32,9 +35,10 @@ class Hyperplane(NamedTuple):
 
 
 def largest_hyperplane(x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]) -> Hyperplane:
-    """Hyperplane with most points among those through D points drawn at random, half of them near one another.
+    """Oblique hyperplane with most points among those through D points drawn at random, half of them near one another.
 
-    The search has a fixed seed. It may miss hyperplanes that hold a small part of the points.
+    Oblique ones involve two columns at least: the others are tied values. The search has a fixed seed, and may miss
+    hyperplanes that hold a small part of the points.
     """
     rng = np.random.default_rng(0)
     rows, first = np.unique(x, axis=0, return_inverse=True)
@@ -43,18 +47,18 @@ def largest_hyperplane(x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, "
         chosen = rng.choice(len(rows), _MOST_POINTS, replace=False)
         rows, counts = rows[chosen], counts[chosen]
     D = x.shape[1]
-    unit = (rows - rows.mean(0)) / rows.std(0)
+    unit = (rows - rows.mean(0)) / x.std(0)
     corners = unit[_subsets(unit, rng)]
     edges = corners[:, 1:] - corners[:, :1]
     _, sizes, axes = np.linalg.svd(edges)
-    flat = sizes[:, -1] > 1e-6 * sizes[:, 0]
-    normals, offsets = axes[flat, -1], np.einsum("sd,sd->s", axes[flat, -1], corners[flat, 0])
+    normals = np.where(np.abs(axes[:, -1]) > _NOUGHT, axes[:, -1], 0.0)
+    usable = (sizes[:, -1] > _NOUGHT * sizes[:, 0]) & ((normals != 0).sum(1) > 1)
+    normals, offsets = normals[usable], (normals[usable] * corners[usable, 0]).sum(1)
     best = Hyperplane(0.0, np.zeros(D))
     for part in np.array_split(np.arange(len(normals)), max(1, len(unit) * len(normals) // 10**7)):
         totals = counts @ (np.abs(unit @ normals[part].T - offsets[part]) < _ON_IT)
         if totals.size and totals.max() > best.weight:
-            normal = normals[part[totals.argmax()]]
-            best = Hyperplane(float(totals.max()), np.where(np.abs(normal) > 1e-6, normal, 0.0))
+            best = Hyperplane(float(totals.max()), normals[part[totals.argmax()]])
     return best
 
 

@@ -63,7 +63,7 @@ class MarginallyUniformCholesky(dist.Distribution):  # type: ignore[misc]
         factor = invert_tril(bartlett).mT[..., ::-1, ::-1]
         return factor / jnp.sqrt((factor**2).sum(-1, keepdims=True))
 
-    def log_prob(self, value: Float[Array, "*batch D D"], intermediates: object = None) -> Float[Array, "*batch"]:
+    def log_prob(self, value: Float[Any, "*batch D D"], intermediates: object = None) -> Float[Array, "*batch"]:
         """Log density of factors: that of the matrix, and the volume of the map from the factor to it."""
         D = self.dimension
         log_diagonal = jnp.log(jnp.diagonal(value, axis1=-2, axis2=-1))

@@ -33,6 +33,10 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.mixture import Mixture
 
 
+FROM_DATA = "data"
+"""Resolution that is found from the data."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Prior:
     r"""Prior of a Gaussian mixture, in data units.
@@ -63,8 +67,8 @@ class Prior:
         prior of Barnard, McCulloch and Meng (`MarginallyUniformCholesky`), or one number for all correlations, or
         correlation matrices.
     resolution
-        Width r of the steps to which columns were recorded, (D,) or one number; found from tied values where the scales
-        are the default, and zero, no floor, beside scales or variances of your own.
+        Width r of the steps to which columns were recorded, (D,) or one number, or "data" to find it from tied values,
+        which is the default beside default scales; beside your own scales or variances the default is no floor.
 
     References
     ----------
@@ -135,10 +139,12 @@ class Prior:
                 "Leave the correlations out.",
             )
         weights = np.ones(len(x)) if sample_weight is None else sample_weight
+        points, weights = x[weights > 0], weights[weights > 0]
         given = {name: value for name, value in vars(self).items() if value is not None}
-        return Prior(
-            **_defaults(x[weights > 0], weights[weights > 0], layout, own_scales=self._spread is not None) | given
-        )
+        parts = _defaults(points, weights, layout, own_scales=self._spread is not None) | given
+        if isinstance(parts.get("resolution"), str) and parts["resolution"] == FROM_DATA:
+            parts["resolution"] = resolutions(points, weights, correlated=layout.correlated)
+        return Prior(**parts)
 
     def sites(self, n_components: int, n_features: int, covariance_type: str = "full") -> Sites:
         """One distribution with full shape, or one fixed array, for each parameter of the model.
@@ -224,9 +230,8 @@ def _defaults(
     if own_scales:
         return found
     variances = np.average((x - np.average(x, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
-    widths = resolutions(x, weights, correlated=layout.correlated)
     typical = np.sqrt(variances if n_widths == layout.n_features else variances.mean(keepdims=True))
-    return found | {"scales": ExchangeableLogNormal(n_scales, typical / 10), "resolution": widths}
+    return found | {"scales": ExchangeableLogNormal(n_scales, typical / 10), "resolution": FROM_DATA}
 
 
 @in_float64

@@ -15,10 +15,13 @@ References
 Sheppard (1897), doi 10.1112/plms/s1-29.1.353.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.bayes.hyperplanes import largest_hyperplane
+from bayes_gmm.mixture.mixture import Mixture
 
 _SAME_VALUE = 1e-12
 """Difference of two values, relative to the range of the column, that is taken for rounding in the computer."""
@@ -28,6 +31,10 @@ _QUANTILE = 0.05
 
 _OF_COINCIDENCES = 1e-6
 """Resolution, relative to a column's sd, where points lie on a hyperplane though no values are tied."""
+
+
+_HARDLY_WIDER = 1.5
+"""Variance, relative to that of an error of the resolution, up to which a component counts as at the resolution."""
 
 
 def resolutions(
@@ -46,6 +53,23 @@ def resolutions(
         if plane.weight >= len(untied) + 2:
             found[untied] = np.where(plane.normal != 0, _OF_COINCIDENCES * x[:, untied].std(0), 0.0)
     return found
+
+
+def at_the_resolution(draws: Mixture, resolution: Float[np.ndarray, " D"], columns: Sequence[str]) -> Iterator[str]:
+    """Sentences on components that are in half of the draws hardly wider than the resolution in some direction."""
+    recorded = np.flatnonzero(resolution)
+    units = resolution[recorded] / np.sqrt(12)
+    covariances = draws.covariances[..., recorded[:, None], recorded] / (units[:, None] * units)
+    covariances = covariances.reshape(-1, *covariances.shape[-3:])
+    narrowest = np.median(np.linalg.eigvalsh(covariances)[..., 0], axis=0)
+    along = np.median(np.diagonal(covariances, axis1=-2, axis2=-1), axis=0)
+    for component in np.flatnonzero(narrowest < _HARDLY_WIDER):
+        narrow = along[component] < _HARDLY_WIDER
+        where = [f"{columns[d]} (steps of {resolution[d]:.4g})" for d in recorded[narrow]]
+        yield (
+            f"Component {component} is as narrow as the resolution in "
+            f"{', '.join(where) if where else 'a combination of columns'}: the data cannot tell how narrow it is."
+        )
 
 
 def _of_column(values: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"]) -> float:

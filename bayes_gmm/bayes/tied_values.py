@@ -100,7 +100,7 @@ def _floored(sites: Sites) -> Bool[np.ndarray, " D"]:
 
 def _ties(points: _Points, n_scales: int, n_widths: int) -> Iterator[Tie]:
     """Ties that scales of this shape can shrink onto: shared ones only where there are no more values than means."""
-    shared = n_scales == 1 < points.n_components
+    shared = n_scales == 1
     if n_widths == points.values.shape[1]:
         parts = [(points.values[:, [d]], f"in column {name!r} the value", d) for d, name in enumerate(points.columns)]
     else:
@@ -177,13 +177,15 @@ def _log_prior(site: Any, name: str, tie: Tie, log_scales: np.ndarray) -> Any:
 def _onto_hyperplanes(sites: Sites, points: _Points) -> Iterator[str]:
     """A sentence where components with correlations can shrink onto a hyperplane of columns without a resolution."""
     site, free = sites["correlation_tril"], np.flatnonzero(~_floored(sites))
-    if not isinstance(site, dist.Distribution) or len(free) < 2:
+    scales = sites["scales"] if "scales" in sites else sites["variances"]
+    # Held scales allow a component to shrink along few directions only.
+    if len(free) < 2 or not all(isinstance(part, dist.Distribution) for part in (site, scales)):
         return
     D, unit = points.values.shape[1], points.values[:, free] / points.values[:, free].std(0)
     plane = largest_hyperplane(unit, points.weights)
     names = ", ".join(points.columns[d] for d in free[plane.normal != 0])
     n_points, n_means = plane.weight, 1
-    if site.shape()[0] == 1 < points.n_components:
+    if site.shape()[0] == 1:
         n_means = len(np.unique((unit @ plane.normal).round(9)))
         n_points = points.weights.sum() if n_means <= points.n_components else 0.0
     direction = np.zeros(D)
@@ -193,7 +195,7 @@ def _onto_hyperplanes(sites: Sites, points: _Points) -> Iterator[str]:
             f"The prior of correlations is {family(site)}, and {n_points:g} points lie on "
             f"{'a hyperplane' if n_means == 1 else f'{n_means} parallel hyperplanes'} of {names}: a component that "
             "shrinks onto it has infinite mass, so that there is no posterior, and the draws only show the "
-            "neighbourhood of a mode. Give the prior a resolution, or take the default scales, which have one."
+            "neighbourhood of a mode. Take the default scales, or give the prior resolution='data'."
         )
 
 
@@ -224,7 +226,7 @@ def _sentence(verdict: str, ties: list[Tie], prior: str, name: str) -> str:
     }[verdict]
     return (
         f"The prior of {name} is {prior}, and {listed}: {consequence}. "
-        "Take the default scales, give the prior a resolution, or take a prior that rules out tiny scales."
+        "Take the default scales, or give the prior resolution='data', or scales that are never tiny."
     )
 
 

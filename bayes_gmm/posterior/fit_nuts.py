@@ -16,6 +16,7 @@ from bayes_gmm.bayes.modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_mo
 from bayes_gmm.bayes.numpyro_hmc import SamplerSettings
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.bayes.resolution import at_the_resolution
 from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.precision import in_float64
@@ -166,21 +167,21 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
         )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
     same = np.array_equal(start.table.values, problem.table.values) and start.structure == problem.structure
+    if not (start.mixture.n_components == problem.n_components and same):
+        raise ArgumentError(
+            f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "
+            f"{start.table.n_points} points.",
+            f"an EM fit of the same table ({problem.table.n_points} points) with {problem.n_components} components of "
+            f"structure {problem.structure.name}",
+            "Leave start out, or fit it with fit_em(x, n_components, covariance_type=).",
+        )
     if not np.array_equal(start.problem.sample_weight, problem.row_weights):
         raise ArgumentError(
             "start was fitted with other weights of the rows.",
             "an EM fit with the sample_weight that is given here",
             "Leave start out, or give fit_em and this function the same sample_weight.",
         )
-    if start.mixture.n_components == problem.n_components and same:
-        return start
-    raise ArgumentError(
-        f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "
-        f"{start.table.n_points} points.",
-        f"an EM fit of the same table ({problem.table.n_points} points) with {problem.n_components} components of "
-        f"structure {problem.structure.name}",
-        "Leave start out, or fit it with fit_em(x, n_components, covariance_type=).",
-    )
+    return start
 
 
 def _prepare(problem: PosteriorProblem) -> Prepared:
@@ -249,7 +250,7 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
             relabelling,
             explanations=explanations,
             doubts=tuple(_doubts(problem, sampled)),
-            notes=tuple(_notes(problem, mle, sampled)),
+            notes=tuple(_notes(problem, mle, sampled, draws)),
         ),
         explanations=explanations,
         modes=sampled.modes,
@@ -306,7 +307,10 @@ def _modes_without_chain(considered: Bool[np.ndarray, " M"], sampled: Sampled) -
     return f"{modes}, with about {mass:.0%} of the mass by Laplace's approximation, got no chain."
 
 
-def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> Iterator[str]:
+def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled, draws: Mixture) -> Iterator[str]:
+    if (resolution := problem.prior.resolution) is not None and np.any(resolution):
+        widths = np.broadcast_to(resolution, (problem.table.n_features,))
+        yield from at_the_resolution(draws, widths, problem.table.columns)
     if sampled.plan.settings.metric_warmup:
         yield (
             "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "

@@ -147,7 +147,7 @@ def _reference(pivot: Mixture, points: Float[np.ndarray, "N D"], method: str) ->
 
 
 def _stephens(
-    draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"], weights: Float[np.ndarray, "N 1"] | float
+    draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"], weights: Float[np.ndarray, "N 1"] | float = 1.0
 ) -> Iterator[tuple[Int[np.ndarray, "S K"], Float[np.ndarray, "S K K"]]]:
     """Permutations of every step, and the criterion that the mean responsibilities under them define."""
     changed = True

@@ -16,7 +16,7 @@ from numpyro.infer.util import potential_energy
 import bayes_gmm as bg
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.sites import as_arrays, assemble, constrain, disassemble, free, unconstrain
-from bayes_gmm.bayes.target import potential
+from bayes_gmm.bayes.target import potential, to_coordinates
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -93,12 +93,13 @@ def test_log_prior_of_the_defaults_is_the_closed_form() -> None:
         values = disassemble(mixture, sites)
         coordinates = unconstrain(sites, values)
         _, log_density = constrain(sites, coordinates)
-    m, s = x.mean(), x.std()
+    low, high = x.min(), x.max()
     expected = scipy.stats.dirichlet.logpdf([0.2, 0.8], [1, 1])
-    expected += scipy.stats.norm.logpdf([10.0, 22.0], m, 2 * s).sum()
-    expected += scipy.stats.invgamma.logpdf([0.5, 4.0], 2, scale=0.5 * s**2 * 2.0**-2).sum()
-    # The coordinates are log odds and log variances, so the Jacobians are pi_1 pi_2 and the variances.
-    expected += np.log(0.2 * 0.8) + np.log([0.5, 4.0]).sum()
+    expected += scipy.stats.norm.logpdf([10.0, 22.0], (low + high) / 2, (high - low) / 2).sum()
+    # The coordinates are log odds, whose Jacobian is pi_1 pi_2, and log scales, which are normal.
+    expected += np.log(0.2 * 0.8)
+    center = np.full(2, np.log(x.std() / 10))
+    expected += scipy.stats.multivariate_normal.logpdf(0.5 * np.log([0.5, 4.0]), center, np.eye(2) + 4.0)
     assert float(log_density) == pytest.approx(expected, rel=1e-12)
 
 
@@ -162,9 +163,12 @@ def test_predictive_draws_new_data_and_not_the_data(faithful: bg.Table) -> None:
     simulate = Predictive(bg.model, num_samples=500)
     drawn = simulate(jax.random.key(0), None, 2, prior=prior, n_points=40)
     assert drawn["x"].shape == (500, 40, 2)
-    # E x = E mu = the data's mean under this prior; its standard error is that of 500 pairs of means.
-    error = np.sqrt((2 * faithful.values.std(0)) ** 2 / 500 + faithful.values.var(0) / 500)
-    assert np.all(np.abs(drawn["x"].mean((0, 1)) - faithful.values.mean(0)) < 4 * error)
+    # The median of x is the middle of the range; a quantile's error is .5 / sqrt(500) over its density there, of a
+    # normal with an sd of at least half the range, here bounded by that of a distribution twice as wide.
+    low, high = faithful.values.min(0), faithful.values.max(0)
+    error = 0.5 / np.sqrt(500) * np.sqrt(2 * np.pi) * (high - low)
+    assert np.all(np.abs(np.median(drawn["x"][:, 0], axis=0) - (low + high) / 2) < 4 * error)
+    np.testing.assert_allclose(drawn["covariances"], np.swapaxes(drawn["covariances"], -1, -2), rtol=1e-5)
 
 
 def test_model_serves_plain_numpyro(faithful: bg.Table) -> None:
@@ -175,7 +179,11 @@ def test_model_serves_plain_numpyro(faithful: bg.Table) -> None:
     np.testing.assert_allclose(np.sort(samples["weights"].mean(0)), [0.357, 0.643], atol=0.03)
     pointwise = log_likelihood(bg.model, samples, faithful.values, 2)["x"]
     assert pointwise.shape == (100, 272)
-    draws = jax.device_get(assemble({name: jnp.asarray(value) for name, value in samples.items()}))
+    floor = bg.Prior().for_data(faithful.values, 2).sites(2, 2)["least_covariance"]
+    draws = jax.device_get(
+        assemble({name: jnp.asarray(value) for name, value in (samples | {"least_covariance": floor}).items()})
+    )
+    np.testing.assert_allclose(draws.covariances, samples["covariances"], rtol=1e-3)
     np.testing.assert_allclose(pointwise, draws.log_prob(faithful.values), atol=2e-3)  # NumPyro's are float32
 
 
@@ -219,7 +227,87 @@ def test_priors_that_tell_components_apart_are_recognised(prior: bg.Prior, expec
 def test_model_can_be_rendered(faithful: bg.Table) -> None:
     """What `numpyro.render_model` draws: the points depend on every parameter, inside their plates."""
     relations = get_model_relations(bg.model, model_args=(faithful.values, 2))
-    assert set(relations["sample_sample"]["x"]) == {"weights", "means", "variances", "correlation_tril"}
+    assert set(relations["sample_sample"]["x"]) == {"weights", "means", "scales", "correlation_tril"}
     assert relations["observed"] == ["x"]
-    assert set(relations["plate_sample"]["component"]) == {"means", "variances", "correlation_tril"}
+    assert set(relations["plate_sample"]["component"]) == {"means", "correlation_tril"}  # scales depend on one another
     assert relations["plate_sample"]["point"] == ["x"]
+
+
+def test_hyperparameters_do_not_depend_on_the_number_of_components(faithful: bg.Table) -> None:
+    two, five = (bg.Prior().for_data(faithful.values, K) for K in (2, 5))
+    for name in ("median", "common", "own"):
+        np.testing.assert_array_equal(getattr(two.scales, name), getattr(five.scales, name))
+    np.testing.assert_array_equal(two.means.loc[0], five.means.loc[4])
+    np.testing.assert_array_equal(two.means.scale[0], five.means.scale[4])
+    np.testing.assert_array_equal(two.resolution, five.resolution)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "EEI", "EII"])
+@pytest.mark.parametrize("table", ["iris", "continuous"])
+def test_the_posterior_goes_with_shift_and_unit_of_each_column(table: str, covariance_type: str) -> None:
+    """The potential changes by a constant: the volume of the map, once for each mean and each point."""
+    x = bg.datasets.load("iris").values if table == "iris" else np.random.default_rng(4).normal(size=(80, 4))
+    units = np.full(4, 1e-9) if covariance_type in ("spherical", "EII") else np.array([1e-9, 1e9, 1.0, -10.0])
+    moved = x * units + np.array([0.0, 0.0, 1e6 * units[2], 0.0])
+    mixtures = [bg.fit_em(x, 2, covariance_type=covariance_type, seed=seed).mixture for seed in (0, 1)]
+    mixtures.append(bg.Mixture.from_moments([0.3, 0.7], x[:2], np.stack([np.eye(4)] * 2)))
+    differences = []
+    with jax.enable_x64(True):
+        before, after = (
+            PosteriorProblem.of(part, 2, covariance_type=covariance_type, prior=None).target() for part in (x, moved)
+        )
+        for one in mixtures:
+            other = bg.Mixture.from_moments(
+                one.weights,
+                one.means * units + np.array([0.0, 0.0, 1e6 * units[2], 0.0]),
+                one.covariances * np.outer(units, units),
+            )
+            pair = (
+                float(target.potential(to_coordinates(m, target.sites)))
+                for m, target in ((one, before), (other, after))
+            )
+            differences.append(np.subtract(*pair))
+    assert np.ptp(differences) < 1e-6
+    expected = -(len(x) + 2) * np.log(np.abs(units)).sum()
+    assert differences[0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+def test_a_row_of_integer_weight_is_as_many_rows(covariance_type: str) -> None:
+    x = bg.datasets.load("iris").values
+    weights = np.repeat([2.0, 1.0, 0.0], 50)
+    mixture = bg.fit_em(x, 2, covariance_type=covariance_type).mixture
+    with jax.enable_x64(True):
+        weighted = PosteriorProblem.of(x, 2, covariance_type=covariance_type, prior=None, sample_weight=weights)
+        repeated = PosteriorProblem.of(
+            np.repeat(x, weights.astype(int), axis=0), 2, covariance_type=covariance_type, prior=None
+        )
+        plain = PosteriorProblem.of(x, 2, covariance_type=covariance_type, prior=None)
+        at = to_coordinates(mixture, weighted.target().sites)
+        ours, theirs, other = (float(one.target().potential(at)) for one in (weighted, repeated, plain))
+    assert ours == pytest.approx(theirs, abs=1e-10)
+    assert abs(ours - other) > 1
+    assert weighted.fingerprint != plain.fingerprint
+
+
+def test_a_resolution_of_ones_own_is_a_floor_for_any_prior(faithful: bg.Table) -> None:
+    prior = bg.Prior(scales=dist.HalfNormal(5.0), resolution=[0.5, 2.0]).for_data(faithful.values, 2)
+    assert "resolution    steps of [eruptions 0.5, waiting 2]" in prior.describe(faithful.columns)
+    drawn = prior.sample(500, 2, 2, seed=0)
+    assert (drawn.scales**2 > np.array([0.5, 2.0]) ** 2 / 12).all()
+    for wrong in (-1.0, [1.0, 2.0, 3.0], np.nan, "fine"):
+        with pytest.raises(bg.ArgumentError, match="resolution"):
+            bg.Prior(resolution=wrong).for_data(faithful.values, 2).sites(2, 2)
+
+
+def test_a_traced_table_needs_a_complete_prior(faithful: bg.Table) -> None:
+    complete = bg.Prior().for_data(faithful.values, 2)
+
+    def density(x: jax.Array, prior: bg.Prior | None) -> jax.Array:
+        with numpyro.handlers.seed(rng_seed=0):
+            trace = numpyro.handlers.trace(bg.model).get_trace(x, 2, prior=prior)
+        return trace["x"]["fn"].log_prob(x).sum()
+
+    assert np.isfinite(jax.jit(lambda x: density(x, complete))(faithful.values))
+    with pytest.raises(bg.ArgumentError, match="traced by JAX"):
+        jax.jit(lambda x: density(x, None))(faithful.values)

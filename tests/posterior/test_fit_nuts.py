@@ -1,5 +1,7 @@
 """The posterior against reference moments, its tree in ArviZ's schema, and the compilations of a second fit."""
 
+import dataclasses
+
 import arviz as az
 import jax
 import numpy as np
@@ -30,7 +32,9 @@ REFERENCE = {
     ("correlations", 1, 0): (0.37199152, 0.06705217, 0.00028682),
 }
 REFERENCE_LOG_LIKELIHOOD = (-390.98775422, 2.35960930, 0.00808206)
-REFERENCE_PRIOR = bg.Prior(means=dist.Normal(0.0, 2.0), scales=dist.LogNormal(-1.0, 1.0))
+REFERENCE_PRIOR = bg.Prior(
+    means=dist.Normal(0.0, 2.0), scales=dist.LogNormal(-1.0, 1.0), correlations=dist.LKJCholesky(2, 2.0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,8 @@ def test_posterior_log_likelihood_is_the_reference(reference_posterior: bg.Poste
 
 
 def test_the_reference_would_notice_another_prior(standardised: np.ndarray) -> None:
-    posterior = bg.fit_nuts(standardised, 2, num_samples=2000, progress=False)
+    other = dataclasses.replace(REFERENCE_PRIOR, scales=None, variances=dist.InverseGamma(2.0, 0.25))
+    posterior = bg.fit_nuts(standardised, 2, prior=other, num_samples=2000, progress=False)
     draws = posterior.tree["posterior"]["scales"].values[..., 0, 0]
     assert deviation(draws, REFERENCE["scales", 0, 0]) > 10
 
@@ -206,7 +211,7 @@ def test_without_a_mode_the_metric_is_adapted_and_that_is_said() -> None:
 
 
 def test_shorter_steps_keep_draws_from_diverging() -> None:
-    """Three overlapping components, a hundred points each: by default a twentieth of the draws diverge."""
+    """Three overlapping components, a hundred points each: by default some draws diverge."""
     means = 3.0 * np.arange(3)[:, None] * np.eye(2)[0]
     x = bg.Mixture.from_moments(np.full(3, 1 / 3), means, np.tile(np.eye(2), (3, 1, 1))).sample(300, seed=5)[0]
     mle = bg.fit_em(x, 3)
@@ -214,7 +219,7 @@ def test_shorter_steps_keep_draws_from_diverging() -> None:
         bg.fit_nuts(x, 3, start=mle, target_accept_prob=accept_prob, progress=False) for accept_prob in (0.8, 0.95)
     )
     assert "Raise target_accept_prob" in str(usual.verdict)
-    assert usual.verdict.n_divergent > 40 > 4 > careful.verdict.n_divergent
+    assert usual.verdict.n_divergent > 15 > 4 > careful.verdict.n_divergent
     shorter, longer = (posterior.tree["sample_stats"]["step_size"].values[:, -1] for posterior in (careful, usual))
     assert (shorter < longer).all()
     rates = [posterior.tree["sample_stats"]["acceptance_rate"].values.mean() for posterior in (usual, careful)]
