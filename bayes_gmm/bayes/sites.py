@@ -130,7 +130,8 @@ def _above_the_floor(mixture: Mixture, sites: Sites) -> tuple[Float[Any, "K D"],
     """Scales and Cholesky factors of the correlations of what the covariances have above the floor."""
     if "least_variances" in sites:
         floor = sites["least_variances"]
-        scales = jnp.sqrt(jnp.maximum(mixture.scales**2 - floor, _LEAST_ABOVE * floor))
+        above = mixture.scales**2 - floor
+        scales = jnp.sqrt(jnp.where(above > _ABOVE * floor, above, _LEAST_ABOVE * floor))
         return scales, jnp.broadcast_to(jnp.eye(mixture.n_features), mixture.scale_tril.shape)
     scale_tril = mixture.scale_tril
     if "least_covariance" in sites:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 import bayes_gmm as bg
@@ -68,7 +69,14 @@ def test_a_run_goes_on_from_its_checkpoint(tmp_path: Path, galaxies: bg.Table) -
     path = tmp_path / "run.draws"
     path.write_bytes((FOLDER / "run.draws").read_bytes())
     mle = bg.load(FOLDER / "mle.nc")
-    options = {"num_samples": 20, "num_warmup": 50, "num_chains": 2, "progress": False}
+    # What was the default then.
+    prior = bg.Prior(
+        means=dist.Normal(
+            galaxies.values.mean(0) * np.ones((2, 1)), 2 * galaxies.values.var(0) ** 0.5 * np.ones((2, 1))
+        ),
+        variances=dist.InverseGamma(2 * np.ones((2, 1)), 0.5 * 2**-2.0 * galaxies.values.var(0) * np.ones((2, 1))),
+    )
+    options = {"prior": prior, "num_samples": 20, "num_warmup": 50, "num_chains": 2, "progress": False}
     posterior = bg.fit_nuts(galaxies, 2, start=mle, checkpoint=path, **options)
     # Draws are turned into mixtures anew, which on another processor rounds in another way.
     np.testing.assert_allclose(posterior.draws.means, EXPECTED["posterior"]["means"], rtol=1e-12)
