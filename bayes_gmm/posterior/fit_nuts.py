@@ -322,6 +322,7 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
             "inference_library": "bayes_gmm",
             "seed": options.seed,
             "num_warmup": sampled.plan.num_warmup,
+            "num_samples": options.num_samples or "None",
             "target_accept_prob": options.target_accept_prob,
         },
     )

@@ -77,10 +77,15 @@ class Verdict:
     @property
     def head(self) -> str:
         """The status, or both judgements where they differ."""
-        assert self.sampling is not None and self.components is not None
-        if self.sampling == self.components:
-            return self.status.name
-        return f"sampling {self.sampling.name}, components {self.components.name}"
+        names = self.judgements()
+        if names["sampling"] == names["components"]:
+            return names["status"]
+        return f"sampling {names['sampling']}, components {names['components']}"
+
+    def judgements(self) -> dict[str, str]:
+        """Names of the three statuses, for files."""
+        names = ("status", "sampling", "components")
+        return {name: VerdictStatus(getattr(self, name)).name for name in names}
 
     @property
     def summary(self) -> str:

@@ -2,9 +2,9 @@ r"""Hamiltonian moves of fixed length under a tempered likelihood, for many part
 
 .. math:: p_\beta(u) \propto p(u) \, p(x \mid u)^\beta, \qquad 0 \le \beta \le 1
 
-in the coordinates of `label_symmetry`. A move is a few leapfrog steps of a random size under a constant metric, taken or
-refused by the rule of Metropolis. Short moves suffice: they explore near by, and independence proposals carry chains
-farther.
+in the coordinates of `label_symmetry`. A move is a few leapfrog steps of a random size under a constant metric, which
+the rule of Metropolis takes or refuses. Short moves suffice: they explore near by, and independence proposals carry
+chains farther.
 
 References
 ----------

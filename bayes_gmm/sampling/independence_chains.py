@@ -50,7 +50,7 @@ PROPOSALS, REDRAWS = 8, 2
 DEFENCE = 0.1
 """Share of the prior in the proposals: a thin place of the t distributions cannot hold a chain for ever."""
 
-_NUMBERS_OF_PARTS = (1, 2, 4, 8, 16)
+_NUMBERS_OF_PARTS = (1, 4, 16)
 """Numbers of t distributions that are tried."""
 
 _TRIED = 512
@@ -68,10 +68,10 @@ _ENOUGH_ACCEPTED = 0.25
 _JUDGED_AFTER = (500, 1000, 2000)
 """Iterations after which the proposal is judged, and fitted anew where too few are accepted: each time with more."""
 
-_FITTED_COMPONENTS = 4096
+_FITTED_COMPONENTS = 2048
 """Blocks of single components to which their proposal is fitted."""
 
-_MOST_FITTED = 8192
+_MOST_FITTED = 4096
 """Places to which a proposal is fitted at most."""
 
 

@@ -27,7 +27,7 @@ MOST_PARTS = 16
 _WIDER = 1.2
 """Factor by which the parts are wider than the Gaussians fitted to the particles."""
 
-_EM_STEPS = 30
+_EM_STEPS = 15
 """Steps of EM for the Gaussians, from a random start: the proposal need not be optimal."""
 
 
@@ -54,7 +54,8 @@ class TMixture(NamedTuple):
         part = jax.random.categorical(which, self.log_weights)
         scale = jnp.sqrt(0.5 * DEGREES_OF_FREEDOM / jax.random.gamma(heavy, 0.5 * DEGREES_OF_FREEDOM))
         noise = jax.random.normal(normal, self.centers.shape[1:])
-        return self.centers[part] + scale * (self.factors[part] @ noise)
+        centers, factors = jnp.asarray(self.centers), jnp.asarray(self.factors)
+        return centers[part] + scale * (factors[part] @ noise)
 
     def sample(self, size: int, rng: np.random.Generator) -> Float[np.ndarray, "size P"]:
         """Draws (size, P)."""
