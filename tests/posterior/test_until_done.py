@@ -54,9 +54,9 @@ def test_the_components_have_no_names_there_and_the_head_says_both(explored: bg.
 
 
 def test_invariants_are_those_of_a_long_run_of_nuts(explored: bg.Posterior) -> None:
-    """The run of NUTS is fifteen times as long, with short steps; a quarter of an sd would be .1 at the median."""
+    """The run of NUTS is six times as long, with short steps; a quarter of an sd would be .1 at the median."""
     long = bg.fit_nuts(
-        explored.table, 2, start=explored.mle, num_samples=15_000, target_accept_prob=0.95, seed=5, progress=False
+        explored.table, 2, start=explored.mle, num_samples=6000, target_accept_prob=0.95, seed=5, progress=False
     )
     assert long.verdict.sampling is GOOD
     ours, theirs = invariants(explored), invariants(long)
@@ -72,8 +72,6 @@ def test_invariants_are_those_of_a_long_run_of_nuts(explored: bg.Posterior) -> N
 def test_the_same_seed_gives_the_same_draws(explored: bg.Posterior) -> None:
     again = bg.fit_nuts(explored.table, 2, progress=False)
     np.testing.assert_array_equal(again.draws.means, explored.draws.means)
-    other = bg.fit_nuts(explored.table, 2, seed=1, progress=False)
-    assert not np.array_equal(other.draws.means, explored.draws.means)
 
 
 def test_easy_data_take_the_way_of_nuts(faithful: bg.Table) -> None:
@@ -124,28 +122,6 @@ def test_a_mode_without_draws_is_noticed_by_the_pilot(from_one_mode: bg.Posterio
     refused = judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.array([0.3, 0.3, 0.3, 0.001]), 0.0))
     assert refused.sampling is VerdictStatus.DOUBTFUL
     assert judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.full(4, 0.3), 0.0)).sampling is GOOD
-
-
-def test_chains_in_one_mode_leave_particles_uncovered(from_one_mode: bg.Posterior) -> None:
-    """The share that `Explored` reports, of chains from which the draws of one mode are taken away."""
-    runs = []
-    original = overlapping_components._Run._uncovered
-
-    def remembered(run: object, coordinates: np.ndarray, symmetry: object) -> float:
-        runs.append((run, coordinates, symmetry))
-        return original(run, coordinates, symmetry)
-
-    with mock.patch.object(overlapping_components._Run, "_uncovered", remembered):
-        bg.fit_nuts(from_one_mode.table, 2, start=from_one_mode.mle, progress=False)
-    ((run, coordinates, symmetry),) = runs
-    with module.jax.enable_x64(True):
-        whole = original(run, coordinates, symmetry)
-        kernel = run.prepared.kernel
-        # What lies in the other mode gets no proposals: its particles stand out against the chains of the first.
-        first = coordinates[:, first_way(from_one_mode).all(0) | (np.arange(KEPT) < 0)]
-    assert whole <= 0.01
-    assert first.shape[2] == coordinates.shape[2]
-    assert kernel.proposal.direction.shape == (coordinates.shape[2],)
 
 
 def test_time_runs_out_and_it_is_said() -> None:
