@@ -11,8 +11,9 @@ from jaxtyping import Int
 
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.leave_one_out import LeaveOneOut
-from bayes_gmm.assessment.parameter_comparison import Row, compare_parameters, html, sentences, table
+from bayes_gmm.assessment.parameter_comparison import Row, compare_parameters, html, table
 from bayes_gmm.assessment.predictive_scores import Scores, score
+from bayes_gmm.assessment.sentences import sentences
 from bayes_gmm.clustering.point_assignments import Points
 from bayes_gmm.core.export import Record, counted, write_csv, write_json
 from bayes_gmm.core.validation import one_of
