@@ -158,9 +158,9 @@ def html(rows: Sequence[Row], most_bytes: int) -> str:
 
 
 def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table as texts, with R-hat and ESS on request; empty columns are left out."""
+    """Head and rows of the table as texts, with the prior's part, R-hat and ESS on request, without empty columns."""
     head = ["", "estimate", "std error", "bootstrap", "mean", "sd", f"{PROBABILITY:.0%} interval", "shift"]
-    head += ["R-hat", "ESS"] * diagnostics + ["flag"]
+    head += ["by the prior", "sensitivity", "R-hat", "ESS"] * diagnostics + ["flag"]
     body = [_texts(row, diagnostics) for row in rows]
     kept = [i for i in range(len(head)) if any(cells[i] not in ("", "-") for cells in body)]
     return [head[i] for i in kept], [[cells[i] for i in kept] for cells in body]
@@ -168,7 +168,14 @@ def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list
 
 def _texts(row: Row, diagnostics: bool) -> list[str]:
     *values, lower, upper = _numbers(row)
-    return [row.name, *values, f"{lower}, {upper}", f"{row.shift:+.2f}", *(_quality(row) * diagnostics), row.flag]
+    more = (*_of_the_prior(row), *_quality(row)) if diagnostics else ()
+    return [row.name, *values, f"{lower}, {upper}", f"{row.shift:+.2f}", *more, row.flag]
+
+
+def _of_the_prior(row: Row) -> tuple[str, str]:
+    """The prior's part of the shift, and the largest sensitivity with the part of the prior to which it is."""
+    known = f"{row.prior_sensitivity:.3f} ({row.prior_part})" if row.prior_part else "-"
+    return "-" if np.isnan(row.prior_shift) else f"{row.prior_shift:+.2f}", known
 
 
 def _numbers(row: Row) -> list[str]:
@@ -245,9 +252,10 @@ def _rows(estimates: ByName, errors: ByName, resampled: ByName, posterior: Poste
     """Rows component by component: weight, means, sds, correlations."""
     columns = posterior.table.columns
     labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
-    found = summary(posterior.tree["posterior"].to_dataset(), probability=PROBABILITY)
+    draws = posterior.tree["posterior"].to_dataset()
+    found, prior = summary(draws, probability=PROBABILITY), prior_sensitivity(draws, posterior.log_prior)
     gaussian = gaussian_at_mode(posterior)
-    reasons, prior = flags(posterior, gaussian, PROBABILITY), prior_sensitivity(posterior)
+    reasons = flags(posterior, gaussian, PROBABILITY)
     for component in range(posterior.draws.n_components):
         for name in estimates:
             columns_of = {

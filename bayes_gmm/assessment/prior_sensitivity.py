@@ -30,7 +30,6 @@ import xarray as xr
 from jaxtyping import Float
 
 from bayes_gmm.posterior.diagnostics import quietly
-from bayes_gmm.posterior.posterior import Posterior
 
 az = lazy_loader.load("arviz_stats")
 
@@ -39,6 +38,9 @@ INFORMATIVE = 0.05
 
 _MOST_DRAWS = 4000
 """Draws from which sensitivities are computed: ArviZ takes 0.6 s for these, five components and six features."""
+
+_CONSTANT = 1e-9
+"""Range of a log density, in nats, up to which it varies by rounding alone."""
 
 _SMALL_SHIFT = 0.2
 """Posterior sds: smaller shifts are taken to first order, since the third cumulant is then all Monte Carlo error."""
@@ -63,28 +65,43 @@ class PriorSensitivity(NamedTuple):
     shift: dict[str, Float[np.ndarray, "K ..."]]
 
 
-def prior_sensitivity(posterior: Posterior) -> PriorSensitivity:
-    """Sensitivity of every parameter to each part of the prior, and the shift of its posterior mean by all of them."""
-    every = -(-posterior.relabelling.permutations[..., 0].size // _MOST_DRAWS)
-    draws, log_prior = (
-        dataset.isel(draw=slice(None, None, every))
-        for dataset in (posterior.tree["posterior"].to_dataset(), posterior.log_prior)
-    )
-    tree = xr.DataTree.from_dict({"posterior": draws, "log_prior": log_prior})
-    with quietly():
-        scaled = {str(part): az.psense(tree, group="prior", group_var_names=[part]) for part in log_prior}
+def prior_sensitivity(draws: xr.Dataset, log_prior: xr.Dataset) -> PriorSensitivity:
+    """Sensitivity of every parameter to each part of the prior, and the shift of its posterior mean by all of them.
+
+    Parameters
+    ----------
+    draws
+        Parameters by name, (chain, draw, ...), as in the group "posterior" of a tree.
+    log_prior
+        Log density of each part of the prior at the draws (`Posterior.log_prior`).
+    """
+    every = -(-draws.sizes["chain"] * draws.sizes["draw"] // _MOST_DRAWS)
+    draws, log_prior = (dataset.isel(draw=slice(None, None, every)) for dataset in (draws, log_prior))
+    densities = _by_name(log_prior)
     return PriorSensitivity(
-        of_part={part: {str(name): values.values for name, values in found.items()} for part, found in scaled.items()},
-        shift=shifts(
-            {str(name): values.values for name, values in draws.items()},
-            sum(log_prior[part].values for part in log_prior),
-        ),
+        of_part={part: _power_scaled(draws, values) for part, values in densities.items()},
+        shift=shifts(_by_name(draws), np.sum(list(densities.values()), axis=0)),
     )
+
+
+def _power_scaled(
+    draws: xr.Dataset, log_density: Float[np.ndarray, "chain draw"]
+) -> dict[str, Float[np.ndarray, "K ..."]]:
+    """ArviZ's sensitivity of every parameter to one part; none to a part that is constant, as its measure itself is."""
+    if np.ptp(log_density) < _CONSTANT:
+        return {name: np.zeros(values.shape[2:]) for name, values in _by_name(draws).items()}
+    part = xr.Dataset({"part": (("chain", "draw"), log_density)}, {name: draws[name] for name in ("chain", "draw")})
+    with quietly():
+        return _by_name(az.psense(xr.DataTree.from_dict({"posterior": draws, "log_prior": part}), group="prior"))
+
+
+def _by_name(dataset: xr.Dataset) -> dict[str, np.ndarray]:
+    return {str(name): variable.values for name, variable in dataset.items()}
 
 
 def shifts(
     draws: dict[str, Float[np.ndarray, "chain draw ..."]], log_prior: Float[np.ndarray, "chain draw"]
-) -> dict[str, Float[np.ndarray, "..."]]:
+) -> dict[str, Float[np.ndarray, "K ..."]]:
     """By how many posterior sds the prior has moved the mean of each parameter; 0 for a constant."""
     h = (log_prior - log_prior.mean()).ravel()
     found = {}

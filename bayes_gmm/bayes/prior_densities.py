@@ -76,7 +76,7 @@ def _part(name: str) -> str:
     return _PART.get(name, name)
 
 
-def _log_measure(name: str, value: Float[Any, "..."]) -> Float[Array, ""]:
+def _log_measure(name: str, value: Float[Any, "..."]) -> Any:
     """Log density of the measure without information, in the variables in which the prior's density is."""
     match _part(name):
         case "weights":
@@ -85,6 +85,6 @@ def _log_measure(name: str, value: Float[Any, "..."]) -> Float[Array, ""]:
             return -jnp.log(value).sum()
         case "correlations":
             # Density of the Cholesky factor: |R|^{-(D+1)/2} times the volume prod_d L_dd^(D-d) of the map to R.
-            powers = np.arange(value.shape[-1]) + 2.0
+            powers = jnp.arange(value.shape[-1]) + 2.0
             return -(powers * jnp.log(jnp.diagonal(value, axis1=-2, axis2=-1))).sum()
     return jnp.zeros(())
