@@ -107,8 +107,8 @@ def _prior(rows: Sequence[Row], misfit: Misfit) -> Iterator[str]:
     if not flagged and (known := [row for row in rows if row.prior_part]):
         most = max(known, key=lambda row: row.prior_sensitivity)
         yield (
-            f"No parameter depends noticeably on the prior: the largest sensitivity is {most.prior_sensitivity:.3f}, "
-            f"of {most.name} to the prior of the {most.prior_part}."
+            f"No parameter depends noticeably on the prior: largest sensitivity {most.prior_sensitivity:.3f}, of "
+            f"{most.name} to that of the {most.prior_part}."
         )
 
 

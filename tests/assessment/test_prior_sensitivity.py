@@ -93,11 +93,18 @@ def test_shift_is_that_from_the_posterior_without_the_prior(name: str) -> None:
 
 
 def test_another_measure_gives_another_shift() -> None:
-    """Relative to d sigma^2 the prior of the variance would keep, at the power zero, a pull to large variances."""
-    family, log_prior = CONJUGATE["variance"]
+    """Relative to dv the same InverseGamma(1, 1) of a variance v would seem to pull it down."""
+
+    def family(power: float) -> st.rv_continuous:
+        return st.invgamma(power + N_POINTS / 2, scale=power + SUM_OF_SQUARES / 2)
+
     exact = (family(1.0).mean() - family(0.0).mean()) / family(1.0).std()
-    _, found = evaluated(family, lambda variance: log_prior(variance) - np.log(variance))
-    assert found.shift["theta"][0] != pytest.approx(exact, rel=0.1)
+    shift = [
+        evaluated(family, lambda variance, power=power: -power * np.log(variance) - 1 / variance)[1].shift["theta"][0]
+        for power in (1, 2)
+    ]
+    assert shift[0] == pytest.approx(exact, abs=0.01)
+    assert shift[1] < exact - 0.1
 
 
 def test_a_prior_that_is_its_measure_has_no_influence_and_a_constant_is_not_sensitive() -> None:
