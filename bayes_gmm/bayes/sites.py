@@ -165,6 +165,12 @@ def free(sites: Sites) -> Sites:
     return {name: site for name, site in sorted(sites.items()) if isinstance(site, dist.Distribution)}
 
 
+def n_coordinates_of(sites: Sites) -> int:
+    """Number of unconstrained coordinates of the free parameters."""
+    shapes = [biject_to(site.support).inverse_shape(site.shape()) for site in free(sites).values()]
+    return sum(int(np.prod(shape)) for shape in shapes)
+
+
 def shape_of(site: Any) -> tuple[int, ...]:
     """Shape of a parameter, whether it has a distribution or is held."""
     return tuple(site.shape() if isinstance(site, dist.Distribution) else np.shape(site))

@@ -98,8 +98,12 @@ def _distances(dataset: Any) -> Float[np.ndarray, "chain chain"]:
 def scalars(dataset: Any) -> Iterator[Shaped[np.ndarray, "Q chain draw"]]:
     """The Q scalar entries of each variable of a dataset."""
     for variable in dataset.data_vars.values():
-        values = variable.transpose("chain", "draw", ...).values
-        yield np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0)
+        yield entries(variable.transpose("chain", "draw", ...).values)
+
+
+def entries(values: Shaped[np.ndarray, "chain draw ..."]) -> Shaped[np.ndarray, "Q chain draw"]:
+    """The Q scalar entries of one quantity."""
+    return np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0)
 
 
 def _linked(distances: Float[np.ndarray, "chain chain"]) -> list[list[int]]:

@@ -9,9 +9,9 @@ import numpyro.distributions as dist
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.bayes import nuts
 from bayes_gmm.posterior import fit_nuts
 from bayes_gmm.posterior.relabelling import relabel
+from bayes_gmm.sampling import nuts
 
 pytestmark = pytest.mark.numpyro
 
