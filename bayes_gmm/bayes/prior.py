@@ -32,7 +32,6 @@ from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.mixture import Mixture
 
-
 FROM_DATA = "data"
 """Resolution that is found from the data."""
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.validation import positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.io.batches import add_batch_number, check_several, later_rows
+from bayes_gmm.io.rows import add_batch_number, check_several, later_rows
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
