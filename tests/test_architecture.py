@@ -49,7 +49,7 @@ LIBRARIES = {
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
     "argparse": {"cli", "commands"},
-    "csv": {"io.text_dialect", "io.text_file", "core.export", "datasets.catalogue", "commands"},
+    "csv": {"io.text_dialect", "io.text_file", "core.export", "commands"},
     "scipy": {
         *("posterior.relabelling", "mle.initialisation", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),

@@ -157,9 +157,10 @@ def _cells(column: Any) -> NDArray[Any]:
 
 def _as_numbers(cells: NDArray[Any]) -> NDArray[Any]:
     """Objects as float where all are numbers or missing, else as they are."""
-    numbers = [float(cell) if _is_real(cell) else np.nan for cell in cells.tolist()]
-    all_are = all(_is_real(cell) or cell is None or (cell is not None and str(cell) == "<NA>") for cell in cells.tolist())
-    return np.array(numbers) if all_are else cells
+    held = cells.tolist()
+    if not all(_is_real(cell) or cell is None or str(cell) == "<NA>" for cell in held):
+        return cells
+    return np.array([float(cell) if _is_real(cell) else np.nan for cell in held])
 
 
 def _is_real(cell: Any) -> bool:

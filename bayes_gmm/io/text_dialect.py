@@ -132,7 +132,7 @@ def split_records(lines: Iterator[str], separator: str, comment: str, first_line
 
 
 def find_dialect(text: str, *, header: bool | None = None) -> Dialect:
-    """Dialect of a text, or of its first lines; `header` says whether there are names above the rows.
+    r"""Dialect of a text, or of its first lines; `header` says whether there are names above the rows.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def find_dialect(text: str, *, header: bool | None = None) -> Dialect:
 
     Examples
     --------
-    >>> dialect = find_dialect("length;mass\\n3,6;79\\n1,8;54\\n")
+    >>> dialect = find_dialect("length;mass\n3,6;79\n1,8;54\n")
     >>> dialect.separator, dialect.numbers.decimal, dialect.names
     (';', ',', ('length', 'mass'))
     """

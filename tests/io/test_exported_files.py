@@ -140,16 +140,31 @@ FILES = [
     File("excel us, thousands.csv", lambda: lines(",", quote='"', thousands=","), (), "commas between thousands"),
     File("excel german.csv", lambda: lines(";", decimal=",", end="\r\n"), (), "semicolons, decimal commas"),
     File("excel german, thousands.csv", lambda: lines(";", german), (), "decimal commas, points between thousands"),
-    File("excel german, ansi.csv", lambda: lines(";", extra=KIND, header=("Größe", "height", "mass"), decimal=",").encode("cp1252"), ("Größe (text)",), "Windows-1252"),
+    File(
+        "excel german, ansi.csv",
+        lambda: lines(";", extra=KIND, header=("Größe", "height", "mass"), decimal=",").encode("cp1252"),
+        ("Größe (text)",),
+        "Windows-1252",
+    ),
     File("excel french.csv", lambda: lines(";", decimal=",", thousands="\u202f"), (), "spaces between thousands"),
-    File("excel french, old.csv", lambda: lines(";", decimal=",", thousands="\xa0").encode("cp1252"), (), "Windows-1252"),
-    File("excel swiss.csv", lambda: lines(";", thousands="’"), (), "apostrophes between thousands"),
+    File(
+        "excel french, old.csv", lambda: lines(";", decimal=",", thousands="\xa0").encode("cp1252"), (), "Windows-1252"
+    ),
+    File("excel swiss.csv", lambda: lines(";", thousands="\u2019"), (), "apostrophes between thousands"),
     File("excel unicode text.txt", lambda: lines("\t", end="\r\n").encode("utf-16"), (), "UTF-16, separated by tabs"),
     File("excel hint.csv", lambda: "sep=;\r\n" + lines(";", decimal=",", end="\r\n"), (), "semicolons"),
     File("excel hint, commas.csv", lambda: "sep=,\n" + lines(","), (), "commas"),
     File("excel title.csv", lambda: "Trees of 2024,\n,\n" + lines(","), (), ""),
-    File("excel empty columns.csv", lambda: lines(",", end=",,\n", header=("height", "mass")), ("x3 (empty)", "x4 (empty)")),
-    File("excel errors.csv", lambda: lines(",", extra=["#N/A", "#DIV/0!"] * 4, header=("ratio", "height", "mass")), ("ratio (empty)",)),
+    File(
+        "excel empty columns.csv",
+        lambda: lines(",", end=",,\n", header=("height", "mass")),
+        ("x3 (empty)", "x4 (empty)"),
+    ),
+    File(
+        "excel errors.csv",
+        lambda: lines(",", extra=["#N/A", "#DIV/0!"] * 4, header=("ratio", "height", "mass")),
+        ("ratio (empty)",),
+    ),
     File("excel tab.txt", lambda: lines("\t", german), (), "tabs, decimal commas"),
     File("workbook.xlsx", lambda: workbook(WITH_TEXT, index=False), ("kind (text)",), "Excel, sheet 'Sheet1'"),
     File("workbook with index.xlsx", lambda: workbook(FRAME), ("x1 (counts the rows)",)),
@@ -158,24 +173,75 @@ FILES = [
     # Google Sheets
     File("sheets us.csv", lambda: lines(",", end="\r\n")),
     File("sheets german.csv", lambda: lines(",", german, quote='"'), (), "decimal commas"),
-    File("sheets currency.csv", lambda: lines(",", lambda value: f'"${number(value, ".", ",")}"'), (), "commas between thousands"),
-    File("sheets check boxes.csv", lambda: lines(",", extra=["TRUE", "FALSE"] * 4, header=("done", "height", "mass")), ("done (true and false)",)),
-    File("sheets dates.csv", lambda: lines(",", extra=[f"3/{i + 1}/2024" for i in range(8)], header=("day", "height", "mass")), ("day (dates)",)),
+    File(
+        "sheets currency.csv",
+        lambda: lines(",", lambda value: f'"${number(value, ".", ",")}"'),
+        (),
+        "commas between thousands",
+    ),
+    File(
+        "sheets check boxes.csv",
+        lambda: lines(",", extra=["TRUE", "FALSE"] * 4, header=("done", "height", "mass")),
+        ("done (true and false)",),
+    ),
+    File(
+        "sheets dates.csv",
+        lambda: lines(",", extra=[f"3/{i + 1}/2024" for i in range(8)], header=("day", "height", "mass")),
+        ("day (dates)",),
+    ),
     File("sheets.tsv", lambda: lines("\t", end="\r\n")),
     # R
-    File("R write.csv.csv", lambda: lines(",", extra=[f'"{i}"' for i in range(1, 9)], header=('""', '"height"', '"mass"')), ("x1 (counts the rows)",)),
-    File("R write.csv, filtered.csv", lambda: lines(",", extra=[f'"{i * i + 3}"' for i in range(8)], header=('""', '"height"', '"mass"')), ("x1 (index)",)),
-    File("R write.csv2.csv", lambda: lines(";", decimal=",", extra=[f'"{i}"' for i in range(1, 9)], header=('""', '"height"', '"mass"')), ("x1 (counts the rows)",), "decimal commas"),
-    File("R write.table.txt", lambda: lines(" ", extra=[f'"{i}"' for i in range(1, 9)], header=('"height"', '"mass"')), ("x1 (counts the rows)",), "blanks"),
-    File("R write.table, names.txt", lambda: lines(" ", extra=[f'"{kind} {i}"' for i, kind in enumerate(KIND)], header=('"height"', '"mass"')), ("x1 (text)",)),
-    File("R factors.csv", lambda: lines(",", extra=[f'"{kind}"' for kind in KIND], header=('"kind"', '"height"', '"mass"')), ("kind (text)",)),
-    File("readr.tsv", lambda: lines("\t", extra=["NA", *KIND[1:]], header=("kind", "height", "mass")), ("kind (text)",)),
-    File("data.table.csv", lambda: lines(",", extra=["TRUE", "FALSE"] * 4, header=("ok", "height", "mass")), ("ok (true and false)",)),
+    File(
+        "R write.csv.csv",
+        lambda: lines(",", extra=[f'"{i}"' for i in range(1, 9)], header=('""', '"height"', '"mass"')),
+        ("x1 (counts the rows)",),
+    ),
+    File(
+        "R write.csv, filtered.csv",
+        lambda: lines(",", extra=[f'"{i * i + 3}"' for i in range(8)], header=('""', '"height"', '"mass"')),
+        ("x1 (index)",),
+    ),
+    File(
+        "R write.csv2.csv",
+        lambda: lines(";", decimal=",", extra=[f'"{i}"' for i in range(1, 9)], header=('""', '"height"', '"mass"')),
+        ("x1 (counts the rows)",),
+        "decimal commas",
+    ),
+    File(
+        "R write.table.txt",
+        lambda: lines(" ", extra=[f'"{i}"' for i in range(1, 9)], header=('"height"', '"mass"')),
+        ("x1 (counts the rows)",),
+        "blanks",
+    ),
+    File(
+        "R write.table, names.txt",
+        lambda: lines(" ", extra=[f'"{kind} {i}"' for i, kind in enumerate(KIND)], header=('"height"', '"mass"')),
+        ("x1 (text)",),
+    ),
+    File(
+        "R factors.csv",
+        lambda: lines(",", extra=[f'"{kind}"' for kind in KIND], header=('"kind"', '"height"', '"mass"')),
+        ("kind (text)",),
+    ),
+    File(
+        "readr.tsv", lambda: lines("\t", extra=["NA", *KIND[1:]], header=("kind", "height", "mass")), ("kind (text)",)
+    ),
+    File(
+        "data.table.csv",
+        lambda: lines(",", extra=["TRUE", "FALSE"] * 4, header=("ok", "height", "mass")),
+        ("ok (true and false)",),
+    ),
     # pandas, NumPy, polars, JSON
     File("pandas.csv", lambda: FRAME.to_csv(), ("x1 (counts the rows)",)),
-    File("pandas twice.csv", lambda: FRAME.rename_axis("Unnamed: 0").reset_index().to_csv(), ("x1 (counts the rows)", "Unnamed: 0 (counts the rows)")),
+    File(
+        "pandas twice.csv",
+        lambda: FRAME.rename_axis("Unnamed: 0").reset_index().to_csv(),
+        ("x1 (counts the rows)", "Unnamed: 0 (counts the rows)"),
+    ),
     File("pandas dates.csv", lambda: FRAME.set_index(pd.DatetimeIndex(DATES)).to_csv(), ("x1 (dates)",)),
-    File("pandas.csv.gz", lambda: gzip.compress(WITH_TEXT.to_csv(index=False).encode()), ("kind (text)",), "gzip, UTF-8"),
+    File(
+        "pandas.csv.gz", lambda: gzip.compress(WITH_TEXT.to_csv(index=False).encode()), ("kind (text)",), "gzip, UTF-8"
+    ),
     File("pandas.csv.bz2", lambda: bz2.compress(FRAME.to_csv(index=False).encode()), (), "bzip2"),
     File("pandas.csv.xz", lambda: lzma.compress(FRAME.to_csv(index=False).encode()), (), "xz"),
     File("pandas.zip", lambda: archive(FRAME.to_csv(index=False), "a.csv"), (), "zip"),
@@ -183,34 +249,97 @@ FILES = [
     File("pandas.feather", lambda: arrow(feather), ("kind (text)",), "Feather"),
     File("pandas lines.jsonl", lambda: WITH_TEXT.to_json(orient="records", lines=True), ("kind (text)",), "JSON lines"),
     File("pandas records.json", lambda: json.dumps(WITH_TEXT.to_dict("records")), ("kind (text)",), "JSON"),
-    File("pandas markdown.md", lambda: "| height | mass |\n|---:|---:|\n" + "".join(f"| {a} | {b} |\n" for a, b in VALUES), ("x1 (empty)", "x4 (empty)")),
-    File("numpy savetxt.txt", lambda: saved(lambda f: np.savetxt(f, VALUES, header="height mass")), (), "blanks, comments after #"),
-    File("numpy savetxt.csv", lambda: saved(lambda f: np.savetxt(f, VALUES, delimiter=",", header="height,mass", fmt="%.3f")), (), "comments after #"),
+    File(
+        "pandas markdown.md",
+        lambda: "| height | mass |\n|---:|---:|\n" + "".join(f"| {a} | {b} |\n" for a, b in VALUES),
+        ("x1 (empty)", "x4 (empty)"),
+    ),
+    File(
+        "numpy savetxt.txt",
+        lambda: saved(lambda f: np.savetxt(f, VALUES, header="height mass")),
+        (),
+        "blanks, comments after #",
+    ),
+    File(
+        "numpy savetxt.csv",
+        lambda: saved(lambda f: np.savetxt(f, VALUES, delimiter=",", header="height,mass", fmt="%.3f")),
+        (),
+        "comments after #",
+    ),
     File("numpy bare.txt", lambda: saved(lambda f: np.savetxt(f, VALUES)), (), "no header", ("x1", "x2")),
-    File("polars.csv", lambda: lines(",", extra=[day + "T12:30:00.000000" for day in DATES], header=("time", "height", "mass")), ("time (dates)",)),
+    File(
+        "polars.csv",
+        lambda: lines(",", extra=[day + "T12:30:00.000000" for day in DATES], header=("time", "height", "mass")),
+        ("time (dates)",),
+    ),
     # Data loggers and instruments
     File("logger units.csv", lambda: lines(",").replace("\n", "\nm,kg\n", 1), (), "line 2 read as units"),
-    File("logger preamble.csv", lambda: "Serial: 20417\nStation: north\n\n" + lines(",", extra=[f"{d} 10:00" for d in DATES], header=("Date Time", "height", "mass")), ("Date Time (dates)",), "above the table skipped"),
+    File(
+        "logger preamble.csv",
+        lambda: (
+            "Serial: 20417\nStation: north\n\n"
+            + lines(",", extra=[f"{d} 10:00" for d in DATES], header=("Date Time", "height", "mass"))
+        ),
+        ("Date Time (dates)",),
+        "above the table skipped",
+    ),
     File("logger campbell.dat", campbell, ("TIMESTAMP (dates)", "RECORD (counts the rows)"), "line 3 read as units"),
-    File("logger german.csv", lambda: lines(";", decimal=",", extra=[f"{i + 1:02d}.03.2024 07:00" for i in range(8)], header=("Zeit", "height", "mass")), ("Zeit (dates)",), "decimal commas"),
-    File("logger time of day.tsv", lambda: lines("\t", extra=[f"0{i}:30" for i in range(8)], header=("time", "height", "mass")), ("time (dates)",)),
+    File(
+        "logger german.csv",
+        lambda: lines(
+            ";", decimal=",", extra=[f"{i + 1:02d}.03.2024 07:00" for i in range(8)], header=("Zeit", "height", "mass")
+        ),
+        ("Zeit (dates)",),
+        "decimal commas",
+    ),
+    File(
+        "logger time of day.tsv",
+        lambda: lines("\t", extra=[f"0{i}:30" for i in range(8)], header=("time", "height", "mass")),
+        ("time (dates)",),
+    ),
     File("logger comments.dat", lambda: "% made by a probe\n% channel 3\n" + lines("\t"), (), "comments after %"),
     File("logger trailing commas.csv", lambda: lines(",", end=",\n"), ("x3 (empty)",)),
     File("logger exponents.txt", lambda: lines("   ", lambda value: f"{value:.6E}"), (), "blanks"),
-    File("logger constant.csv", lambda: lines(",", extra=["21.5"] * 8, header=("battery", "height", "mass")), ("battery (constant, every value is 21.5)",)),
+    File(
+        "logger constant.csv",
+        lambda: lines(",", extra=["21.5"] * 8, header=("battery", "height", "mass")),
+        ("battery (constant, every value is 21.5)",),
+    ),
     # SQL tools
     File("sqlite list.txt", lambda: sqlite("list"), (), "bars"),
     File("sqlite columns.txt", lambda: sqlite("column"), (), "blanks"),
     File("psql.txt", psql, ("the last line, '(8 rows)'",), "bars"),
-    File("psql copy.tsv", lambda: lines("\t", extra=["\\N", *KIND[1:]], header=("kind", "height", "mass")), ("kind (text)",)),
+    File(
+        "psql copy.tsv",
+        lambda: lines("\t", extra=["\\N", *KIND[1:]], header=("kind", "height", "mass")),
+        ("kind (text)",),
+    ),
     File("mysql box.txt", boxed, ("x1 (empty)", "x4 (empty)"), "bars"),
-    File("mysql batch.tsv", lambda: lines("\t", extra=["NULL", *KIND[1:]], header=("kind", "height", "mass")), ("kind (text)",)),
+    File(
+        "mysql batch.tsv",
+        lambda: lines("\t", extra=["NULL", *KIND[1:]], header=("kind", "height", "mass")),
+        ("kind (text)",),
+    ),
     File("sqlcmd.csv", lambda: lines(",").replace("\n", "\n------,----\n", 1), (), "commas"),
-    File("bigquery identifiers.csv", lambda: lines(",", extra=[str(7919 * i % 1009) for i in range(1, 9)], header=("customer_id", "height", "mass")), ("customer_id (identifiers)",)),
-    File("snowflake upper.csv", lambda: lines(",", quote='"', header=("HEIGHT", "MASS")), (), "commas", ("HEIGHT", "MASS")),
-    File("census years.csv", lambda: lines(",", extra=[str(2010 + i % 3) for i in range(8)], header=("year", "height", "mass")), ("year (years)",)),
+    File(
+        "bigquery identifiers.csv",
+        lambda: lines(",", extra=[str(7919 * i % 1009) for i in range(1, 9)], header=("customer_id", "height", "mass")),
+        ("customer_id (identifiers)",),
+    ),
+    File(
+        "snowflake upper.csv",
+        lambda: lines(",", quote='"', header=("HEIGHT", "MASS")),
+        (),
+        "commas",
+        ("HEIGHT", "MASS"),
+    ),
+    File(
+        "census years.csv",
+        lambda: lines(",", extra=[str(2010 + i % 3) for i in range(8)], header=("year", "height", "mass")),
+        ("year (years)",),
+    ),
     File("spectra.csv", lambda: lines(",", header=("40000", "45000")), (), "commas", ("40000", "45000")),
-]  # fmt: skip
+]
 
 
 def test_there_are_sixty_files_or_more():
