@@ -153,13 +153,13 @@ def _add_table(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "table",
         metavar="TABLE",
-        help=f"a file (CSV and other text, Excel, Parquet, Feather, JSON lines), - for standard input, or one of {sets}",
+        help=f"a file (CSV or other text, Excel, Parquet, Feather, JSON lines), - for standard input, or one of {sets}",
     )
     verb.add_argument(
         "--columns",
         metavar="A,B",
-        help="columns to use, by name (default: all but text, dates, true and false, row numbers, identifiers, codes and "
-        "constants; what is left out is said, rows with missing cells as well)",
+        help="columns to use, by name (default: all but text, dates, true and false, row numbers, identifiers, codes, "
+        "constants; what is left out is said, and so are rows with missing cells)",
     )
     verb.add_argument("--without", metavar="A,B", help="columns to leave out, by name (default: none)")
     verb.add_argument(

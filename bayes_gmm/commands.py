@@ -86,7 +86,7 @@ def list_datasets(options: argparse.Namespace) -> None:
         return
     table = catalogue.load(options.name)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*table.columns, *(["label"] if table.labels else [])])
+    writer.writerow([*table.columns, *([table.labels_from or "label"] if table.labels else [])])
     for row, values in enumerate(table.values.tolist()):
         writer.writerow([*values, *([table.labels[row]] if table.labels else [])])
     sys.stdout.flush()

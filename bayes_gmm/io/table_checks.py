@@ -215,8 +215,9 @@ def sound_rows(
 def missing_rows(values: NDArray[np.float64], columns: Sequence[str], kept: NDArray[np.bool_]) -> str:
     """A sentence on the rows that are left out, those that are not `kept`."""
     dropped = np.flatnonzero(~kept)
-    listed = f" (row{'s' if len(dropped) > 1 else ''} {', '.join(map(str, dropped))})" if len(dropped) <= 10 else ""
-    return f"left out: {len(dropped)} of {len(kept)} rows{listed}, counted from 0: {_blame(np.isnan(values), columns)}"
+    plural = "s" if len(dropped) > 1 else ""
+    listed = f", row{plural} {', '.join(map(str, dropped))} counted from 0" if len(dropped) <= 10 else ""
+    return f"left out: {len(dropped)} of {len(kept)} rows with {_blame(np.isnan(values), columns)}{listed}"
 
 
 def _blame(gaps: NDArray[np.bool_], columns: Sequence[str]) -> str:
@@ -224,7 +225,7 @@ def _blame(gaps: NDArray[np.bool_], columns: Sequence[str]) -> str:
     counts = gaps.sum(axis=0)
     order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
     listed = ", ".join(f"{columns[i]} {counts[i]}" for i in order[:6]) + (", ..." if len(order) > 6 else "")
-    return f"missing cells: {listed}"
+    return f"missing cells ({listed})"
 
 
 def suspected_markers(values: NDArray[np.float64], columns: Sequence[str]) -> list[str]:
