@@ -181,7 +181,7 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
     order = match(mle.mixture, posterior.mle.mixture, data.values)
     parameters = compare_parameters(mle, posterior, bootstrap, order)
     mixture = mle.mixture.permute(order)
-    points = None if x_test is None else rows_of("points of x_test", x_test, data.n_features)
+    points = None if x_test is None else rows_of("points of x_test", x_test, data.n_features, columns=data.columns)
     scores = score(mle, posterior, points)
     return Comparison(
         rows=parameters.rows,

@@ -144,9 +144,10 @@ def _cells(column: Any) -> NDArray[Any]:
     """Cells of a column of narwhals; of numbers and of objects that are numbers as float, NaN where missing."""
     import narwhals.stable.v2 as narwhals
 
+    if column.dtype.is_decimal():  # Python rounds decimals correctly, pyarrow only nearly
+        return _as_numbers(np.array(column.to_list(), dtype=object))
     if column.dtype.is_numeric():
-        column = column.cast(narwhals.Float64) if column.dtype.is_decimal() or column.is_null().any() else column
-        return np.asarray(column.to_numpy())
+        return np.asarray((column.cast(narwhals.Float64) if column.is_null().any() else column).to_numpy())
     for kind, code in ((narwhals.Boolean, "b"), (narwhals.Categorical, "category"), (narwhals.Enum, "category")):
         if column.dtype == kind:
             known = column.drop_nulls()

@@ -67,6 +67,9 @@ class EMFit:
     kernel_error: float
     problem: Problem = field(repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mixture", self.mixture.with_columns(self.table.columns))
+
     @property
     def table(self) -> Table:
         """The table that was fitted."""
@@ -228,7 +231,9 @@ class EMFit:
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
         if self.status.failed:
             raise FitError(
-                " ".join((f"EM ended {self.status.name} from all {len(self.start_statuses)} starts.", *self.degeneracies)),
+                " ".join(
+                    (f"EM ended {self.status.name} from all {len(self.start_statuses)} starts.", *self.degeneracies)
+                ),
                 "at least one start that reaches a maximum of the likelihood",
                 self.status.advice,
             )

@@ -121,6 +121,28 @@ def fit_stream(
     return fit
 
 
+class Stream:
+    """A stream whose batches come one by one; `fit_stream` is the same for an iterable."""
+
+    def __init__(self, n_components: Any, *, covariance_type: Any = "full", seed: Any = 0) -> None:
+        self._plan = _Plan(positive_integer("n_components", n_components), covariance_type, None, 0.6, None, seed)
+        self._learned: _Learned | None = None
+
+    def learn(self, batch: Any) -> StreamFit:
+        """What is known after one more batch; the first is fitted by EM.
+
+        Raises
+        ------
+        DataError
+            When the batch is no table of finite numbers, or has other columns than the first.
+        FitError
+            When EM on the first batch ends without a maximum.
+        """
+        learned = _begin(as_table(batch), self._plan) if self._learned is None else self._learned
+        self._learned = _continue(learned, later_rows(batch, learned.problem.table.columns), self._plan)
+        return _report(self._learned, False)
+
+
 class _Plan(NamedTuple):
     """Checked arguments of `fit_stream`."""
 
