@@ -29,7 +29,7 @@ LIBRARIES = {
     "arviz": {"assessment.leave_one_out"},
     "arviz_stats": {"posterior.diagnostics", "assessment.prior_sensitivity", "figure_data.traces"},
     "xarray": {
-        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive"),
+        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.fit_nuts"),
         *("assessment.leave_one_out", "assessment.prior_sensitivity", "io.result_file"),
     },
     "matplotlib": {

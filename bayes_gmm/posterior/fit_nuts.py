@@ -1,6 +1,5 @@
 """The posterior by NUTS: chains start at the modes that hold mass, and their draws are relabelled and judged."""
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import chain
 from operator import itemgetter
@@ -10,12 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+import xarray as xr
+from jaxtyping import Float, Shaped
 
-from bayes_gmm.bayes.modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_modes, mode_programs
+from bayes_gmm.bayes.modes import WORTH_A_MENTION, Modes, find_modes, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.resolution import at_the_resolution
 from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.precision import in_float64
@@ -28,10 +27,11 @@ from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.posterior.arviz_tree import posterior_tree
 from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, Jumps, judge, load_arviz, split_r_hat
-from bayes_gmm.posterior.explanations import explain
-from bayes_gmm.posterior.overlapping_components import KEPT, Explored, explore, obstacle
+from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
+from bayes_gmm.posterior.overlapping_components import KEPT, explore, obstacle
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import Relabelling, match, relabel
+from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of
 from bayes_gmm.posterior.sampling_options import SamplingOptions
 from bayes_gmm.posterior.verdict import LARGEST_RHAT
 from bayes_gmm.sampling import nuts
@@ -39,6 +39,9 @@ from bayes_gmm.sampling.numpyro_hmc import SamplerSettings
 
 LARGEST_POINTWISE = 10**7
 """Largest number of draws times points for which the log-likelihood of each is kept: 80 MB of float64."""
+
+_POINTS_FOR_MODES = 100
+"""Points, about, at which the densities of draws and modes are compared."""
 
 _FIRST_DRAWS = 250
 """Draws of each chain after which NUTS is given up where its chains are far apart in the log posterior density."""
@@ -166,22 +169,6 @@ class Prepared(NamedTuple):
     target: Target
     searching: CompilingAhead
     sampling: CompilingAhead
-
-
-class Sampled(NamedTuple):
-    """The modes, the number of the mode at which each chain started, the chains, and their draws as mixtures.
-
-    The draws are in data units under the labels of the sampler; `log_likelihood` (chain, draw) is theirs.
-    """
-
-    modes: Modes
-    mode_of_chain: Int[np.ndarray, " chain"]
-    plan: nuts.Plan
-    chains: nuts.Chains
-    draws: Mixture
-    log_likelihood: Float[np.ndarray, "chain draw"]
-    explored: Explored | None = None
-    remark: str = ""
 
 
 def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
@@ -327,6 +314,8 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
         },
     )
     explanations = explain(tree, sampled.mode_of_chain, sampled.modes.share)
+    if sampled.explored is not None and len(explanations) == 1:
+        explanations = _explanations_by_mode(problem, sampled, draws, tree) or explanations
     return Posterior(
         draws=draws,
         relabelling=relabelling,
@@ -334,9 +323,9 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
         verdict=judge(
             tree,
             relabelling,
-            explanations=explanations,
-            doubts=tuple(_doubts(problem, sampled)),
-            notes=tuple(_notes(problem, mle, sampled, draws)),
+            explanations=explanations if np.isnan(explanations[0].mass_error) else (),
+            doubts=tuple(doubts_of(problem, sampled)),
+            notes=(*notes_of(problem, mle, sampled, draws), *note_of_masses(explanations)),
             jumps=None if sampled.explored is None else Jumps(sampled.explored.accepted, sampled.explored.uncovered),
         ),
         explanations=explanations,
@@ -378,58 +367,13 @@ def _pointwise(draws: Mixture, problem: PosteriorProblem) -> Float[np.ndarray, "
     return log_densities(draws, x, problem.scaling)
 
 
-def _doubts(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
-    yield from problem.tie_warnings
-    if sampled.explored is not None:
-        return
-    if large := _modes_without_chain(sampled.modes.share >= WORTH_A_CHAIN, sampled):
-        yield f"{large} Raise num_chains."
-
-
-def _modes_without_chain(considered: Bool[np.ndarray, " M"], sampled: Sampled) -> str:
-    """A sentence on the considered modes at which no chain started; empty where there are none."""
-    missed = np.setdiff1d(np.flatnonzero(considered), sampled.mode_of_chain)
-    if not missed.size:
-        return ""
-    mass = sampled.modes.share[missed].sum()
-    modes = f"{missed.size} other modes" if missed.size > 1 else "Another mode"
-    return f"{modes}, with about {mass:.0%} of the mass by Laplace's approximation, got no chain."
-
-
-def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled, draws: Mixture) -> Iterator[str]:
-    if (resolution := problem.prior.resolution) is not None and np.any(resolution):
-        widths = np.broadcast_to(resolution, (problem.table.n_features,))
-        yield from at_the_resolution(draws, widths, problem.table.columns)
-    if sampled.plan.settings.metric_warmup:
-        yield (
-            "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "
-            f"{sampled.plan.num_warmup} transitions."
-        )
-    if not problem.exchangeable:
-        yield "The prior tells the components apart, so the draws keep its labels and were not relabelled."
-    share = sampled.modes.share
-    if sampled.remark:
-        yield sampled.remark
-    if sampled.explored is not None:
-        yield from _of_exploration(sampled.explored)
-    elif small := _modes_without_chain((share > WORTH_A_MENTION) & (share < WORTH_A_CHAIN), sampled):
-        yield small
-    if len(mle.start_log_likelihoods) == 1 and sampled.explored is None:
-        yield "EM began from one start only, so that modes elsewhere were not looked for."
-    if sampled.log_likelihood.shape[0] == 1:
-        yield "R-hat compares the halves of the only chain; what it never visited it cannot miss."
-    if sampled.chains.interrupted:
-        yield f"Sampling was interrupted after {sampled.log_likelihood.shape[1]} draws of each chain."
-
-
-def _of_exploration(explored: Explored) -> Iterator[str]:
-    """How the draws were made, and whether the run was ended before its time."""
-    yield (
-        f"NUTS alone would not do, so the posterior was explored from the prior: {explored.n_iterations} iterations of "
-        f"each chain, of whose independence proposals {explored.accepted.mean():.0%} were accepted."
-    )
-    if explored.out_of_time:
-        yield "The limit of seconds ended the run. Raise max_seconds."
+def _explanations_by_mode(
+    problem: PosteriorProblem, sampled: Sampled, draws: Mixture, tree: xr.DataTree
+) -> tuple[Explanation, ...]:
+    """Explanations between which the chains moved, judged at some of the points; empty where there is but one."""
+    points = problem.table.values[:: max(1, problem.table.n_points // _POINTS_FOR_MODES)]
+    of_modes = sampled.modes.mixtures.log_prob(points)
+    return explain_by_modes(tree, log_densities(draws, points, problem.scaling), of_modes)
 
 
 def _depth(n_steps: Shaped[np.ndarray, "chain draw"], plan: nuts.Plan) -> dict[str, Shaped[np.ndarray, "chain draw"]]:

@@ -42,6 +42,7 @@ def test_draws_of_overlapping_components_are_sampled_to_the_end(explored: bg.Pos
     assert verdict.min_ess["invariants"] >= 400
     assert explored.draws.log_weights.shape == (4, KEPT, 2)
     assert any("explored from the prior" in note for note in verdict.notes)
+    assert len(explored.explanations) == 1
     assert "independence_acceptance_rate" in explored.tree["sample_stats"]
 
 
@@ -113,6 +114,11 @@ def test_a_mode_that_em_missed_is_found_and_has_its_mass(from_one_mode: bg.Poste
     assert (n_switches > 50).all()
     # As many independent draws as switches, at least.
     assert abs(share.mean() - 0.5) < 4 * 0.5 / np.sqrt(n_switches.sum())
+    masses = [explanation.mode_share for explanation in from_one_mode.explanations]
+    assert len(masses) == 2
+    assert sum(masses) == pytest.approx(1.0)
+    assert abs(masses[0] - 0.5) < 4 * from_one_mode.explanations[0].mass_error
+    assert any("2 explanations, between which the chains moved" in note for note in from_one_mode.verdict.notes)
 
 
 def test_a_mode_without_draws_is_noticed_by_the_pilot(from_one_mode: bg.Posterior) -> None:
