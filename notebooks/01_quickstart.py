@@ -166,7 +166,7 @@ assert width_at[3.0] > 3 * width_at[4.5]
 # %%
 few = replace(x, values=x.values[:30], name="the first thirty")
 mle_of_few = bg.fit_em(few, n_components=2)
-posterior_of_few = bg.fit_nuts(few, n_components=2, start=mle_of_few, num_samples=4000, progress=False)
+posterior_of_few = bg.fit_nuts(few, n_components=2, start=mle_of_few, progress=False)
 comparison_of_few = bg.compare(mle_of_few, posterior_of_few)
 print(*comparison_of_few.hidden(), sep="\n")
 

@@ -19,7 +19,6 @@ from itertools import permutations
 import arviz as az
 import matplotlib.pyplot as plt
 import numpy as np
-import numpyro.distributions as dist
 import xarray as xr
 
 import bayes_gmm as bg
@@ -138,14 +137,11 @@ assert not np.any(np.abs(by_means.ravel() - by_means[..., 0].mean()) < 0.05)
 # %% [markdown]
 # ## What relabelling cannot repair
 #
-# Back to the galaxies. Within a cluster their velocities scatter by some 1000 km/s, rarely by less than 400 or more
-# than 2700, which a prior of the standard deviations may say. Four components are more than the data ask for, and in
-# some draws one of them is simply not the component that the pivot has under that name: it went elsewhere. No
-# permutation helps, and the package says so.
+# Back to the galaxies. Four components are more than the data ask for, and in some draws one of them is simply not the
+# component that the pivot has under that name: it went elsewhere. No permutation helps, and the package says so.
 
 # %%
-dispersions = bg.Prior(scales=dist.LogNormal(0.0, 0.5))  # in 1000 km/s
-four = bg.fit_nuts(galaxies, 4, prior=dispersions, start=mle, num_samples=2000, progress=False)
+four = bg.fit_nuts(galaxies, 4, start=mle, progress=False)
 four.verdict
 
 # %%
@@ -158,14 +154,15 @@ ambiguous.round(3)
 # %% [markdown]
 # `ambiguous` is, for each component, the share of draws in which it holds less than half of the points that it holds in
 # the pivot. The first and the last of the four are beyond doubt: a group of slow galaxies and a few fast ones. Of the
-# two in the middle, which overlap, one is somebody else in more than a third of the draws. Its "posterior mean" would
+# two in the middle, which overlap, one is somebody else in a third of the draws. Its "posterior mean" would
 # be a mean over different stories.
 
 # %%
 assert ambiguous[[0, 3]].max() < 0.02
-assert 0.3 < ambiguous.max() < 0.45
+assert 0.25 < ambiguous.max() < 0.45
 assert ambiguous.argmax() in (1, 2)
 assert any("holds less than half of the points" in reason for reason in four.verdict.reasons)
+assert four.verdict.sampling.name == "GOOD"
 
 # %% [markdown]
 # ## What to trust instead
