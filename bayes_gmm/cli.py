@@ -189,7 +189,14 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
         "--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain (default: %(default)s)"
     )
     verb.add_argument(
-        "--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain (default: %(default)s)"
+        "--num-samples", type=int, metavar="N", help="draws of each chain by NUTS (default: until they suffice)"
+    )
+    verb.add_argument(
+        "--max-seconds",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds after which sampling ends unfinished (default: %(default)s)",
     )
     verb.add_argument(
         "--target-accept-prob",

@@ -108,6 +108,7 @@ def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
         num_samples=options.num_samples,
         num_chains=options.num_chains,
         target_accept_prob=options.target_accept_prob,
+        max_seconds=options.max_seconds,
         start=mle,
         progress=sys.stderr.isatty(),
         **shared,

@@ -32,7 +32,7 @@ from bayes_gmm.io.table import Table, column_summary
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.image import png_of
 from bayes_gmm.posterior.posterior import Posterior
-from bayes_gmm.posterior.verdict import Verdict
+from bayes_gmm.posterior.verdict import Verdict, VerdictStatus
 
 MOST_ROWS = 120
 """Most parameters in the table of the report, which has to stay readable.
@@ -131,11 +131,14 @@ def _first_screen(comparison: Comparison) -> str:
 
 
 def _judged(verdict: Verdict) -> str:
-    return {
-        "GOOD": "The draws can be trusted.",
+    draws = {
+        "GOOD": "The draws are draws from the posterior.",
         "DOUBTFUL": "The draws can be trusted only in part.",
         "BAD": "The draws cannot be trusted.",
-    }[verdict.status.name]
+    }[verdict.judgements()["sampling"]]
+    if verdict.components == VerdictStatus.GOOD:
+        return draws
+    return f"{draws} Single components cannot be told apart: quote the density, the clusters and sorted quantities."
 
 
 def _both_answers(comparison: Comparison) -> str:
@@ -274,7 +277,7 @@ def _model(comparison: Comparison) -> str:
     table = scrolling(wide_table(["prior of", "in the units of the data"], list(priors.items())))
     fitted = (
         "Maximum likelihood: the best maximum that EM found from "
-        f"{len(comparison.mle.start_statuses)} starts. Posterior: NUTS on the same likelihood and the priors below."
+        f"{len(comparison.mle.start_statuses)} starts. Posterior: draws from the same likelihood and the priors below."
     )
     return paragraphs(words) + mixture + paragraphs(fitted) + posterior + table
 
@@ -288,7 +291,7 @@ def _reproduce(comparison: Comparison, command: str) -> str:
         f"x = {_origin(posterior.table)}",
         f"mle = bg.fit_em(x, {K}, covariance_type={mle.structure.name!r}, n_starts={len(mle.start_statuses)})",
         f"posterior = bg.fit_nuts(x, {K}, covariance_type={structure!r}, num_warmup={attributes['num_warmup']}, "
-        f"num_samples={draws},",
+        f"num_samples={attributes.get('num_samples', draws)},",
         f"                        num_chains={chains}, target_accept_prob={attributes['target_accept_prob']}, "
         f"seed={attributes['seed']}, start=mle)",
         "bg.report(mle, posterior, 'report.html')",

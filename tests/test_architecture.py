@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 
 ORDER = (
     *("errors", "core", "io", "datasets", "mixture", "likelihood", "objective", "mle", "bayes"),
-    *("clustering", "posterior", "assessment", "estimators", "figure_data", "plots"),
+    *("sampling", "clustering", "posterior", "assessment", "estimators", "figure_data", "plots"),
 )
 """A room imports itself and those before it; what lies in the root, but for `errors`, comes after all of them."""
 
@@ -29,7 +29,7 @@ LIBRARIES = {
     "arviz": {"assessment.leave_one_out"},
     "arviz_stats": {"posterior.diagnostics", "figure_data.traces"},
     "xarray": {
-        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive"),
+        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.fit_nuts"),
         *("assessment.leave_one_out", "io.result_file"),
     },
     "matplotlib": {
@@ -37,15 +37,15 @@ LIBRARIES = {
         *("plots.diagnostics", "plots.ellipses", "plots.forest", "plots.ppc", "plots.prior_posterior"),
         *("plots.relabelling", "plots.selection", "plots.uncertainty"),
     },
-    "numpyro.infer": {"bayes.numpyro_hmc"},
+    "numpyro.infer": {"sampling.numpyro_hmc"},
     "numpyro": {
-        *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model", "bayes.numpyro_hmc"),
-        *("bayes.exchangeable_log_normal", "bayes.marginally_uniform_cholesky"),
+        *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model", "sampling.numpyro_hmc"),
+        *("bayes.exchangeable_log_normal", "bayes.marginally_uniform_cholesky", "sampling.label_symmetry"),
         *("io.distribution_serialisation", "io.serialisation"),
     },
     "optax": {"mle.gradient_ascent"},
     "tqdm": {
-        *("bayes.nuts", "assessment.select_em", "mle.fit_stream"),
+        *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream"),
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
     "argparse": {"cli", "commands"},
@@ -53,7 +53,7 @@ LIBRARIES = {
     "scipy": {
         *("posterior.relabelling", "mle.initialisation", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
-        *("bayes.hyperplanes", "plots.diagnostics"),
+        *("bayes.hyperplanes", "sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),
     },
     "sklearn": {"estimators.sklearn_compat"},
     "pyarrow": {"io.dataframes"},

@@ -113,7 +113,7 @@ class Comparison:
             "table": self.posterior.table.name,
             "n_points": self.posterior.table.n_points,
             "n_components": self.posterior.draws.n_components,
-            "verdict": {"status": verdict.status.name, "reasons": verdict.reasons, "notes": verdict.notes},
+            "verdict": {**verdict.judgements(), "reasons": verdict.reasons, "notes": verdict.notes},
             **parts,
             "hidden": self.hidden(),
             "left_out": self.posterior.table.left_out,
@@ -248,7 +248,7 @@ def _header(comparison: Comparison) -> list[str]:
         f"{data.name}: {data.n_points} points, {counted(data.n_features, 'feature')} ({names}), "
         f"{counted(comparison.posterior.draws.n_components, 'component')}"
     )
-    if verdict.status is not VerdictStatus.BAD:
+    if verdict.sampling is not VerdictStatus.BAD:
         return [head, *data.left_out]
     return [head, *data.left_out, f"THE DRAWS ARE BAD, and the posterior's numbers with them: {verdict.reasons[0]}"]
 

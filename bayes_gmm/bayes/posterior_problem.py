@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from bayes_gmm.bayes.ordered_sites import OrderedSites
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.sites import OrderedSites, Sites, as_arrays, exchangeable, family, free
+from bayes_gmm.bayes.sites import Sites, as_arrays, exchangeable, family, free
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
 from bayes_gmm.core.precision import require_float64

@@ -41,7 +41,8 @@ class BayesianGaussianMixture(Estimator):
     prior
         A `Prior` in data units; the scale of the default is computed from the data.
     num_warmup, num_samples, num_chains
-        Transitions of each chain that tune the step size, transitions that are kept, and number of chains.
+        Transitions of each chain that tune the step size, transitions that are kept (by default as many as are needed,
+        see `fit_nuts`), and number of chains.
     target_accept_prob
         Mean acceptance probability for which the step size is tuned; closer to one where draws diverge.
     n_init
@@ -100,7 +101,7 @@ class BayesianGaussianMixture(Estimator):
         weight_concentration_prior: Any = None,
         prior: Prior | None = None,
         num_warmup: int = 200,
-        num_samples: int = 1000,
+        num_samples: int | None = None,
         num_chains: int = 4,
         target_accept_prob: float = 0.8,
         n_init: int | None = None,
@@ -209,7 +210,7 @@ class BayesianGaussianMixture(Estimator):
     @property
     def converged_(self) -> bool:
         """Whether the verdict is not BAD."""
-        return self.verdict_.status is not VerdictStatus.BAD
+        return self.verdict_.sampling is not VerdictStatus.BAD
 
     @property
     def n_iter_(self) -> int:
