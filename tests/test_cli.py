@@ -165,7 +165,7 @@ def test_a_collapse_of_every_start_is_an_error_with_advice(tmp_path: Path, capsy
     rows = np.repeat([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]], 20, axis=0)
     text = "a,b\n" + "".join(f"{a},{b}\n" for a, b in rows)
     path = write(tmp_path / "spike.csv", text)
-    assert main(["fit", path, "--components", "3", "--out", str(tmp_path / "out")]) == 2
+    assert main(["fit", path, "--components", "3", "--columns", "a,b", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert "COLLAPSED" in error
     assert "fewer components" in error

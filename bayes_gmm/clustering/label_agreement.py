@@ -1,7 +1,7 @@
 """How far components agree with labels that are known: a cross table, and the adjusted Rand index."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -87,5 +87,6 @@ def agreement(
     return LabelAgreement(name or "label", tuple(classes.tolist()), counts, int((~known).sum()))
 
 
-def _pairs(counts: Int[np.ndarray, "*shape"] | np.integer) -> np.ndarray:
-    return np.asarray(counts, float) * (np.asarray(counts, float) - 1) / 2
+def _pairs(counts: Any) -> Any:
+    """Number of pairs within groups of these sizes."""
+    return counts * (counts - 1.0) / 2

@@ -50,8 +50,8 @@ def require_own_jax() -> None:
         raise FitError(
             "This process was forked after JAX had run in its parent, so that JAX would wait here for ever.",
             "a process of its own",
-            'Start it by "spawn": multiprocessing.get_context("spawn"), or the default backend of joblib (loky); for Dask '
-            'a LocalCluster, which spawns, and not the scheduler "processes" with a context of "fork".',
+            'Start it by "spawn": multiprocessing.get_context("spawn"), or by the default backend of joblib (loky); '
+            "for Dask by a LocalCluster.",
         )
 
 

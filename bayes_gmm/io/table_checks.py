@@ -38,6 +38,8 @@ _FEWEST_REPETITIONS = 3
 """Times that a value occurs far from all others before it is doubted, where it is none that is agreed upon."""
 _FEWEST_OTHER_VALUES = 5
 
+_DIAGONAL = 'covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
+
 TABLE = "a table of numbers, N rows (points) by D columns (features)"
 MISSING = {"", "na", "n/a", "nan", "nat", "none", "null", "<na>"}
 REFUSED_KINDS = {
@@ -64,8 +66,27 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     """
     check_shape(values.shape, columns)
     check_names(columns)
-    for check in (_check_finite, _check_size, _check_rows, _check_constant, _check_spread):
+    if len(values) < 2:
+        _refuse_rows(values, "at least 2 rows", "")
+    for check in (_check_finite, _check_size, _check_constant, _check_spread):
         check(values, columns)
+
+
+def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    """Refuse values (N, D) whose covariance matrix is singular, which only diagonal and spherical structures take.
+
+    Raises
+    ------
+    DataError
+        When there are no more rows than columns, or columns depend on each other.
+
+    Examples
+    --------
+    >>> check_full_rank(np.array([[1.0, 2.0], [2.0, 5.0], [4.0, 3.0]]), ["length", "mass"])
+    """
+    n_points, n_features = values.shape
+    if n_points <= n_features:
+        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for covariances", f"; {_DIAGONAL}")
     _check_rank(values, columns)
 
 
@@ -274,12 +295,10 @@ def _check_size(values: NDArray[np.float64], columns: Sequence[str]) -> None:
             raise DataError(found, expected, "Express the column in another unit.")
 
 
-def _check_rows(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    n_points, n_features = values.shape
-    if n_points <= n_features:
-        found = f"Found {n_points} rows of {n_features} columns."
-        remedy = "Give more rows or fewer columns; points are rows (transpose with x.T if not)."
-        raise DataError(found, f"at least D + 1 = {n_features + 1} rows", remedy)
+def _refuse_rows(values: NDArray[np.float64], expected: str, otherwise: str) -> NoReturn:
+    found = f"Found {values.shape[0]} rows of {values.shape[1]} columns."
+    remedy = f"Give more rows or fewer columns; points are rows (transpose with x.T if not){otherwise}."
+    raise DataError(found, expected, remedy)
 
 
 def _check_constant(values: NDArray[np.float64], columns: Sequence[str]) -> None:
@@ -318,4 +337,4 @@ def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     if rank < len(columns):
         culprit = columns[int(np.abs(np.diag(triangle)).argmin())]
         found = f"The columns have rank {rank} of {len(columns)}: {culprit!r} is a linear combination of the others."
-        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}.")
+        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {_DIAGONAL}.")

@@ -203,11 +203,6 @@ BAD = [
     Bad("names twice", twice_named, r"more than one column named 'a'", r"[Rr]ename"),
     Bad("constant", lambda: columns(A, 3.0), r"'x2' is constant, every value is 3\.", r"Drop"),
     Bad("constants", lambda: columns(7, A, 3), r"'x1' is .* 7\. So are \['x3'\]", r"these"),
-    Bad("dependent", lambda: columns(A, B, A - 2 * B, C), r"rank 3 of 4: 'x3' is a", r"'x3'"),
-    Bad("twins", lambda: columns(A, B, 1e6 + 3 * A), r"rank 2 of 3: 'x3' is a lin", r"'x3'"),
-    Bad("nearly twins", lambda: columns(A, A + 1e-12 * B), r"rank 1 of 2: 'x2' is", r"Drop 'x2'"),
-    Bad("dependent, far off", far_off_sum, r"rank 2 of 3: 'x\d' is a", r"Drop 'x\d'"),
-    Bad("wide", lambda: GOOD[:3], r"3 rows of 3 columns", r"transpose"),
     Bad("one row", lambda: [[1.0]], r"1 rows of 1 columns", r"more rows"),
     Bad("vast", lambda: 1e200 * GOOD, r"'x1' has values of size \d.*e\+2", r"another unit"),
     Bad("vast below", lambda: spoiled(-1e200), r"'x2' has values of size 1e\+200", r"another unit"),
@@ -226,6 +221,39 @@ def test_bad_tables_are_refused_with_reasons(case):
     assert not error.expected.endswith(".")
     assert "\n" not in error.found
     assert pytest.raises(DataError, match=case.remedy).matches(error)
+
+
+SINGULAR = [
+    Bad("dependent", lambda: columns(A, B, A - 2 * B, C), r"rank 3 of 4: 'x3' is a", r"'x3'"),
+    Bad("twins", lambda: columns(A, B, 1e6 + 3 * A), r"rank 2 of 3: 'x3' is a lin", r"'x3'"),
+    Bad("nearly twins", lambda: columns(A, A + 1e-12 * B), r"rank 1 of 2: 'x2' is", r"Drop 'x2'"),
+    Bad("dependent, far off", far_off_sum, r"rank 2 of 3: 'x\d' is a", r"Drop 'x\d'"),
+    Bad("wide", lambda: GOOD[:3], r"3 rows of 3 columns", r"transpose"),
+]
+
+
+@pytest.mark.parametrize("case", SINGULAR, ids=lambda case: case.name)
+def test_singular_tables_are_refused_where_covariances_are_fitted(case):
+    for verb in (bg.fit_em, bg.fit_laplace):
+        with pytest.raises(DataError, match=rf"(?s){case.found}.* Expected .*\. ") as caught:
+            verb(case.make(), 1)
+        assert pytest.raises(DataError, match=case.remedy).matches(caught.value)
+        assert 'covariance_type="diag"' in caught.value.remedy
+
+
+def test_a_diagonal_structure_fits_more_columns_than_rows():
+    """In closed form for one component; for two, groups that lie ten sds apart are found."""
+    rng = np.random.default_rng(19)
+    groups = np.repeat([0, 1], 20)
+    x = rng.normal(size=(40, 60)) + 1.5 * groups[:, None]
+    one = bg.fit_em(x, 1, covariance_type="diag")
+    np.testing.assert_allclose(one.mixture.scales[0], x.std(0), rtol=1e-9)
+    density = -0.5 * len(x) * (np.log(2 * np.pi * x.var(0)) + 1).sum()
+    np.testing.assert_allclose(one.log_likelihood, density, rtol=1e-12)
+    two = bg.fit_em(x, 2, covariance_type="spherical", n_starts=8)
+    np.testing.assert_array_equal(two.mixture.predict(x), groups)
+    with pytest.raises(AssertionError):
+        np.testing.assert_array_equal(two.mixture.predict(rng.permutation(x)), groups)
 
 
 class Good(NamedTuple):
