@@ -49,7 +49,7 @@ LIBRARIES = {
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
     "argparse": {"cli", "commands"},
-    "csv": {"io.csv_reader", "core.export", "datasets.catalogue", "commands"},
+    "csv": {"io.text_dialect", "io.text_file", "core.export", "commands"},
     "scipy": {
         *("posterior.relabelling", "mle.initialisation", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
@@ -57,7 +57,8 @@ LIBRARIES = {
     },
     "sklearn": {"estimators.sklearn_compat"},
     "pyarrow": {"io.dataframes"},
-    "pandas": set(),
+    "narwhals": {"io.dataframes"},
+    "pandas": {"io.file_formats", "io.text_file"},
     "polars": set(),
 }
 
@@ -202,7 +203,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
         *("GradientFit", "StreamFit", "StreamStatus", "ConjugatePrior"),
         *("bootstrap", "Bootstrap", "profile_interval", "likelihood_ratio_test", "LikelihoodRatioTest"),
         *("as_table", "read_table", "datasets", "errors", "estimators", "load", "use_compile_cache"),
-        *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning"),
+        *("BayesGMMError", "DataError", "ArgumentError", "OutputError", "FitError", "FitWarning", "DataWarning"),
     }
     for name in bg.__all__:
         assert getattr(bg, name).__doc__, f"{name} has no docstring"

@@ -1,4 +1,4 @@
-"""The posterior density of a mixture: prior, coordinates, modes and the sampler.
+"""The posterior density of a mixture: prior, coordinates and modes.
 
 Read `prior` and `sites` (the parameters, their priors, and the unconstrained coordinates; `ordered_sites` hands them to
 compiled programs), `model` (the same density as a NumPyro model), `target` (what is sampled) and `posterior_problem`

@@ -77,6 +77,9 @@ class Posterior:
     problem: PosteriorProblem = field(repr=False)
     interrupted: bool
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "draws", self.draws.with_columns(self.table.columns))
+
     @property
     def table(self) -> Table:
         """The data."""
@@ -204,7 +207,8 @@ class Posterior:
         return assignment_moments(self.draws, self.table.values, self.problem.scaling)
 
     def _points(self, x: Any) -> Float[np.ndarray, "N D"]:
-        return self.table.values if x is None else rows_of("points", x, self.table.n_features)
+        table = self.table
+        return table.values if x is None else rows_of("points", x, table.n_features, columns=table.columns)
 
 
 @in_float64
