@@ -236,6 +236,7 @@ assert sorted(chain for story in stories.explanations for chain in story.chains)
 np.testing.assert_allclose([story.mode_share for story in stories.explanations], 0.5, atol=0.01)
 assert len(bg.fit_nuts(square, 4, num_samples=1000, progress=False).explanations) == 1
 
+# %%
 both = bg.fit_nuts(square, 2, progress=False)
 sideways = np.abs(both.draws.means[..., 0, 0] - both.draws.means[..., 1, 0]) > 3
 print(f"{both.verdict.summary}; left and right in {sideways.mean():.0%} of the draws")

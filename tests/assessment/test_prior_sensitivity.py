@@ -185,7 +185,10 @@ def test_shifts_are_those_of_a_refit_with_hardly_any_prior(faithful: bg.Table, f
         widths = np.array([1.0, 0.2]) / np.sqrt(power)
         return bg.Prior(scales=dist.LogNormal(np.log(np.array([0.35, 12.0])), widths), resolution="data")
 
-    fits = [bg.fit_nuts(faithful, 2, start=faithful_mle, prior=prior(power), progress=False) for power in (1, 1 / 500)]
+    fits = [
+        bg.fit_nuts(faithful, 2, start=faithful_mle, prior=prior(power), num_samples=1000, progress=False)
+        for power in (1, 1 / 500)
+    ]
     with_prior, without = (posterior.draws.scales for posterior in fits)
     found = prior_sensitivity(fits[0].tree["posterior"].to_dataset(), fits[0].log_prior[["scales"]]).shift["scales"]
     exact = (with_prior.mean((0, 1)) - without.mean((0, 1))) / with_prior.std((0, 1))
