@@ -109,7 +109,12 @@ def test_model_priors_and_reproduction_are_told(html: str, comparison: Compariso
 
 
 def test_bad_draws_are_the_first_that_is_seen(comparison: Comparison, tmp_path: Path) -> None:
-    verdict = replace(comparison.posterior.verdict, status=VerdictStatus.BAD, reasons=("Chain 1 never moved.",))
+    verdict = replace(
+        comparison.posterior.verdict,
+        status=VerdictStatus.BAD,
+        sampling=VerdictStatus.BAD,
+        reasons=("Chain 1 never moved.",),
+    )
     bad = replace(comparison, posterior=replace(comparison.posterior, verdict=verdict))
     html = write_report(bad, tmp_path / "bad.html").read_text()
     head = html[html.index("<h1>") : html.index("<h3>")]
