@@ -104,7 +104,7 @@ def test_model_priors_and_reproduction_are_told(html: str, comparison: Compariso
     assert "Normal(loc=[eruptions 3.35, waiting 69.5]" in html
     assert html.count("<math") == 2
     assert "bg.datasets.load(&#x27;faithful&#x27;)" in html
-    assert "num_samples=1000" in html
+    assert "num_samples=None" in html
     assert re.search(r"Versions: bayes_gmm [\d.]+, jax", html)
 
 

@@ -328,7 +328,7 @@ def test_coinciding_components_are_not_good() -> None:
 
 
 def test_too_many_components_are_not_good(faithful: bg.Table) -> None:
-    posterior = sampled(faithful, 5)
+    posterior = sampled(faithful, 5, num_samples=200)
     assert posterior.verdict.status.name != "GOOD"
     assert divergent_share(posterior) < 0.1  # 0.3 to 5.6 % in seven runs, depending on seed and rounding
     assert any("fewer" in reason or "Raise num_samples" in reason for reason in posterior.verdict.reasons)
