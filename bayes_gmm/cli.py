@@ -150,8 +150,26 @@ def _add_datasets(verbs: Any) -> None:
 
 def _add_table(verb: argparse.ArgumentParser) -> None:
     sets = ", ".join(catalogue.names())
-    verb.add_argument("table", metavar="TABLE", help=f"a CSV file, - for standard input, or one of {sets}")
-    verb.add_argument("--columns", metavar="A,B", help="columns to use, by name (default: all)")
+    verb.add_argument(
+        "table",
+        metavar="TABLE",
+        help=f"a file (CSV or other text, Excel, Parquet, Feather, JSON lines), - for standard input, or one of {sets}",
+    )
+    verb.add_argument(
+        "--columns",
+        metavar="A,B",
+        help="columns to use, by name (default: all but text, dates, true and false, row numbers, identifiers, codes, "
+        "constants; what is left out is said, and so are rows with missing cells)",
+    )
+    verb.add_argument("--without", metavar="A,B", help="columns to leave out, by name (default: none)")
+    verb.add_argument(
+        "--labels", metavar="COLUMN", help="known classes, with which the answer is compared (default: none)"
+    )
+    verb.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether a text file has names above its rows (default: found out)",
+    )
 
 
 def _add_model(verb: argparse.ArgumentParser) -> None:
@@ -171,7 +189,14 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
         "--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain (default: %(default)s)"
     )
     verb.add_argument(
-        "--num-samples", type=int, default=1000, metavar="N", help="draws to keep of each chain (default: %(default)s)"
+        "--num-samples", type=int, metavar="N", help="draws of each chain by NUTS (default: until they suffice)"
+    )
+    verb.add_argument(
+        "--max-seconds",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds after which sampling ends unfinished (default: %(default)s)",
     )
     verb.add_argument(
         "--target-accept-prob",

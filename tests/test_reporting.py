@@ -101,7 +101,7 @@ def test_tables_hold_the_numbers(html: str, comparison: Comparison) -> None:
 
 def test_model_priors_and_reproduction_are_told(html: str, comparison: Comparison) -> None:
     assert "each component has a covariance matrix of its own" in html
-    assert "Normal(loc=[eruptions 3.488, waiting 70.9]" in html
+    assert "Normal(loc=[eruptions 3.35, waiting 69.5]" in html
     assert html.count("<math") == 2
     assert "bg.datasets.load(&#x27;faithful&#x27;)" in html
     assert "num_samples=1000" in html

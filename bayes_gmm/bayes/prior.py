@@ -32,7 +32,6 @@ from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.mixture import Mixture
 
-
 FROM_DATA = "data"
 """Resolution that is found from the data."""
 
@@ -191,7 +190,7 @@ class Prior:
         if self.resolution is None or not np.any(self.resolution):
             unused |= {"resolution"}
         words = {name: _words(value, columns) for name, value in vars(self).items() if name not in unused}
-        if "resolution" in words:
+        if "resolution" in words and not isinstance(self.resolution, str):
             words["resolution"] = f"steps of {_argument('', np.asarray(self.resolution), columns).removeprefix('=')}"
         return words
 

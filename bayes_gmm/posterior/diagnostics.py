@@ -28,11 +28,24 @@ _CONSTANT = 1e-12
 _MANY_DIVERGENT = 0.01
 """Share of divergent transitions above which the draws are bad: the region that they miss is no longer small."""
 
+_FEWEST_ACCEPTED = 0.01
+"""Share of independence proposals that every chain should accept at least."""
+
+_MOST_UNCOVERED = 0.01
+"""Share of the pilot's particles that may lie where the chains were too rarely."""
+
 LARGEST_AMBIGUITY = 0.05
 """Share of ambiguous draws above which the numbers of a component are doubted."""
 
 HOPELESS_RHAT = 1.05
 """R-hat of an invariant above which the draws are bad: such chains may not have reached the same region."""
+
+
+class Jumps(NamedTuple):
+    """Share of the independence proposals that each chain accepted, and of the pilot's particles that none covers."""
+
+    accepted: Float[np.ndarray, " chain"]
+    uncovered: float
 
 
 def judge(
@@ -42,8 +55,12 @@ def judge(
     explanations: tuple[Explanation, ...] = (),
     doubts: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
+    jumps: Jumps | None = None,
 ) -> Verdict:
-    """Judge draws.
+    """Judge draws, and apart from them whether components can be named.
+
+    A divergence, a trajectory that was cut and energy that mixes slowly are no reasons by themselves where the
+    invariants have mixed: they warn of a region that is missed, and R-hat and effective sample size would show it.
 
     Parameters
     ----------
@@ -57,24 +74,33 @@ def judge(
         Reasons that do not show in the draws, such as a posterior that does not exist.
     notes
         What the reader should know, without weight in the judgement.
+    jumps
+        How independence proposals fared, where there were any.
     """
     max_rhat, min_ess, max_mcse = {}, {}, {}
     for group in ("invariants", "posterior"):
-        worst = _worst(np.concatenate(list(scalars(tree[group].to_dataset()))))
+        worst = worst_of(np.concatenate(list(scalars(tree[group].to_dataset()))))
         max_rhat[group], min_ess[group], max_mcse[group] = worst
     stats = tree["sample_stats"]
-    findings = [
+    mixed = max_rhat["invariants"] <= LARGEST_RHAT and min_ess["invariants"] >= SMALLEST_ESS
+    trajectories = list(_trajectories(stats, several=jumps is None))
+    harmless = [finding for finding in trajectories if mixed and finding.status is VerdictStatus.DOUBTFUL]
+    sampling = [
         *(Finding(VerdictStatus.DOUBTFUL, doubt) for doubt in doubts),
         *_frozen_chains(stats["lp"].values),
-        *_disagreement(max_rhat, explanations),
-        *_small_sample_sizes(min_ess),
-        *_trajectories(stats),
-        *_ambiguous(relabelling),
+        *_disagreement(max_rhat["invariants"], explanations),
+        *_small_sample_size(min_ess["invariants"]),
+        *(finding for finding in trajectories if finding not in harmless),
+        *(_missed(jumps) if jumps is not None else ()),
     ]
+    components = [*_unlike_components(max_rhat, min_ess), *_ambiguous(relabelling)]
+    by_sampling, by_components = _worst_status(sampling), _worst_status(components)
     return Verdict(
-        status=max((finding.status for finding in findings), default=VerdictStatus.GOOD),
-        reasons=tuple(finding.reason for finding in findings),
-        notes=notes,
+        status=max(by_sampling, by_components),
+        sampling=by_sampling,
+        components=by_components,
+        reasons=tuple(finding.reason for finding in (*sampling, *components)),
+        notes=(*notes, *(_without_weight(finding) for finding in harmless)),
         max_rhat=max_rhat,
         min_ess=min_ess,
         max_mcse=max_mcse,
@@ -130,13 +156,15 @@ def quietly() -> Iterator[None]:
         yield
 
 
-class _Worst(NamedTuple):
+class Worst(NamedTuple):
+    """Largest R-hat, smallest bulk or tail ESS, and largest MCSE over sd."""
+
     r_hat: float
     ess: float
     mcse: float
 
 
-def _worst(values: Float[np.ndarray, "Q chain draw"]) -> _Worst:
+def worst_of(values: Float[np.ndarray, "Q chain draw"]) -> Worst:
     """Largest R-hat, smallest bulk or tail ESS, and largest MCSE over sd, of the quantities that vary.
 
     A quantity that the prior holds constant has nothing to diagnose. All three are NaN when one of the others is NaN or
@@ -145,12 +173,12 @@ def _worst(values: Float[np.ndarray, "Q chain draw"]) -> _Worst:
     varying = np.ptp(values, axis=(1, 2)) > _CONSTANT * np.abs(values).max((1, 2))
     judged = values[varying | np.isnan(values).any((1, 2))]
     if not len(judged):
-        return _Worst(np.nan, np.nan, np.nan)
+        return Worst(np.nan, np.nan, np.nan)
     with quietly():
         r_hat = split_r_hat(judged)
         bulk, mean = az.base.array_stats.ess(judged, method="bulk"), az.base.array_stats.ess(judged, method="mean")
         tail = az.base.array_stats.ess(judged, method="tail", prob=_TAILS)
-    return _Worst(float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5))
+    return Worst(float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5))
 
 
 class SmoothedWeights(NamedTuple):
@@ -198,38 +226,70 @@ def _frozen_chains(log_posterior: Float[np.ndarray, "chain draw"]) -> Iterator[F
         yield Finding(VerdictStatus.BAD, text)
 
 
-def _disagreement(max_rhat: dict[str, float], explanations: tuple[Explanation, ...]) -> Iterator[Finding]:
-    """The strongest disagreement of the chains: in explanations, in invariants, or in single components."""
+def _worst_status(findings: list[Finding]) -> VerdictStatus:
+    return max((finding.status for finding in findings), default=VerdictStatus.GOOD)
+
+
+def _disagreement(r_hat: float, explanations: tuple[Explanation, ...]) -> Iterator[Finding]:
+    """The strongest disagreement of the chains: in explanations, or in invariants."""
     # A NaN, which compares false, counts as disagreement.
     if len(explanations) > 1:
         listed = "; ".join(map(str, explanations))
         text = f"The chains found {len(explanations)} different explanations, which are not to be averaged: {listed}."
         yield Finding(VerdictStatus.BAD, text + " Look at each by itself, or use fewer components.")
-    elif not max_rhat["invariants"] <= LARGEST_RHAT:
+    elif not r_hat <= LARGEST_RHAT:
         yield Finding(
-            VerdictStatus.DOUBTFUL if max_rhat["invariants"] <= HOPELESS_RHAT else VerdictStatus.BAD,
-            f"The chains disagree on quantities that no relabelling can change (R-hat "
-            f"{max_rhat['invariants']:.3f}), though none stands apart: they are too short. Raise num_samples.",
-        )
-    elif not max_rhat["posterior"] <= LARGEST_RHAT:
-        yield Finding(
-            VerdictStatus.DOUBTFUL,
-            f"The chains agree on the density but not on single components (R-hat {max_rhat['posterior']:.3f}). "
-            "Trust the density; for the components draw more samples or use fewer of them.",
+            VerdictStatus.DOUBTFUL if r_hat <= HOPELESS_RHAT else VerdictStatus.BAD,
+            f"The chains disagree on quantities that no relabelling can change (R-hat {r_hat:.3f}), though none stands "
+            "apart: they are too short. Raise num_samples.",
         )
 
 
-def _small_sample_sizes(min_ess: dict[str, float]) -> Iterator[Finding]:
-    smallest = min(min_ess.values())
+def _without_weight(finding: Finding) -> str:
+    """The first clause of a reason that R-hat and effective sample size do not confirm."""
+    fact = finding.reason.partition(". ")[0].partition(":")[0]
+    return f"{fact}, but R-hat and effective sample size show no sign of a region that is missed."
+
+
+def _small_sample_size(smallest: float) -> Iterator[Finding]:
     if not smallest >= SMALLEST_ESS:
         text = f"The effective sample size falls to {smallest:.0f}, below {SMALLEST_ESS:.0f}. Raise num_samples."
         yield Finding(VerdictStatus.DOUBTFUL, text)
 
 
-def _trajectories(stats: Any) -> Iterator[Finding]:
+def _missed(jumps: Jumps) -> Iterator[Finding]:
+    """What the independence proposals and the pilot say against the chains."""
+    lowest = float(np.min(jumps.accepted))
+    if not lowest >= _FEWEST_ACCEPTED:
+        text = f"A chain accepted only {lowest:.1%} of the independence proposals, so that it may have missed a region."
+        yield Finding(VerdictStatus.DOUBTFUL, f"{text} Use fewer components.")
+    if not jumps.uncovered <= _MOST_UNCOVERED:
+        text = f"{jumps.uncovered:.0%} of the particles that came from the prior lie where the chains were too rarely"
+        yield Finding(VerdictStatus.BAD, f"{text}: a mode may have been missed. Start again with another seed.")
+
+
+def _unlike_components(max_rhat: dict[str, float], min_ess: dict[str, float]) -> Iterator[Finding]:
+    """Single components of which the chains know less than of the density."""
+    if max_rhat["invariants"] <= LARGEST_RHAT and not max_rhat["posterior"] <= LARGEST_RHAT:
+        yield Finding(
+            VerdictStatus.DOUBTFUL,
+            f"The chains agree on the density but not on single components (R-hat {max_rhat['posterior']:.3f}). "
+            "Trust the density; for the components draw more samples or use fewer of them.",
+        )
+    elif min_ess["invariants"] >= SMALLEST_ESS and not min_ess["posterior"] >= SMALLEST_ESS:
+        yield Finding(
+            VerdictStatus.DOUBTFUL,
+            f"The effective sample size of single components falls to {min_ess['posterior']:.0f}, below "
+            f"{SMALLEST_ESS:.0f}, though that of the density does not. Raise num_samples.",
+        )
+
+
+def _trajectories(stats: Any, *, several: bool) -> Iterator[Finding]:
+    """Divergences and cut trajectories; where proposals jump beside them, many divergences weigh no more than few."""
     divergent, total = int(stats["diverging"].sum()), stats["diverging"].size
     if divergent:
-        status = VerdictStatus.BAD if divergent > _MANY_DIVERGENT * total else VerdictStatus.DOUBTFUL
+        many = several and divergent > _MANY_DIVERGENT * total
+        status = VerdictStatus.BAD if many else VerdictStatus.DOUBTFUL
         text = f"{divergent} of {total} transitions diverged: a region of the posterior is too narrow for the sampler."
         remedy = " Raise target_accept_prob, use fewer components, or a tighter prior on the scales."
         yield Finding(status, text + remedy)

@@ -1,22 +1,20 @@
 """The posterior by NUTS: chains start at the modes that hold mass, and their draws are relabelled and judged."""
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+import xarray as xr
+from jaxtyping import Float, Shaped
 
-from bayes_gmm.bayes import nuts
-from bayes_gmm.bayes.modes import WORTH_A_CHAIN, WORTH_A_MENTION, Modes, find_modes, mode_programs
-from bayes_gmm.bayes.numpyro_hmc import SamplerSettings
+from bayes_gmm.bayes.modes import WORTH_A_MENTION, Modes, find_modes, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.resolution import at_the_resolution
 from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.precision import in_float64
@@ -28,14 +26,25 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.posterior.arviz_tree import posterior_tree
-from bayes_gmm.posterior.diagnostics import judge, load_arviz
-from bayes_gmm.posterior.explanations import explain
+from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, Jumps, judge, load_arviz, split_r_hat
+from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
+from bayes_gmm.posterior.overlapping_components import KEPT, explore, obstacle
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import Relabelling, match, relabel
+from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of
 from bayes_gmm.posterior.sampling_options import SamplingOptions
+from bayes_gmm.posterior.verdict import LARGEST_RHAT
+from bayes_gmm.sampling import nuts
+from bayes_gmm.sampling.numpyro_hmc import SamplerSettings
 
 LARGEST_POINTWISE = 10**7
 """Largest number of draws times points for which the log-likelihood of each is kept: 80 MB of float64."""
+
+_POINTS_FOR_MODES = 100
+"""Points, about, at which the densities of draws and modes are compared."""
+
+_FIRST_DRAWS = 250
+"""Draws of each chain after which NUTS is given up where its chains are far apart in the log posterior density."""
 
 _ADAPTATION_WARMUP = 1000
 """Least warm-up where a dense metric has to be adapted: the default warm-up of Stan, which always adapts its metric."""
@@ -49,7 +58,7 @@ def fit_nuts(
     prior: Prior | None = None,
     sample_weight: Any = None,
     num_warmup: int = 200,
-    num_samples: int = 1000,
+    num_samples: int | None = None,
     num_chains: int = 4,
     target_accept_prob: float = 0.8,
     seed: int = 0,
@@ -57,10 +66,17 @@ def fit_nuts(
     relabelling: str = "responsibilities",
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    min_ess: float = 400.0,
+    max_seconds: float = 120.0,
 ) -> Posterior:
-    r"""Sample the posterior of a Gaussian mixture by NUTS, the labels summed out.
+    r"""Sample the posterior of a Gaussian mixture, the labels summed out, until the draws suffice.
 
     .. math:: p(\theta \mid x) \propto p(\theta) \prod_n \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)
+
+    NUTS makes a thousand draws of each chain. Where label-invariant quantities say that these are not enough, as where
+    components overlap, or where a mode may have been missed, particles are moved from the prior to the posterior, and
+    chains mix short Hamiltonian moves with independence proposals fitted to the particles, until R-hat is at most 1.01
+    and the effective sample size at least `min_ess`.
 
     Parameters
     ----------
@@ -74,8 +90,10 @@ def fit_nuts(
         Prior in data units; the default takes its scale from the data (`Prior`).
     sample_weight : (N,)
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
-    num_warmup, num_samples
-        Transitions of each chain to tune the step size, and to keep.
+    num_warmup
+        Transitions of each chain to tune NUTS's step size.
+    num_samples
+        Draws of each chain by NUTS, exactly so many; when left out, sampling goes on until it is done.
     num_chains
         Chains, run side by side; each mode that holds a share of the mass gets chains of its own.
     target_accept_prob
@@ -91,6 +109,10 @@ def fit_nuts(
         (`num_samples` may be larger) after it was killed, a run continues from the file and ends with the same draws.
     progress
         Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
+    min_ess
+        Effective sample size of every label-invariant quantity at which sampling ends.
+    max_seconds
+        Seconds after which sampling ends unfinished, which the verdict says; no limit for a given `num_samples`.
 
     Returns
     -------
@@ -106,7 +128,8 @@ def fit_nuts(
 
     References
     ----------
-    Hoffman and Gelman (2014), JMLR 15, 1593-1623.
+    Hoffman and Gelman (2014), JMLR 15, 1593-1623; a tempered pilot: Chopin (2002), doi 10.1093/biomet/89.3.539; mixed
+    kernels: Tierney (1994), doi 10.1214/aos/1176325750.
 
     Examples
     --------
@@ -126,11 +149,18 @@ def fit_nuts(
         seed=seed,
         relabelling=relabelling,
         progress=progress,
+        min_ess=min_ess,
+        max_seconds=max_seconds,
     )
+    began = monotonic()
     with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, options.identity(problem)) as file:
         prepared = _prepare(problem)
         mle = starting_fit(problem, start, options.seed)
-        return _assemble(problem, mle, options, _sample(problem, prepared, mle, options, file))
+        sampled = _sample(problem, prepared, mle, options, began, file)
+        posterior = _assemble(problem, mle, options, sampled)
+        if not options.until_done or sampled.chains.interrupted or _suffices(posterior, options):
+            return posterior
+        return _go_on(problem, prepared.target, options, posterior, sampled, began)
 
 
 class Prepared(NamedTuple):
@@ -139,20 +169,6 @@ class Prepared(NamedTuple):
     target: Target
     searching: CompilingAhead
     sampling: CompilingAhead
-
-
-class Sampled(NamedTuple):
-    """The modes, the number of the mode at which each chain started, the chains, and their draws as mixtures.
-
-    The draws are in data units under the labels of the sampler; `log_likelihood` (chain, draw) is theirs.
-    """
-
-    modes: Modes
-    mode_of_chain: Int[np.ndarray, " chain"]
-    plan: nuts.Plan
-    chains: nuts.Chains
-    draws: Mixture
-    log_likelihood: Float[np.ndarray, "chain draw"]
 
 
 def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
@@ -193,7 +209,12 @@ def _prepare(problem: PosteriorProblem) -> Prepared:
 
 @in_float64
 def _sample(
-    problem: PosteriorProblem, prepared: Prepared, mle: EMFit, options: SamplingOptions, checkpoint: Checkpoint | None
+    problem: PosteriorProblem,
+    prepared: Prepared,
+    mle: EMFit,
+    options: SamplingOptions,
+    began: float,
+    checkpoint: Checkpoint | None,
 ) -> Sampled:
     target = prepared.target
     prepared.searching.wait()
@@ -206,13 +227,64 @@ def _sample(
         target,
         around,
         plan,
-        num_samples=options.num_samples,
+        num_samples=options.num_samples or KEPT,
         seed=options.seed,
         progress=options.progress,
         checkpoint=checkpoint,
+        stop=_Stop(options, began, explorable=not obstacle(problem)) if options.until_done else None,
     )
     draws, log_prior = to_mixtures(chains.coordinates, target.sites)
     return Sampled(modes, mode_of_chain, plan, chains, draws, chains.statistics["lp"] - log_prior)
+
+
+class _Stop:
+    """Whether to end NUTS early: no time is left, or its first draws show that another way is needed."""
+
+    def __init__(self, options: SamplingOptions, began: float, *, explorable: bool) -> None:
+        self.ends, self.undecided = began + options.max_seconds, explorable
+
+    def __call__(self, log_posterior: Float[np.ndarray, "chain draw"]) -> bool:
+        if self.undecided and log_posterior.shape[1] >= _FIRST_DRAWS:
+            self.undecided = False
+            if not split_r_hat(log_posterior[None, :, :_FIRST_DRAWS])[0] <= HOPELESS_RHAT:
+                return True
+        return monotonic() > self.ends
+
+
+def _suffices(posterior: Posterior, options: SamplingOptions) -> bool:
+    """Whether the invariants have mixed, and no mode can have been missed or be weighed wrongly by NUTS."""
+    verdict = posterior.verdict
+    mixed = verdict.max_rhat["invariants"] <= LARGEST_RHAT and verdict.min_ess["invariants"] >= options.min_ess
+    one_start = len(posterior.mle.start_log_likelihoods) == 1 and posterior.problem.n_components > 1
+    several_modes = int((posterior.modes.share > WORTH_A_MENTION).sum()) > 1
+    return bool(mixed) and not (one_start or several_modes)
+
+
+def _go_on(
+    problem: PosteriorProblem,
+    target: Target,
+    options: SamplingOptions,
+    posterior: Posterior,
+    sampled: Sampled,
+    began: float,
+) -> Posterior:
+    """The posterior by exploring it from the prior; where that cannot be done, the draws of NUTS with a remark."""
+    if why := obstacle(problem):
+        remark = f"{why[0].upper()}{why[1:]}, so that sampling ended with the draws of NUTS. Give num_samples for more."
+        return _assemble(problem, posterior.mle, options, sampled._replace(remark=remark))
+    explored = explore(problem, target, options, began=began)
+    if explored is None:
+        remark = "The posterior was not explored to an end, and these are the draws of NUTS alone. Raise max_seconds."
+        return _assemble(problem, posterior.mle, options, sampled._replace(remark=remark))
+    chains = nuts.Chains(np.zeros((0,)), explored.statistics, explored.interrupted)
+    found = sampled._replace(
+        mode_of_chain=np.zeros_like(sampled.mode_of_chain),
+        chains=chains,
+        draws=explored.draws,
+        log_likelihood=explored.log_likelihood,
+        explored=explored,
+    )
+    return _assemble(problem, posterior.mle, options, found)
 
 
 def _plan(modes: Modes, options: SamplingOptions) -> nuts.Plan:
@@ -237,10 +309,13 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
             "inference_library": "bayes_gmm",
             "seed": options.seed,
             "num_warmup": sampled.plan.num_warmup,
+            "num_samples": options.num_samples or "None",
             "target_accept_prob": options.target_accept_prob,
         },
     )
     explanations = explain(tree, sampled.mode_of_chain, sampled.modes.share)
+    if sampled.explored is not None and len(explanations) == 1:
+        explanations = _explanations_by_mode(problem, sampled, draws, tree) or explanations
     return Posterior(
         draws=draws,
         relabelling=relabelling,
@@ -248,9 +323,10 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
         verdict=judge(
             tree,
             relabelling,
-            explanations=explanations,
-            doubts=tuple(_doubts(problem, sampled)),
-            notes=tuple(_notes(problem, mle, sampled, draws)),
+            explanations=explanations if np.isnan(explanations[0].mass_error) else (),
+            doubts=tuple(doubts_of(problem, sampled)),
+            notes=(*notes_of(problem, mle, sampled, draws), *note_of_masses(explanations)),
+            jumps=None if sampled.explored is None else Jumps(sampled.explored.accepted, sampled.explored.uncovered),
         ),
         explanations=explanations,
         modes=sampled.modes,
@@ -291,42 +367,13 @@ def _pointwise(draws: Mixture, problem: PosteriorProblem) -> Float[np.ndarray, "
     return log_densities(draws, x, problem.scaling)
 
 
-def _doubts(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:
-    yield from problem.tie_warnings
-    if large := _modes_without_chain(sampled.modes.share >= WORTH_A_CHAIN, sampled):
-        yield f"{large} Raise num_chains."
-
-
-def _modes_without_chain(considered: Bool[np.ndarray, " M"], sampled: Sampled) -> str:
-    """A sentence on the considered modes at which no chain started; empty where there are none."""
-    missed = np.setdiff1d(np.flatnonzero(considered), sampled.mode_of_chain)
-    if not missed.size:
-        return ""
-    mass = sampled.modes.share[missed].sum()
-    modes = f"{missed.size} other modes" if missed.size > 1 else "Another mode"
-    return f"{modes}, with about {mass:.0%} of the mass by Laplace's approximation, got no chain."
-
-
-def _notes(problem: PosteriorProblem, mle: EMFit, sampled: Sampled, draws: Mixture) -> Iterator[str]:
-    if (resolution := problem.prior.resolution) is not None and np.any(resolution):
-        widths = np.broadcast_to(resolution, (problem.table.n_features,))
-        yield from at_the_resolution(draws, widths, problem.table.columns)
-    if sampled.plan.settings.metric_warmup:
-        yield (
-            "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "
-            f"{sampled.plan.num_warmup} transitions."
-        )
-    if not problem.exchangeable:
-        yield "The prior tells the components apart, so the draws keep its labels and were not relabelled."
-    share = sampled.modes.share
-    if small := _modes_without_chain((share > WORTH_A_MENTION) & (share < WORTH_A_CHAIN), sampled):
-        yield small
-    if len(mle.start_log_likelihoods) == 1:
-        yield "EM began from one start only, so that modes elsewhere were not looked for."
-    if sampled.log_likelihood.shape[0] == 1:
-        yield "R-hat compares the halves of the only chain; what it never visited it cannot miss."
-    if sampled.chains.interrupted:
-        yield f"Sampling was interrupted after {sampled.log_likelihood.shape[1]} draws of each chain."
+def _explanations_by_mode(
+    problem: PosteriorProblem, sampled: Sampled, draws: Mixture, tree: xr.DataTree
+) -> tuple[Explanation, ...]:
+    """Explanations between which the chains moved, judged at some of the points; empty where there is but one."""
+    points = problem.table.values[:: max(1, problem.table.n_points // _POINTS_FOR_MODES)]
+    of_modes = sampled.modes.mixtures.log_prob(points)
+    return explain_by_modes(tree, log_densities(draws, points, problem.scaling), of_modes)
 
 
 def _depth(n_steps: Shaped[np.ndarray, "chain draw"], plan: nuts.Plan) -> dict[str, Shaped[np.ndarray, "chain draw"]]:

@@ -30,7 +30,13 @@ class Verdict:
     Attributes
     ----------
     status
-        GOOD, DOUBTFUL or BAD: the worst of the reasons.
+        GOOD, DOUBTFUL or BAD: the worse of the next two.
+    sampling
+        Whether these are draws from the posterior, a fact about the sampler: judged on quantities that do not depend on
+        labels. Densities, assignments of points and sorted quantities may be quoted where it is GOOD.
+    components
+        Whether each component can be named, a fact about the data: where it is not GOOD, the numbers of single
+        components mean little, however long the sampler runs.
     reasons
         One sentence for each problem, with advice; empty when there is none.
     notes
@@ -59,12 +65,33 @@ class Verdict:
     n_deepest: int
     min_bfmi: float
     n_draws: int
+    sampling: VerdictStatus | None = None
+    components: VerdictStatus | None = None
+
+    def __post_init__(self) -> None:
+        # Verdicts saved by versions that made one judgement of both.
+        for name in ("sampling", "components"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.status)
+
+    @property
+    def head(self) -> str:
+        """The status, or both judgements where they differ."""
+        names = self.judgements()
+        if names["sampling"] == names["components"]:
+            return names["status"]
+        return f"sampling {names['sampling']}, components {names['components']}"
+
+    def judgements(self) -> dict[str, str]:
+        """Names of the three statuses, for files."""
+        names = ("status", "sampling", "components")
+        return {name: VerdictStatus(getattr(self, name)).name for name in names}
 
     @property
     def summary(self) -> str:
         """Status, largest R-hat, smallest effective sample size and number of divergences in one line."""
         return (
-            f"{self.status.name}: R-hat at most {max(self.max_rhat.values()):.4f}, "
+            f"{self.head}: R-hat at most {max(self.max_rhat.values()):.4f}, "
             f"ESS at least {min(self.min_ess.values()):.0f}, {self.n_divergent} divergences in {self.n_draws} draws"
         )
 
@@ -74,7 +101,7 @@ class Verdict:
         return self.reasons + self.notes
 
     def __str__(self) -> str:
-        lines = [f"{self.status.name} ({self.n_draws} draws)"]
+        lines = [f"{self.head} ({self.n_draws} draws)"]
         lines += [f"  {name:28}{found:>11}{other:>12}   {wanted}" for name, found, other, wanted in self._rows()]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.sentences)])
 
@@ -82,7 +109,7 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         listed = "".join(f"<li>{escape(sentence)}" for sentence in self.sentences)
-        return f"<p><b>{self.status.name}</b> ({self.n_draws} draws){self.table()}<ul>{listed}</ul>"
+        return f"<p><b>{self.head}</b> ({self.n_draws} draws){self.table()}<ul>{listed}</ul>"
 
     def table(self) -> str:
         """The numbers beside their limits, as an HTML table."""
@@ -95,8 +122,8 @@ class Verdict:
         yield "largest R-hat", *_both(self.max_rhat, ".4f"), f"at most {LARGEST_RHAT}"
         yield "smallest ESS", *_both(self.min_ess, ".0f"), f"at least {SMALLEST_ESS:.0f}"
         yield "largest MCSE / posterior sd", *_both(self.max_mcse, ".3f"), ""
-        yield "divergences", str(self.n_divergent), "", "0"
-        yield "cut at largest tree depth", str(self.n_deepest), "", "0"
+        yield "divergences", str(self.n_divergent), "", ""
+        yield "cut at largest tree depth", str(self.n_deepest), "", ""
         yield "smallest BFMI", f"{self.min_bfmi:.2f}", "", f"at least {SMALLEST_BFMI}"
 
 

@@ -21,9 +21,9 @@ from measuring import OURS, Record, Skipped, attempt, installed, main, measure, 
 from nuts_peers import N_CHAINS, PEERS, Problem, Run, Sampler
 
 import bayes_gmm as bg
-from bayes_gmm.bayes import nuts
 from bayes_gmm.posterior.arviz_tree import parameters
 from bayes_gmm.posterior.relabelling import relabel
+from bayes_gmm.sampling import nuts
 
 FROM_FIT = "bayes_gmm from fit"
 NUMPYRO, STAN, PYMC = PEERS

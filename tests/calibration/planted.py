@@ -16,11 +16,11 @@ import numpyro.distributions as dist
 import xarray as xr
 
 import bayes_gmm as bg
-from bayes_gmm.bayes import nuts
-from bayes_gmm.bayes.numpyro_hmc import SamplerSettings
 from bayes_gmm.posterior.diagnostics import judge
 from bayes_gmm.posterior.explanations import explain, scalars
 from bayes_gmm.posterior.verdict import Verdict
+from bayes_gmm.sampling import nuts
+from bayes_gmm.sampling.numpyro_hmc import SamplerSettings
 
 QUANTILES = np.array([0.05, 0.5, 0.95])
 FARTHEST = np.array([0.05, 0.1, 0.05])

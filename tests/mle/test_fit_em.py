@@ -376,7 +376,7 @@ def test_fit_of_which_all_starts_collapse_says_so():
     assert (fit.start_statuses == EMStatus.COLLAPSED).all()
     with pytest.raises(FitError, match="repeated rows") as caught:
         fit.check()
-    assert "from every start, 1 in all" in caught.value.found
+    assert "from all 1 starts" in caught.value.found
     assert caught.value.remedy == EMStatus.COLLAPSED.advice
 
 

@@ -255,7 +255,8 @@ N_ODD = 240
 
 
 def sampled(x: np.ndarray, n_components: int = 2, **options: Any) -> bg.Posterior:
-    return bg.fit_nuts(x, n_components, progress=False, **({"seed": 3} | options))
+    """Draws by NUTS alone, of a fixed number."""
+    return bg.fit_nuts(x, n_components, progress=False, **({"seed": 3, "num_samples": 1000} | options))
 
 
 def divergent_share(posterior: bg.Posterior) -> float:

@@ -11,7 +11,7 @@ Hoffman and Gelman (2014), JMLR 15, 1593-1623; Phan, Pradhan and Jankowiak (2019
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from operator import itemgetter
@@ -25,7 +25,6 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from bayes_gmm.bayes.laplace_approximation import Laplace, laplace, shapes_around
-from bayes_gmm.bayes.numpyro_hmc import ChainState, SamplerSettings, Start, Tuning, begin, observe, transition
 from bayes_gmm.bayes.target import Target, to_coordinates
 from bayes_gmm.core.compilation import Programs, strongly_typed
 from bayes_gmm.core.interruption import until_interrupted
@@ -34,6 +33,7 @@ from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.errors import FitWarning, OutputError
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.sampling.numpyro_hmc import ChainState, SamplerSettings, Start, Tuning, begin, observe, transition
 
 CHUNK = 50
 """Most transitions for one call of the compiled program: room for their draws is set aside in it."""
@@ -62,11 +62,15 @@ class Plan(NamedTuple):
 
 
 class Chains(NamedTuple):
-    """Draws (C, S, P) in unconstrained coordinates, what NUTS says of each (C, S), and whether Ctrl-C cut it short."""
+    """Draws (C, S, P) in unconstrained coordinates, what NUTS says of each (C, S), and whether Ctrl-C cut it short.
+
+    `stopped` says whether the run was ended by the caller before all draws were made.
+    """
 
     coordinates: Float[np.ndarray, "C S P"]
     statistics: Observed
     interrupted: bool
+    stopped: bool = False
 
 
 def sampler_programs(mixture: Mixture, target: Target) -> Programs:
@@ -88,8 +92,11 @@ def sample(
     seed: int,
     progress: bool,
     checkpoint: Checkpoint | None = None,
+    stop: Callable[[Float[np.ndarray, "C S"]], bool] | None = None,
 ) -> Chains:
     """Run chains from draws of the Gaussians around modes (C, ...), each standardised by the Gaussian of its own mode.
+
+    `stop` is asked from time to time whether to end, given the log posterior densities of the draws so far.
 
     Chains run in threads, as many at a time as there are cores: side by side in one program each chain would wait for
     the longest trajectory, and all on one core.
@@ -98,20 +105,24 @@ def sample(
     total = plan.num_warmup + num_samples
     chunks: list[Observed] = []
 
+    def kept(name: str) -> np.ndarray:
+        return np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup : total]
+
     def shown(bar: Any) -> Iterator[None]:
         for chunk in _chunks(target, around, plan, total=total, seed=seed, checkpoint=checkpoint):
             chunks.append(chunk)
             _show(bar, chunks, plan)
             yield
+            if stop is not None and _length(chunks) > plan.num_warmup and stop(kept("lp")):
+                return
 
     with tqdm(total=total, desc="warm-up", unit=" transitions", disable=not progress, leave=False) as bar:
         work = until_interrupted(shown(bar))
         list(work)
         work.reraise_unless(_length(chunks) > plan.num_warmup)
-    kept = {
-        name: np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup : total] for name in chunks[0]
-    }
-    return Chains(kept.pop("coordinates"), kept, work.interrupted)
+    statistics = {name: kept(name) for name in chunks[0]}
+    coordinates = statistics.pop("coordinates")
+    return Chains(coordinates, statistics, work.interrupted, not work.interrupted and _length(chunks) < total)
 
 
 def _chunks(

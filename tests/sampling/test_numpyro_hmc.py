@@ -12,8 +12,8 @@ from numpyro.infer.util import ParamInfo
 
 import bayes_gmm as bg
 from bayes_gmm.bayes.laplace_approximation import Laplace
-from bayes_gmm.bayes.numpyro_hmc import SamplerSettings, Start, Tuning, begin, observe, transition
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.sampling.numpyro_hmc import SamplerSettings, Start, Tuning, begin, observe, transition
 
 pytestmark = pytest.mark.numpyro
 

@@ -1,0 +1,226 @@
+"""Draws where NUTS alone is not enough: a tempered pilot, independence proposals, and chains until they suffice.
+
+The number of iterations doubles until the invariants have the wanted R-hat and effective sample size; every first,
+second, fourth and so on is kept, so that the draws stay as many. Decisions rest on counts: a seed gives the same draws
+however fast the machine is, unless the limit of seconds ends the run, which is said.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from time import monotonic
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from tqdm import tqdm
+
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.bayes.sites import assemble, n_coordinates_of
+from bayes_gmm.bayes.target import Target
+from bayes_gmm.core.interruption import until_interrupted
+from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.tuning import TUNING
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.posterior.arviz_tree import invariants, probes
+from bayes_gmm.posterior.diagnostics import worst_of
+from bayes_gmm.posterior.explanations import entries
+from bayes_gmm.posterior.sampling_options import SamplingOptions
+from bayes_gmm.posterior.verdict import LARGEST_RHAT
+from bayes_gmm.sampling import independence_chains, tempered_pilot
+from bayes_gmm.sampling.batches import BATCH, in_batches, split
+from bayes_gmm.sampling.hamiltonian import LEAPFROGS
+from bayes_gmm.sampling.independence_chains import CHUNK, Observed, Prepared
+from bayes_gmm.sampling.label_symmetry import MOST_ORDERED, Symmetry, constrain_symmetric
+
+KEPT = 1000
+"""Draws that are kept of each chain."""
+
+_MOST_ITERATIONS = 16 * KEPT
+"""Iterations of each chain after which a run ends, whatever its draws are worth."""
+
+_PARTICLES, _MORE_PARTICLES, _MANY_COORDINATES = 2 * BATCH, 4 * BATCH, 12
+"""Particles of the pilot, and those for more coordinates than the third number."""
+
+_MOST_COORDINATES = 60
+"""Coordinates up to which proposals of all of them at once are tried."""
+
+_EVALUATIONS = 500
+"""Evaluations of the density that the pilot needs for each particle, about."""
+
+_MOST_SECONDS_OF_PILOT = 20.0
+"""Estimated seconds up to which the pilot is run."""
+
+_UNCOVERED_BY = 1.0
+"""Nats by which a particle's ratio of target to proposal may exceed nearly all of the chains' where it is covered."""
+
+_NEARLY_ALL = 0.995
+
+
+class Explored(NamedTuple):
+    """Draws (C, S) as mixtures, in an order near to one another, and what was observed on the way.
+
+    Attributes
+    ----------
+    draws, log_likelihood, statistics
+        Mixtures in data units, their log-likelihoods, and by ArviZ's names what is known of each iteration.
+    accepted : (C,)
+        Share of the independence proposals that each chain accepted.
+    uncovered
+        Share of the pilot's particles where the chains have been too rarely, by the proposal's density.
+    n_iterations
+        Iterations of each chain, of which `KEPT` at most were kept.
+    out_of_time, interrupted
+        Whether the limit of seconds or Ctrl-C ended the run.
+    log_evidence
+        Logarithm of the marginal likelihood as the pilot estimates it.
+    """
+
+    draws: Mixture
+    log_likelihood: Float[np.ndarray, "C S"]
+    statistics: dict[str, np.ndarray]
+    accepted: Float[np.ndarray, " C"]
+    uncovered: float
+    n_iterations: int
+    out_of_time: bool
+    interrupted: bool
+    log_evidence: float
+
+
+def obstacle(problem: PosteriorProblem) -> str:
+    """Why the posterior of a problem cannot be explored in this way, or an empty text."""
+    K, n_coordinates = problem.n_components, n_coordinates_of(problem.sites)
+    if K > MOST_ORDERED and problem.exchangeable:
+        return f"{K} components are more than {MOST_ORDERED}"
+    if n_coordinates > _MOST_COORDINATES:
+        return f"{n_coordinates} parameters are more than {_MOST_COORDINATES}"
+    nanoseconds = TUNING.nanoseconds + TUNING.nanoseconds_of_squares * problem.table.n_features**2
+    seconds = 1e-9 * nanoseconds * problem.table.n_points * K * _EVALUATIONS * _n_particles(n_coordinates)
+    return "" if seconds <= _MOST_SECONDS_OF_PILOT else f"{problem.table.n_points} points are too many for a pilot"
+
+
+def _n_particles(n_coordinates: int) -> int:
+    return _MORE_PARTICLES if n_coordinates > _MANY_COORDINATES else _PARTICLES
+
+
+@in_float64
+def explore(problem: PosteriorProblem, target: Target, options: SamplingOptions, *, began: float) -> Explored | None:
+    """Pilot, adaptation and chains; None when Ctrl-C or the limit of seconds ended the run before there were draws."""
+    symmetry, run = Symmetry.of(problem.sites), _Run(problem, options, began)
+    with tqdm(desc="pilot", disable=not options.progress, leave=False, bar_format="{desc} {elapsed}{postfix}") as bar:
+        work = until_interrupted(run.steps(target, symmetry, bar))
+        list(work)
+    return run.result(symmetry, interrupted=work.interrupted) if run.kept else None
+
+
+class _Run:
+    """What an exploration has made so far."""
+
+    def __init__(self, problem: PosteriorProblem, options: SamplingOptions, began: float) -> None:
+        self.problem, self.options = problem, options
+        self.ends = began + options.max_seconds
+        self.kept: list[Observed] = []
+        self.jumps: list[np.ndarray] = []
+        self.n_iterations, self.out_of_time = 0, False
+        self.pilot: tempered_pilot.Pilot
+        self.prepared: Prepared
+
+    def steps(self, target: Target, symmetry: Symmetry, bar: Any) -> Iterator[None]:
+        """Everything, a step at a time."""
+        for progress in self._pilot(target, symmetry):
+            bar.set_postfix_str(f"power {progress.power:.2g}")
+            yield
+            if self._late():
+                return
+        for prepared in independence_chains.prepare(
+            target, symmetry, self.pilot, num_chains=self.options.num_chains, seed=self.options.seed
+        ):
+            if isinstance(prepared, Prepared):
+                self.prepared = prepared
+            else:
+                bar.set_description("adapting")
+                bar.set_postfix_str(f"{prepared} iterations")
+            yield
+            if self._late():
+                return
+        bar.set_description("sampling")
+        for seen in independence_chains.sample(self.prepared, symmetry, seed=self.options.seed):
+            self._keep(seen)
+            bar.update(CHUNK)
+            yield
+            if self._done(target, bar) or self._late():
+                return
+
+    def _pilot(self, target: Target, symmetry: Symmetry) -> Iterator[tempered_pilot.Progress]:
+        size = _n_particles(n_coordinates_of(self.problem.sites))
+        for progress in tempered_pilot.explore(target, symmetry, n_particles=size, seed=self.options.seed):
+            if progress.pilot is not None:
+                self.pilot = progress.pilot
+            yield progress
+
+    def _late(self) -> bool:
+        self.out_of_time = monotonic() > self.ends
+        return self.out_of_time
+
+    def _keep(self, seen: Observed) -> None:
+        self.n_iterations += CHUNK
+        self.jumps.append(seen["accepted"].mean(1))
+        self.kept.append(seen)
+
+    def _observed(self) -> Observed:
+        every = max(1, self.n_iterations // KEPT)
+        whole = {name: np.concatenate([part[name] for part in self.kept], 1) for name in self.kept[0]}
+        return {name: values[:, every - 1 :: every] for name, values in whole.items()}
+
+    def _done(self, target: Target, bar: Any) -> bool:
+        doublings = np.log2(self.n_iterations / KEPT)
+        if doublings < 0 or doublings != round(doublings):
+            return False
+        seen = self._observed()
+        draws = mixtures_at(seen["coordinates"], target)
+        found = invariants(draws, seen["log_likelihood"], probes(self.problem.table.values))
+        worst = worst_of(np.concatenate(list(map(entries, found.values()))))
+        bar.set_postfix_str(f"ESS {worst.ess:.0f} of {self.options.min_ess:.0f}")
+        enough = worst.r_hat <= LARGEST_RHAT and worst.ess >= self.options.min_ess
+        return bool(enough) or self.n_iterations >= _MOST_ITERATIONS
+
+    def result(self, symmetry: Symmetry, *, interrupted: bool) -> Explored:
+        """The draws that are kept, and what is known of them."""
+        seen, target = self._observed(), self.prepared.kernel.target
+        statistics = {
+            "lp": seen["log_prior"] + seen["log_likelihood"],
+            "n_steps": np.full(seen["energy"].shape, LEAPFROGS),
+            **{name: seen[name] for name in ("energy", "acceptance_rate", "step_size", "diverging")},
+            "independence_acceptance_rate": seen["accepted"],
+        }
+        return Explored(
+            draws=mixtures_at(seen["coordinates"], target),
+            log_likelihood=seen["log_likelihood"],
+            statistics=statistics,
+            accepted=np.mean(self.jumps, 0),
+            uncovered=self._uncovered(seen["coordinates"], symmetry),
+            n_iterations=self.n_iterations,
+            out_of_time=self.out_of_time,
+            interrupted=interrupted,
+            log_evidence=self.pilot.log_evidence,
+        )
+
+    def _uncovered(self, coordinates: Float[np.ndarray, "C S P"], symmetry: Symmetry) -> float:
+        """Share of the pilot's particles with a larger ratio of target to proposal than nearly all of the draws."""
+        kernel = self.prepared.kernel
+        particles = symmetry.fold(self.pilot.particles.places.coordinates, kernel.proposal.direction)
+        flat = coordinates.reshape(-1, coordinates.shape[-1])
+        here, there = (independence_chains.log_ratios(part, kernel, symmetry) for part in (particles, flat))
+        return float((here > np.quantile(there, _NEARLY_ALL) + _UNCOVERED_BY).mean())
+
+
+def mixtures_at(coordinates: Float[np.ndarray, "C S P"], target: Target) -> Mixture:
+    """Mixtures in data units at symmetric coordinates."""
+    flat = coordinates.reshape(-1, coordinates.shape[-1])
+    found = in_batches(partial(_assemble, sites=target.sites), split(flat), len(flat))
+    return jax.tree.map(lambda leaf: leaf.reshape(*coordinates.shape[:2], *leaf.shape[1:]), found)
+
+
+@jax.jit
+def _assemble(coordinates: Float[Array, "S P"], sites: Any) -> Mixture:
+    return jax.vmap(lambda one: assemble(constrain_symmetric(sites, one)[0]))(coordinates)

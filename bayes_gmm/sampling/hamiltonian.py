@@ -1,0 +1,102 @@
+r"""Hamiltonian moves of fixed length under a tempered likelihood, for many particles or for one chain.
+
+.. math:: p_\beta(u) \propto p(u) \, p(x \mid u)^\beta, \qquad 0 \le \beta \le 1
+
+in the coordinates of `label_symmetry`. A move is a few leapfrog steps of a random size under a constant metric, which
+the rule of Metropolis takes or refuses. Short moves suffice: they explore near by, and independence proposals carry
+chains farther.
+
+References
+----------
+Duane, Kennedy, Pendleton and Roweth (1987), doi 10.1016/0370-2693(87)91197-X; Neal (2011), arXiv 1206.1901.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from bayes_gmm.bayes.sites import assemble
+from bayes_gmm.bayes.target import Target
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.sampling.label_symmetry import constrain_symmetric
+
+LEAPFROGS = 5
+"""Leapfrog steps of a move."""
+
+_SMALLEST_STEP, _LARGEST_STEP = -1.0, 0.4
+"""Logarithms between which the size of the steps of a move is drawn, relative to the step size."""
+
+_DIVERGENT = 1000.0
+"""Error of the energy above which a trajectory counts as divergent, as in Stan."""
+
+
+class Place(NamedTuple):
+    """Symmetric coordinates with their log prior density and log-likelihood."""
+
+    coordinates: Float[Any, "*batch P"]
+    log_prior: Float[Any, "*batch"]
+    log_likelihood: Float[Any, "*batch"]
+
+    @property
+    def log_posterior(self) -> Float[Any, "*batch"]:
+        """Log posterior density, not normalised, in symmetric coordinates."""
+        return self.log_prior + self.log_likelihood
+
+
+class Moved(NamedTuple):
+    """Where a move ended, its probability of acceptance, its energy, and whether the trajectory diverged."""
+
+    place: Place
+    acceptance: Float[Array, "*batch"]
+    energy: Float[Array, "*batch"]
+    diverging: Bool[Array, "*batch"]
+
+
+def place_at(coordinates: Float[Array, " P"], target: Target) -> Place:
+    """Densities at symmetric coordinates; minus infinity where they are not defined."""
+    values, log_prior = constrain_symmetric(target.sites, coordinates)
+    eta = linear_form.natural(target.scaling.to_unit(assemble(values)))
+    log_likelihood = linear_form.log_likelihood(eta, target.data) - target.log_volume
+    defined = jnp.isfinite(log_prior) & jnp.isfinite(log_likelihood)
+    return Place(coordinates, *(jnp.where(defined, part, -jnp.inf) for part in (log_prior, log_likelihood)))
+
+
+def move(
+    place: Place, key: Array, factor: Float[Array, "P P"], step: Array, power: Array | float, target: Target
+) -> Moved:
+    """One move from a place, where the inverse of the metric is `factor` times its transpose."""
+
+    def tempered(coordinates: Array) -> tuple[Array, Place]:
+        there = place_at(coordinates, target)
+        return there.log_prior + power * there.log_likelihood, there
+
+    slope_at = jax.value_and_grad(tempered, has_aux=True)
+    for_momentum, for_size, for_acceptance = jax.random.split(key, 3)
+    momentum = jax.random.normal(for_momentum, place.coordinates.shape)
+    size = step * jnp.exp(jax.random.uniform(for_size, minval=_SMALLEST_STEP, maxval=_LARGEST_STEP))
+
+    pass_on = partial(_leapfrog, slope_at, factor, size)
+    there, last = jax.lax.fori_loop(0, LEAPFROGS + 1, pass_on, (place, momentum))
+    energy = 0.5 * momentum @ momentum - place.log_prior - power * place.log_likelihood
+    after = 0.5 * last @ last - there.log_prior - power * there.log_likelihood
+    error = jnp.where(jnp.isfinite(after), after - energy, jnp.inf)
+    accepted = jnp.log(jax.random.uniform(for_acceptance)) < -error
+    kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), there, place)
+    return Moved(kept, jnp.minimum(1.0, jnp.exp(-error)), energy, error > _DIVERGENT)
+
+
+def _leapfrog(
+    slope_at: Any, factor: Array, size: Array, number: Array, state: tuple[Place, Array]
+) -> tuple[Place, Array]:
+    """Pass 0 finds the slope at the start and kicks by half; the others drift and kick, the last of them by half.
+
+    So the density enters the program once.
+    """
+    there, momentum = state
+    drift = jnp.where(number == 0, 0.0, size)
+    (_, there), slope = slope_at(there.coordinates + drift * (factor @ momentum))
+    kick = jnp.where((number > 0) & (number < LEAPFROGS), 1.0, 0.5) * size
+    return there, momentum + kick * (factor.T @ jnp.where(jnp.isfinite(slope), slope, 0.0))

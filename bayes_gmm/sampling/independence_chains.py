@@ -1,0 +1,331 @@
+r"""Chains that mix short Hamiltonian moves with independence proposals from a mixture of t distributions.
+
+Where components overlap the posterior is several times wider along an arm than its curvature says, with a neck in
+between, and no constant metric fits both. Proposals from a mixture fitted to the particles of the pilot jump from one
+part to another, to another mode too: a proposal u' in place of u is accepted with probability
+
+.. math:: \min\Big(1, \frac{p(u') \, q(u)}{p(u) \, q(u')}\Big).
+
+One component by itself is offered new coordinates in the same way, and Hamiltonian moves explore near by. Proposals do
+not depend on the chain, so their densities are computed beforehand, side by side. Chains live on mixtures without
+labels (`label_symmetry`): after every iteration the coordinates are folded. Proposals of the t distributions outside
+the fold are refused; draws of the prior are folded, so that its density counts once for each order.
+
+The proposal is fitted anew to the draws while few are accepted, and these draws are dropped: nothing adapts while draws
+are kept.
+
+References
+----------
+Tierney (1994), doi 10.1214/aos/1176325750 (mixed kernels, independence chains); Gaasemyr (2003),
+doi 10.1111/1467-9469.00318 (adaptation that ends).
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from bayes_gmm.bayes.target import Target
+from bayes_gmm.core.precision import in_threads
+from bayes_gmm.core.tuning import n_cores
+from bayes_gmm.sampling.batches import in_batches, split
+from bayes_gmm.sampling.hamiltonian import Place, move, place_at
+from bayes_gmm.sampling.label_symmetry import Symmetry
+from bayes_gmm.sampling.t_mixture import TMixture, fit_t_mixture
+from bayes_gmm.sampling.tempered_pilot import Folded, Pilot, draws_of_prior, fold
+
+CHUNK = 100
+"""Iterations of one call of the compiled program: room for their draws and proposals is set aside in it."""
+
+PROPOSALS, REDRAWS = 8, 2
+"""Proposals of an iteration, and offers to draw one component anew: cheap, since they are evaluated side by side."""
+
+DEFENCE = 0.1
+"""Share of the prior in the proposals: a thin place of the t distributions cannot hold a chain for ever."""
+
+_NUMBERS_OF_PARTS = (1, 4, 16)
+"""Numbers of t distributions that are tried."""
+
+_TRIED = 512
+"""Draws of each candidate for the proposal by whose acceptance it is chosen."""
+
+_TUNING = 200
+"""Iterations in which the step size follows the acceptance, before any draw is kept."""
+
+_ACCEPTANCE, _GAIN = 0.85, 0.1
+"""Acceptance of the Hamiltonian moves that the step size follows, and how fast."""
+
+_ENOUGH_ACCEPTED = 0.25
+"""Share of accepted proposals from which the proposal is good enough to be kept."""
+
+_JUDGED_AFTER = (500, 1000, 2000)
+"""Iterations after which the proposal is judged, and fitted anew where too few are accepted: each time with more."""
+
+_FITTED_COMPONENTS = 2048
+"""Blocks of single components to which their proposal is fitted."""
+
+_MOST_FITTED = 4096
+"""Places to which a proposal is fitted at most."""
+
+
+class Proposal(NamedTuple):
+    """Mixtures of t distributions of all coordinates and of those of one component, and the direction of the fold."""
+
+    whole: TMixture
+    component: TMixture
+    direction: Float[Any, " P"]
+
+
+class Kernel(NamedTuple):
+    """All that an iteration depends on but for the chain: density, proposal and metric."""
+
+    target: Target
+    proposal: Proposal
+    factor: Float[Any, "P P"]
+
+
+class ChainState(NamedTuple):
+    """Where a chain is, its key, and its step size."""
+
+    place: Place
+    key: Any
+    step: Float[Any, ""]
+
+
+class Offered(NamedTuple):
+    """Proposals, and the logarithm of target over proposal: minus infinity outside the fold."""
+
+    place: Place
+    log_ratio: Float[Any, "*batch"]
+
+
+type Observed = dict[str, np.ndarray]
+"""Coordinates and statistics of iterations of all chains, (C, length, ...) each."""
+
+
+class Prepared(NamedTuple):
+    """Chains whose kernel is frozen, and the share of proposals that were accepted when it was judged."""
+
+    kernel: Kernel
+    states: list[ChainState]
+    accepted: float
+
+
+def prepare(
+    target: Target, symmetry: Symmetry, pilot: Pilot, *, num_chains: int, seed: int
+) -> Iterator[int | Prepared]:
+    """Tune steps and proposal: yields the iterations done, and at last the chains."""
+    rng, done = np.random.default_rng([seed, 1]), 0
+    particles = pilot.particles
+    kernel = _kernel(target, symmetry, particles, rng)
+    rows = rng.choice(len(particles.places.log_prior), num_chains, replace=False)
+    keys = rng.integers(2**32, size=(num_chains, 2), dtype=np.uint32)
+    states = [
+        ChainState(_at(particles.places, row), key, np.asarray(pilot.step)) for row, key in zip(rows, keys, strict=True)
+    ]
+    for _ in range(_TUNING // CHUNK):
+        states, _ = _advance_all(kernel, symmetry, states, rng, tuned=True)
+        yield (done := done + CHUNK)
+    step = np.exp(np.mean([np.log(state.step) for state in states]))
+    states = [state._replace(step=np.asarray(step)) for state in states]
+    for length in _JUDGED_AFTER:
+        seen: list[Observed] = []
+        for _ in range(length // CHUNK):
+            states, part = _advance_all(kernel, symmetry, states, rng, tuned=False)
+            seen.append(part)
+            yield (done := done + CHUNK)
+        accepted = float(np.mean([part["accepted"] for part in seen]))
+        if accepted >= _ENOUGH_ACCEPTED:
+            break
+        folded = fold(_places([particles.places, *map(_flat, seen)], rng), symmetry)
+        kernel = _kernel(target, symmetry, folded, rng)
+        states = [_refolded(state, symmetry, folded.direction) for state in states]
+    yield Prepared(kernel, states, accepted)
+
+
+def sample(prepared: Prepared, symmetry: Symmetry, *, seed: int) -> Iterator[Observed]:
+    """Iterations of the chains without end, `CHUNK` at a time."""
+    states = prepared.states
+    for number in count():
+        rng = np.random.default_rng([seed, 2, number])
+        states, seen = _advance_all(prepared.kernel, symmetry, states, rng, tuned=False)
+        yield seen
+
+
+def _at(places: Place, row: Any) -> Place:
+    return jax.tree.map(itemgetter(row), places)
+
+
+def _flat(seen: Observed) -> Place:
+    """Places of all chains after each iteration."""
+    return Place(*(seen[name].reshape(-1, *seen[name].shape[2:]) for name in Place._fields))
+
+
+def _places(parts: list[Place], rng: np.random.Generator) -> Place:
+    """Places of all parts, or as many of them at random as are fitted."""
+    whole: Place = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    size = len(whole.log_prior)
+    return whole if size <= _MOST_FITTED else _at(whole, rng.choice(size, _MOST_FITTED, replace=False))
+
+
+def _refolded(state: ChainState, symmetry: Symmetry, direction: Float[np.ndarray, " P"]) -> ChainState:
+    place = state.place
+    return state._replace(place=place._replace(coordinates=symmetry.fold(place.coordinates, direction)))
+
+
+def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.Generator) -> Kernel:
+    """Kernel with the proposal of which most is accepted, by the places that it is fitted to."""
+    places = folded.places
+    here = _at(places, rng.choice(len(places.log_prior), _TRIED))
+    some = places.coordinates[rng.choice(len(places.log_prior), _FITTED_COMPONENTS // len(symmetry.own))]
+    component = fit_t_mixture(_components(some, symmetry), _NUMBERS_OF_PARTS[-1], rng)
+    found = []
+    for n_parts in _NUMBERS_OF_PARTS:
+        proposal = Proposal(fit_t_mixture(places.coordinates, n_parts, rng), component, folded.direction)
+        there = _offered(proposal, symmetry, target, _TRIED, rng).log_ratio
+        before = _weighed(here.coordinates, proposal, symmetry, target).log_ratio
+        found.append((float(np.exp(np.minimum(0.0, there[None] - before[:, None])).mean()), proposal))
+    return Kernel(target, max(found, key=itemgetter(0))[1], folded.factor)
+
+
+def _components(coordinates: Float[np.ndarray, "S P"], symmetry: Symmetry) -> Float[np.ndarray, "C c"]:
+    """Blocks of all components of all places, one below another."""
+    found = in_batches(lambda part: _blocks(part, symmetry), split(coordinates), len(coordinates))
+    return found.reshape(-1, found.shape[-1])
+
+
+@partial(jax.jit, static_argnames="symmetry")
+def _blocks(coordinates: Float[Array, "S P"], symmetry: Symmetry) -> Float[Array, "S K c"]:
+    of_one = jax.vmap(symmetry.component, (None, 0))
+    return jax.vmap(of_one, (0, None))(coordinates, np.arange(len(symmetry.own)))
+
+
+def log_ratios(coordinates: Float[np.ndarray, "S P"], kernel: Kernel, symmetry: Symmetry) -> Float[np.ndarray, " S"]:
+    """Logarithms of target over proposal at folded coordinates."""
+    return _weighed(coordinates, kernel.proposal, symmetry, kernel.target).log_ratio
+
+
+def _offered(proposal: Proposal, symmetry: Symmetry, target: Target, size: int, rng: np.random.Generator) -> Offered:
+    """Draws from the proposal, in random order, with their ratios."""
+    n_prior = rng.binomial(size, DEFENCE)
+    by_prior = symmetry.fold(draws_of_prior(target, max(n_prior, 1), rng).coordinates, proposal.direction)[:n_prior]
+    coordinates = np.concatenate([by_prior, proposal.whole.sample(size - n_prior, rng)])
+    return _weighed(rng.permutation(coordinates), proposal, symmetry, target)
+
+
+def _weighed(coordinates: Float[np.ndarray, "S P"], proposal: Proposal, symmetry: Symmetry, target: Target) -> Offered:
+    """Places and ratios of target over proposal at coordinates, minus infinity outside the fold."""
+    inside = (symmetry.best_order(coordinates, proposal.direction) == np.arange(symmetry.orders.shape[1])).all(1)
+    log_orders = np.log(len(symmetry.orders))
+    found = in_batches(lambda part: _weigh(part, proposal, log_orders, target), split(coordinates), len(coordinates))
+    return found._replace(log_ratio=np.where(inside, found.log_ratio, -np.inf))
+
+
+@jax.jit
+def _weigh(coordinates: Float[Array, "S P"], proposal: Proposal, log_orders: Array, target: Target) -> Offered:
+    places = jax.vmap(partial(place_at, target=target))(coordinates)
+    return Offered(places, jax.vmap(partial(_log_ratio, proposal=proposal, log_orders=log_orders))(places))
+
+
+def _log_ratio(place: Place, proposal: Proposal, log_orders: Array | float) -> Float[Array, ""]:
+    """Log density of the target over that of the proposal, up to a constant; minus infinity without a density."""
+    by_prior = np.log(DEFENCE) + log_orders + place.log_prior
+    log_density = jnp.logaddexp(np.log1p(-DEFENCE) + proposal.whole.log_density(place.coordinates), by_prior)
+    defined = jnp.isfinite(place.log_posterior)
+    return jnp.where(defined, jnp.where(defined, place.log_posterior, 0.0) - log_density, -jnp.inf)
+
+
+def _advance_all(
+    kernel: Kernel, symmetry: Symmetry, states: list[ChainState], rng: np.random.Generator, *, tuned: bool
+) -> tuple[list[ChainState], Observed]:
+    """States after `CHUNK` iterations of each chain, and what was observed on the way, (C, CHUNK, ...)."""
+    shape = (len(states), CHUNK, PROPOSALS)
+    offered = _offered(kernel.proposal, symmetry, kernel.target, int(np.prod(shape)), rng)
+    offered = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), offered)
+    own = [jax.tree.map(itemgetter(chain), offered) for chain in range(len(states))]
+
+    def advance(state: ChainState, proposals: Offered) -> tuple[ChainState, Observed]:
+        return jax.device_get(_advance(kernel, symmetry, state, proposals, float(tuned)))
+
+    with ThreadPoolExecutor(min(len(states), n_cores())) as threads:
+        moved, seen = zip(*in_threads(threads, advance, states, own), strict=True)
+    return list(moved), {name: np.stack([part[name] for part in seen]) for name in seen[0]}
+
+
+@partial(jax.jit, static_argnames="symmetry")
+def _advance(
+    kernel: Kernel, symmetry: Symmetry, state: ChainState, proposals: Offered, tuned: Array
+) -> tuple[ChainState, dict[str, Array]]:
+    """State after `CHUNK` iterations, and what was observed of each."""
+    log_orders = np.log(len(symmetry.orders))
+
+    def once(state: ChainState, offered: Offered) -> tuple[ChainState, dict[str, Array]]:
+        key, for_move, for_redraws, for_jumps = jax.random.split(jax.random.wrap_key_data(state.key), 4)
+        moved = move(state.place, for_move, kernel.factor, state.step, 1.0, kernel.target)
+        redrawn = _redraw(moved.place, for_redraws, kernel, symmetry)
+        folded = symmetry.fold(redrawn.place.coordinates, kernel.proposal.direction)
+        jumped = _jump(redrawn.place._replace(coordinates=folded), for_jumps, offered, kernel.proposal, log_orders)
+        step = state.step * jnp.exp(tuned * _GAIN * (moved.acceptance - _ACCEPTANCE))
+        seen = {
+            **jumped.place._asdict(),
+            "energy": moved.energy,
+            "acceptance_rate": moved.acceptance,
+            "diverging": moved.diverging,
+            "accepted": jumped.accepted,
+            "redrawn": redrawn.accepted,
+            "step_size": state.step,
+        }
+        return ChainState(jumped.place, jax.random.key_data(key), step), seen
+
+    return jax.lax.scan(once, state, proposals)
+
+
+class _Replaced(NamedTuple):
+    """Place after some offers, and the share of them that was accepted."""
+
+    place: Place
+    accepted: Float[Array, ""]
+
+
+def _jump(place: Place, key: Array, offered: Offered, proposal: Proposal, log_orders: float) -> _Replaced:
+    """Offer the proposals, one after another, in place of a folded place."""
+    thresholds = jnp.log(jax.random.uniform(key, (PROPOSALS,)))
+
+    def once(number: Array, current: tuple[Offered, Array]) -> tuple[Offered, Array]:
+        here, accepted = current
+        there = jax.tree.map(lambda leaf: leaf[number], offered)
+        taken = thresholds[number] < there.log_ratio - here.log_ratio
+        return _either(taken, there, here), accepted + taken / PROPOSALS
+
+    begin = Offered(place, _log_ratio(place, proposal, log_orders))
+    here, accepted = jax.lax.fori_loop(0, PROPOSALS, once, (begin, jnp.zeros(())))
+    return _Replaced(here.place, accepted)
+
+
+def _redraw(place: Place, key: Array, kernel: Kernel, symmetry: Symmetry) -> _Replaced:
+    """Offer other coordinates to one component at a time."""
+    component = kernel.proposal.component
+
+    def once(number: Array, current: tuple[Place, Array]) -> tuple[Place, Array]:
+        here, accepted = current
+        which, offer, chance = jax.random.split(jax.random.fold_in(key, number), 3)
+        chosen = jax.random.randint(which, (), 0, len(symmetry.own))
+        before, block = symmetry.component(here.coordinates, chosen), component.draw(offer)
+        there = place_at(symmetry.with_component(here.coordinates, chosen, block), kernel.target)
+        gain = there.log_posterior - here.log_posterior
+        log_ratio = gain + component.log_density(before) - component.log_density(block)
+        taken = jnp.log(jax.random.uniform(chance)) < log_ratio
+        return _either(taken, there, here), accepted + taken / REDRAWS
+
+    return _Replaced(*jax.lax.fori_loop(0, REDRAWS, once, (place, jnp.zeros(()))))
+
+
+def _either(condition: Bool[Array, ""], one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), one, other)

@@ -1,0 +1,183 @@
+r"""Coordinates in which exchanging components is a rotation, and the fold that leaves one order of each mixture.
+
+The weights become isometric log-ratios, \(y = V^\top \log \pi\) with the columns of V orthonormal and orthogonal to
+one; scales and correlations keep the unconstrained coordinates of `sites`. An order of the components then permutes
+blocks of coordinates and maps y by an orthogonal matrix. Under a metric that is the same for all orders, that which is
+nearest to a pivot,
+
+.. math:: \arg\min_\tau \lVert \tau u - p \rVert_M^2 = \arg\max_\tau \langle \tau u, M^{-1} p \rangle,
+
+is one of K! orders, found from products of blocks. A chain that is folded to it after each move is a chain on mixtures
+without labels, because density and metric do not change with the order.
+
+References
+----------
+Log-ratios: Egozcue et al. (2003), doi 10.1023/A:1023818214614; one region of the symmetric posterior: Stephens (2000),
+doi 10.1111/1467-9868.00265.
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Float, Int
+from numpyro.distributions import biject_to
+
+from bayes_gmm.bayes.sites import Sites, constrain, exchangeable, free, shape_of, unconstrain
+
+MOST_ORDERED = 6
+"""Components up to which all orders are compared: they are K!."""
+
+type Coordinates = Float[Any, "*batch P"]
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """Which coordinates belong to which component, and the orders that leave the density unchanged.
+
+    Attributes
+    ----------
+    own : (K, m)
+        Places of the coordinates that belong to one component each.
+    weights : (w,)
+        Places of the log-ratios of the weights, empty where these are held.
+    basis : (K, K - 1)
+        Orthonormal V, from log-ratios to centred logarithms.
+    orders : (O, K)
+        All orders of the components, or one where the prior tells them apart.
+    """
+
+    own: Int[np.ndarray, "K m"]
+    weights: Int[np.ndarray, " w"]
+    basis: Float[np.ndarray, "K L"]
+    orders: Int[np.ndarray, "O K"]
+
+    @classmethod
+    def of(cls, sites: Sites) -> "Symmetry":
+        """Symmetry of the prior of these sites, whose coordinates are laid out as `free` orders them."""
+        K = shape_of(sites["weights"])[0]
+        own, start = [], 0
+        for site in free(_others(sites)).values():
+            size = int(np.prod(biject_to(site.support).inverse_shape(site.shape())))
+            if shape_of(site)[0] == K:
+                own.append(start + np.arange(size).reshape(K, -1))
+            start += size
+        orders = np.array(list(itertools.permutations(range(K)))) if exchangeable(sites) else np.arange(K)[None]
+        return cls(
+            own=np.concatenate([np.zeros((K, 0), int), *own], 1),
+            weights=start + np.arange(K - 1 if "weights" in free(sites) else 0),
+            basis=scipy.linalg.helmert(K).T if K > 1 else np.zeros((1, 0)),
+            orders=orders,
+        )
+
+    @cached_property
+    def _key(self) -> tuple[Any, ...]:
+        parts = (self.own, self.weights, self.basis, self.orders)
+        return tuple((part.shape, part.tobytes()) for part in parts)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal layouts are one argument to a compiled program."""
+        return isinstance(other, Symmetry) and self._key == other._key
+
+    def blocks(self, coordinates: Coordinates) -> Float[Any, "*batch K b"]:
+        """What belongs to each component: its own coordinates, and its centred log weight."""
+        parts = [coordinates[..., self.own]]
+        if self.weights.size:
+            parts.append((coordinates[..., self.weights] @ self.basis.T)[..., None])
+        return (jnp if isinstance(coordinates, jax.Array) else np).concatenate(parts, -1)
+
+    def component(self, coordinates: Float[Array, " P"], number: Any) -> Float[Array, " c"]:
+        """Own coordinates of one component, and the log odds of its weight."""
+        own = coordinates[jnp.asarray(self.own)[number]]
+        if not self.weights.size:
+            return own
+        log_weight = jax.nn.log_softmax(self.basis @ coordinates[self.weights])[number]
+        return jnp.concatenate([own, (log_weight - jnp.log1p(-jnp.exp(log_weight)))[None]])
+
+    def with_component(self, coordinates: Float[Array, " P"], number: Any, block: Float[Array, " c"]) -> Coordinates:
+        """Coordinates with another block of one component, the other weights in the same proportions.
+
+        For weights in these proportions the density of the log odds is that of the coordinates, up to a constant.
+        """
+        own = jnp.asarray(self.own)[number]
+        moved = coordinates.at[own].set(block[: len(own)])
+        if not self.weights.size:
+            return moved
+        logs = jax.nn.log_softmax(self.basis @ coordinates[self.weights])
+        others = logs - jnp.log1p(-jnp.exp(logs[number])) - jax.nn.softplus(block[-1])
+        changed = others.at[number].set(-jax.nn.softplus(-block[-1]))
+        return moved.at[self.weights].set(changed @ self.basis)
+
+    def reorder(self, coordinates: Coordinates, order: Any) -> Coordinates:
+        """Coordinates of the same mixture with its components in another order, (..., K)."""
+        namespace: Any = jnp if isinstance(coordinates, jax.Array) else np
+        blocks = namespace.take_along_axis(self.blocks(coordinates), order[..., None], -2)
+        own = blocks[..., : self.own.shape[1]]
+        moved = _put(coordinates, self.own.ravel(), own.reshape(*own.shape[:-2], -1))
+        if not self.weights.size:
+            return moved
+        return _put(moved, self.weights, blocks[..., -1] @ self.basis)
+
+    def fold(self, coordinates: Coordinates, direction: Float[Any, " P"]) -> Coordinates:
+        """Coordinates in the order with the largest inner product with a direction, M^-1 p for the pivot p."""
+        return self.reorder(coordinates, self.best_order(coordinates, direction))
+
+    def best_order(self, coordinates: Coordinates, direction: Float[Any, " P"]) -> Int[Any, "*batch K"]:
+        """Order with the largest inner product with a direction."""
+        namespace: Any = jnp if isinstance(coordinates, jax.Array) else np
+        products = self.blocks(coordinates) @ self.blocks(direction).mT
+        scores = products[..., self.orders, np.arange(self.orders.shape[1])].sum(-1)
+        return namespace.asarray(self.orders)[scores.argmax(-1)]
+
+    def average(self, covariance: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
+        """Mean of a covariance over all orders, which no order changes."""
+        total = np.zeros_like(covariance)
+        for order in self.orders:
+            rows = self.reorder(covariance, np.broadcast_to(order, (len(covariance), len(order))))
+            total += self.reorder(rows.T.copy(), np.broadcast_to(order, (len(covariance), len(order))))
+        return total / len(self.orders)
+
+
+def constrain_symmetric(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, Any], Float[Array, ""]]:
+    """Parameters at symmetric coordinates, and their log prior density with the change of variables."""
+    if "weights" not in free(sites):
+        return constrain(sites, coordinates)
+    K = shape_of(sites["weights"])[0]
+    cut = len(coordinates) - (K - 1)
+    values, log_density = constrain(_others(sites), coordinates[:cut])
+    log_weights = jax.nn.log_softmax(scipy.linalg.helmert(K).T @ coordinates[cut:] if K > 1 else jnp.zeros(1))
+    values["weights"] = jnp.exp(log_weights)
+    # The volume of simplex for volume of log-ratios is the product of the weights times the root of K.
+    volume = log_weights.sum() + 0.5 * np.log(K)
+    return values, log_density + sites["weights"].log_prob(values["weights"]) + volume
+
+
+def unconstrain_symmetric(sites: Sites, values: dict[str, Any]) -> Float[Array, " P"]:
+    """Symmetric coordinates of the free parameters: the inverse of `constrain_symmetric`."""
+    if "weights" not in free(sites):
+        return unconstrain(sites, values)
+    others = unconstrain(_others(sites), values) if free(_others(sites)) else jnp.zeros(0)
+    K = shape_of(sites["weights"])[0]
+    log_ratios = jnp.log(values["weights"]) @ scipy.linalg.helmert(K).T if K > 1 else jnp.zeros(0)
+    return jnp.concatenate([others, log_ratios])
+
+
+def _others(sites: Sites) -> Sites:
+    """The sites without the weights; those with a distribution lie first in the coordinates."""
+    return {name: site for name, site in sites.items() if name != "weights"}
+
+
+def _put(array: Any, places: np.ndarray, values: Any) -> Any:
+    if isinstance(array, jax.Array):
+        return array.at[..., places].set(values)
+    changed = array.copy()
+    changed[..., places] = values
+    return changed

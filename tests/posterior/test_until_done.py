@@ -1,0 +1,190 @@
+"""Sampling until it is done: overlapping components, modes that were missed, limits, and the two verdicts."""
+
+import re
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import bayes_gmm as bg
+from bayes_gmm.posterior import fit_nuts as module, overlapping_components
+from bayes_gmm.posterior.diagnostics import Jumps, judge
+from bayes_gmm.posterior.explanations import entries
+from bayes_gmm.posterior.overlapping_components import KEPT, obstacle
+from bayes_gmm.posterior.verdict import VerdictStatus
+
+pytestmark = pytest.mark.numpyro
+
+GOOD = VerdictStatus.GOOD
+
+
+def overlapping(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=200) + 2.0 * (rng.random(200) < 0.5))[:, None]
+
+
+@pytest.fixture(scope="module")
+def explored() -> bg.Posterior:
+    return bg.fit_nuts(overlapping(1), 2, progress=False)
+
+
+def invariants(posterior: bg.Posterior) -> np.ndarray:
+    """All invariants, (Q, draws)."""
+    values = [variable.values for variable in posterior.tree["invariants"].to_dataset().data_vars.values()]
+    found = np.concatenate(list(map(entries, values)))
+    return found.reshape(len(found), -1)
+
+
+def test_draws_of_overlapping_components_are_sampled_to_the_end(explored: bg.Posterior) -> None:
+    verdict = explored.verdict
+    assert verdict.sampling is GOOD
+    assert verdict.max_rhat["invariants"] <= 1.01
+    assert verdict.min_ess["invariants"] >= 400
+    assert explored.draws.log_weights.shape == (4, KEPT, 2)
+    assert any("explored from the prior" in note for note in verdict.notes)
+    assert len(explored.explanations) == 1
+    assert "independence_acceptance_rate" in explored.tree["sample_stats"]
+
+
+def test_the_components_have_no_names_there_and_the_head_says_both(explored: bg.Posterior) -> None:
+    verdict = explored.verdict
+    assert verdict.components is VerdictStatus.DOUBTFUL
+    assert verdict.status is VerdictStatus.DOUBTFUL
+    assert verdict.summary.startswith("sampling GOOD, components DOUBTFUL: ")
+    assert verdict.judgements() == {"status": "DOUBTFUL", "sampling": "GOOD", "components": "DOUBTFUL"}
+
+
+def test_invariants_are_those_of_a_long_run_of_nuts(explored: bg.Posterior) -> None:
+    """The run of NUTS is six times as long, with short steps; a quarter of an sd would be .1 at the median."""
+    long = bg.fit_nuts(
+        explored.table, 2, start=explored.mle, num_samples=6000, target_accept_prob=0.95, seed=5, progress=False
+    )
+    assert long.verdict.sampling is GOOD
+    ours, theirs = invariants(explored), invariants(long)
+    quantiles = np.quantile(theirs, [0.05, 0.5, 0.95], axis=1)
+    shares = [(part[None] < quantiles[:, :, None]).mean(2) for part in (ours, theirs)]
+    # Four Monte Carlo errors at 400 and 1000 effective draws.
+    error = np.sqrt(np.array([0.05 * 0.95, 0.25, 0.05 * 0.95]) * (1 / 400 + 1 / 1000))[:, None]
+    assert (np.abs(shares[0] - shares[1]) < 4 * error).all()
+    shifted = ours + 0.5 * ours.std(1, keepdims=True)
+    assert (np.abs((shifted[None] < quantiles[:, :, None]).mean(2) - shares[1]) > 4 * error).any()
+
+
+def test_the_same_seed_gives_the_same_draws(explored: bg.Posterior) -> None:
+    again = bg.fit_nuts(explored.table, 2, progress=False)
+    np.testing.assert_array_equal(again.draws.means, explored.draws.means)
+
+
+def test_easy_data_take_the_way_of_nuts(faithful: bg.Table) -> None:
+    with mock.patch.object(module, "explore", side_effect=AssertionError):
+        posterior = bg.fit_nuts(faithful, 2, progress=False)
+    assert posterior.verdict.status is GOOD
+    assert not posterior.verdict.notes
+
+
+def test_a_number_of_draws_is_taken_literally(explored: bg.Posterior) -> None:
+    posterior = bg.fit_nuts(explored.table, 2, start=explored.mle, num_samples=300, progress=False)
+    assert posterior.draws.log_weights.shape == (4, 300, 2)
+    assert posterior.verdict.sampling is not GOOD
+
+
+def two_ways(seed: int) -> np.ndarray:
+    """Four clusters at the corners of a square, and their mirror image: two Gaussians can halve them in two ways."""
+    rng = np.random.default_rng(seed)
+    half = 3.0 * rng.choice([-1.0, 1.0], size=(100, 2)) + rng.normal(size=(100, 2))
+    return np.concatenate([half, half[:, ::-1]])
+
+
+@pytest.fixture(scope="module")
+def from_one_mode() -> bg.Posterior:
+    x = two_ways(2)
+    return bg.fit_nuts(x, 2, start=bg.fit_em(x, 2, start=(x[:, 0] > 0).astype(int)), progress=False)
+
+
+def first_way(posterior: bg.Posterior) -> np.ndarray:
+    """Whether the means of each draw differ more in the first feature than in the second."""
+    apart = np.abs(posterior.draws.means[..., 0, :] - posterior.draws.means[..., 1, :])
+    return apart[..., 0] > apart[..., 1]
+
+
+def test_a_mode_that_em_missed_is_found_and_has_its_mass(from_one_mode: bg.Posterior) -> None:
+    assert from_one_mode.verdict.sampling is GOOD
+    share = first_way(from_one_mode)
+    n_switches = (share[:, 1:] != share[:, :-1]).sum(1)
+    assert (n_switches > 50).all()
+    # As many independent draws as switches, at least.
+    assert abs(share.mean() - 0.5) < 4 * 0.5 / np.sqrt(n_switches.sum())
+    masses = [explanation.mode_share for explanation in from_one_mode.explanations]
+    assert len(masses) == 2
+    assert sum(masses) == pytest.approx(1.0)
+    assert abs(masses[0] - 0.5) < 4 * from_one_mode.explanations[0].mass_error
+    assert any("2 explanations, between which the chains moved" in note for note in from_one_mode.verdict.notes)
+
+
+def test_a_mode_without_draws_is_noticed_by_the_pilot(from_one_mode: bg.Posterior) -> None:
+    judged = judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.full(4, 0.3), 0.34))
+    assert judged.sampling is VerdictStatus.BAD
+    assert "34% of the particles" in judged.reasons[0]
+    refused = judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.array([0.3, 0.3, 0.3, 0.001]), 0.0))
+    assert refused.sampling is VerdictStatus.DOUBTFUL
+    assert judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.full(4, 0.3), 0.0)).sampling is GOOD
+
+
+def test_time_runs_out_and_it_is_said() -> None:
+    posterior = bg.fit_nuts(overlapping(2), 2, max_seconds=0.01, progress=False)
+    assert any("max_seconds" in note for note in posterior.verdict.notes)
+    assert posterior.verdict.sampling is not GOOD
+
+
+def test_many_components_stay_with_nuts_and_it_is_said() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 1))
+    problem = module.PosteriorProblem.of(x, 7, covariance_type="full", prior=None)
+    assert obstacle(problem) == "7 components are more than 6"
+    large = module.PosteriorProblem.of(
+        np.random.default_rng(0).normal(size=(200_000, 1)), 2, covariance_type="full", prior=None
+    )
+    assert obstacle(large) == "200000 points are too many for a pilot"
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("min_ess", 0), ("min_ess", "many"), ("max_seconds", -1.0), ("max_seconds", np.nan), ("max_seconds", None)],
+)
+def test_bad_limits_are_named(argument: str, value: object, faithful: bg.Table) -> None:
+    with pytest.raises(bg.ArgumentError, match=re.escape(argument)):
+        bg.fit_nuts(faithful, 2, progress=False, **{argument: value})
+
+
+@pytest.mark.parametrize("stage", ["tempered_pilot", "independence_chains"])
+def test_an_interrupt_keeps_the_draws_there_are(stage: str, explored: bg.Posterior) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    name = "explore" if stage == "tempered_pilot" else "prepare"
+    with mock.patch.object(getattr(overlapping_components, stage), name, interrupted):
+        posterior = bg.fit_nuts(explored.table, 2, start=explored.mle, progress=False)
+    assert any("draws of NUTS alone" in note for note in posterior.verdict.notes)
+    assert "independence_acceptance_rate" not in posterior.tree["sample_stats"]
+
+
+def test_an_interrupt_while_sampling_keeps_the_finished_iterations(explored: bg.Posterior) -> None:
+    original = overlapping_components.independence_chains.sample
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        for number, part in enumerate(original(*arguments, **options)):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield part
+
+    with mock.patch.object(overlapping_components.independence_chains, "sample", interrupted):
+        posterior = bg.fit_nuts(explored.table, 2, start=explored.mle, progress=False)
+    assert posterior.interrupted
+    assert posterior.draws.log_weights.shape == (4, 300, 2)
+    np.testing.assert_array_equal(posterior.draws.log_weights, explored.draws.log_weights[:, :300])
+
+
+def test_one_chain_of_easy_data_is_good() -> None:
+    x = np.concatenate([np.random.default_rng(8).normal(center, 1.0, 100) for center in (0.0, 5.0)])[:, None]
+    posterior = bg.fit_nuts(x, 2, num_chains=1, progress=False)
+    assert posterior.verdict.sampling is GOOD
