@@ -20,7 +20,7 @@ from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.likelihood import complete_rows
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -143,7 +143,7 @@ class PosteriorProblem:
     def target(self) -> Target:
         """The density to sample, its arrays on JAX's device; callable in a scope of float64 only."""
         require_float64()
-        data = blocks(self.table.values, self.row_weights, self.scaling)
+        data = complete_rows.prepare(self.table.values, self.row_weights, self.scaling)
         return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
 
     def _require_a_parameter(self) -> None:

@@ -13,8 +13,7 @@ from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, FitError, FitWarning
 from bayes_gmm.io.table import Table
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
@@ -193,8 +192,8 @@ def _begin(start: Any, problem: Problem, objective: Objective, seed: int) -> Arr
 
 
 @jax.jit
-def _log_likelihoods(starts: Mixture, data: Blocks) -> Array:
-    return jax.lax.map(lambda mixture: linear_form.log_likelihood(linear_form.natural(mixture), data), starts)
+def _log_likelihoods(starts: Mixture, data: Likelihood) -> Array:
+    return jax.lax.map(lambda mixture: data.log_likelihood(data.natural(mixture)), starts)
 
 
 @in_float64

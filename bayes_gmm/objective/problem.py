@@ -14,8 +14,7 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.likelihood import complete_rows, linear_form
 from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -151,7 +150,7 @@ class Problem:
         if self.prior is not None:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
-            data=jax.device_put(blocks(x, unlabelled, scaling)),
+            data=jax.device_put(complete_rows.prepare(x, unlabelled, scaling)),
             known=self.known_statistics(),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
