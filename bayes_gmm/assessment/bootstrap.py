@@ -166,8 +166,7 @@ def _resample(
 def _fit_all(fit: EMFit, weights: Float[np.ndarray, "size N"]) -> tuple[Mixture, Int[np.ndarray | Array, " size"]]:
     """Fits (size,) to the rows with each row of weights, in data units, and their statuses."""
     problem, objective = fit.problem, fit.problem.objective()
-    unlabelled = np.where(problem.labels >= 0, 0.0, weights)
-    blocks = objective.data.in_blocks(unlabelled)
+    blocks = objective.data.in_blocks(problem.summed_out(weights))
     known = np.stack([problem.known_statistics(of_replicate) for of_replicate in weights])
     rule = StoppingRule(tol=_TOL, max_steps=_MAX_STEPS, smallest_scale=problem.smallest_scale, accelerate=True)
     mixtures, statuses = _follow_all(problem.scaling.to_unit(fit.mixture), objective, blocks, known, rule)

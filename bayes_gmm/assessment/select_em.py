@@ -145,7 +145,7 @@ def select_em(
     (3, 'EEE')
     """
     one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
-    table = as_table(x)
+    table = as_table(x, missing=options.pop("missing", "integrate"))
     names = [covariance_type] if isinstance(covariance_type, str) else _several("covariance_type", covariance_type)
     counts = [positive_integer("n_components", count) for count in _several("n_components", n_components)]
     grid = [(count, name) for count in counts for name in names]

@@ -19,9 +19,10 @@ from bayes_gmm.core.precision import require_float64
 from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
-from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import complete_rows
+from bayes_gmm.io.table_checks import check_correlations, check_full_rank
+from bayes_gmm.likelihood import complete_rows, missing_cells
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
+from bayes_gmm.mixture.gaps import fit_one_gaussian
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -55,7 +56,14 @@ class PosteriorProblem:
 
     @classmethod
     def of(
-        cls, x: Any, n_components: Any, *, covariance_type: Any, prior: Any, sample_weight: Any = None
+        cls,
+        x: Any,
+        n_components: Any,
+        *,
+        covariance_type: Any,
+        prior: Any,
+        sample_weight: Any = None,
+        missing: Any = "integrate",
     ) -> "PosteriorProblem":
         """Check and convert what a user gives; warn of tied values under which the posterior is improper.
 
@@ -64,7 +72,7 @@ class PosteriorProblem:
         DataError, ArgumentError
             When the table or an argument cannot be used.
         """
-        table = as_table(x)
+        table = as_table(x, missing=missing)
         check_full_rank(table.values, table.columns)
         K = component_count(n_components, table)
         if not (prior is None or isinstance(prior, Prior)):
@@ -81,6 +89,8 @@ class PosteriorProblem:
             default_scales=prior.scales is None and prior.variances is None,
             sample_weight=weights,
         )
+        if table.has_gaps:
+            check_correlations(fit_one_gaussian(table.values, problem.row_weights).covariance, table.columns)
         problem._require_a_parameter()
         for sentence in problem.tie_warnings:
             warnings.warn(sentence, FitWarning, stacklevel=4)
@@ -105,8 +115,9 @@ class PosteriorProblem:
 
     @cached_property
     def scaling(self) -> Scaling:
-        """Map to unit coordinates, in which the data have the identity as covariance."""
-        return Scaling.whitening(self.table.values, self.row_weights)
+        """Map to unit coordinates, in which the data have the identity as covariance, or as its diagonal with gaps."""
+        whitening = Scaling.whitening(self.table.values, self.row_weights)
+        return whitening.keeping("columns") if self.table.has_gaps else whitening
 
     @property
     def row_weights(self) -> Float[np.ndarray, " N"]:
@@ -143,7 +154,8 @@ class PosteriorProblem:
     def target(self) -> Target:
         """The density to sample, its arrays on JAX's device; callable in a scope of float64 only."""
         require_float64()
-        data = complete_rows.prepare(self.table.values, self.row_weights, self.scaling)
+        likelihood = missing_cells if self.table.has_gaps else complete_rows
+        data = likelihood.prepare(self.table.values, self.row_weights, self.scaling)
         return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
 
     def _require_a_parameter(self) -> None:

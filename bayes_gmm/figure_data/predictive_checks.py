@@ -32,9 +32,9 @@ class Replications(NamedTuple):
 
 def replications(posterior: Posterior, feature: int) -> Replications:
     """Compare one feature of the data with the posterior predictive draws of the tree."""
-    observed = posterior.table.values[:, feature]
+    observed = posterior.table.seen(feature)
     drawn = posterior.tree["posterior_predictive"]["x"].transpose("chain", "draw", "point", "feature").values
-    replicated = drawn[..., feature].reshape(-1, len(observed))
+    replicated = drawn[..., feature].reshape(-1, posterior.table.n_points)
     edges = histogram_edges(observed)
     of_replications = [shape_statistics(values) for values in replicated]
     return Replications(

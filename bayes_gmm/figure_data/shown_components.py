@@ -80,7 +80,7 @@ class ShownComponents:
 
     def limits(self, feature: int) -> tuple[float, float]:
         """Limits of an axis, from the data alone: a few wild draws would shrink everything else."""
-        low, high = self.table.values[:, feature].min(), self.table.values[:, feature].max()
+        low, high = self.table.seen(feature).min(), self.table.seen(feature).max()
         margin = _MARGIN * (high - low)
         return float(low - margin), float(high + margin)
 

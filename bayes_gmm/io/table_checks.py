@@ -29,7 +29,7 @@ _CERTAINLY_FULL_RANK = 1e-8
 It is the square of a relative singular value of 1e-4, far above `RANK_TOLERANCE` and the rounding of the matrix.
 """
 
-MISSING_CHOICES = ("refuse", "drop")
+MISSING_CHOICES = ("refuse", "drop", "integrate")
 DROP = 'Drop or impute those rows; missing="drop" leaves them out.'
 CHOOSE = "Correct the cell, choose columns with columns= (--columns), or leave this one out with without= (--without)."
 
@@ -53,7 +53,7 @@ ANY_OTHER_KIND = ("no plain numbers", "Convert them with .astype(float).")
 
 
 def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    """Refuse values (N, D) to which no Gaussian mixture can be fitted.
+    """Refuse values (N, D) to which no Gaussian mixture can be fitted; cells that were not seen are NaN.
 
     Raises
     ------
@@ -68,12 +68,15 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     check_names(columns)
     if len(values) < 2:
         _refuse_rows(values, "at least 2 rows", "")
+    closed = _with_gaps_closed(values, columns)
     for check in (_check_finite, _check_size, _check_constant, _check_spread):
-        check(values, columns)
+        check(closed, columns)
 
 
 def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     """Refuse values (N, D) whose covariance matrix is singular, which only diagonal and spherical structures take.
+
+    Where cells are missing, each pair of columns must have been seen together.
 
     Raises
     ------
@@ -87,7 +90,38 @@ def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None
     n_points, n_features = values.shape
     if n_points <= n_features:
         _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for covariances", f"; {_DIAGONAL}")
-    _check_rank(values, columns)
+    if np.isnan(values).any():
+        _check_pairs(values, columns)
+    else:
+        _check_rank(values, columns)
+
+
+def check_correlations(covariance: NDArray[np.float64], columns: Sequence[str]) -> None:
+    """Refuse a covariance matrix (D, D), estimated from rows with gaps, that is singular.
+
+    Raises
+    ------
+    DataError
+        When a column is, as far as can be seen, a linear combination of others.
+    """
+    scales = np.sqrt(np.diag(covariance))
+    sizes, directions = np.linalg.eigh(covariance / np.outer(scales, scales))
+    if not sizes[0] > RANK_TOLERANCE:
+        culprit = columns[int(np.abs(directions[:, 0]).argmax())]
+        found = f"In the cells that were seen {culprit!r} is a linear combination of the other columns."
+        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {_DIAGONAL}.")
+
+
+def check_seen(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    """Refuse values (N, D) with missing cells, which are NaN.
+
+    Raises
+    ------
+    DataError
+        The message names the first of them.
+    """
+    if np.isnan(values).any():
+        _check_finite(values, columns)
 
 
 def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> None:
@@ -170,6 +204,27 @@ def is_number(cell: Any) -> bool:
     return True
 
 
+def _with_gaps_closed(values: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Values with some seen value of its column in each missing cell, which changes no extreme of a column."""
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return values
+    empty = np.flatnonzero(gaps.all(axis=0))
+    if empty.size:
+        found = f"Column {columns[empty[0]]!r} holds no value at all."
+        raise DataError(found, "columns some cells of which were seen", "Drop the column.")
+    return np.where(gaps, values[(~gaps).argmax(axis=0), np.arange(len(columns))], values)
+
+
+def _check_pairs(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    seen = (~np.isnan(values)).astype(float)
+    apart = np.argwhere(np.triu(seen.T @ seen == 0))
+    if apart.size:
+        one, other = (columns[i] for i in apart[0])
+        found = f"No row has both {one!r} and {other!r}, so that nothing tells how they vary together."
+        raise DataError(found, "rows with each pair of columns", f"Drop one of the two; {_DIAGONAL}.")
+
+
 def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
     """Error about a cell that is missing or not a number; `remedy` is what to do about the latter."""
     what = "not a finite number"
@@ -198,13 +253,18 @@ def _check_finite(values: NDArray[np.float64], columns: Sequence[str]) -> None:
 
 def one_of_missing(missing: Any) -> None:
     """Refuse what is no way to treat missing cells."""
-    one_of("missing", missing, MISSING_CHOICES, '"drop" leaves rows with missing cells out.')
+    one_of(
+        "missing",
+        missing,
+        MISSING_CHOICES,
+        '"drop" leaves rows with missing cells out, "integrate" keeps what was seen of them.',
+    )
 
 
 def sound_rows(
     values: NDArray[np.float64], columns: Sequence[str], missing: str, place: Callable[[int], str]
 ) -> NDArray[np.bool_] | None:
-    """Which rows (N,) have every cell, or None where all do; `missing` is "refuse" or "drop".
+    """Which rows (N,) are kept, or None where all are: "drop" keeps those with every cell, "integrate" all of them.
 
     Raises
     ------
@@ -217,7 +277,7 @@ def sound_rows(
         row, column = map(int, np.argwhere(infinite)[0])
         raise bad_cell(columns[column], str(values[row, column]), place(row), CHOOSE)
     gaps = np.isnan(values)
-    if not gaps.any():
+    if not gaps.any() or missing == "integrate":
         return None
     rows = ~gaps.any(axis=1)
     if missing == "refuse":
@@ -239,6 +299,17 @@ def missing_rows(values: NDArray[np.float64], columns: Sequence[str], kept: NDAr
     plural = "s" if len(dropped) > 1 else ""
     listed = f", row{plural} {', '.join(map(str, dropped))} counted from 0" if len(dropped) <= 10 else ""
     return f"left out: {len(dropped)} of {len(kept)} rows with {_blame(np.isnan(values), columns)}{listed}"
+
+
+def gaps_in_words(values: NDArray[np.float64], columns: Sequence[str]) -> str:
+    """A sentence on missing cells that are kept and integrated out, or an empty text where there are none."""
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return ""
+    return (
+        f"{_blame(gaps, columns)} in {int(gaps.any(axis=1).sum())} of {len(values)} rows, taken as missing at random "
+        "and integrated out"
+    )
 
 
 def _blame(gaps: NDArray[np.bool_], columns: Sequence[str]) -> str:
@@ -263,7 +334,8 @@ def suspected_markers(values: NDArray[np.float64], columns: Sequence[str]) -> li
     "Column 'depth' holds -999 in 2 rows"
     """
     sentences = []
-    for name, x in zip(columns, values.T, strict=True):
+    for name, column in zip(columns, values.T, strict=True):
+        x = column[~np.isnan(column)]
         for marker in (x.min(), x.max()):
             rest = x[x != marker]
             if len(np.unique(rest)) >= _FEWEST_OTHER_VALUES and _is_marker(marker, len(x) - len(rest), rest):

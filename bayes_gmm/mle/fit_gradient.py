@@ -99,6 +99,7 @@ def fit_gradient(
     method: str = "lbfgs",
     start: Any = None,
     sample_weight: Any = None,
+    missing: str = "integrate",
     batch_size: int = 256,
     learning_rate: float | int = 0.02,
     max_steps: int = 2000,
@@ -127,6 +128,8 @@ def fit_gradient(
         A `Mixture`, labels (N,) or responsibilities (N, K); by default the likeliest of 20 random starts.
     sample_weight : (N,)
         A row of weight w counts as w equal rows; Adam draws rows in proportion to it.
+    missing
+        What cells that were not seen (NaN) mean: "integrate" (not by Adam), "refuse" or "drop", as in `fit_em`.
     batch_size, learning_rate
         For Adam: points of a minibatch, at most N, and the first step size, which falls to zero as a cosine over
         `max_steps`.
@@ -159,13 +162,16 @@ def fit_gradient(
     >>> round(fit.log_likelihood, 3)
     -1130.264
     """
-    problem = Problem.of(x, n_components, covariance_type=covariance_type, sample_weight=sample_weight)
+    problem = Problem.of(x, n_components, covariance_type=covariance_type, sample_weight=sample_weight, missing=missing)
     shape = Shape(problem.n_components, problem.table.n_features, _supported(problem.structure, covariance_type))
     rule = AscentRule(_number("tol", tol, 0.0), number_of_steps("max_steps", max_steps), problem.smallest_scale)
     minibatches = _Minibatches(
         positive_integer("batch_size", batch_size), _number("learning_rate", learning_rate, 1e-300)
     )
     one_of("method", method, METHODS, 'Begin with "lbfgs".')
+    if method == "adam" and problem.table.has_gaps:
+        found = f"Adam draws minibatches of complete rows, and there are {problem.table.gaps}."
+        raise ArgumentError(found, 'method="lbfgs" where cells are missing', 'Or leave those rows out: missing="drop".')
     if method == "lbfgs":
         ascent = _run_lbfgs(start, problem, rule, shape, seed_integer(seed))
     else:
@@ -231,7 +237,7 @@ def _run_adam(
 def _in_data_units(ascent: Ascent, problem: Problem, shape: Shape) -> tuple[Mixture, Any]:
     """Mixture at the end of the ascent, and by how much its log-likelihood is higher in unit coordinates."""
     mixture = problem.scaling.to_data(from_unconstrained(jax.numpy.asarray(ascent.theta), *shape))
-    return mixture, problem.sample_weight.sum() * problem.scaling.log_volume
+    return mixture, problem.log_volume
 
 
 def _report(ascent: Ascent, problem: Problem, shape: Shape, method: str) -> GradientFit:

@@ -57,6 +57,7 @@ def fit_nuts(
     covariance_type: str = "full",
     prior: Prior | None = None,
     sample_weight: Any = None,
+    missing: str = "integrate",
     num_warmup: int = 200,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -90,6 +91,9 @@ def fit_nuts(
         Prior in data units; the default takes its scale from the data (`Prior`).
     sample_weight : (N,)
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
+    missing
+        What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
+        is that of the seen ones, which the posterior says. "refuse" raises; "drop" leaves rows with missing cells out.
     num_warmup
         Transitions of each chain to tune NUTS's step size.
     num_samples
@@ -139,7 +143,7 @@ def fit_nuts(
     'GOOD'
     """
     problem = PosteriorProblem.of(
-        x, n_components, covariance_type=covariance_type, prior=prior, sample_weight=sample_weight
+        x, n_components, covariance_type=covariance_type, prior=prior, sample_weight=sample_weight, missing=missing
     )
     options = SamplingOptions.of(
         num_warmup=num_warmup,
@@ -182,7 +186,10 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             seed=seed,
         )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
-    same = np.array_equal(start.table.values, problem.table.values) and start.structure == problem.structure
+    same = (
+        np.array_equal(start.table.values, problem.table.values, equal_nan=True)
+        and start.structure == problem.structure
+    )
     if not (start.mixture.n_components == problem.n_components and same):
         raise ArgumentError(
             f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
-from bayes_gmm.likelihood import complete_rows
+from bayes_gmm.likelihood import complete_rows, missing_cells
 from bayes_gmm.likelihood.linear_form import hard, natural, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -61,10 +61,45 @@ def joint_of_complete(mixture, x):
     )
 
 
+# Missing cells
+
+
+def with_gaps(seed, n_points):
+    """Rows a third of whose cells were not seen, but at least one of each."""
+    x, rng = complete(seed, n_points), np.random.default_rng(seed + 1)
+    gaps = rng.random(x.shape) < 1 / 3
+    gaps[np.arange(n_points), rng.integers(0, N_FEATURES, n_points)] = False
+    x[gaps] = np.nan
+    return x
+
+
+def joint_of_seen(mixture, x):
+    joint = np.empty((len(x), N_COMPONENTS))
+    for n, row in enumerate(x):
+        o = np.flatnonzero(~np.isnan(row))
+        for k, (w, m, c) in enumerate(components(mixture)):
+            joint[n, k] = np.log(w) + (multivariate_normal(m[o], c[np.ix_(o, o)]).logpdf(row[o]) if o.size else 0.0)
+    return joint
+
+
+def completed_from_seen(mixture, x):
+    """E[phi(x) | seen cells, k] by the textbook's regression."""
+    found = np.empty((len(x), N_COMPONENTS, phi(x).shape[-1]))
+    for n, row in enumerate(x):
+        o = np.flatnonzero(~np.isnan(row))
+        for k, (_, m, c) in enumerate(components(mixture)):
+            slopes = c[:, o] @ np.linalg.inv(c[np.ix_(o, o)])
+            mean, spread = m + slopes @ (row[o] - m[o]), c - slopes @ c[o]
+            squares = (spread + np.outer(mean, mean))[np.tril_indices(N_FEATURES)]
+            found[n, k] = np.concatenate([[1.0], mean, squares])
+    return found
+
+
 KINDS = {
     "complete rows": Kind(
         complete, complete_rows.prepare, joint_of_complete, lambda mixture, x: np.repeat(phi(x)[:, None], 3, 1)
     ),
+    "missing cells": Kind(with_gaps, missing_cells.prepare, joint_of_seen, completed_from_seen),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -215,3 +250,36 @@ def test_units_of_the_columns_shift_the_value_by_the_log_volume(kind):
     expected = weights @ logsumexp(kind.log_joint(mixture, x), axis=1)
     np.testing.assert_allclose(value - moved.log_volume(scaling), expected, rtol=1e-11)
     assert abs(moved.log_volume(scaling)) > 1
+
+
+# What is special about a kind
+
+
+def test_without_gaps_the_form_for_gaps_is_the_other_bit_for_bit():
+    _, eta, x, weights, rows = setting(KINDS["complete rows"])
+    same = missing_cells.prepare(x, weights, UNIT)
+    for ours, theirs in zip(expected_statistics(same, eta), expected_statistics(rows, eta), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_rows_without_any_cell_say_nothing_and_known_labels_forbid_the_others():
+    kind = KINDS["missing cells"]
+    mixture, eta, x, weights, rows = setting(kind)
+    more = np.concatenate([x, np.full((5, N_FEATURES), np.nan)])
+    with_empty = missing_cells.prepare(more, np.concatenate([weights, np.ones(5)]), UNIT)
+    np.testing.assert_allclose(log_likelihood(with_empty, eta), log_likelihood(rows, eta), rtol=1e-14)
+    labels = np.random.default_rng(6).integers(-1, N_COMPONENTS, len(x))
+    joint = kind.log_joint(mixture, x)
+    expected = np.where(labels >= 0, joint[np.arange(len(x)), labels], logsumexp(joint, axis=1))
+    labelled = missing_cells.prepare(x, weights, UNIT, labels)
+    np.testing.assert_allclose(log_likelihood(labelled, eta), weights @ expected, rtol=1e-12)
+    slope = gradient(labelled, eta)
+    np.testing.assert_allclose(slope, differences(lambda at: float(log_likelihood(labelled, at)), eta), atol=1e-6)
+    only = missing_cells.prepare(np.full((1, N_FEATURES), np.nan), np.ones(1), UNIT, np.array([1]))
+    np.testing.assert_allclose(log_likelihood(only, eta), mixture.log_weights[1], rtol=1e-10)
+
+
+def test_many_groups_of_few_rows_waste_little():
+    x = with_gaps(8, 3000)
+    data = missing_cells.prepare(x, np.ones(len(x)), UNIT).blocks
+    assert data.points.shape[0] * data.points.shape[2] < 3 * len(x)
