@@ -19,10 +19,10 @@ from bayes_gmm.core.precision import require_float64
 from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
-from bayes_gmm.io.table_checks import check_correlations, check_full_rank
+from bayes_gmm.io.table_checks import check_full_rank
 from bayes_gmm.likelihood import complete_rows, missing_cells
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
-from bayes_gmm.mixture.gaps import fit_one_gaussian
+from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -74,6 +74,7 @@ class PosteriorProblem:
         """
         table = as_table(x, missing=missing)
         check_full_rank(table.values, table.columns)
+        check_seen_together(table.values, np.ones(table.n_points), table.columns)
         K = component_count(n_components, table)
         if not (prior is None or isinstance(prior, Prior)):
             raise ArgumentError(
@@ -89,8 +90,6 @@ class PosteriorProblem:
             default_scales=prior.scales is None and prior.variances is None,
             sample_weight=weights,
         )
-        if table.has_gaps:
-            check_correlations(fit_one_gaussian(table.values, problem.row_weights).covariance, table.columns)
         problem._require_a_parameter()
         for sentence in problem.tie_warnings:
             warnings.warn(sentence, FitWarning, stacklevel=4)

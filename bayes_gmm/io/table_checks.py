@@ -38,7 +38,7 @@ _FEWEST_REPETITIONS = 3
 """Times that a value occurs far from all others before it is doubted, where it is none that is agreed upon."""
 _FEWEST_OTHER_VALUES = 5
 
-_DIAGONAL = 'covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
+DIAGONAL = 'covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
 
 TABLE = "a table of numbers, N rows (points) by D columns (features)"
 MISSING = {"", "na", "n/a", "nan", "nat", "none", "null", "<na>"}
@@ -76,7 +76,7 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
 def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     """Refuse values (N, D) whose covariance matrix is singular, which only diagonal and spherical structures take.
 
-    Where cells are missing, each pair of columns must have been seen together.
+    Where cells are missing, only their number is looked at here.
 
     Raises
     ------
@@ -89,27 +89,9 @@ def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None
     """
     n_points, n_features = values.shape
     if n_points <= n_features:
-        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for covariances", f"; {_DIAGONAL}")
-    if np.isnan(values).any():
-        _check_pairs(values, columns)
-    else:
+        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for covariances", f"; {DIAGONAL}")
+    if not np.isnan(values).any():
         _check_rank(values, columns)
-
-
-def check_correlations(covariance: NDArray[np.float64], columns: Sequence[str]) -> None:
-    """Refuse a covariance matrix (D, D), estimated from rows with gaps, that is singular.
-
-    Raises
-    ------
-    DataError
-        When a column is, as far as can be seen, a linear combination of others.
-    """
-    scales = np.sqrt(np.diag(covariance))
-    sizes, directions = np.linalg.eigh(covariance / np.outer(scales, scales))
-    if not sizes[0] > RANK_TOLERANCE:
-        culprit = columns[int(np.abs(directions[:, 0]).argmax())]
-        found = f"In the cells that were seen {culprit!r} is a linear combination of the other columns."
-        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {_DIAGONAL}.")
 
 
 def check_seen(values: NDArray[np.float64], columns: Sequence[str]) -> None:
@@ -214,15 +196,6 @@ def _with_gaps_closed(values: NDArray[np.float64], columns: Sequence[str]) -> ND
         found = f"Column {columns[empty[0]]!r} holds no value at all."
         raise DataError(found, "columns some cells of which were seen", "Drop the column.")
     return np.where(gaps, values[(~gaps).argmax(axis=0), np.arange(len(columns))], values)
-
-
-def _check_pairs(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    seen = (~np.isnan(values)).astype(float)
-    apart = np.argwhere(np.triu(seen.T @ seen == 0))
-    if apart.size:
-        one, other = (columns[i] for i in apart[0])
-        found = f"No row has both {one!r} and {other!r}, so that nothing tells how they vary together."
-        raise DataError(found, "rows with each pair of columns", f"Drop one of the two; {_DIAGONAL}.")
 
 
 def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
@@ -409,4 +382,4 @@ def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     if rank < len(columns):
         culprit = columns[int(np.abs(np.diag(triangle)).argmin())]
         found = f"The columns have rank {rank} of {len(columns)}: {culprit!r} is a linear combination of the others."
-        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {_DIAGONAL}.")
+        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {DIAGONAL}.")

@@ -8,12 +8,15 @@ off again:
           \begin{pmatrix} \mu_o \\ 0 \end{pmatrix}, \begin{pmatrix} \Sigma_{oo} & 0 \\ 0 & I \end{pmatrix}\Big).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from bayes_gmm.core.linalg import LOG_2PI, lower_factor
+from bayes_gmm.errors import DataError
+from bayes_gmm.io.table_checks import DIAGONAL, RANK_TOLERANCE
 
 
 class Gaps(NamedTuple):
@@ -98,7 +101,8 @@ def fit_one_gaussian(x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N
     for _ in range(_MOST_STEPS):
         last = mean, covariance
         mean, covariance = _step(mean, covariance, seen, counts, sums, products)
-        if max(np.abs(mean - last[0]).max(), np.abs(covariance - last[1]).max()) < _DONE:
+        moved = max(np.abs(mean - last[0]).max(), np.abs(covariance - last[1]).max())
+        if moved < _DONE or not np.linalg.eigvalsh(covariance)[0] > RANK_TOLERANCE:
             break
     return GaussianMoments(columns.mean + scales * mean, covariance * np.outer(scales, scales))
 
@@ -123,3 +127,28 @@ def _step(
     shift = (slopes @ offsets[..., None])[..., 0].sum(0) / counts.sum()
     total = (slopes @ spread @ slopes.mT + unexplained).sum(0) / counts.sum()
     return mean + shift, total - np.outer(shift, shift)
+
+
+def check_seen_together(x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"], columns: Sequence[str]) -> None:
+    """Refuse rows with gaps that leave a covariance undetermined.
+
+    Raises
+    ------
+    DataError
+        When no row has both of two columns, or a column is, in the seen cells, a linear combination of others.
+    """
+    if not np.isnan(x).any():
+        return
+    seen = (~np.isnan(x[weights > 0])).astype(float)
+    apart = np.argwhere(np.triu(seen.T @ seen == 0))
+    if apart.size:
+        one, other = (columns[i] for i in apart[0])
+        found = f"No row has both {one!r} and {other!r}, so that nothing tells how they vary together."
+        raise DataError(found, "rows with each pair of columns", f"Drop one of the two; {DIAGONAL}.")
+    covariance = fit_one_gaussian(x, weights).covariance
+    scales = np.sqrt(np.diag(covariance))
+    sizes, directions = np.linalg.eigh(covariance / np.outer(scales, scales))
+    if not sizes[0] > RANK_TOLERANCE:
+        culprit = columns[int(np.abs(directions[:, 0]).argmax())]
+        found = f"In the cells that were seen {culprit!r} is a linear combination of the other columns."
+        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {DIAGONAL}.")

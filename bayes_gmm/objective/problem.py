@@ -13,12 +13,12 @@ from bayes_gmm.core.validation import any_array, one_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
-from bayes_gmm.io.table_checks import check_correlations, check_full_rank
+from bayes_gmm.io.table_checks import check_full_rank
 from bayes_gmm.likelihood import complete_rows, linear_form, missing_cells
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
-from bayes_gmm.mixture.gaps import fit_one_gaussian
+from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
@@ -97,6 +97,7 @@ class Problem:
         structure = find_structure(covariance_type, table.n_features)
         if not structure.is_diagonal:
             check_full_rank(table.values[weights > 0], table.columns)
+            check_seen_together(table.values, weights, table.columns)
         problem = cls(
             table=table,
             sample_weight=weights,
@@ -107,8 +108,6 @@ class Problem:
             prior=prior,
             assignment=assignment,
         )
-        if table.has_gaps and not structure.is_diagonal:
-            check_correlations(fit_one_gaussian(table.values, weights).covariance, table.columns)
         problem._check_held_scales()
         return problem
 
