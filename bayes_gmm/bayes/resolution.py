@@ -49,8 +49,8 @@ def resolutions(
     """
     found = np.array([_of_column(column[~np.isnan(column)], weights[~np.isnan(column)]) for column in x.T])
     untied = np.flatnonzero(found == 0)
-    if correlated and len(untied) > 1:
-        whole = ~np.isnan(x).any(1)
+    whole = ~np.isnan(x).any(1)
+    if correlated and len(untied) > 1 and whole.sum() > len(untied) + 1:
         plane = largest_hyperplane(x[np.ix_(whole, untied)], weights[whole])
         if plane.weight >= len(untied) + 2:
             found[untied] = np.where(plane.normal != 0, _OF_COINCIDENCES * np.nanstd(x[:, untied], 0), 0.0)

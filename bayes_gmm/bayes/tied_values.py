@@ -184,6 +184,8 @@ def _onto_hyperplanes(sites: Sites, points: _Points) -> Iterator[str]:
         return
     whole = ~np.isnan(points.values).any(1)
     D, chosen = points.values.shape[1], points.values[np.ix_(whole, free)]
+    if len(chosen) <= D + 1:
+        return
     unit = chosen / chosen.std(0)
     plane = largest_hyperplane(unit, points.weights[whole])
     names = ", ".join(points.columns[d] for d in free[plane.normal != 0])

@@ -19,10 +19,9 @@ _ROWS_AT_ONCE = 256
 def unit_points_without_gaps(problem: Problem, rows: Int[np.ndarray, " R"] | None = None) -> Float[np.ndarray, "R D"]:
     """Some rows, or all, in unit coordinates, with their gaps closed."""
     chosen = slice(None) if rows is None else rows
-    z = problem.scaling.points_to_unit(problem.table.values[chosen])
-    if not problem.table.has_gaps:
-        return z
     values, scaling = problem.table.values, problem.scaling
+    if not problem.table.has_gaps:
+        return scaling.points_to_unit(values[chosen])
     units = np.diag(scaling.factor)
     rng = np.random.default_rng(0)
     usable = np.flatnonzero(problem.sample_weight)
