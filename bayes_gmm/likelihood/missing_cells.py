@@ -74,7 +74,7 @@ class RowsWithGaps(Likelihood):
 
     def log_volume(self, scaling: Scaling) -> Any:
         """The weight of the seen cells of each column times the logarithm of its unit."""
-        numbers = np.arange(len(self.blocks.weights))
+        numbers = np.arange(len(self.blocks.weights))[None]
         own = (numbers >= self.starts[:, None]) & (numbers < self.stops[:, None])
         of_columns = (own @ self.blocks.weights.sum(1)) @ self.seen
         return of_columns @ jnp.log(jnp.diagonal(scaling.factor))
@@ -133,7 +133,7 @@ class RowsWithGaps(Likelihood):
     def _seen_natural(self, eta: Float[Array, "K F"]) -> Float[Array, "G K F"]:
         """Natural parameters of the seen cells of each group, without the components that its label forbids."""
         of_groups = jax.vmap(jax.vmap(integrate_out, (0, None)), (None, 0))(eta, jnp.asarray(self.seen))
-        allowed = (self.labels[:, None] < 0) | (self.labels[:, None] == np.arange(len(eta)))
+        allowed = (self.labels[:, None] < 0) | (self.labels[:, None] == np.arange(len(eta))[None])
         return of_groups.at[..., 0].set(jnp.where(allowed, of_groups[..., 0], -jnp.inf))
 
     def _rows(self, start: Int[Array, ""], stop: Int[Array, ""]) -> Blocks:
