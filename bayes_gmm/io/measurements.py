@@ -211,12 +211,13 @@ def _reason(name: str, column: _Column, nameless: Sequence[str]) -> str:
     """Why a column of numbers is no measurement, by its values and its name, or an empty text."""
     if column.numbers is None or column.row is not None:
         return column.reason
-    x = column.numbers[~np.isnan(column.numbers)]
-    if np.isinf(x).any():
+    low, high = np.nanmin(column.numbers), np.nanmax(column.numbers)
+    if low == high:
+        return f"constant, every value is {low:g}" if len(column.numbers) > 1 else ""
+    if column.unit or not (np.isfinite(low) and np.isfinite(high)) or not _are_whole(column.numbers[:_SAMPLE]):
         return ""
-    if np.ptp(x) == 0:
-        return f"constant, every value is {x[0]:g}" if len(x) > 1 or len(column.numbers) > 1 else ""
-    if column.unit or len(x) < _FEWEST_ROWS_THAT_COUNT or not (x == np.round(x)).all():
+    x = column.numbers[~np.isnan(column.numbers)]
+    if len(x) < _FEWEST_ROWS_THAT_COUNT or not _are_whole(x):
         return ""
     different = np.unique(x)
     checks: dict[str, Callable[[], bool]] = {
@@ -232,6 +233,10 @@ def _reason(name: str, column: _Column, nameless: Sequence[str]) -> str:
     return f"codes, {len(different)} different whole numbers" if are_codes else ""
 
 
+def _are_whole(x: NDArray[np.float64]) -> bool:
+    return bool(((x == np.round(x)) | np.isnan(x)).all())
+
+
 def _counts(x: NDArray[np.float64], numbers: NDArray[np.float64] | None) -> bool:
     return numbers is not None and len(x) == len(numbers) and bool((np.diff(x) == 1).all())
 
@@ -245,7 +250,7 @@ def _kept_in_doubt(kept: dict[str, NDArray[np.float64]]) -> list[str]:
     doubtful = [
         name
         for name, x in kept.items()
-        if len(x) >= _FEWEST_IDENTIFIERS and (x == np.round(x)).all() and len(np.unique(x)) == len(x)
+        if len(x) >= _FEWEST_IDENTIFIERS and _are_whole(x[:_SAMPLE]) and _are_whole(x) and len(np.unique(x)) == len(x)
     ]
     return [f"kept, though all values are different whole numbers: {', '.join(doubtful)}"] if doubtful else []
 
@@ -268,7 +273,7 @@ def _without_gaps(
 ) -> Measurements:
     """The columns side by side; rows with missing cells are refused or left out."""
     names = tuple(kept)
-    values = np.stack(list(kept.values()), axis=1)
+    values = np.stack(list(kept.values())).T  # column by column, which is several times as fast here
     rows = sound_rows(values, names, missing, content.place)
     if rows is not None:
         sentences.append(missing_rows(values, names, rows))

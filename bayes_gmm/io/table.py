@@ -67,8 +67,9 @@ class Table:
     left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        values = np.array(self.values, dtype=np.float64, order="C")
-        check_values(values, self.columns)
+        given = np.asarray(self.values, dtype=np.float64)
+        check_values(given, self.columns)
+        values = np.array(given, order="C")
         _check_length("units", self.units, len(self.columns))
         _check_length("labels", self.labels, len(values))
         values.setflags(write=False)

@@ -68,8 +68,9 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     check_names(columns)
     if len(values) < 2:
         _refuse_rows(values, "at least 2 rows", "")
-    for check in (_check_finite, _check_size, _check_constant, _check_spread):
-        check(values, columns)
+    ends = check_numbers(values, columns)
+    _check_constant(ends, columns)
+    _check_spread(ends, columns)
 
 
 def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
@@ -90,8 +91,8 @@ def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None
     _check_rank(values, columns)
 
 
-def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    """Refuse rows with a number that is not finite, or whose square leaves float64.
+def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Smallest and largest value of each column (2, D); numbers that are not finite, or their squares, are refused.
 
     Rows that are given after a fit must meet these two conditions only.
 
@@ -100,8 +101,11 @@ def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     DataError
         The message is about the first condition that is not met.
     """
-    _check_finite(values, columns)
-    _check_size(values, columns)
+    ends = np.stack([values.min(axis=0), values.max(axis=0)])
+    if not np.isfinite(ends).all():
+        _refuse_infinite(values, columns)
+    _check_size(ends, columns)
+    return ends
 
 
 def check_shape(shape: tuple[int, ...], columns: Sequence[str]) -> None:
@@ -179,21 +183,18 @@ def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
     return CellError(found, "a finite number in every cell", remedy)
 
 
-def _check_finite(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+def _refuse_infinite(values: NDArray[np.float64], columns: Sequence[str]) -> NoReturn:
     bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = map(int, np.argwhere(bad)[0])
-        cell, n_rows = values[row, column], bad.any(axis=1).sum()
-        found = (
-            f"Column {columns[column]!r} holds {cell} in row {row};"
-            f" NaN or infinite cells: {bad.sum()}, in {n_rows} of {len(values)} rows."
-        )
-        remedy = (
-            DROP
-            if np.isnan(values[bad]).all()
-            else "Drop or impute those rows; x[np.isfinite(x).all(axis=1)] drops them."
-        )
-        raise CellError(found, "a finite number in every cell", remedy)
+    row, column = map(int, np.argwhere(bad)[0])
+    cell, n_rows = values[row, column], bad.any(axis=1).sum()
+    found = (
+        f"Column {columns[column]!r} holds {cell} in row {row};"
+        f" NaN or infinite cells: {bad.sum()}, in {n_rows} of {len(values)} rows."
+    )
+    remedy = (
+        DROP if np.isnan(values[bad]).all() else "Drop or impute those rows; x[np.isfinite(x).all(axis=1)] drops them."
+    )
+    raise CellError(found, "a finite number in every cell", remedy)
 
 
 def one_of_missing(missing: Any) -> None:
@@ -212,13 +213,14 @@ def sound_rows(
         When cells are missing and are refused, no row has all cells, or a number is infinite. `place` says in words
         where a row is.
     """
+    ends = values.min(axis=0), values.max(axis=0)
+    if np.isfinite(ends).all():
+        return None
     infinite = np.isinf(values)
     if infinite.any():
         row, column = map(int, np.argwhere(infinite)[0])
         raise bad_cell(columns[column], str(values[row, column]), place(row), CHOOSE)
     gaps = np.isnan(values)
-    if not gaps.any():
-        return None
     rows = ~gaps.any(axis=1)
     if missing == "refuse":
         row, column = map(int, np.argwhere(gaps)[0])
@@ -283,12 +285,8 @@ def _is_marker(value: float, count: int, rest: NDArray[np.float64]) -> bool:
     return bool((count >= _FEWEST_REPETITIONS or agreed) and gap > np.ptp(rest))
 
 
-def _largest(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(values.max(axis=0), -values.min(axis=0))
-
-
-def _check_size(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    for name, size in zip(columns, _largest(values), strict=True):
+def _check_size(ends: NDArray[np.float64], columns: Sequence[str]) -> None:
+    for name, size in zip(columns, np.abs(ends).max(axis=0), strict=True):
         if size > LARGEST or 0 < size < 1 / LARGEST:
             found = f"Column {name!r} has values of size {size:g}, whose squares leave float64."
             expected = f"values of size {1 / LARGEST:g} to {LARGEST:g}"
@@ -301,23 +299,23 @@ def _refuse_rows(values: NDArray[np.float64], expected: str, otherwise: str) -> 
     raise DataError(found, expected, remedy)
 
 
-def _check_constant(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    constant = np.flatnonzero(np.ptp(values, axis=0) == 0).tolist()
+def _check_constant(ends: NDArray[np.float64], columns: Sequence[str]) -> None:
+    constant = np.flatnonzero(ends[0] == ends[1]).tolist()
     if constant:
         first, *others = (columns[i] for i in constant)
-        found = f"Column {first!r} is constant, every value is {values[0, constant[0]]:g}."
+        found = f"Column {first!r} is constant, every value is {ends[0, constant[0]]:g}."
         if others:
             found += f" So are {reprlib.repr(others)}."
         remedy = "Drop the column." if not others else "Drop these columns."
         raise DataError(found, "columns whose values vary", remedy)
 
 
-def _check_spread(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    spread, size = np.ptp(values, axis=0), _largest(values)
+def _check_spread(ends: NDArray[np.float64], columns: Sequence[str]) -> None:
+    spread, size = ends[1] - ends[0], np.abs(ends).max(axis=0)
     swamped = np.flatnonzero(spread < np.maximum(SPREAD_TOLERANCE * size, 1 / LARGEST))
     if swamped.size:
         i = swamped[0]
-        found = f"Column {columns[i]!r} varies by only {spread[i]:g} around {values[0, i]:g}."
+        found = f"Column {columns[i]!r} varies by only {spread[i]:g} around {ends[0, i]:g}."
         expected = f"a spread above {SPREAD_TOLERANCE:g} of the values' size"
         remedy = "Subtract the offset where the column is made, before float64 rounds it away."
         raise DataError(found, expected, remedy)
