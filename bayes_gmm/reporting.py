@@ -42,6 +42,13 @@ Of longer tables the correlations are left out first, and then the parameters wi
 _MOST_POINTS = 20
 """Most rows in the table of uncertain points: about a screen; the text below the table says how many are left out."""
 
+_OF_THE_PRIOR = (
+    "Shifts are those from the estimate to the posterior mean, in posterior sds. By the prior: how much of it vanishes "
+    "as the prior is raised to smaller and smaller powers; the rest the likelihood says by its shape. Sensitivity: the "
+    "change of the posterior with the power of a part of the prior, noticeable above 0.05 (Kallioinen and others 2024, "
+    "doi 10.1007/s11222-023-10366-5); the part to which it is largest stands beside it."
+)
+
 _STRUCTURES = {
     "VVV": "each component has a covariance matrix of its own",
     "EEE": "all components share one covariance matrix",
@@ -155,7 +162,7 @@ def _both_answers(comparison: Comparison) -> str:
         plots.plot_forest(comparison),
         "Each parameter by both answers: estimate with two standard errors, posterior mean with its interval.",
     )
-    return ellipses + scrolling(rows) + note + forest + _scores(comparison)
+    return ellipses + scrolling(rows) + note + paragraphs(_OF_THE_PRIOR) + forest + _scores(comparison)
 
 
 def _worth_showing(rows: Sequence[Row]) -> list[Row]:

@@ -27,10 +27,10 @@ PICKLED = {"mixture": "Mixture", "posterior": "Posterior"}
 
 LIBRARIES = {
     "arviz": {"assessment.leave_one_out"},
-    "arviz_stats": {"posterior.diagnostics", "figure_data.traces"},
+    "arviz_stats": {"posterior.diagnostics", "assessment.prior_sensitivity", "figure_data.traces"},
     "xarray": {
         *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.fit_nuts"),
-        *("assessment.leave_one_out", "io.result_file"),
+        *("assessment.leave_one_out", "assessment.prior_sensitivity", "io.result_file"),
     },
     "matplotlib": {
         *("plots.image", "plots.style", "plots.panels", "plots.clusters", "plots.coclustering", "plots.density"),

@@ -12,8 +12,9 @@ from jaxtyping import Int
 
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.leave_one_out import LeaveOneOut
-from bayes_gmm.assessment.parameter_comparison import Row, compare_parameters, html, sentences, table
+from bayes_gmm.assessment.parameter_comparison import Row, compare_parameters, html, table
 from bayes_gmm.assessment.predictive_scores import Scores, score
+from bayes_gmm.assessment.sentences import Misfit, sentences
 from bayes_gmm.clustering.label_agreement import LabelAgreement, agreement
 from bayes_gmm.clustering.point_assignments import Points
 from bayes_gmm.core.export import Record, counted, write_csv, write_json
@@ -122,8 +123,14 @@ class Comparison:
         }
 
     def hidden(self) -> tuple[str, ...]:
-        """Sentences on the parameters and points about which the point estimate misleads."""
-        return (*sentences(self.rows), self.points.sentence())
+        """Sentences on what the likelihood says beside its maximum, on what the prior adds, and on uncertain points."""
+        return (*sentences(self.rows, self._misfit), self.points.sentence())
+
+    @property
+    def _misfit(self) -> Misfit:
+        same = self.mle.structure == self.posterior.problem.structure
+        deficit = self.mle.log_likelihood - self.scores.mean_log_likelihood
+        return Misfit(deficit if same else np.nan, self.mle.n_parameters)
 
     def __str__(self) -> str:
         sections = [
@@ -174,7 +181,9 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
     >>> posterior = bg.fit_nuts(x, n_components=2, start=mle, progress=False)
     >>> comparison = bg.compare(mle, posterior)
     >>> [row.name for row in comparison.rows if abs(row.shift) > 0.5]
-    ['sd[0, eruptions]']
+    []
+    >>> max(row.prior_sensitivity for row in comparison.rows) < 0.05  # to the prior of any part
+    True
     """
     _check_same(mle, posterior, bootstrap)
     data = posterior.table

@@ -45,6 +45,8 @@ MECHANISMS = {
     "energy mixes slowly": "BFMI",
     "of the draws component": "ambiguous component",
     "there is no posterior": "ties",
+    "from the prior lie where": "uncovered",
+    "of the independence proposals": "jumps",
     "spike on such a tie": "ties",
     "got no chain": "mode without a chain",
 }
@@ -149,14 +151,14 @@ def twenty_draws(base: Base) -> Judged:
 
 
 def two_transitions_of_warmup(base: Base) -> Judged:
-    return of_posterior(base.again(num_warmup=2), base.long)
+    return of_posterior(base.again(num_warmup=2, num_samples=1000), base.long)
 
 
 def steps_too_small(base: Base) -> Judged:
     """A step size for an acceptance of 0.999, and at most three of them: a random walk."""
     plan = nuts.Plan(200, 0.999, SamplerSettings(max_tree_depth=2))
     with mock.patch("bayes_gmm.posterior.fit_nuts._plan", return_value=plan):
-        return of_posterior(base.again(), base.long)
+        return of_posterior(base.again(num_samples=1000), base.long)
 
 
 def six_components(base: Base) -> Judged:

@@ -54,6 +54,7 @@ def test_the_components_have_no_names_there_and_the_head_says_both(explored: bg.
     assert verdict.judgements() == {"status": "DOUBTFUL", "sampling": "GOOD", "components": "DOUBTFUL"}
 
 
+@pytest.mark.slow
 def test_invariants_are_those_of_a_long_run_of_nuts(explored: bg.Posterior) -> None:
     """The run of NUTS is six times as long, with short steps; a quarter of an sd would be .1 at the median."""
     long = bg.fit_nuts(
@@ -156,6 +157,7 @@ def test_bad_limits_are_named(argument: str, value: object, faithful: bg.Table) 
         bg.fit_nuts(faithful, 2, progress=False, **{argument: value})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["tempered_pilot", "independence_chains"])
 def test_an_interrupt_keeps_the_draws_there_are(stage: str, explored: bg.Posterior) -> None:
     def interrupted(*_: object, **__: object) -> None:

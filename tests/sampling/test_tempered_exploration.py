@@ -101,6 +101,7 @@ def test_chains_have_the_distribution_of_the_grid(
     assert seen["accepted"].mean() > 0.25
 
 
+@pytest.mark.slow
 def test_a_wrong_ratio_would_be_noticed(
     target: tuple[Target, Symmetry], prepared: Prepared, grid: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
