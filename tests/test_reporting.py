@@ -104,7 +104,7 @@ def test_model_priors_and_reproduction_are_told(html: str, comparison: Compariso
     assert "Normal(loc=[eruptions 3.35, waiting 69.5]" in html
     assert html.count("<math") == 2
     assert "bg.datasets.load(&#x27;faithful&#x27;)" in html
-    assert "num_samples=1000" in html
+    assert "num_samples=None" in html
     assert re.search(r"Versions: bayes_gmm [\d.]+, jax", html)
 
 
@@ -123,7 +123,7 @@ def test_bad_draws_are_the_first_that_is_seen(comparison: Comparison, tmp_path: 
     assert "Chain 1 never moved." in head
 
 
-@pytest.mark.parametrize(("n_features", "n_components"), [(1, 1), (4, 2)])
+@pytest.mark.parametrize(("n_features", "n_components"), [(1, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
 def test_any_number_of_features_and_any_name_give_a_page(
     n_features: int, n_components: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -250,7 +250,7 @@ class EMFit:
 
 def _thin(components: np.ndarray, counts: np.ndarray, rows: list[np.ndarray], n_parameters: int) -> str:
     held = ", ".join(
-        f"component {k} holds {count:.1f} points ({rows_in_words(own)})"
+        f"component {k} holds {count:.1f} points" + (f" ({rows_in_words(own)})" if own.size else "")
         for k, count, own in zip(components, counts, rows, strict=True)
     )
     return (

@@ -24,6 +24,7 @@ ORDER = (
     "sbc_nuts",
     "sbc_laplace",
     "sbc",
+    "posterior",
     "coverage",
     "restarts",
     "verdict_sound",

@@ -90,10 +90,20 @@ def quantities(tree: Any) -> np.ndarray:
 
 def is_right(tree: Any, long: np.ndarray) -> bool:
     """Whether the draws lie as often as they should below the quantiles (Q, 3) of the long run."""
-    shares = (quantities(tree)[:, :, None] < long[:, None]).mean(1)
+    return agree(quantities(tree), long)
+
+
+def agree(values: np.ndarray, long: np.ndarray) -> bool:
+    """The same of values (Q, draws).
+
+    Where many draws are equal to a quantile, as probabilities of one are, the share below it is less than it says and
+    the share up to it more: what it says should lie between the two.
+    """
+    below, up_to = ((values[:, :, None] < long[:, None]).mean(1), (values[:, :, None] <= long[:, None]).mean(1))
     # What is constant says nothing.
     varying = np.ptp(long, axis=1) > 0
-    return bool((np.abs(shares - QUANTILES) <= FARTHEST)[varying].all())
+    near = (below <= QUANTILES + FARTHEST) & (up_to >= QUANTILES - FARTHEST)
+    return bool(near[varying].all())
 
 
 def judged(verdict: Verdict, right: bool) -> Judged:

@@ -505,7 +505,7 @@ def test_more_components_than_rows_are_refused():
 
 def test_weights_that_leave_too_few_rows_are_refused(faithful):
     """Two points are on a line: a covariance of two features needs three."""
-    with pytest.raises(DataError, match=r"positive sample_weight.*2 rows of 2 columns"):
+    with pytest.raises(DataError, match=r"2 rows of 2 columns"):
         fit_em(faithful, 2, sample_weight=np.arange(272) < 2)
 
 

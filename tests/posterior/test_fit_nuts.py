@@ -213,6 +213,7 @@ def test_without_a_mode_the_metric_is_adapted_and_that_is_said() -> None:
     assert posterior.tree["posterior"].attrs["num_warmup"] == 1000
 
 
+@pytest.mark.slow
 def test_shorter_steps_keep_draws_from_diverging() -> None:
     """Three overlapping components, a hundred points each: by default some draws diverge."""
     means = 3.0 * np.arange(3)[:, None] * np.eye(2)[0]

@@ -235,7 +235,9 @@ def deviations(posterior: bg.Posterior, expected: dict, covariance_type: str) ->
     )
 
 
-@pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.parametrize(
+    "covariance_type", ["tied", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("diag", "spherical"))]
+)
 def test_posterior_of_a_structure_is_the_oracle(covariance_type: str) -> None:
     posterior = structured_posterior(covariance_type)
     means, sds = deviations(posterior, oracle(posterior, covariance_type), covariance_type)
@@ -327,8 +329,9 @@ def test_coinciding_components_are_not_good() -> None:
     assert divergent_share(posterior) < 0.05
 
 
+@pytest.mark.slow
 def test_too_many_components_are_not_good(faithful: bg.Table) -> None:
-    posterior = sampled(faithful, 5)
+    posterior = sampled(faithful, 5, num_samples=200)
     assert posterior.verdict.status.name != "GOOD"
     assert divergent_share(posterior) < 0.1  # 0.3 to 5.6 % in seven runs, depending on seed and rounding
     assert any("fewer" in reason or "Raise num_samples" in reason for reason in posterior.verdict.reasons)
