@@ -105,6 +105,7 @@ def select_em(
     *,
     covariance_type: str | Iterable[str] = "full",
     criterion: str = "bic",
+    missing: str = "refuse",
     progress: bool = True,
     **options: Any,
 ) -> Selection:
@@ -122,6 +123,8 @@ def select_em(
         One structure or several, as `fit_em` takes them.
     criterion
         "bic", "icl" or "aic".
+    missing
+        "refuse", or "drop" to leave out rows with missing cells, for all fits alike.
     progress
         Whether to show a progress bar on standard error.
     **options
@@ -145,7 +148,7 @@ def select_em(
     (3, 'EEE')
     """
     one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
-    table = as_table(x)
+    table = as_table(x, missing=missing)
     names = [covariance_type] if isinstance(covariance_type, str) else _several("covariance_type", covariance_type)
     counts = [positive_integer("n_components", count) for count in _several("n_components", n_components)]
     grid = [(count, name) for count in counts for name in names]

@@ -55,7 +55,14 @@ class PosteriorProblem:
 
     @classmethod
     def of(
-        cls, x: Any, n_components: Any, *, covariance_type: Any, prior: Any, sample_weight: Any = None
+        cls,
+        x: Any,
+        n_components: Any,
+        *,
+        covariance_type: Any,
+        prior: Any,
+        sample_weight: Any = None,
+        missing: Any = "refuse",
     ) -> "PosteriorProblem":
         """Check and convert what a user gives; warn of tied values under which the posterior is improper.
 
@@ -64,7 +71,7 @@ class PosteriorProblem:
         DataError, ArgumentError
             When the table or an argument cannot be used.
         """
-        table = as_table(x)
+        table = as_table(x, missing=missing)
         check_full_rank(table.values, table.columns)
         K = component_count(n_components, table)
         if not (prior is None or isinstance(prior, Prior)):

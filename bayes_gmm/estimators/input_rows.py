@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from bayes_gmm.errors import CellError, DataError
 from bayes_gmm.io.dataframes import Columns, named_columns
-from bayes_gmm.io.table import from_array, from_columns
+from bayes_gmm.io.table import Table, from_array, from_columns
 from bayes_gmm.io.table_checks import check_numbers
 
 _ROWS = "an array or a frame of numbers, rows (points) by columns (features)"
@@ -32,7 +32,7 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     DataError
         When `x` does not have two axes, has fewer than `fewest` rows, or cells that are not finite real numbers.
     """
-    named = named_columns(x)
+    named = _of_table(x) if isinstance(x, Table) else named_columns(x)
     if named is None:
         x = x if hasattr(x, "shape") else _as_array(x)
         _check_shape(x, owner, fewest)
@@ -71,6 +71,12 @@ def check_names(rows: Rows, fitted: np.ndarray | None, owner: str) -> None:
         f"the columns {', '.join(map(str, fitted[:10]))}",
         "Select them by name, in this order.",
     )
+
+
+def _of_table(table: Table) -> Columns | None:
+    """Columns of a Table, unless its names only number them."""
+    numbered = tuple(f"x{i + 1}" for i in range(table.n_features))
+    return None if table.columns == numbered else Columns(table.columns, tuple(table.values.T))
 
 
 def _as_array(x: Any) -> Any:

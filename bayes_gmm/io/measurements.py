@@ -72,6 +72,8 @@ class Measurements(NamedTuple):
         Class of each row as text, "" where it is missing; None where no column was named.
     left_out
         A sentence for each kind of thing that was left out, and for columns that were kept in doubt.
+    kept_rows
+        Which rows of the file are in `values`, None where all are.
     """
 
     values: NDArray[np.float64]
@@ -79,6 +81,7 @@ class Measurements(NamedTuple):
     units: tuple[str, ...] | None
     labels: tuple[str, ...] | None
     left_out: tuple[str, ...]
+    kept_rows: NDArray[np.bool_] | None
 
 
 class _Column(NamedTuple):
@@ -281,7 +284,7 @@ def _without_gaps(
         values = values[rows]
     given = tuple(units.get(name, "") for name in names)
     sentences += [f"left out: {remark}" for remark in content.remarks]
-    return Measurements(values, names, given if any(given) else None, labels, tuple(sentences))
+    return Measurements(values, names, given if any(given) else None, labels, tuple(sentences), rows)
 
 
 def _sentences(reasons: dict[str, str]) -> list[str]:

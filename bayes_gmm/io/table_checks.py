@@ -30,7 +30,7 @@ It is the square of a relative singular value of 1e-4, far above `RANK_TOLERANCE
 """
 
 MISSING_CHOICES = ("refuse", "drop")
-DROP = 'Drop or impute those rows; missing="drop" leaves them out.'
+DROP = 'Drop or impute those rows; missing="drop", in as_table, read_table and the fits, leaves them out.'
 CHOOSE = "Correct the cell, choose columns with columns= (--columns), or leave this one out with without= (--without)."
 
 _AGREED_MARKERS = {*(float("9" * digits) for digits in range(2, 8)), 99.9, 999.9, 9999.9, 7777.0, 8888.0, 1e20, 1e30}

@@ -244,7 +244,8 @@ class EMFit:
             f"EMFit: {self.mixture.n_components} components, {self.table.n_points} points, "
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
-            f"BIC {self.bic():.2f}\n  {_describe_starts(self)}" + "".join(f"\n  {doubt}" for doubt in self.doubts)
+            f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
+            + "".join(f"\n  {sentence}" for sentence in (*self.table.left_out, *self.doubts))
         )
 
 

@@ -60,6 +60,7 @@ def fit_em(
     fixed: Any = None,
     prior: ConjugatePrior | None = None,
     assignment: str = "soft",
+    missing: str = "refuse",
     accelerate: bool = True,
     tol: float | int = 1e-8,
     max_steps: int = 1000,
@@ -97,6 +98,9 @@ def fit_em(
     assignment
         "soft" is EM. "hard" gives each point whole to its most probable component: classification EM, which with
         `covariance_type="EII"` and fixed equal weights is k-means.
+    missing
+        "refuse", or "drop" to leave out rows with missing cells, with their weights and labels: `Table.left_out` says
+        so, and `Table.kept_rows` which are left.
     accelerate
         Whether runs that are not done after 20 steps extrapolate (`em_run`). The objective never falls.
     tol
@@ -139,6 +143,7 @@ def fit_em(
         fixed=fixed,
         prior=prior,
         assignment=assignment,
+        missing=missing,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
     fit = fit_problem(problem, SearchOptions.of(start=start, **options))

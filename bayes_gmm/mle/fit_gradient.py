@@ -100,6 +100,7 @@ def fit_gradient(
     method: str = "lbfgs",
     start: Any = None,
     sample_weight: Any = None,
+    missing: str = "refuse",
     batch_size: int = 256,
     learning_rate: float | int = 0.02,
     max_steps: int = 2000,
@@ -128,6 +129,8 @@ def fit_gradient(
         A `Mixture`, labels (N,) or responsibilities (N, K); by default the likeliest of 20 random starts.
     sample_weight : (N,)
         A row of weight w counts as w equal rows; Adam draws rows in proportion to it.
+    missing
+        "refuse", or "drop" to leave out rows with missing cells, with their weights.
     batch_size, learning_rate
         For Adam: points of a minibatch, at most N, and the first step size, which falls to zero as a cosine over
         `max_steps`.
@@ -160,7 +163,7 @@ def fit_gradient(
     >>> round(fit.log_likelihood, 3)
     -1130.264
     """
-    problem = Problem.of(x, n_components, covariance_type=covariance_type, sample_weight=sample_weight)
+    problem = Problem.of(x, n_components, covariance_type=covariance_type, sample_weight=sample_weight, missing=missing)
     shape = Shape(problem.n_components, problem.table.n_features, _supported(problem.structure, covariance_type))
     rule = AscentRule(_number("tol", tol, 0.0), number_of_steps("max_steps", max_steps), problem.smallest_scale)
     minibatches = _Minibatches(

@@ -31,6 +31,8 @@ class StreamFit:
         Structure of the covariances (`covariance_structures`).
     columns
         Names of the columns.
+    n_left_out
+        How many rows had missing cells, and were left out.
     """
 
     mixture: Mixture
@@ -41,6 +43,7 @@ class StreamFit:
     interrupted: bool
     structure: Structure = field(repr=False)
     columns: tuple[str, ...] = field(repr=False)
+    n_left_out: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mixture", self.mixture.with_columns(self.columns))
@@ -54,8 +57,9 @@ class StreamFit:
 
     def __repr__(self) -> str:
         interrupted = ", interrupted" if self.interrupted else ""
+        left_out = f", {self.n_left_out} rows with missing cells left out" if self.n_left_out else ""
         latest = f", {self.path[-1]:.6f} nats a point in the last" if len(self.path) else ""
         return (
             f"StreamFit: {self.mixture.n_components} components, {self.n_points} points, {len(self.columns)} features\n"
-            f"  {self.status.name} from {self.n_batches} batches{interrupted}{latest}"
+            f"  {self.status.name} from {self.n_batches} batches{interrupted}{left_out}{latest}"
         )

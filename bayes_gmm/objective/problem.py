@@ -76,6 +76,7 @@ class Problem:
         fixed: Any = None,
         prior: Any = None,
         assignment: Any = "soft",
+        missing: Any = "refuse",
     ) -> "Problem":
         """Check and convert what a user gives.
 
@@ -84,7 +85,7 @@ class Problem:
         DataError, ArgumentError
             When the table or an argument cannot be used.
         """
-        table = as_table(x)
+        table = as_table(x, missing=missing)
         K = component_count(n_components, table)
         one_of("assignment", assignment, ASSIGNMENTS, "The usual EM is soft.")
         if not (prior is None or isinstance(prior, ConjugatePrior)):
@@ -98,7 +99,7 @@ class Problem:
         problem = cls(
             table=table,
             sample_weight=weights,
-            labels=_known_labels(labels, table.n_points, K),
+            labels=_known_labels(labels, table, K),
             n_components=K,
             structure=structure,
             fixed=fixed_parameters(fixed, K, table.n_features),
@@ -209,13 +210,14 @@ class Problem:
             )
 
 
-def _known_labels(labels: Any, n_points: int, n_components: int) -> Int[np.ndarray, " N"]:
+def _known_labels(labels: Any, table: Table, n_components: int) -> Int[np.ndarray, " N"]:
     """Labels (N,) as integers; None, NaN and -1 mean that the component is not known."""
+    n_points = table.n_points
     if labels is None:
         return np.full(n_points, -1)
     expected = f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known"
     remedy = "Number the groups from 0; np.unique(names, return_inverse=True)[1] does that."
-    given = any_array("labels", labels, expected, remedy)
+    given = table.of_kept_rows(any_array("labels", labels, expected, remedy))
     if given.dtype == object:
         given = np.array([-1 if label is None else label for label in given.ravel()]).reshape(given.shape)
     if np.issubdtype(given.dtype, np.floating):

@@ -158,6 +158,7 @@ def fit_laplace(
     covariance_type: str = "full",
     prior: Prior | None = None,
     sample_weight: Any = None,
+    missing: str = "refuse",
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
@@ -176,6 +177,8 @@ def fit_laplace(
         Prior in data units; the default takes its scale from the data (`Prior`).
     sample_weight : (N,)
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
+    missing
+        "refuse", or "drop" to leave out rows with missing cells, with their weights.
     num_draws
         Number of draws from the approximation.
     seed
@@ -201,7 +204,12 @@ def fit_laplace(
     True
     """
     problem = PosteriorProblem.of(
-        x, n_components, covariance_type=covariance_type, prior=prior, sample_weight=sample_weight
+        x,
+        n_components,
+        covariance_type=covariance_type,
+        prior=prior,
+        sample_weight=sample_weight,
+        missing=missing,
     )
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):

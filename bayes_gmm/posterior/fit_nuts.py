@@ -57,6 +57,7 @@ def fit_nuts(
     covariance_type: str = "full",
     prior: Prior | None = None,
     sample_weight: Any = None,
+    missing: str = "refuse",
     num_warmup: int = 200,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -90,6 +91,8 @@ def fit_nuts(
         Prior in data units; the default takes its scale from the data (`Prior`).
     sample_weight : (N,)
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
+    missing
+        "refuse", or "drop" to leave out rows with missing cells, with their weights.
     num_warmup
         Transitions of each chain to tune NUTS's step size.
     num_samples
@@ -139,7 +142,12 @@ def fit_nuts(
     'GOOD'
     """
     problem = PosteriorProblem.of(
-        x, n_components, covariance_type=covariance_type, prior=prior, sample_weight=sample_weight
+        x,
+        n_components,
+        covariance_type=covariance_type,
+        prior=prior,
+        sample_weight=sample_weight,
+        missing=missing,
     )
     options = SamplingOptions.of(
         num_warmup=num_warmup,

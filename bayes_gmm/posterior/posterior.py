@@ -186,7 +186,7 @@ class Posterior:
         write_result(path, self)
 
     def __repr__(self) -> str:
-        lines = [self._head(), f"  {self.verdict.summary}"]
+        lines = [self._head(), *(f"  {sentence}" for sentence in (*self.table.left_out, self.verdict.summary))]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
 
     def _repr_html_(self) -> str:
