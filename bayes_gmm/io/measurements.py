@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from bayes_gmm.core.validation import positions
 from bayes_gmm.errors import ArgumentError, CellError, DataError
 from bayes_gmm.io.file_formats import FileContent
-from bayes_gmm.io.number_text import NumberFormat, is_date, is_missing, is_number
+from bayes_gmm.io.number_text import MISSING_MARKERS, NumberFormat, is_date, is_missing, is_number
 from bayes_gmm.io.table_checks import CHOOSE, bad_cell, check_names, missing_rows, sound_rows
 
 _MOST_CODES = 10
@@ -185,7 +185,7 @@ def _is_real(cell: Any) -> bool:
 def _read_texts(cells: Any, numbers: NumberFormat) -> _Column:
     """A column of texts; it is one of numbers where at least half of those that are there are numbers."""
     texts = cells.where(cells.isna(), cells.astype(str)).astype("str").str.strip()
-    known = texts[texts.notna() & ~texts.isin(["", *filter(is_missing, texts.iloc[:_SAMPLE].dropna())])]
+    known = texts[texts.notna() & ~texts.isin(MISSING_MARKERS)]
     if known.empty:
         return _Column(None, reason="empty")
     sample = [str(cell) for cell in known.iloc[:: max(len(known) // _SAMPLE, 1)]]
