@@ -121,6 +121,14 @@ def fit_em(
     ------
     DataError, ArgumentError
         When the table or an argument cannot be used.
+    FitError
+        When the process was forked after JAX ran in its parent, where JAX would wait for ever.
+
+    Notes
+    -----
+    Many fits in many processes: ``joblib.Parallel(n_jobs=4)(joblib.delayed(bg.fit_em)(part, 2) for part in parts)``
+    starts processes that can compute, as do ``multiprocessing.get_context("spawn").Pool(4)`` and Dask, by
+    ``dask.compute(*[dask.delayed(bg.fit_em)(part, 2) for part in parts], scheduler="processes")`` or on a cluster.
 
     References
     ----------
