@@ -53,7 +53,9 @@ class Selection:
         usable = [fit for fit in self.fits.values() if _usable(fit)]
         if not usable:
             raise FitError(
-                f"All {len(self.fits)} fits collapsed.", "at least one that did not", EMStatus.COLLAPSED.advice
+                " ".join((f"All {len(self.fits)} fits collapsed.", *next(iter(self.fits.values())).degeneracies)),
+                "at least one that did not",
+                EMStatus.COLLAPSED.advice,
             )
         return min(usable, key=self._value)
 

@@ -167,8 +167,7 @@ class BayesianGaussianMixture(Estimator):
         check_replaced(self.get_params(), type(self)().get_params())
         rows = self._learn_rows(X, self.n_components)
         seed = int(random_generator(self.random_state).randint(2**31))
-        columns = [f"x{i + 1}" for i in range(self.n_features_in_)] if rows.names is None else rows.names
-        table, kind = Table(rows.values, tuple(columns)), self.covariance_type
+        table, kind = Table(rows.values, rows.columns), self.covariance_type
         start = fit_em(table, self.n_components, covariance_type=kind, n_starts=self.n_init, seed=seed)
         self.posterior_ = fit_nuts(
             table,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from bayes_gmm.errors import CellError, DataError
 from bayes_gmm.io.dataframes import Columns, named_columns
 from bayes_gmm.io.table import Table, from_array, from_columns
-from bayes_gmm.io.table_checks import check_numbers
+from bayes_gmm.io.table_checks import check_numbers, way_to_two_axes
 
 _ROWS = "an array or a frame of numbers, rows (points) by columns (features)"
 
@@ -22,6 +22,12 @@ class Rows(NamedTuple):
     values: Float[np.ndarray, "N D"]
     names: np.ndarray | None
     dtype: np.dtype[Any]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, x1 to xD where there are none."""
+        numbered = tuple(f"x{i + 1}" for i in range(self.values.shape[1]))
+        return numbered if self.names is None else tuple(self.names)
 
 
 def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
@@ -106,8 +112,10 @@ def _check_shape(x: Any, owner: str, fewest: int) -> None:
         raise DataError(
             f"Expected 2D array, got {len(shape)}D array instead, of shape {shape}.",
             _ROWS,
-            "Reshape your data either using array.reshape(-1, 1) if it has a single feature, or array.reshape(1, -1) "
-            "if it is a single sample.",
+            way_to_two_axes(shape)
+            if len(shape) > 2
+            else "Reshape your data either using array.reshape(-1, 1) if it has a single feature, or "
+            "array.reshape(1, -1) if it is a single sample.",
         )
     _check_counts(shape, owner, fewest)
 

@@ -14,7 +14,7 @@ from bayes_gmm.core.validation import positive_integer, real_numbers
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.io.dataframes import is_table, named_columns, refuse_unloaded
 from bayes_gmm.io.table import Table, from_columns, read_rows
-from bayes_gmm.io.table_checks import LARGEST, check_numbers, check_shape, check_values, sound_rows
+from bayes_gmm.io.table_checks import LARGEST, check_numbers, check_shape, check_values, sound_rows, way_to_two_axes
 
 _ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
 _WEIGHTS = "A weight of 0 leaves a row out; a weight of 2 counts it twice."
@@ -68,7 +68,7 @@ def rows_of(
         raise ArgumentError(
             f"The {name} have shape {points.shape}.",
             f"rows of {n_features} features, shape (N, {n_features})",
-            _ROWS,
+            way_to_two_axes(points.shape) if points.ndim > 2 else _ROWS,
         )
     bad = ~np.isfinite(points).all(1)
     if bad.any():

@@ -124,7 +124,31 @@ def check_axes(shape: tuple[int, ...]) -> None:
     """Refuse an array that does not have two axes."""
     if len(shape) != 2:
         found = f"Found an array of {len(shape)} axes, shape {shape}."
-        raise DataError(found, TABLE, "Reshape it to two axes, for example x.reshape(len(x), -1).")
+        raise DataError(found, TABLE, way_to_two_axes(shape))
+
+
+def way_to_two_axes(shape: tuple[int, ...]) -> str:
+    """What an array of other than two axes most likely is, and how it becomes a table.
+
+    Examples
+    --------
+    >>> way_to_two_axes((480, 640, 3))
+    'Most likely 480 x 640 pixels of 3 channels: x.reshape(-1, 3) makes each pixel a point.'
+    """
+    if len(shape) == 3:
+        first, second, last = shape
+        if last <= min(first, second):
+            pixels = f"{first} x {second} pixels of {last} channels"
+            return f"Most likely {pixels}: x.reshape(-1, {last}) makes each pixel a point."
+        if first < min(second, last):
+            pixels = f"{first} channels of {second} x {last} pixels"
+            return f"Most likely {pixels}: x.reshape({first}, -1).T makes each pixel a point."
+    if len(shape) > 2:
+        return (
+            "x.reshape(-1, x.shape[-1]) makes points of the last axis (pixels by channels, say), "
+            "x.reshape(len(x), -1) a point of each entry of the first."
+        )
+    return "Reshape it to two axes: x[:, None] is one feature."
 
 
 def check_names(columns: Iterable[object]) -> None:

@@ -106,7 +106,7 @@ class EMFit:
     @cached_property
     def degeneracies(self) -> tuple[str, ...]:
         """Where a failed fit ended: the columns, values or rows that leave a component without a covariance."""
-        return degenerate_components(self.mixture, self.table) if self.status.failed else ()
+        return degenerate_components(self.mixture, self.table.values, self.table.columns) if self.status.failed else ()
 
     @cached_property
     def error_doubts(self) -> tuple[str, ...]:

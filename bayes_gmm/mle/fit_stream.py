@@ -34,6 +34,7 @@ from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.mle.status import StreamStatus
 from bayes_gmm.mle.stream_result import StreamFit
 from bayes_gmm.mle.stream_steps import Move, State, average_mixture, empty, learn, m_step_of, padded_blocks
+from bayes_gmm.objective.degeneracy import degenerate_components
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
@@ -122,8 +123,7 @@ def fit_stream(
     learned, interrupted = _learn_all(check_several(batches), plan, progress)
     fit = _report(learned, interrupted)
     if fit.status.failed:
-        found = f"The stream ended {fit.status.name} after {fit.n_batches} batches."
-        warnings.warn(f"{found} {fit.status.advice}", FitWarning, stacklevel=2)
+        warnings.warn(f"{fit.ending} {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
 
 
@@ -172,6 +172,7 @@ class _Learned(NamedTuple):
     n_batches: int
     scores: list[float]
     n_left_out: int = 0
+    degeneracies: tuple[str, ...] = ()
 
 
 def _learn_all(batches: Iterable[Any], plan: _Plan, progress: bool) -> tuple[_Learned, bool]:
@@ -217,7 +218,9 @@ def _fit_first(table: Table, plan: _Plan) -> Mixture:
         warnings.simplefilter("ignore", FitWarning)  # a collapse raises, and steps that run out do no harm
         fit = fit_em(table, plan.n_components, covariance_type=plan.covariance_type, seed=plan.seed)
     if fit.status.failed:
-        found = f"EM on the first batch of {table.n_points} points ended {fit.status.name}."
+        found = " ".join(
+            (f"EM on the first batch of {table.n_points} points ended {fit.status.name}.", *fit.degeneracies)
+        )
         raise FitError(found, "a maximum of the likelihood to begin at", f"Give a start. {fit.status.advice}")
     return fit.mixture
 
@@ -232,7 +235,9 @@ def _continue(learned: _Learned, rows: np.ndarray, plan: _Plan) -> _Learned:
         learned.state, padded_blocks(points), move, problem.scaling, problem.smallest_scale, learned.objective
     )
     if state.status != StreamStatus.LEARNED:
-        return learned._replace(state=state)
+        before = problem.scaling.to_data(learned.state.mixture)
+        found = degenerate_components(before, rows, problem.table.columns)
+        return learned._replace(state=state, degeneracies=found)
     # An interrupted batch may have left its score behind.
     learned.scores[number - 1 :] = [float(score)]
     return learned._replace(state=state, n_points=learned.n_points + len(points), n_batches=number)
@@ -261,6 +266,7 @@ def _report(learned: _Learned, interrupted: bool) -> StreamFit:
         interrupted=interrupted,
         structure=problem.structure,
         columns=problem.table.columns,
+        degeneracies=learned.degeneracies,
         n_left_out=learned.n_left_out,
     )
 
