@@ -75,7 +75,9 @@ class PosteriorProblem:
         """
         require_own_jax()
         table = as_table(x, missing=missing)
-        check_full_rank(table.values, table.columns)
+        check_full_rank(
+            table.values, table.columns, "the coordinates in which a posterior is sampled, of any structure"
+        )
         K = component_count(n_components, table)
         if not (prior is None or isinstance(prior, Prior)):
             raise ArgumentError(

@@ -38,7 +38,7 @@ _FEWEST_REPETITIONS = 3
 """Times that a value occurs far from all others before it is doubted, where it is none that is agreed upon."""
 _FEWEST_OTHER_VALUES = 5
 
-_DIAGONAL = 'covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
+_DIAGONAL = 'fit_em with covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
 
 TABLE = "a table of numbers, N rows (points) by D columns (features)"
 MISSING = {"", "na", "n/a", "nan", "nat", "none", "null", "<na>"}
@@ -73,7 +73,7 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     _check_spread(ends, columns)
 
 
-def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+def check_full_rank(values: NDArray[np.float64], columns: Sequence[str], needed_for: str = "covariances") -> None:
     """Refuse values (N, D) whose covariance matrix is singular, which only diagonal and spherical structures take.
 
     Raises
@@ -87,8 +87,8 @@ def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None
     """
     n_points, n_features = values.shape
     if n_points <= n_features:
-        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for covariances", f"; {_DIAGONAL}")
-    _check_rank(values, columns)
+        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for {needed_for}", f"; {_DIAGONAL}")
+    _check_rank(values, columns, needed_for)
 
 
 def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
@@ -345,7 +345,7 @@ def _check_spread(ends: NDArray[np.float64], columns: Sequence[str]) -> None:
         raise DataError(found, expected, remedy)
 
 
-def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+def _check_rank(values: NDArray[np.float64], columns: Sequence[str], needed_for: str) -> None:
     centred = values - values.mean(axis=0)
     centred -= centred.mean(axis=0)  # because the mean of values with a large offset is rounded itself
     products = centred.T @ centred
@@ -359,4 +359,4 @@ def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     if rank < len(columns):
         culprit = columns[int(np.abs(np.diag(triangle)).argmin())]
         found = f"The columns have rank {rank} of {len(columns)}: {culprit!r} is a linear combination of the others."
-        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {_DIAGONAL}.")
+        raise DataError(found, f"linearly independent columns for {needed_for}", f"Drop {culprit!r}; {_DIAGONAL}.")

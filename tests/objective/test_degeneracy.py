@@ -99,3 +99,13 @@ def test_what_else_ends_without_an_answer_names_a_few_of_many():
         selection.fits[20, "VVV"].errors()
     with pytest.raises(bg.FitError, match=r"EM on the first batch of 60 points ended COLLAPSED\. Component 0 holds"):
         bg.fit_stream([FRAME], 20)
+
+
+def test_a_class_code_among_the_measurements_is_named():
+    iris = bg.datasets.load("iris")
+    code = np.unique(iris.labels, return_inverse=True)[1].astype(float)
+    table = bg.Table(np.column_stack([iris.values, code]), (*iris.columns, "species_code"))
+    with pytest.warns(bg.FitWarning, match=r"Component \d holds \d+ rows, in which 'species_code' is [012]"):
+        fit = bg.fit_em(table, 3, n_starts=2)
+    with pytest.raises(bg.FitError, match="species_code"):
+        fit.check()
