@@ -330,6 +330,7 @@ def _as_array(x: Any) -> NDArray[Any]:
         raise DataError(_describe_unreadable(x, error), TABLE, remedy) from error
     if array.ndim == 0:
         remedy = "Give an array of shape (N, D) or a frame; for a CSV file use read_table."
+        remedy = "Put it into a frame: pandas.DataFrame(x)." if isinstance(x, dict) else remedy
         raise DataError(f"Found one {type(x).__name__}, {reprlib.repr(x)}.", TABLE, remedy)
     return array
 
