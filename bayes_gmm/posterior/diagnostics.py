@@ -241,7 +241,7 @@ def _disagreement(r_hat: float, explanations: tuple[Explanation, ...]) -> Iterat
         yield Finding(
             VerdictStatus.DOUBTFUL if r_hat <= HOPELESS_RHAT else VerdictStatus.BAD,
             f"The chains disagree on quantities that no relabelling can change (R-hat {r_hat:.3f}), though none stands "
-            "apart: they are too short. Raise num_samples.",
+            "apart: they are too short. Raise num_samples or min_ess.",
         )
 
 
@@ -253,8 +253,8 @@ def _without_weight(finding: Finding) -> str:
 
 def _small_sample_size(smallest: float) -> Iterator[Finding]:
     if not smallest >= SMALLEST_ESS:
-        text = f"The effective sample size falls to {smallest:.0f}, below {SMALLEST_ESS:.0f}. Raise num_samples."
-        yield Finding(VerdictStatus.DOUBTFUL, text)
+        text = f"The effective sample size falls to {smallest:.0f}, below {SMALLEST_ESS:.0f}."
+        yield Finding(VerdictStatus.DOUBTFUL, f"{text} Raise num_samples or min_ess.")
 
 
 def _missed(jumps: Jumps) -> Iterator[Finding]:
@@ -280,7 +280,7 @@ def _unlike_components(max_rhat: dict[str, float], min_ess: dict[str, float]) ->
         yield Finding(
             VerdictStatus.DOUBTFUL,
             f"The effective sample size of single components falls to {min_ess['posterior']:.0f}, below "
-            f"{SMALLEST_ESS:.0f}, though that of the density does not. Raise num_samples.",
+            f"{SMALLEST_ESS:.0f}, though that of the density does not. Raise num_samples or min_ess.",
         )
 
 
@@ -314,5 +314,5 @@ def _ambiguous(relabelling: Relabelling) -> Iterator[Finding]:
     rate = float(relabelling.ambiguous[worst])
     if rate > LARGEST_AMBIGUITY:
         text = f"In {rate:.0%} of the draws component {worst} holds less than half of the points it has in the fit."
-        remedy = " Its own numbers mean little; the density and the other components do."
+        remedy = " Its own numbers mean little; quote the density, the clusters of points, or sorted quantities."
         yield Finding(VerdictStatus.DOUBTFUL, text + remedy)

@@ -8,7 +8,7 @@ import pytest
 
 import bayes_gmm as bg
 from bayes_gmm.posterior import fit_nuts as module, overlapping_components
-from bayes_gmm.posterior.diagnostics import Jumps, judge
+from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, obstacle
 from bayes_gmm.posterior.verdict import VerdictStatus
@@ -52,6 +52,18 @@ def test_the_components_have_no_names_there_and_the_head_says_both(explored: bg.
     assert verdict.status is VerdictStatus.DOUBTFUL
     assert verdict.summary.startswith("sampling GOOD, components DOUBTFUL: ")
     assert verdict.judgements() == {"status": "DOUBTFUL", "sampling": "GOOD", "components": "DOUBTFUL"}
+
+
+def test_rows_of_components_without_a_name_are_marked(explored: bg.Posterior) -> None:
+    comparison = bg.compare(explored.mle, explored)
+    ambiguous = explored.relabelling.ambiguous
+    assert (ambiguous > LARGEST_AMBIGUITY).any()
+    for row in comparison.rows:
+        assert row.ambiguity == ambiguous[row.component]
+        assert ("ambiguous" in row.flags) == (row.ambiguity > LARGEST_AMBIGUITY)
+    worst = int(ambiguous.argmax())
+    assert f"component {worst} (ambiguous: another one in {ambiguous[worst]:.0%} of the draws)" in str(comparison)
+    assert any("quote the density, clusters or sorted quantities" in line for line in comparison.hidden())
 
 
 @pytest.mark.slow
