@@ -26,7 +26,7 @@ MOST_SECONDS = 600.0
 """Ample, so that no result depends on what else the machine does."""
 DENSITY = "density"
 
-CELLS = [Cell(K, D, apart, N) for K in (2, 3) for D in (1, 2) for apart in (2.0, 3.0) for N in (50, 200, 1000)]
+CELLS = [Cell(K, D, apart, N) for D in (1, 2) for K in (2, 3) for apart in (2.0, 3.0) for N in (50, 200, 1000)]
 
 
 class Overlapping(NamedTuple):
