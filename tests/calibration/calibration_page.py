@@ -60,9 +60,7 @@ CHECKS: dict[str, Callable[..., dict[str, Any]]] = {
     "NUTS: rank of the truth": min,
     "90% intervals of the posterior": min,
     "components that overlap": min,
-    "90% intervals of the MLE": min,
     "EM by default": min,
-    "sound run": min,
     "verdict on a planted failure": max,
 }
 """Checks of which the README shows one setting each, by the beginning of `what`, and which share is the worst."""

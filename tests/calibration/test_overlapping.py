@@ -39,6 +39,11 @@ def seconds(values: np.ndarray) -> str:
     return f"{middle:.1f} and {long:.1f} s"
 
 
+def reaches(coverage: tuple[float, float]) -> bool:
+    """Whether intervals are not told apart from those that hold the truth often enough; a prior may help them."""
+    return coverage[0] >= LEVEL or as_expected(coverage, LEVEL)
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_overlapping_components_are_sampled_to_the_end(cell: Cell, record: Record) -> None:
     n_data_sets = record.number(DATA_SETS)
@@ -59,9 +64,9 @@ def test_overlapping_components_are_sampled_to_the_end(cell: Cell, record: Recor
         Row(
             f"{LEVEL:.0%} intervals of the posterior hold true weights / means / sds / log density",
             str(cell),
-            "90 % of the density",
+            "at least 90 % of the density",
             f"{percent(covered)}; MLE {percent(of_fit(found))}, {found.without} fits without",
-            as_expected(covered[DENSITY], LEVEL),
+            reaches(covered[DENSITY]),
             cell in SHOWN,
         ),
     ]
