@@ -25,7 +25,7 @@ _FEWEST_RATIOS = 10
 _CONSTANT = 1e-12
 """Range, relative to the size, below which a quantity varies by rounding alone."""
 
-_MANY_DIVERGENT = 0.01
+MANY_DIVERGENT = 0.01
 """Share of divergent transitions above which the draws are bad: the region that they miss is no longer small."""
 
 _FEWEST_ACCEPTED = 0.01
@@ -288,7 +288,7 @@ def _trajectories(stats: Any, *, several: bool) -> Iterator[Finding]:
     """Divergences and cut trajectories; where proposals jump beside them, many divergences weigh no more than few."""
     divergent, total = int(stats["diverging"].sum()), stats["diverging"].size
     if divergent:
-        many = several and divergent > _MANY_DIVERGENT * total
+        many = several and divergent > MANY_DIVERGENT * total
         status = VerdictStatus.BAD if many else VerdictStatus.DOUBTFUL
         text = f"{divergent} of {total} transitions diverged: a region of the posterior is too narrow for the sampler."
         remedy = " Raise target_accept_prob, use fewer components, or a tighter prior on the scales."

@@ -26,7 +26,7 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.posterior.arviz_tree import posterior_tree
-from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, Jumps, judge, load_arviz, split_r_hat
+from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, MANY_DIVERGENT, Jumps, judge, load_arviz, split_r_hat
 from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, explore, obstacle
 from bayes_gmm.posterior.posterior import Posterior
@@ -269,8 +269,9 @@ def _known_to_be_wrong(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) 
 
 
 def _suffices(verdict: Verdict, options: SamplingOptions) -> bool:
-    """Whether the invariants have mixed."""
-    return verdict.max_rhat["invariants"] <= LARGEST_RHAT and verdict.min_ess["invariants"] >= options.min_ess
+    """Whether the invariants have mixed, and too few transitions diverged to leave a region out."""
+    mixed = verdict.max_rhat["invariants"] <= LARGEST_RHAT and verdict.min_ess["invariants"] >= options.min_ess
+    return mixed and verdict.n_divergent <= MANY_DIVERGENT * verdict.n_draws
 
 
 def _go_on(

@@ -216,3 +216,12 @@ def test_one_chain_of_easy_data_is_good() -> None:
     x = np.concatenate([np.random.default_rng(8).normal(center, 1.0, 100) for center in (0.0, 5.0)])[:, None]
     posterior = bg.fit_nuts(x, 2, num_chains=1, progress=False)
     assert posterior.verdict.sampling is GOOD
+
+
+@pytest.mark.slow
+def test_where_many_transitions_diverge_the_posterior_is_explored() -> None:
+    """R-hat and effective sample size of NUTS suffice there, but 45 of its 4000 transitions diverge."""
+    x = bg.Mixture.from_moments([4 / 9, 5 / 9], [[0.0], [2.0]], np.ones((2, 1, 1))).sample(1000, seed=2)[0]
+    posterior = bg.fit_nuts(x, 2, seed=2, progress=False)
+    assert posterior.verdict.sampling is GOOD
+    assert any("explored from the prior" in note for note in posterior.verdict.notes)
