@@ -120,10 +120,10 @@ models
 # standard errors of the best: as far as prediction goes these 82 galaxies cannot tell, and they need not. Averaged over
 # its posterior, a mixture with spare components does not overfit as its maximum does.
 #
-# And read it with the verdicts. All six posteriors are sampled well, so that the densities can be quoted. With two
-# components the chains moved between two explanations, the second with a twentieth of the mass. From four components on
-# single ones cannot be named: in a third of the draws or more, one of them is another component. That is a fact about
-# the data, and longer chains would not change it.
+# And read it with the verdicts. All six posteriors are sampled well, and what rests on their densities can be quoted.
+# With two components the chains moved between two explanations, the second with a twentieth of the mass. From four
+# components on single ones cannot be named: in a third of the draws or more, one of them is another component. That is a
+# fact about the data, and longer chains would not change it.
 
 # %%
 rows = {model.name: model for model in models.models}

@@ -38,7 +38,8 @@ class Model:
     bad_points
         Number of points whose Pareto k is too large.
     verdict
-        Status of the verdict on the draws; empty for an EM fit.
+        Whether these are draws from the posterior (`Verdict.sampling`), on which its density and elpd_loo rest; empty
+        for an EM fit.
     """
 
     name: str
@@ -187,7 +188,7 @@ def _stack(loos: dict[str, LeaveOneOut]) -> dict[str, Record]:
 
 def _model(name: str, fit: Posterior | EMFit, loo: LeaveOneOut | None, stacked: Record) -> Model:
     mle = fit.mle if isinstance(fit, Posterior) else fit
-    of_posterior: Record = {"verdict": fit.verdict.status.name} if isinstance(fit, Posterior) else {}
+    of_posterior: Record = {"verdict": fit.verdict.judgements()["sampling"]} if isinstance(fit, Posterior) else {}
     if loo is not None:
         of_posterior |= {"elpd_loo": loo.elpd, "elpd_loo_se": loo.standard_error, "bad_points": loo.bad_points}
     return Model(

@@ -48,7 +48,7 @@ def test_criteria_are_those_of_the_fits(posteriors: dict[str, bg.Posterior], tab
         assert (model.bic, model.icl, model.aic) == (mle.bic(), mle.icl(), mle.aic())
         assert model.n_components == mle.mixture.n_components
         assert model.structure == mle.structure.name
-        assert model.verdict == posteriors[model.name].verdict.status.name
+        assert model.verdict == posteriors[model.name].verdict.sampling.name
 
 
 def test_stacking_is_the_maximum_that_em_finds() -> None:
@@ -94,7 +94,7 @@ def test_text_html_csv_and_json_hold_all_models(table: bg.ModelComparison, tmp_p
 
 
 def test_bad_draws_are_said(posteriors: dict[str, bg.Posterior]) -> None:
-    verdict = replace(posteriors["K=2"].verdict, status=VerdictStatus.BAD)
+    verdict = replace(posteriors["K=2"].verdict, sampling=VerdictStatus.BAD)
     table = bg.compare_models(posteriors | {"K=2": replace(posteriors["K=2"], verdict=verdict)})
     assert "The draws of K=2 are BAD" in str(table)
 
