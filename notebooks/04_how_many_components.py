@@ -122,8 +122,8 @@ models
 #
 # And read it with the verdicts. All six posteriors are sampled well, and what rests on their densities can be quoted.
 # With two components the chains moved between two explanations, the second with a twentieth of the mass. From four
-# components on single ones cannot be named: in a third of the draws or more, one of them is another component. That is a
-# fact about the data, and longer chains would not change it.
+# components on single ones cannot be named: in a third of the draws or more, one of them is another component. That is
+# a fact about the data, and longer chains would not change it.
 
 # %%
 rows = {model.name: model for model in models.models}
