@@ -141,14 +141,8 @@ def fit_nuts(
     >>> posterior.verdict.status.name
     'GOOD'
     """
-    problem = PosteriorProblem.of(
-        x,
-        n_components,
-        covariance_type=covariance_type,
-        prior=prior,
-        sample_weight=sample_weight,
-        missing=missing,
-    )
+    given = {"prior": prior, "sample_weight": sample_weight, "missing": missing}
+    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, **given)
     options = SamplingOptions.of(
         num_warmup=num_warmup,
         num_samples=num_samples,
