@@ -17,7 +17,7 @@ PACKAGE = Path(bg.__file__).parent
 TESTS = Path(__file__).parent
 
 ORDER = (
-    *("errors", "core", "io", "datasets", "mixture", "likelihood", "objective", "mle", "bayes"),
+    *("errors", "core", "io", "datasets", "mixture", "likelihood", "objective", "search", "mle", "bayes"),
     *("sampling", "clustering", "posterior", "assessment", "estimators", "figure_data", "plots"),
 )
 """A room imports itself and those before it; what lies in the root, but for `errors`, comes after all of them."""
@@ -45,13 +45,13 @@ LIBRARIES = {
     },
     "optax": {"mle.gradient_ascent"},
     "tqdm": {
-        *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream"),
+        *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream", "mle.fit_em"),
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
     "argparse": {"cli", "commands"},
     "csv": {"io.csv_reader", "core.export", "datasets.catalogue", "commands"},
     "scipy": {
-        *("posterior.relabelling", "mle.initialisation", "assessment.profile_interval"),
+        *("posterior.relabelling", "mle.initialisation", "search.merged_cells", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
         *("bayes.hyperplanes", "sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),
     },

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Float
+from tqdm import tqdm
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
@@ -22,6 +23,7 @@ from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.component_moves import FROM_COMPONENTS, climbs, usual_number_of_climbs
 
 SEARCH_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
 """Arguments of `fit_em` that say where to start and when to stop, beside a start of one's own."""
@@ -44,6 +46,9 @@ _SAME_OPTIMUM = 1e-3
 _SAME_COMPONENTS = 0.05
 """Standard deviations of the data by which summed means and covariances of one maximum may differ between runs."""
 
+_PATIENCE = 3.0
+"""Seconds after which climbs show how they proceed."""
+
 _MOST_OPTIMA = 16
 """Number of distinct maxima that a fit keeps."""
 
@@ -64,6 +69,7 @@ def fit_em(
     tol: float | int = 1e-8,
     max_steps: int = 1000,
     seed: int = 0,
+    progress: bool = True,
 ) -> EMFit:
     r"""Fit a mixture of Gaussians by maximum likelihood.
 
@@ -81,7 +87,11 @@ def fit_em(
     n_starts
         Number of starts; by default 20 to 128, many where they are cheap, but no more than the first 32 when three
         quarters of these end at one maximum. The first 32 are random, of three kinds (`random_starts`); further ones
-        split a component of the best maxima found (`split_starts`). All make a short run, and the best go on.
+        split a component of the best maxima found (`split_starts`). All make a short run, and the best go on. For ten
+        or more components, and from four on where there are more than 2000 points, the first one to eight starts are
+        the ends of climbs instead (`climbs`): k-means cells merged to components, then components split, merged and
+        moved while that gains; few random starts, or none, follow. There are no climbs with hard assignment, known
+        labels, fixed parameters that name components, or more than 64 features.
     start
         Labels (N,), responsibilities (N, K) or a `Mixture`, in place of random starts.
     sample_weight : (N,)
@@ -107,6 +117,8 @@ def fit_em(
         Largest number of EM steps of each start.
     seed
         Seed of the random starts.
+    progress
+        Whether to show on standard error how climbs proceed when they take more than three seconds.
 
     Returns
     -------
@@ -141,7 +153,7 @@ def fit_em(
         assignment=assignment,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
-    fit = fit_problem(problem, SearchOptions.of(start=start, **options))
+    fit = fit_problem(problem, SearchOptions.of(start=start, progress=progress, **options))
     if fit.status is not EMStatus.CONVERGED:
         warnings.warn(f"EM ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
@@ -156,6 +168,7 @@ class SearchOptions(NamedTuple):
     tol: float = 1e-8
     max_steps: int = 1000
     seed: int = 0
+    progress: bool = False
 
     @classmethod
     def of(
@@ -167,6 +180,7 @@ class SearchOptions(NamedTuple):
         tol: Any = 1e-8,
         max_steps: Any = 1000,
         seed: Any = 0,
+        progress: Any = False,
     ) -> "SearchOptions":
         """Check what a user gives.
 
@@ -184,6 +198,7 @@ class SearchOptions(NamedTuple):
             ),
             max_steps=number_of_steps("max_steps", max_steps),
             seed=seed_integer(seed),
+            progress=flag("progress", progress),
         )
 
 
@@ -219,9 +234,10 @@ def _run_all_starts(
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
     K, objective = problem.n_components, problem.objective().with_slots(n_slots)
     rule = StoppingRule(options.tol, options.max_steps, problem.smallest_scale, options.accelerate)
-    n_starts = options.n_starts or usual_number_of_starts(problem)
+    n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
+    n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
     size, n_generations = _generations(n_starts)
-    starts = starting_mixtures(problem, objective, options.start, size, options.seed)
+    starts = _first_starts(problem, objective, options, min(n_climbs, size), size)
     runs = _one_generation(starts, objective, rule, problem)
     if options.n_starts is None and _agree(runs):
         n_generations = 1
@@ -237,6 +253,31 @@ def _run_all_starts(
     constant = problem.sample_weight.sum() * problem.scaling.log_volume
     mixture = problem.scaling.to_data(jax.tree.map(lambda leaf: leaf[:, :K], runs.mixture))
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
+
+
+def _usual_number_of_starts(problem: Problem, n_climbs: int) -> int:
+    """Default number of starts: many where a run of EM costs little, few beside climbs of many components."""
+    if problem.n_components < FROM_COMPONENTS or not n_climbs:
+        return n_climbs + usual_number_of_starts(problem)
+    return n_climbs + (_GENERATION - n_climbs if problem.table.n_points <= _CHEAP_POINTS else 0)
+
+
+def _first_starts(problem: Problem, objective: Objective, options: SearchOptions, n_climbs: int, size: int) -> Mixture:
+    """The ends of climbs, and random starts or the start that the user gives after them."""
+    others = [starting_mixtures(problem, objective, options.start, size - n_climbs, options.seed)] * (size > n_climbs)
+    if not n_climbs:
+        return others[0]
+    with tqdm(
+        desc="climbs", unit=" rounds of moves", disable=not options.progress, leave=False, delay=_PATIENCE
+    ) as bar:
+
+        def tell(value: float) -> None:
+            bar.set_postfix_str(f"log-likelihood {value - constant:.1f}", refresh=False)
+            bar.update()
+
+        constant = problem.sample_weight.sum() * problem.scaling.log_volume
+        ends = climbs(problem, objective, options.seed, n_climbs, tell)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), ends, *jax.device_get(others))
 
 
 # Runs that failed may have ended anywhere, also where squares overflow float64; none of them is kept.
