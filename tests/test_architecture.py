@@ -46,6 +46,7 @@ LIBRARIES = {
     "optax": {"mle.gradient_ascent"},
     "tqdm": {
         *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream", "mle.fit_em"),
+        "assessment.fit_em_groups",
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
     "argparse": {"cli", "commands"},
@@ -192,12 +193,21 @@ def test_the_tests_mirror_the_rooms() -> None:
 
 def test_public_names_are_these_and_can_all_be_imported() -> None:
     assert set(bg.__all__) == {
-        *("fit_em", "fit_gradient", "fit_stream", "select_em", "fit_nuts", "prior_predictive", "fit_laplace"),
+        *(
+            "fit_em",
+            "fit_gradient",
+            "fit_stream",
+            "select_em",
+            "fit_em_groups",
+            "fit_nuts",
+            "prior_predictive",
+            "fit_laplace",
+        ),
         *("compare", "compare_models", "report", "model"),
         *("plot_clusters", "plot_ellipses", "plot_pair", "plot_uncertainty", "plot_coclustering", "plot_density"),
         *("plot_ppc", "plot_forest", "plot_prior_posterior", "plot_selection", "plot_relabelling", "plot_diagnostics"),
         *("Mixture", "EMFit", "EMStatus", "Posterior", "LaplaceFit", "Prior", "Comparison", "ModelComparison"),
-        *("Selection", "Table"),
+        *("Selection", "GroupFits", "Table"),
         *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
         *("GradientFit", "StreamFit", "StreamStatus", "ConjugatePrior"),
         *("bootstrap", "Bootstrap", "profile_interval", "likelihood_ratio_test", "LikelihoodRatioTest"),

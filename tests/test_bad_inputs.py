@@ -304,7 +304,7 @@ OTHER_FITS = [
     Bad("stream, structure", lambda _: bg.fit_stream([X], 2, covariance_type="x"), r"covariance_type is 'x'"),
     Bad("select, criterion", lambda _: bg.select_em(X, [1], criterion="dic"), r"criterion is 'dic'"),
     Bad("select, criterion list", lambda _: bg.select_em(X, [1], criterion=["bic"]), r"criterion is \['bic'\]"),
-    Bad("select, nothing", lambda _: bg.select_em(X, []), r"n_components or covariance_type is empty"),
+    Bad("select, nothing", lambda _: bg.select_em(X, []), r"n_components is empty"),
     Bad("select, one number", lambda _: bg.select_em(X, 3), r"n_components is 3"),
     Bad("select, text", lambda _: bg.select_em(X, "12"), r"n_components is '12'"),
     Bad("select, floats", lambda _: bg.select_em(X, [1.0]), r"n_components is 1\.0"),

@@ -50,10 +50,16 @@ class Blocks:
 
 
 def blocks(
-    x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"], scaling: Scaling | None = None
+    x: Float[np.ndarray, "N D"],
+    sample_weight: Float[np.ndarray, " N"],
+    scaling: Scaling | None = None,
+    n_rows: int = 0,
 ) -> Blocks:
-    """Cut points (N, D) and their weights into blocks, and bring the points to unit coordinates by `scaling`."""
-    size = _block_size(*x.shape)
+    """Cut points (N, D) and their weights into blocks, and bring the points to unit coordinates by `scaling`.
+
+    The blocks are those of a table of at least `n_rows`.
+    """
+    size = _block_size(max(n_rows, len(x)), x.shape[1])
     n_used = -(-len(x) // size)
     points = np.zeros((_block_count(n_used), x.shape[1], size))
     weights = np.zeros((len(points), size))

@@ -202,9 +202,9 @@ class SearchOptions(NamedTuple):
         )
 
 
-def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = None) -> EMFit:
-    """Fit a problem; with `n_slots`, by a program compiled for that number of components, some of them absent."""
-    runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components)
+def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = None, n_rows: int = 0) -> EMFit:
+    """Fit a problem; by a program compiled for `n_slots` components and at least `n_rows` rows, some of them absent."""
+    runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components, n_rows)
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
     candidates = np.where(usable, runs.value, -np.inf) if usable.any() else runs.value
     best = int(np.argmax(np.nan_to_num(candidates, nan=-np.inf)))
@@ -213,26 +213,29 @@ def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = 
         mixture = problem.fixed.impose(mixture)
     if not problem.names_components:
         mixture = mixture.permute(np.argsort(mixture.means[:, 0], kind="stable"))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of a fit that failed nothing is finite
+        centred = problem.objective_without_prior(mixture)
+        log_likelihood = centred if problem.assignment == "soft" else problem.log_likelihood(mixture)
     return EMFit(
         mixture=mixture,
-        log_likelihood=problem.log_likelihood(mixture),
+        log_likelihood=log_likelihood,
         status=EMStatus(int(runs.status[best])),
         n_steps=int(runs.n_steps[best]),
         path=runs.path[best, : runs.n_steps[best] + 1],
         start_log_likelihoods=runs.value,
         start_statuses=runs.status,
         optima=_optima(runs, best, problem),
-        kernel_error=abs(float(runs.value[best] - log_priors[best]) - problem.objective_without_prior(mixture)),
+        kernel_error=abs(float(runs.value[best] - log_priors[best]) - centred),
         problem=problem,
     )
 
 
 @in_float64
 def _run_all_starts(
-    problem: Problem, options: SearchOptions, n_slots: int
+    problem: Problem, options: SearchOptions, n_slots: int, n_rows: int
 ) -> tuple[EMRun, Float[Array | np.ndarray, " R"]]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
-    K, objective = problem.n_components, problem.objective().with_slots(n_slots)
+    K, objective = problem.n_components, problem.objective(n_rows).with_slots(n_slots)
     rule = StoppingRule(options.tol, options.max_steps, problem.smallest_scale, options.accelerate)
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
