@@ -16,6 +16,7 @@ from .errors import (
     ArgumentError as ArgumentError,
     BayesGMMError as BayesGMMError,
     DataError as DataError,
+    DataWarning as DataWarning,
     FitError as FitError,
     FitWarning as FitWarning,
     OutputError as OutputError,

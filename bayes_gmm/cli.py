@@ -150,8 +150,26 @@ def _add_datasets(verbs: Any) -> None:
 
 def _add_table(verb: argparse.ArgumentParser) -> None:
     sets = ", ".join(catalogue.names())
-    verb.add_argument("table", metavar="TABLE", help=f"a CSV file, - for standard input, or one of {sets}")
-    verb.add_argument("--columns", metavar="A,B", help="columns to use, by name (default: all)")
+    verb.add_argument(
+        "table",
+        metavar="TABLE",
+        help=f"a file (CSV or other text, Excel, Parquet, Feather, JSON lines), - for standard input, or one of {sets}",
+    )
+    verb.add_argument(
+        "--columns",
+        metavar="A,B",
+        help="columns to use, by name (default: all but text, dates, true and false, row numbers, identifiers, codes, "
+        "constants; what is left out is said, and so are rows with missing cells)",
+    )
+    verb.add_argument("--without", metavar="A,B", help="columns to leave out, by name (default: none)")
+    verb.add_argument(
+        "--labels", metavar="COLUMN", help="known classes, with which the answer is compared (default: none)"
+    )
+    verb.add_argument(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether a text file has names above its rows (default: found out)",
+    )
 
 
 def _add_model(verb: argparse.ArgumentParser) -> None:

@@ -6,12 +6,14 @@ import re
 import shlex
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bayes_gmm.core.export import output_errors, to_json, write_json
+from bayes_gmm.core.validation import positions
 from bayes_gmm.datasets import catalogue
-from bayes_gmm.errors import ArgumentError
+from bayes_gmm.errors import ArgumentError, DataWarning
 from bayes_gmm.io.table import Table, read_table
 
 # The subcommands import the numerical modules, which takes seconds, only after the table and the options were checked.
@@ -60,6 +62,8 @@ def select(options: argparse.Namespace) -> None:
     )
     if options.out:
         selection.to_csv(options.out)
+    for sentence in table.left_out:
+        print(sentence, file=sys.stderr if options.json else sys.stdout)
     print(to_json(selection.records()) if options.json else selection, flush=True)
 
 
@@ -70,7 +74,8 @@ def report(options: argparse.Namespace) -> None:
     _writable_folder(path.parent)
     comparison = _compare(table, options)
     _write_report(comparison, path, options)
-    print(f"{comparison.posterior.verdict.summary}\nWritten to {path}", flush=True)
+    said = "\n".join([*table.left_out, comparison.posterior.verdict.summary])
+    print(f"{said}\nWritten to {path}", flush=True)
 
 
 def list_datasets(options: argparse.Namespace) -> None:
@@ -81,7 +86,7 @@ def list_datasets(options: argparse.Namespace) -> None:
         return
     table = catalogue.load(options.name)
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*table.columns, *(["label"] if table.labels else [])])
+    writer.writerow([*table.columns, *([table.labels_from or "label"] if table.labels else [])])
     for row, values in enumerate(table.values.tolist()):
         writer.writerow([*values, *([table.labels[row]] if table.labels else [])])
     sys.stdout.flush()
@@ -118,11 +123,26 @@ def _write_report(comparison: "Comparison", path: Path, options: argparse.Namesp
 
 
 def _load(options: argparse.Namespace) -> Table:
+    """The table; what was left out of it is said with its answer, so that it needs no warning."""
     chosen = _names(options.columns) if options.columns else None
+    without = _names(options.without) if options.without else []
     if options.table in catalogue.names():
-        table = catalogue.load(options.table)
-        return table.select(chosen) if chosen else table
-    return read_table(options.table, columns=chosen)
+        return _select(catalogue.load(options.table), chosen, without, options.labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        return read_table(
+            options.table, chosen, without=without, labels=options.labels, missing="drop", header=options.header
+        )
+
+
+def _select(table: Table, chosen: list[str] | None, without: list[str], labels: str | None) -> Table:
+    """Columns of a bundled table, whose labels are those that it has."""
+    if labels not in (None, table.labels_from):
+        expected = repr(table.labels_from) if table.labels_from else "no --labels, since it has none"
+        raise ArgumentError(f"--labels is {labels!r}.", expected, "For labels of your own give a file.")
+    left = set(positions(without, table.columns)) if without else set()
+    kept = [name for i, name in enumerate(table.columns) if i not in left]
+    return table.select(chosen or kept) if chosen or without else table
 
 
 def _names(text: str) -> list[str]:

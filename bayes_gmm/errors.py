@@ -36,6 +36,10 @@ class FitError(BayesGMMError, RuntimeError):
     """A fit ended without a usable result: it collapsed, did not converge, or is not finite."""
 
 
+class DataWarning(UserWarning):
+    """Something in a file was left out of the table, or is kept in doubt."""
+
+
 class FitWarning(UserWarning):
     """A fit ended with a result that should be checked."""
 

@@ -42,6 +42,13 @@ Of longer tables the correlations are left out first, and then the parameters wi
 _MOST_POINTS = 20
 """Most rows in the table of uncertain points: about a screen; the text below the table says how many are left out."""
 
+_OF_THE_PRIOR = (
+    "Shifts are those from the estimate to the posterior mean, in posterior sds. By the prior: how much of it vanishes "
+    "as the prior is raised to smaller and smaller powers; the rest the likelihood says by its shape. Sensitivity: the "
+    "change of the posterior with the power of a part of the prior, noticeable above 0.05 (Kallioinen and others 2024, "
+    "doi 10.1007/s11222-023-10366-5); the part to which it is largest stands beside it."
+)
+
 _STRUCTURES = {
     "VVV": "each component has a covariance matrix of its own",
     "EEE": "all components share one covariance matrix",
@@ -155,7 +162,7 @@ def _both_answers(comparison: Comparison) -> str:
         plots.plot_forest(comparison),
         "Each parameter by both answers: estimate with two standard errors, posterior mean with its interval.",
     )
-    return ellipses + scrolling(rows) + note + forest + _scores(comparison)
+    return ellipses + scrolling(rows) + note + paragraphs(_OF_THE_PRIOR) + forest + _scores(comparison)
 
 
 def _worth_showing(rows: Sequence[Row]) -> list[Row]:
@@ -191,7 +198,19 @@ def _points(comparison: Comparison) -> str:
                 "Probability that two points come from the same component, which no relabelling can change.",
             )
         )
-    return paragraphs(comparison.points.sentence()) + _uncertain_points(comparison) + "".join(figures)
+    return (
+        paragraphs(comparison.points.sentence()) + _known(comparison) + _uncertain_points(comparison) + "".join(figures)
+    )
+
+
+def _known(comparison: Comparison) -> str:
+    """Cross table of known labels and components, where there are labels."""
+    found = comparison.label_agreement
+    if found is None:
+        return ""
+    head = [found.name, *(f"component {k}" for k in range(found.counts.shape[1]))]
+    rows = [[name, *map(str, counts)] for name, counts in zip(found.classes, found.counts.tolist(), strict=True)]
+    return paragraphs(f"{found.sentence()}.") + scrolling(html_table(head, rows))
 
 
 def _uncertain_points(comparison: Comparison) -> str:
@@ -237,7 +256,7 @@ def _data(comparison: Comparison) -> str:
         [name, unit, *(f"{value:.4g}" for value in row)]
         for name, unit, row in zip(table.columns, units, column_summary(table), strict=True)
     ]
-    words = [text for text in (table.source, table.caveats) if text]
+    words = [text for text in (*table.left_out, table.source, table.caveats) if text]
     return scrolling(html_table(head, rows, n_left=2)) + paragraphs(*words)
 
 
@@ -295,8 +314,10 @@ def _origin(table: Table) -> str:
     if table.name in catalogue.names():
         whole = catalogue.load(table.name).columns == table.columns
         return f"bg.datasets.load({table.name!r})" + ("" if whole else f".select({chosen})")
-    if Path(table.source).suffix:
-        return f"bg.read_table({table.source!r}, columns={chosen})"
+    path, _, found = table.source.rpartition(" (")
+    if found.endswith(")") and Path(path).suffix:
+        gaps = ", missing='drop'" if any("missing cells" in sentence for sentence in table.left_out) else ""
+        return f"bg.read_table({path!r}, columns={chosen}{gaps})"
     return f"...  # the table {table.name!r}, {table.n_points} rows, columns {chosen}"
 
 

@@ -141,7 +141,7 @@ assert not np.any(np.abs(by_means.ravel() - by_means[..., 0].mean()) < 0.05)
 # component that the pivot has under that name: it went elsewhere. No permutation helps, and the package says so.
 
 # %%
-four = bg.fit_nuts(galaxies, 4, start=mle, num_samples=2000, progress=False)
+four = bg.fit_nuts(galaxies, 4, start=mle, progress=False)
 four.verdict
 
 # %%
@@ -154,14 +154,15 @@ ambiguous.round(3)
 # %% [markdown]
 # `ambiguous` is, for each component, the share of draws in which it holds less than half of the points that it holds in
 # the pivot. The first and the last of the four are beyond doubt: a group of slow galaxies and a few fast ones. Of the
-# two in the middle, which overlap, one is somebody else in about a quarter of the draws. Its "posterior mean" would be
-# a mean over different stories.
+# two in the middle, which overlap, one is somebody else in a third of the draws. Its "posterior mean" would
+# be a mean over different stories.
 
 # %%
 assert ambiguous[[0, 3]].max() < 0.02
-assert 0.15 < ambiguous.max() < 0.4
+assert 0.25 < ambiguous.max() < 0.45
 assert ambiguous.argmax() in (1, 2)
 assert any("holds less than half of the points" in reason for reason in four.verdict.reasons)
+assert four.verdict.sampling.name == "GOOD"
 
 # %% [markdown]
 # ## What to trust instead

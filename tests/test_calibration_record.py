@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 import scipy.stats
 from calibration_figure import draw
+from planted import QUANTILES, agree
+from posterior_intervals import KINDS, as_expected, by_kind, former_default, kinds_of, parameters
 from proportions import Share, binomial_p_value, covered, mean_and_error, unlike, worse
 from recording import Record, Row
 from uniformity import DRAWS, band, expected, p_value
+
+import bayes_gmm as bg
 
 
 def test_the_pages_are_what_the_files_say() -> None:
@@ -42,7 +46,7 @@ def test_a_changed_number_changes_the_pages() -> None:
 def test_the_readme_shows_the_worst_setting_of_each_check_and_counts_all() -> None:
     results = page.load()
     rows = [line for line in page.highlights(results).splitlines() if line.startswith("| ")][1:]
-    assert len(rows) == len(page.CHECKS) == 5
+    assert len(rows) == len(page.CHECKS) == 6
     for line, (what, worst) in zip(rows, page.CHECKS.items(), strict=True):
         found = [row for result in results for row in result["rows"] if row["what"].startswith(what)]
         farthest = worst(map(page.share, found))
@@ -70,7 +74,7 @@ def test_what_falls_short_is_said_also_where_rows_are_joined() -> None:
 def test_figure_is_small_and_is_drawn_from_the_files() -> None:
     assert 10_000 < page.FIGURE.stat().st_size < 150_000
     axes = draw(page.load()).axes
-    assert [len(ax.lines) + len(ax.patches) > 0 for ax in axes] == [True] * 7
+    assert [len(ax.lines) + len(ax.patches) > 0 for ax in axes] == [True] * 10
     assert not draw([]).axes[-1].patches
 
 
@@ -161,3 +165,56 @@ def test_p_values_of_uniform_ranks_are_no_smaller_than_they_should_be() -> None:
     for level in (0.5, 0.1):
         assert np.mean(values <= level) < level + 4 * np.sqrt(level * (1 - level) / 500)
         assert np.mean(values <= level) > 0.6 * level
+
+
+# Runs that are right
+
+
+def test_runs_are_right_where_many_draws_are_equal_to_a_quantile() -> None:
+    """Probabilities of which six in ten are one: the share below the median is 0.4, and yet nothing is wrong."""
+    rng = np.random.default_rng(4)
+    values = np.minimum(rng.uniform(0.0, 2.5, (3, 8000)), 1.0)
+    long, draws = np.quantile(values[:, :4000], QUANTILES, axis=1).T, values[:, 4000:]
+    assert (long[:, 1:] == 1).all()
+    assert ((draws[:, :, None] < long[:, None]).mean(1)[:, 1:] < 0.45).all()
+    assert agree(draws, long)
+    # What was agreed on before the others were moved is not enough.
+    assert not agree(np.concatenate([draws[:2], 0.9 * draws[2:]]), long)
+    assert not agree(np.concatenate([draws[:2], np.minimum(1, draws[2:] + 0.1)]), long)
+
+
+def test_runs_without_equal_draws_are_judged_as_by_the_share_below() -> None:
+    rng = np.random.default_rng(6)
+    long = np.quantile(rng.normal(size=(2, 4000)), QUANTILES, axis=1).T
+    draws = rng.normal(size=(2, 4000))
+    assert agree(draws, long)
+    assert not agree(draws + 0.4, long)
+    assert not agree(2 * draws, long)
+    assert agree(draws + 0.4, np.zeros((2, 3)))  # a constant
+
+
+# Intervals of posteriors
+
+
+def test_parameters_in_a_row_have_their_kinds() -> None:
+    mixture = bg.Mixture.from_moments([0.2, 0.8], [[1.0, 2.0], [3.0, 4.0]], [[[4.0, 1.0], [1.0, 1.0]], np.eye(2)])
+    expected_row = [2.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 0.2, 0.5, 0.0]
+    np.testing.assert_allclose(parameters(mixture), expected_row, atol=1e-12)
+    np.testing.assert_array_equal(kinds_of(mixture), np.repeat(KINDS, [4, 4, 1, 2]))
+
+
+def test_a_coverage_is_as_expected_or_is_not() -> None:
+    hits = np.random.default_rng(7).random((200, 4)) < 0.9
+    kinds = np.array(["sds", "sds", "means", "weights"])
+    found = by_kind(hits, kinds)
+    assert list(found) == ["sds", "means", "weights"]
+    assert found["sds"] == mean_and_error(hits[:, :2])
+    assert all(as_expected(value, 0.9, 3) for value in found.values())
+    assert not as_expected(by_kind(hits & hits[:, ::-1], kinds)["sds"], 0.9, 3)
+
+
+def test_the_former_default_follows_the_variance_of_all_data() -> None:
+    x = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 7.0]])
+    prior = former_default(x, 2)
+    np.testing.assert_allclose(prior.variances.rate, 0.25 * x.var(0) * np.ones((2, 1)))
+    np.testing.assert_allclose(prior.means.scale, 2 * x.std(0) * np.ones((2, 1)))

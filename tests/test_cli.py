@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,12 +97,12 @@ BAD_TABLES = {
     "empty file": ("", "empty"),
     "header only": ("a,b\n", "no rows"),
     "not a table": ("{\n'a': 1}\n", ""),
-    "text column": (lines_with(3, "1.0,red"), "b"),
-    "empty cell": (lines_with(4, "1.0,"), "b"),
-    "NaN": (lines_with(4, "nan,2.0"), "a"),
+    "text among numbers": (lines_with(3, "1.0,red"), "b"),
+    "text alone": ("a,b\n" + "".join(f"red,{'blue' * i}\n" for i in range(12)), "a (text)"),
+    "no row without a gap": ("a,b\n" + "".join(f"{i / 7},\n,{i / 3}\n" for i in range(12)), "without"),
     "infinity": (lines_with(4, "inf,2.0"), "a"),
     "ragged row": (lines_with(4, "1.0,2.0,3.0"), "3"),
-    "constant column": ("a,b\n" + "".join(f"{i},7\n" for i in range(12)), "b"),
+    "constant column": ("a,b\n" + "".join(f"{i},7\n" for i in range(12)), "a (counts the rows), b (constant"),
     "duplicate names": (table_text().replace("a,b", "a,a"), "a"),
     "fewer rows than D + 1": ("a,b\n1,2\n3,5\n", "2 rows"),
 }
@@ -165,31 +166,47 @@ def test_a_collapse_of_every_start_is_an_error_with_advice(tmp_path: Path, capsy
     rows = np.repeat([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]], 20, axis=0)
     text = "a,b\n" + "".join(f"{a},{b}\n" for a, b in rows)
     path = write(tmp_path / "spike.csv", text)
-    assert main(["fit", path, "--components", "3", "--out", str(tmp_path / "out")]) == 2
+    assert main(["fit", path, "--components", "3", "--columns", "a,b", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert "COLLAPSED" in error
     assert "fewer components" in error
 
 
-def test_a_csv_with_text_columns_is_fitted_on_the_columns_asked_for(
+def test_a_messy_file_is_fitted_and_what_was_left_out_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A number for each row, a text, a date, a year and two gaps, with the classes to compare with."""
     faithful = bg.datasets.load("faithful").values
-    rows = "".join(f"{a},{b},geyser\n" for a, b in faithful)
-    path = write(tmp_path / "geyser.csv", "eruptions,waiting,kind\n" + rows)
-    arguments = [
-        "--components",
-        "2",
-        "--columns",
-        "waiting,eruptions",
-        "--out",
-        str(tmp_path / "out"),
-        *QUICK,
-    ]
+    rows = [f"{i},{a},{b},{'long' if a > 3 else 'short'},2024-01-02,1985" for i, (a, b) in enumerate(faithful)]
+    rows += ["272,NA,80,long,2024-01-02,1985", "273,4.5,,long,,1985"]
+    path = write(tmp_path / "geyser.csv", ",eruptions,waiting,kind,day,year\n" + "\n".join(rows))
+    arguments = ["--components", "2", "--labels", "kind", "--report", "--out", str(tmp_path / "out"), *QUICK]
     assert main(["fit", path, *arguments]) == 0
-    printed = capsys.readouterr().out
-    assert "geyser: 272 points, 2 features (waiting, eruptions)" in printed
-    assert "log-likelihood  -1130.263960" in printed
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    said = (
+        "geyser: 272 points, 2 features (eruptions, waiting), 2 components\n"
+        "left out: x1 (counts the rows), day (dates), year (constant, every value is 1985)\n"
+        "left out: 2 of 274 rows with missing cells (eruptions 1, waiting 1), rows 272, 273 counted from 0\n"
+    )
+    assert printed.out.startswith(said)
+    assert "log-likelihood  -1130.263960" in printed.out
+    (index,) = re.findall(r"Most probable components and kind: adjusted Rand index (\d\.\d+)", printed.out)
+    assert float(index) > 0.9
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "left out: x1 (counts the rows)" in page
+    assert f"adjusted Rand index {index}" in page
+    assert "UTF-8, separated by commas" in page
+    assert "missing=&#x27;drop&#x27;" in page
+    assert "bg.read_table(&#x27;" + path in page
+
+
+def test_columns_without_and_labels_of_a_bundled_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["select", "iris", "-k", "1", "--without", "sepal_width", "--labels", "species"]) == 0
+    assert main(["select", "iris", "-k", "1", "--labels", "colour"]) == 2
+    assert "'species'" in capsys.readouterr().err
+    assert main(["select", "penguins", "-k", "1", "--columns", "body_mass_g"]) == 0
+    assert "left out: 2 of 344 rows" in capsys.readouterr().out
 
 
 def test_a_reader_who_closes_the_pipe_does_no_harm(tmp_path: Path) -> None:
@@ -215,7 +232,7 @@ def test_help_names_the_bundled_tables(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--help"])
     assert ended.value.code == 0
-    assert "faithful, iris, galaxies" in " ".join(capsys.readouterr().out.split())
+    assert "faithful, iris, galaxies, penguins" in " ".join(capsys.readouterr().out.split())
 
 
 def run_in_process(
@@ -280,10 +297,10 @@ def test_datasets_lists_sources_and_prints_labels(capsys: pytest.CaptureFixture[
     assert all(f"{name}: " in listed for name in bg.datasets.names())
     assert "Fisher (1936)" in listed
     assert main(["datasets", "--json"]) == 0
-    assert [table["n_points"] for table in json.loads(capsys.readouterr().out)] == [272, 150, 82]
+    assert [table["n_points"] for table in json.loads(capsys.readouterr().out)] == [272, 150, 82, 342]
     assert main(["datasets", "iris"]) == 0
     header, first, *rest = capsys.readouterr().out.splitlines()
-    assert header == "sepal_length,sepal_width,petal_length,petal_width,label"
+    assert header == "sepal_length,sepal_width,petal_length,petal_width,species"
     assert first.endswith(",setosa")
     assert len(rest) == 149
     assert main(["datasets", "geyser"]) == 2

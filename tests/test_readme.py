@@ -7,9 +7,11 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bayes_gmm as bg
+from bayes_gmm.clustering.label_agreement import agreement
 
 pytestmark = pytest.mark.numpyro
 
@@ -52,6 +54,23 @@ def test_printed_output_is_that_of_the_package(faithful_mle: bg.EMFit, faithful_
     assert shown[19].split(" (")[0] == made[19].split(" (")[0] == "log-likelihood  -1130.263960"
     form = re.compile(r"-?\d+\.\d+|\d+|\s+")
     assert [form.sub("#", line) for line in shown[:24]] == [form.sub("#", line) for line in made[:24]]
+
+
+def test_the_second_example_is_what_the_command_prints() -> None:
+    """What is left out of the raw file, to the letter, and the cross table up to a few points."""
+    (command,) = re.findall(r"bayes-gmm (fit bayes_gmm/datasets/penguins\.csv .*)", README)
+    assert command.split() == ["fit", "bayes_gmm/datasets/penguins.csv", *"--components 3 --labels species".split()]
+    shown = block("text", "adjusted Rand index").splitlines()
+    with pytest.warns(bg.errors.DataWarning):
+        table = bg.read_table(ROOT / "bayes_gmm/datasets/penguins.csv", labels="species", missing="drop")
+    assert shown[:2] == list(table.left_out)
+    mle = bg.fit_em(table, 3, n_starts=32)
+    found = agreement(table.labels, mle.mixture.predict(table), 3, table.labels_from)
+    made = found.lines()
+    assert [line.split()[0] for line in shown[3:]] == [line.split()[0] for line in made]
+    printed = np.array([line.split()[1:] for line in shown[5:]], int)
+    assert np.abs(printed - found.counts).max() <= 2
+    assert float(re.findall(r"index (\d\.\d+)", shown[3])[0]) == pytest.approx(found.adjusted_rand_index, abs=0.03)
 
 
 def test_public_names_in_the_readme_exist() -> None:

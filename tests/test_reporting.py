@@ -101,15 +101,20 @@ def test_tables_hold_the_numbers(html: str, comparison: Comparison) -> None:
 
 def test_model_priors_and_reproduction_are_told(html: str, comparison: Comparison) -> None:
     assert "each component has a covariance matrix of its own" in html
-    assert "Normal(loc=[eruptions 3.488, waiting 70.9]" in html
+    assert "Normal(loc=[eruptions 3.35, waiting 69.5]" in html
     assert html.count("<math") == 2
     assert "bg.datasets.load(&#x27;faithful&#x27;)" in html
-    assert "num_samples=1000" in html
+    assert "num_samples=None" in html
     assert re.search(r"Versions: bayes_gmm [\d.]+, jax", html)
 
 
 def test_bad_draws_are_the_first_that_is_seen(comparison: Comparison, tmp_path: Path) -> None:
-    verdict = replace(comparison.posterior.verdict, status=VerdictStatus.BAD, reasons=("Chain 1 never moved.",))
+    verdict = replace(
+        comparison.posterior.verdict,
+        status=VerdictStatus.BAD,
+        sampling=VerdictStatus.BAD,
+        reasons=("Chain 1 never moved.",),
+    )
     bad = replace(comparison, posterior=replace(comparison.posterior, verdict=verdict))
     html = write_report(bad, tmp_path / "bad.html").read_text()
     head = html[html.index("<h1>") : html.index("<h3>")]

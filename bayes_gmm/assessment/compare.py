@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from jaxtyping import Int
 
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.leave_one_out import LeaveOneOut
-from bayes_gmm.assessment.parameter_comparison import Row, compare_parameters, html, sentences, table
+from bayes_gmm.assessment.parameter_comparison import Row, compare_parameters, html, table
 from bayes_gmm.assessment.predictive_scores import Scores, score
+from bayes_gmm.assessment.sentences import Misfit, sentences
+from bayes_gmm.clustering.label_agreement import LabelAgreement, agreement
 from bayes_gmm.clustering.point_assignments import Points
 from bayes_gmm.core.export import Record, counted, write_csv, write_json
 from bayes_gmm.core.validation import one_of
@@ -72,6 +75,15 @@ class Comparison:
         """Indices of the points whose most probable component by the posterior is not that by maximum likelihood."""
         return self.points.changed
 
+    @cached_property
+    def label_agreement(self) -> LabelAgreement | None:
+        """Most probable components against the labels of the table; None where it has none."""
+        table = self.posterior.table
+        if table.labels is None:
+            return None
+        components = self.points.responsibilities.argmax(1)
+        return agreement(table.labels, components, self.posterior.draws.n_components, table.labels_from)
+
     def records(self, part: str = "parameters") -> list[Record]:
         """A list of dictionaries, ready for a data frame: of "parameters", "scores" or "points".
 
@@ -97,6 +109,7 @@ class Comparison:
         """All parts, the verdict, `hidden()` and the notes as dictionaries, lists, texts and numbers."""
         parts = {part: self.records(part) for part in PARTS}
         verdict = self.posterior.verdict
+        found = self.label_agreement
         return {
             "table": self.posterior.table.name,
             "n_points": self.posterior.table.n_points,
@@ -104,12 +117,20 @@ class Comparison:
             "verdict": {**verdict.judgements(), "reasons": verdict.reasons, "notes": verdict.notes},
             **parts,
             "hidden": self.hidden(),
+            "left_out": self.posterior.table.left_out,
+            **({} if found is None else {"adjusted_rand_index": found.adjusted_rand_index, "labels": found.records()}),
             "notes": self.notes,
         }
 
     def hidden(self) -> tuple[str, ...]:
-        """Sentences on the parameters and points about which the point estimate misleads."""
-        return (*sentences(self.rows), self.points.sentence())
+        """Sentences on what the likelihood says beside its maximum, on what the prior adds, and on uncertain points."""
+        return (*sentences(self.rows, self._misfit), self.points.sentence())
+
+    @property
+    def _misfit(self) -> Misfit:
+        same = self.mle.structure == self.posterior.problem.structure
+        deficit = self.mle.log_likelihood - self.scores.mean_log_likelihood
+        return Misfit(deficit if same else np.nan, self.mle.n_parameters)
 
     def __str__(self) -> str:
         sections = [
@@ -121,7 +142,9 @@ class Comparison:
             "",
             "What the point estimate hides",
         ]
-        return "\n".join([*sections, *(f"  - {line}" for line in self.hidden())])
+        found = self.label_agreement
+        beside = [] if found is None else ["", *found.lines()]
+        return "\n".join([*sections, *(f"  - {line}" for line in self.hidden()), *beside])
 
     __repr__ = __str__
 
@@ -158,14 +181,16 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
     >>> posterior = bg.fit_nuts(x, n_components=2, start=mle, progress=False)
     >>> comparison = bg.compare(mle, posterior)
     >>> [row.name for row in comparison.rows if abs(row.shift) > 0.5]
-    ['sd[0, eruptions]']
+    []
+    >>> max(row.prior_sensitivity for row in comparison.rows) < 0.05  # to the prior of any part
+    True
     """
     _check_same(mle, posterior, bootstrap)
     data = posterior.table
     order = match(mle.mixture, posterior.mle.mixture, data.values)
     parameters = compare_parameters(mle, posterior, bootstrap, order)
     mixture = mle.mixture.permute(order)
-    points = None if x_test is None else rows_of("points of x_test", x_test, data.n_features)
+    points = None if x_test is None else rows_of("points of x_test", x_test, data.n_features, columns=data.columns)
     scores = score(mle, posterior, points)
     return Comparison(
         rows=parameters.rows,
@@ -233,8 +258,8 @@ def _header(comparison: Comparison) -> list[str]:
         f"{counted(comparison.posterior.draws.n_components, 'component')}"
     )
     if verdict.sampling is not VerdictStatus.BAD:
-        return [head]
-    return [head, f"THE DRAWS ARE BAD, and the posterior's numbers with them: {verdict.reasons[0]}"]
+        return [head, *data.left_out]
+    return [head, *data.left_out, f"THE DRAWS ARE BAD, and the posterior's numbers with them: {verdict.reasons[0]}"]
 
 
 def _criteria(comparison: Comparison) -> list[str]:

@@ -1,4 +1,4 @@
-"""The rows of a comparison, one parameter each: their numbers, their tables, and sentences about them."""
+"""The rows of a comparison, one parameter each: their numbers and their tables."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.normal_approximation import flags, gaussian_at_mode
+from bayes_gmm.assessment.prior_sensitivity import INFORMATIVE, prior_sensitivity
+from bayes_gmm.bayes.prior_densities import PRIOR_PARTS
 from bayes_gmm.core.export import Record, html_table
 from bayes_gmm.errors import FitError
 from bayes_gmm.mixture.parameter_names import LABELS
@@ -22,18 +24,8 @@ from bayes_gmm.posterior.posterior import Posterior
 PROBABILITY = 0.94
 """Mass of the posterior intervals."""
 
-_SHIFTED = 0.5
-"""Posterior sds: parameters whose posterior mean lies farther from the estimate are listed as moving."""
-
-_WIDER = 1.25
-"""Parameters are listed whose posterior sd and standard error differ by a larger factor."""
-
-_FLAGGED = {
-    "second mode": "The posterior has a second mode, which no estimate with an error bar shows, in {}.",
-    "boundary": "An interval of estimate plus or minus runs into the boundary of what is possible for {}.",
-    "skew": "An interval of estimate plus or minus is wrong for {}: the posterior is skewed.",
-    "tails": "The posterior is not the Gaussian that its mode suggests for {}: its tails differ.",
-}
+PRIOR = "prior"
+"""Flag of parameters on which a part of the prior has a noticeable influence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +46,14 @@ class Row:
         Value at the mode of the posterior, and sd of the Gaussian around it; NaN when there is no proper mode.
     r_hat, ess
         Diagnostics of the draws: rank-normalised split R-hat and bulk effective sample size.
+    sensitivity_weights, sensitivity_means, sensitivity_scales, sensitivity_correlations
+        Power-scaling sensitivity to each part of the prior (`prior_sensitivity`): above 0.05 the part is informative.
+        NaN for a part that the prior holds, and for a parameter that does not vary.
+    prior_shift
+        Posterior mean less that without the prior, in posterior sds.
     flag
-        Why the draws differ from that Gaussian: "skew", "boundary", "second mode" or "tails"; empty where they do not.
+        Why the draws differ from that Gaussian: "skew", "boundary", "second mode" or "tails"; "prior" where a part of
+        the prior is informative; both, such as "skew, prior"; or empty.
     """
 
     component: int
@@ -72,6 +70,11 @@ class Row:
     laplace_sd: float = np.nan
     r_hat: float
     ess: float
+    sensitivity_weights: float = np.nan
+    sensitivity_means: float = np.nan
+    sensitivity_scales: float = np.nan
+    sensitivity_correlations: float = np.nan
+    prior_shift: float = np.nan
     flag: str = ""
 
     @property
@@ -89,18 +92,31 @@ class Row:
         """Posterior sd divided by the standard error."""
         return self.sd / self.standard_error if self.standard_error > 0 else np.nan
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags one by one."""
+        return tuple(filter(None, self.flag.split(", ")))
+
+    @property
+    def prior_part(self) -> str:
+        """Part of the prior to which the sensitivity is largest; empty where none is known."""
+        return max(self._sensitivities, key=self._sensitivities.__getitem__, default="")
+
+    @property
+    def prior_sensitivity(self) -> float:
+        """The largest of the four sensitivities; NaN where none is known."""
+        return max(self._sensitivities.values(), default=np.nan)
+
+    @property
+    def _sensitivities(self) -> dict[str, float]:
+        """Those that are known, by the part of the prior."""
+        values = {part: getattr(self, f"sensitivity_{part}") for part in PRIOR_PARTS}
+        return {part: value for part, value in values.items() if not np.isnan(value)}
+
     def record(self) -> Record:
-        """The fields, `shift` and `width_ratio` as one dictionary."""
-        return asdict(self) | {"shift": self.shift, "width_ratio": self.width_ratio}
-
-
-def sentences(rows: Sequence[Row]) -> Iterator[str]:
-    """Sentences on shifts from estimate to posterior mean, ratios of sd to standard error, and flagged parameters."""
-    yield from _moving(rows)
-    yield from _wider(rows)
-    for flag, sentence in _FLAGGED.items():
-        if flagged := [row for row in rows if row.flag == flag]:
-            yield sentence.format(_listed(flagged))
+        """The fields, `shift`, `width_ratio`, `prior_part` and `prior_sensitivity` as one dictionary."""
+        derived = ("shift", "width_ratio", "prior_part", "prior_sensitivity")
+        return asdict(self) | {name: getattr(self, name) for name in derived}
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -142,9 +158,9 @@ def html(rows: Sequence[Row], most_bytes: int) -> str:
 
 
 def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table as texts, with R-hat and ESS on request; empty columns are left out."""
+    """Head and rows of the table as texts, with the prior's part, R-hat and ESS on request, without empty columns."""
     head = ["", "estimate", "std error", "bootstrap", "mean", "sd", f"{PROBABILITY:.0%} interval", "shift"]
-    head += ["R-hat", "ESS"] * diagnostics + ["flag"]
+    head += ["by the prior", "sensitivity", "R-hat", "ESS"] * diagnostics + ["flag"]
     body = [_texts(row, diagnostics) for row in rows]
     kept = [i for i in range(len(head)) if any(cells[i] not in ("", "-") for cells in body)]
     return [head[i] for i in kept], [[cells[i] for i in kept] for cells in body]
@@ -152,7 +168,14 @@ def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list
 
 def _texts(row: Row, diagnostics: bool) -> list[str]:
     *values, lower, upper = _numbers(row)
-    return [row.name, *values, f"{lower}, {upper}", f"{row.shift:+.2f}", *(_quality(row) * diagnostics), row.flag]
+    more = (*_of_the_prior(row), *_quality(row)) if diagnostics else ()
+    return [row.name, *values, f"{lower}, {upper}", f"{row.shift:+.2f}", *more, row.flag]
+
+
+def _of_the_prior(row: Row) -> tuple[str, str]:
+    """The prior's part of the shift, and the largest sensitivity with the part of the prior to which it is."""
+    known = f"{row.prior_sensitivity:.3f} ({row.prior_part})" if row.prior_part else "-"
+    return "-" if np.isnan(row.prior_shift) else f"{row.prior_shift:+.2f}", known
 
 
 def _numbers(row: Row) -> list[str]:
@@ -177,28 +200,6 @@ def _quality(row: Row) -> tuple[str, str]:
 
 def _has_bootstrap(rows: Sequence[Row]) -> bool:
     return not all(np.isnan(row.bootstrap_error) for row in rows)
-
-
-def _moving(rows: Sequence[Row]) -> Iterator[str]:
-    moved = sorted((row for row in rows if abs(row.shift) > _SHIFTED), key=lambda row: -abs(row.shift))
-    if moved:
-        count = f"{len(moved)} of {len(rows)}"
-        yield f"Parameters that move by more than {_SHIFTED} posterior sd: {count} ({_listed(moved)})."
-    largest = max(rows, key=lambda row: abs(row.shift))
-    yield f"Largest shift from estimate to posterior mean: {largest.shift:+.2f} posterior sd, of {largest.name}."
-
-
-def _wider(rows: Sequence[Row]) -> Iterator[str]:
-    wider = [row for row in rows if row.width_ratio > _WIDER]
-    narrower = [row for row in rows if row.width_ratio < 1 / _WIDER]
-    for which, word in ((wider, "wider"), (narrower, "narrower")):
-        if which:
-            yield f"The posterior is much {word} than the standard error says for {_listed(which)}."
-
-
-def _listed(rows: list[Row]) -> str:
-    names = [row.name for row in rows[:4]]
-    return ", ".join(names) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
 
 
 type ByName = dict[str, Float[np.ndarray, "K ..."]]
@@ -251,7 +252,8 @@ def _rows(estimates: ByName, errors: ByName, resampled: ByName, posterior: Poste
     """Rows component by component: weight, means, sds, correlations."""
     columns = posterior.table.columns
     labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
-    found = summary(posterior.tree["posterior"].to_dataset(), probability=PROBABILITY)
+    draws = posterior.tree["posterior"].to_dataset()
+    found, prior = summary(draws, probability=PROBABILITY), prior_sensitivity(draws, posterior.log_prior)
     gaussian = gaussian_at_mode(posterior)
     reasons = flags(posterior, gaussian, PROBABILITY)
     for component in range(posterior.draws.n_components):
@@ -264,8 +266,16 @@ def _rows(estimates: ByName, errors: ByName, resampled: ByName, posterior: Poste
             }
             if gaussian is not None:
                 columns_of |= {"mode": gaussian.mode[name], "laplace_sd": gaussian.sd[name]}
+            columns_of |= {f"sensitivity_{part}": of_part[name] for part, of_part in prior.of_part.items()}
+            columns_of["prior_shift"] = prior.shift[name]
             parts = {column: np.atleast_1d(values[component]) for column, values in columns_of.items()}
             why = np.atleast_1d(reasons[name][component])
             for i, label in enumerate(labels[name]):
                 numbers = {column: float(values[i]) for column, values in parts.items()}
-                yield Row(component=component, parameter=LABELS[name], feature=label, flag=str(why[i]), **numbers)
+                flag = ", ".join(filter(None, (str(why[i]), PRIOR * _is_informative(numbers))))
+                yield Row(component=component, parameter=LABELS[name], feature=label, flag=flag, **numbers)
+
+
+def _is_informative(numbers: dict[str, float]) -> bool:
+    """Whether the parameter with these numbers is sensitive to a part of the prior."""
+    return any(numbers.get(f"sensitivity_{part}", 0.0) > INFORMATIVE for part in PRIOR_PARTS)

@@ -10,14 +10,16 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from bayes_gmm.bayes.ordered_sites import OrderedSites
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.sites import OrderedSites, Sites, as_arrays, exchangeable, family, free
+from bayes_gmm.bayes.sites import Sites, as_arrays, exchangeable, family, free
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
 from bayes_gmm.core.precision import require_float64
 from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.io.table_checks import check_full_rank
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -63,6 +65,7 @@ class PosteriorProblem:
             When the table or an argument cannot be used.
         """
         table = as_table(x)
+        check_full_rank(table.values, table.columns)
         K = component_count(n_components, table)
         if not (prior is None or isinstance(prior, Prior)):
             raise ArgumentError(

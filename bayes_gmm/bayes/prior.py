@@ -190,7 +190,7 @@ class Prior:
         if self.resolution is None or not np.any(self.resolution):
             unused |= {"resolution"}
         words = {name: _words(value, columns) for name, value in vars(self).items() if name not in unused}
-        if "resolution" in words:
+        if "resolution" in words and not isinstance(self.resolution, str):
             words["resolution"] = f"steps of {_argument('', np.asarray(self.resolution), columns).removeprefix('=')}"
         return words
 

@@ -5,26 +5,54 @@ setting of the process, so every computation runs in a scope; the scope belongs 
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Any
 
 import jax
 
+from bayes_gmm.errors import FitError
+
+_process: list[int] = []
+"""Identifier of the process in which JAX was first used here, once it was."""
+
 
 def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     """Run `function` in a scoped float64 and hand its arrays out as NumPy.
 
     A float64 `jax.Array` that leaves the scope silently becomes float32 in the next operation;
-    a NumPy array does not.
+    a NumPy array does not. A process that was forked after that is refused (`require_own_jax`).
     """
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        require_own_jax()
         with jax.enable_x64(True):
             return jax.device_get(function(*args, **kwargs))
 
     return wrapper
+
+
+def require_own_jax() -> None:
+    """Refuse to compute in a process that was forked after JAX had run in its parent, whose threads it lacks.
+
+    JAX would wait for them for ever. A process that is forked earlier, or spawned, has a JAX of its own.
+
+    Raises
+    ------
+    FitError
+        The remedy says how to start processes that can compute.
+    """
+    if not _process:
+        _process.append(os.getpid())
+    if _process[0] != os.getpid():
+        raise FitError(
+            "This process was forked after JAX had run in its parent, so that JAX would wait here for ever.",
+            "a process of its own",
+            'Start it by "spawn": multiprocessing.get_context("spawn"), or by the default backend of joblib (loky); '
+            "for Dask by a LocalCluster.",
+        )
 
 
 def in_threads[R](threads: Executor, function: Callable[..., R], *arguments: Iterable[Any]) -> Iterator[R]:

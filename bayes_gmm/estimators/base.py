@@ -96,6 +96,15 @@ class Estimator:
     def __sklearn_tags__(self) -> Any:
         return sklearn_compat.density_estimator_tags()
 
+    def set_fit_request(self, *, sample_weight: bool | str | None = None) -> Estimator:
+        """Whether scikit-learn's metadata routing passes `sample_weight` on to `fit`, or under which name."""
+        self._metadata_request = sklearn_compat.fit_request(self, sample_weight)
+        return self
+
+    def get_metadata_routing(self) -> Any:
+        """Request of metadata, which scikit-learn's tools ask for."""
+        return getattr(self, "_metadata_request", None) or sklearn_compat.fit_request(self, None)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "means_")
 

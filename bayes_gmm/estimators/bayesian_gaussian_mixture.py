@@ -13,7 +13,7 @@ from bayes_gmm.core.validation import instance_of, positive_integer
 from bayes_gmm.errors import ConvergenceWarning
 from bayes_gmm.estimators import sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator
-from bayes_gmm.estimators.parameters import precisions, to_sklearn
+from bayes_gmm.estimators.parameters import check_replaced, precisions, to_sklearn
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
@@ -26,9 +26,9 @@ class BayesianGaussianMixture(Estimator):
     r"""Posterior of a mixture of Gaussians, in place of `sklearn.mixture.BayesianGaussianMixture`.
 
     scikit-learn fits a factorised approximation of the posterior; here NUTS draws from the posterior itself
-    (`fit_nuts`). Methods and attributes with the same name have the same meaning. Parameters of variational inference
-    (`tol`, `reg_covar`, `max_iter`, `init_params`, `warm_start`, the Dirichlet process and the Wishart prior) are not
-    accepted.
+    (`fit_nuts`). Methods and attributes with the same name have the same meaning. All parameters there are taken:
+    those of variational inference have no effect, which `fit` says where they are not at their default, and `fit`
+    refuses a Dirichlet process and the Normal-Wishart prior with what takes their place.
 
     Parameters
     ----------
@@ -47,6 +47,12 @@ class BayesianGaussianMixture(Estimator):
         Mean acceptance probability for which the step size is tuned; closer to one where draws diverge.
     n_init
         Number of starts of the EM fit where the chains begin; the default is that of `fit_em`.
+    weight_concentration_prior_type
+        "dirichlet_distribution"; a process is refused.
+    mean_prior, mean_precision_prior, degrees_of_freedom_prior, covariance_prior
+        None: a `prior` takes their place.
+    tol, reg_covar, max_iter, init_params, warm_start, verbose_interval
+        Without effect.
     random_state
         None, an integer, or a `numpy.random.RandomState`.
     verbose
@@ -62,8 +68,8 @@ class BayesianGaussianMixture(Estimator):
         Posterior means, in the shapes of `GaussianMixture`.
     precisions_, precisions_cholesky_
         Inverses of `covariances_`, and their upper triangular roots.
-    converged_
-        Whether the verdict is not BAD.
+    converged_, n_iter_
+        Whether the verdict is not BAD, and the number of transitions of a chain.
     n_features_in_, feature_names_in_
         Number of columns, and their names where all are strings.
 
@@ -101,6 +107,17 @@ class BayesianGaussianMixture(Estimator):
         n_init: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        weight_concentration_prior_type: str = "dirichlet_distribution",
+        mean_precision_prior: Any = None,
+        mean_prior: Any = None,
+        degrees_of_freedom_prior: Any = None,
+        covariance_prior: Any = None,
+        tol: float | int = 1e-3,
+        reg_covar: float | int = 1e-6,
+        max_iter: int = 100,
+        init_params: str = "kmeans",
+        warm_start: bool = False,
+        verbose_interval: int = 10,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -113,6 +130,17 @@ class BayesianGaussianMixture(Estimator):
         self.n_init = n_init
         self.random_state = random_state
         self.verbose = verbose
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.init_params = init_params
+        self.warm_start = warm_start
+        self.verbose_interval = verbose_interval
 
     def fit(self, X: Any, y: Any = None) -> BayesianGaussianMixture:
         """Sample the posterior.
@@ -136,6 +164,7 @@ class BayesianGaussianMixture(Estimator):
         """
         for name in ("n_components", *["n_init"] * (self.n_init is not None)):
             positive_integer(name, getattr(self, name))
+        check_replaced(self.get_params(), type(self)().get_params())
         rows = self._learn_rows(X, self.n_components)
         seed = int(random_generator(self.random_state).randint(2**31))
         columns = [f"x{i + 1}" for i in range(self.n_features_in_)] if rows.names is None else rows.names
@@ -182,6 +211,12 @@ class BayesianGaussianMixture(Estimator):
     def converged_(self) -> bool:
         """Whether the verdict is not BAD."""
         return self.verdict_.sampling is not VerdictStatus.BAD
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of transitions of a chain, those that tune it included."""
+        self._check_fitted()
+        return int(self.posterior_.tree["posterior"].attrs["num_warmup"]) + self.posterior_.draws.log_weights.shape[1]
 
     def _responsibilities(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         return self.posterior_.responsibilities(x)

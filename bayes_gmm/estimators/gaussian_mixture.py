@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.errors import CollapseError, ConvergenceWarning
+from bayes_gmm.errors import CollapseError, ConvergenceWarning, NotFittedError
 from bayes_gmm.estimators import sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator, weights_of_rows
 from bayes_gmm.estimators.parameters import (
@@ -20,12 +20,14 @@ from bayes_gmm.estimators.parameters import (
     from_sklearn,
     precisions,
     precisions_cholesky_of,
+    roots_of_covariances,
     to_sklearn,
 )
 from bayes_gmm.estimators.regularised_em import EMData, EMRun, progress_lines, run_em, start_from_responsibilities
 from bayes_gmm.estimators.sklearn_seeding import SEEDINGS, sample_by_component
 from bayes_gmm.mixture.covariance_structures import find_structure
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.fit_stream import Stream
 from bayes_gmm.mle.standard_errors import standard_errors
 from bayes_gmm.objective.problem import Problem
 
@@ -160,6 +162,7 @@ class GaussianMixture(Estimator):
             When every start has a singular covariance.
         """
         check_parameters(self.get_params())
+        self._stream = None
         rows = self._learn_rows(X, self.n_components)
         structure = find_structure(self.covariance_type, self.n_features_in_)
         check_given(self.get_params(), self.n_features_in_)
@@ -179,6 +182,43 @@ class GaussianMixture(Estimator):
                 sklearn_compat.warned(ConvergenceWarning),
                 stacklevel=2,
             )
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> GaussianMixture:
+        """Learn from one more batch of rows, by EM on a stream (`fit_stream`); `fit` begins anew.
+
+        The first batch is fitted by EM, and should hold all components; later ones move the parameters by ever smaller
+        steps. Components are sorted by the mean of the first column. `reg_covar`, `tol` and `max_iter` have no effect.
+
+        Parameters
+        ----------
+        X : (N, D)
+            Array, list of rows, or frame, with the columns of the first batch.
+        y
+            Not used.
+
+        Raises
+        ------
+        DataError, ArgumentError
+            When the rows or a parameter cannot be used.
+        CollapseError
+            When a component lost its points or its covariance became singular.
+        """
+        check_parameters(self.get_params())
+        if self._stream is None:
+            rows = self._learn_rows(X, self.n_components)
+            seed = int(random_generator(self.random_state).randint(2**31))
+            self._stream = Stream(self.n_components, covariance_type=self.covariance_type, seed=seed)
+        else:
+            rows = self._fitted_rows(X)
+        fit = self._stream.learn(rows.values)
+        if fit.status.failed:
+            raise CollapseError(f"The batch ended {fit.status.name}.", "batches of all components", fit.status.advice)
+        learnt = to_sklearn(fit.mixture, self.covariance_type)
+        self._set_parameters([np.asarray(array, rows.dtype) for array in learnt])
+        self.converged_, self.n_iter_ = False, fit.n_batches
+        self.lower_bounds_, self.lower_bound_ = fit.path.tolist(), float(fit.path[-1])
+        self._data = None
         return self
 
     def sample(self, n_samples: int = 1) -> tuple[Float[np.ndarray, "N D"], Int[np.ndarray, " N"]]:
@@ -207,10 +247,11 @@ class GaussianMixture(Estimator):
     def mixture_(self) -> Mixture:
         """`Mixture` with the parameters of the attributes, for plots, comparisons and as `start` of `fit_em`."""
         self._check_fitted()
-        attributes = (self.precisions_cholesky_, self.covariance_type, np.shape(self.means_))
+        attributes = (self._roots_of_precisions(), self.covariance_type, np.shape(self.means_))
         kept = self._factors
         found = kept if kept is not None and kept.belong_to(*attributes) else CovarianceFactors.of(*attributes)
-        return from_sklearn(self.weights_, self.means_, found.factors.copy())
+        mixture = from_sklearn(self.weights_, self.means_, found.factors.copy())
+        return mixture.with_columns(getattr(self, "feature_names_in_", None))
 
     @property
     def standard_errors_(self) -> dict[str, np.ndarray]:
@@ -235,9 +276,30 @@ class GaussianMixture(Estimator):
 
     _data: tuple[Float[np.ndarray, "N D"], Float[np.ndarray, " N"]] | None = None
     _factors: CovarianceFactors | None = None
+    _stream: Stream | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_data", "_factors")}
+        return {name: value for name, value in vars(self).items() if name not in ("_data", "_factors", "_stream")}
+
+    def _roots_of_precisions(self) -> np.ndarray:
+        """Roots of the precisions, or where a user set other attributes by hand, what these say.
+
+        Raises
+        ------
+        NotFittedError
+            When weights, or all of covariances, precisions and their roots are missing: the message names them.
+        """
+        if hasattr(self, "weights_"):
+            if hasattr(self, "precisions_cholesky_"):
+                return self.precisions_cholesky_
+            if hasattr(self, "precisions_"):
+                return precisions_cholesky_of(np.asarray(self.precisions_, float), self.covariance_type)
+            if hasattr(self, "covariances_"):
+                return roots_of_covariances(np.asarray(self.covariances_, float), self.covariance_type)
+        missing = "weights_" if not hasattr(self, "weights_") else "covariances_"
+        found = f"This {type(self).__name__} has means_, but no {missing}."
+        expected = "weights_, means_, and one of covariances_, precisions_ and precisions_cholesky_"
+        raise sklearn_compat.raised(NotFittedError(found, expected, f"Set {missing}, or call fit."))
 
     # The steps of a fit
 

@@ -10,6 +10,8 @@ spherical          (K,)             square roots of the precisions
 =================  ===============  ==========================================
 """
 
+import reprlib
+import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -18,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer
-from bayes_gmm.errors import ArgumentError
+from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.estimators.sklearn_seeding import SEEDINGS
 from bayes_gmm.mixture.mixture import Mixture
 
@@ -86,6 +88,13 @@ def precisions_cholesky_of(
         return np.sqrt(precisions)
     # An upper triangular P is the lower Cholesky factor of the matrix with its rows and columns in reverse order.
     return np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1]
+
+
+def roots_of_covariances(covariances: Float[np.ndarray, "*shape"], covariance_type: str) -> Float[np.ndarray, "*shape"]:
+    """Roots P of the precisions that belong to covariances in the shape of the type."""
+    if covariance_type in ("diag", "spherical"):
+        return 1 / np.sqrt(covariances)
+    return np.linalg.inv(np.linalg.cholesky(covariances).mT)
 
 
 def checked_weights(weights: Any, n_components: int) -> Float[np.ndarray, " {n_components}"]:
@@ -225,3 +234,40 @@ def check_given(parameters: Mapping[str, Any], n_features: int) -> None:
         checked_means(means, n_components, n_features)
     if precisions is not None:
         checked_precisions(precisions, parameters["covariance_type"], n_components, n_features)
+
+
+_REPLACED = {
+    "mean_prior": "prior=Prior(means=numpyro.distributions.Normal(mean, sd))",
+    "mean_precision_prior": "prior=Prior(means=numpyro.distributions.Normal(mean, sd))",
+    "degrees_of_freedom_prior": "prior=Prior(scales=..., correlations=...)",
+    "covariance_prior": "prior=Prior(scales=..., correlations=...)",
+}
+"""What takes the place of each part of the Normal-Wishart prior, whose means depend on the covariances."""
+
+_WITHOUT_EFFECT = ("tol", "reg_covar", "max_iter", "init_params", "warm_start", "verbose_interval")
+
+
+def check_replaced(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse parameters of variational inference that another takes the place of; warn of those without effect.
+
+    Raises
+    ------
+    ArgumentError
+        The message is about the first parameter that is refused, and names its replacement.
+    """
+    kind = parameters["weight_concentration_prior_type"]
+    if kind != "dirichlet_distribution":
+        raise ArgumentError(
+            f"weight_concentration_prior_type is {kind!r}.",
+            '"dirichlet_distribution"',
+            "A small weight_concentration_prior, such as 1 / n_components, leaves components empty as a process does; "
+            "compare_models compares numbers of components.",
+        )
+    for name, instead in _REPLACED.items():
+        if parameters[name] is not None:
+            found = f"{name} is {reprlib.repr(parameters[name])}, a part of the Normal-Wishart prior."
+            raise ArgumentError(found, f"None, and {instead}", "Means and covariances are independent in a Prior here.")
+    changed = [name for name in _WITHOUT_EFFECT if parameters[name] != defaults[name]]
+    if changed:
+        text = f"{', '.join(changed)} without effect: NUTS samples, by num_warmup, num_samples and num_chains."
+        warnings.warn(text, FitWarning, stacklevel=3)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks, blocks
-from bayes_gmm.likelihood.centred_form import ExpectedMoments, expected_moments
+from bayes_gmm.likelihood.centred_form import ExpectedMoments, expected_moments, expected_variances
 from bayes_gmm.likelihood.moments import Moments, moments_of
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -193,7 +193,7 @@ def _iterate(
     total = jnp.asarray(data.weights).sum()
 
     def step(state: _State) -> _State:
-        value, moments = _e_step(state.mixture, data)
+        value, moments = _e_step(state.mixture, data, structure)
         better, is_defined = _m_step(moments, ridge, structure, state.mixture.covariances)
         goes_on, mean = is_defined & jnp.isfinite(value), value / total
         return _State(
@@ -216,8 +216,10 @@ def _iterate(
     return lax.while_loop(lambda state: (state.n_iter < max_iter) & ~state.converged & ~state.collapsed, step, first)
 
 
-def _e_step(mixture: Mixture, data: Blocks) -> ExpectedMoments:
+def _e_step(mixture: Mixture, data: Blocks, structure: Structure) -> ExpectedMoments:
     """Log-likelihood, and expected moments of each component."""
+    if structure.is_diagonal:
+        return expected_variances(mixture, data)
 
     def by_linear_form() -> ExpectedMoments:
         value, statistics = linear_form.expected_statistics(linear_form.natural(mixture), data)

@@ -1,5 +1,6 @@
 """scikit-learn's exceptions and tags, used where it is loaded already; this package does not import it by itself."""
 
+import inspect
 import sys
 from functools import cache
 from typing import Any
@@ -22,6 +23,16 @@ def density_estimator_tags() -> Any:
     from sklearn.utils import Tags, TargetTags
 
     return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False))
+
+
+def fit_request(estimator: Any, sample_weight: bool | str | None) -> Any:
+    """Request of metadata by `fit`, of an estimator whose `fit` takes weights; only scikit-learn asks for it."""
+    from sklearn.utils.metadata_routing import MetadataRequest
+
+    request = MetadataRequest(owner=type(estimator).__name__)
+    if "sample_weight" in inspect.signature(type(estimator).fit).parameters:
+        request.fit.add_request(param="sample_weight", alias=sample_weight)
+    return request
 
 
 def _joined(own: Any) -> Any:

@@ -11,6 +11,7 @@ from bayes_gmm.clustering.assignment_moments import assignment_moments
 from bayes_gmm.clustering.point_assignments import CERTAIN
 from bayes_gmm.core.validation import open_probability, positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.rows import column_order
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.likelihood.pointwise import thinned
 from bayes_gmm.mixture.mixture import Mixture
@@ -117,7 +118,7 @@ def shown_components(
     """
     _check_arguments(posterior, mle, data, probability)
     fitted: Any = mle if posterior is None else posterior
-    table = fitted.table if data is None else as_table(data)
+    table = fitted.table if data is None else _in_the_order_of(fitted, as_table(data))
     fit = jax.tree.map(np.float64, mle.mixture if isinstance(mle, EMFit) else mle)
     draws = None if posterior is None else _draws_to_show(posterior, n_draws)
     _check_mixtures(table, draws, fit)
@@ -200,6 +201,14 @@ def _check_arguments(posterior: Any, mle: Any, data: Any, probability: float) ->
     if posterior is None and data is None and isinstance(mle, Mixture):
         raise ArgumentError("mle is a Mixture, which holds no data.", "the points", "Give data=, a table.")
     open_probability(probability, default=0.9)
+
+
+def _in_the_order_of(fitted: Any, table: Table) -> Table:
+    """The table with its columns in the order of a fit, where both have the same number of them, and names."""
+    columns = fitted.columns if isinstance(fitted, Mixture) else fitted.table.columns
+    if columns is None or len(columns) != table.n_features:
+        return table
+    return table.select([table.columns[i] for i in column_order(table.columns, columns, "the fit")])
 
 
 def _check_mixtures(table: Table, draws: Mixture | None, mle: Mixture | None) -> None:

@@ -1,21 +1,25 @@
 """Tables of other libraries as named columns.
 
-Objects are recognised by their attributes, so that no other library is imported. Objects that can only be read
-through Arrow's protocols are the exception: pyarrow reads them, and is imported when there is one.
+Frames of all makes are read by narwhals, which imports no library that is not loaded already. Objects that can only be
+read through Arrow's protocols are read by pyarrow. What is not in memory is never loaded: it is refused, with the call
+that loads it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from decimal import Decimal
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayes_gmm.errors import DataError
-from bayes_gmm.io.table_checks import TABLE, bad_cell, check_names
+from bayes_gmm.io.table_checks import TABLE, check_names, refuse_kind
 
-_IMPUTE = "Drop or impute the rows with missing values."
+_TO_RUN = {"dask": "x.compute()", "duckdb": "x.df()", "ibis": "x.execute()", "pyspark": "x.toPandas()"}
+"""Call that runs a query of a library; of others it is `x.collect()`."""
 
 
 class Columns(NamedTuple):
@@ -32,17 +36,19 @@ class Columns(NamedTuple):
 
 def is_table(x: Any) -> bool:
     """Whether an object is a table that `named_columns` reads, or a lazy table, which it refuses."""
-    return _is_lazy(x) or _reader_of(x) is not None
+    return _to_run(x) != "" or _reader_of(x) is not None
 
 
 def named_columns(x: Any) -> Columns | None:
     """Columns of a data frame (pandas, polars, pyarrow, ...), xarray object or structured array, otherwise None.
 
+    Missing cells of columns of numbers are NaN.
+
     Raises
     ------
     DataError
-        The table is lazy or cannot be read, contains nulls or masked cells, has two columns with the same name, or a
-        column with several axes.
+        The table is lazy or cannot be read, contains masked cells, has two columns with the same name, or a column with
+        several axes or of categories, dates, or true and false.
 
     Examples
     --------
@@ -52,34 +58,49 @@ def named_columns(x: Any) -> Columns | None:
     True
     """
     _refuse_masked(x)
-    if _is_lazy(x):
-        found = f"Found a {type(x).__name__}, a query that has not been run."
-        raise DataError(found, TABLE, "Run it: give x.collect().")
+    refuse_unloaded(x)
     read = _reader_of(x)
-    if read is None:
-        return None
-    return read(x)
+    return None if read is None else read(x)
 
 
-def check_nulls(name: str, column: Any) -> None:
-    """Refuse a column of polars or pyarrow that has nulls, which NumPy would convert to NaN."""
-    count = getattr(column, "null_count", 0)
-    if count() if callable(count) else count:
-        row = int(np.argmax(np.asarray(column.is_null())))
-        raise bad_cell(name, None, f"in row {row}", _IMPUTE)
+def refuse_unloaded(x: Any) -> None:
+    """Refuse what is not in memory: a query that has not been run, or chunks of Dask, also within xarray.
+
+    Raises
+    ------
+    DataError
+        The remedy is the call that loads it.
+    """
+    if call := _to_run(x):
+        chunked = callable(getattr(x, "__dask_graph__", None))
+        what = "whose values are not in memory" if chunked else "a query that has not been run"
+        stream = "; fit_stream takes the parts of a larger one one by one" if chunked else ""
+        raise DataError(f"Found a {type(x).__name__}, {what}.", TABLE, f"Run it: give {call}{stream}.")
+
+
+def _to_run(x: Any) -> str:
+    """The call that loads a lazy object into memory, or "" where it is in memory."""
+    graph = getattr(x, "__dask_graph__", None)
+    if callable(graph):
+        return "x.compute()" if graph() is not None else ""
+    library = type(x).__module__.partition(".")[0]
+    if library in _TO_RUN and not hasattr(x, "to_numpy"):
+        return _TO_RUN[library]
+    return "x.collect()" if hasattr(x, "collect") and not hasattr(x, "to_numpy") else ""
 
 
 def _reader_of(x: Any) -> Callable[[Any], Columns] | None:
     """Function that reads tables of the kind of `x`, or None where `x` is not a table."""
     if isinstance(x, np.ndarray):
         return _from_structured if x.dtype.names else None
+    if isinstance(x, list | tuple | dict | set | str | float | int):
+        return None
     if hasattr(x, "data_vars"):
         return _from_dataset
     if hasattr(x, "dims") and hasattr(x, "coords"):
         return _from_data_array if _has_names(x) else None
-    if hasattr(x, "column_names"):
-        return _from_arrow
-    if hasattr(x, "to_numpy") and hasattr(x, "columns"):
+    offers = any(hasattr(x, name) for name in ("to_numpy", "__arrow_c_stream__", "__dataframe__"))
+    if hasattr(x, "column_names") or (hasattr(x, "columns") and offers):
         return _from_frame
     if hasattr(x, "null_count") or getattr(x, "ndim", 2) == 1:  # a single column, which `from_array` reads
         return None
@@ -97,10 +118,6 @@ def _refuse_masked(x: Any) -> None:
             raise DataError(found, "a table with nothing masked", "Drop or impute those rows.")
 
 
-def _is_lazy(x: Any) -> bool:
-    return hasattr(x, "collect") and not hasattr(x, "to_numpy")
-
-
 def _from_structured(x: NDArray[Any]) -> Columns:
     names = x.dtype.names or ()
     if x.ndim != 1:
@@ -110,31 +127,57 @@ def _from_structured(x: NDArray[Any]) -> Columns:
 
 
 def _from_frame(x: Any) -> Columns:
-    """Columns of data frames with the attributes `columns` and `to_numpy`, such as those of pandas and polars."""
-    return _read(x.columns, (x[name] for name in x.columns))
+    """Columns of a frame; the names are checked first, because narwhals reads no two columns with the same name."""
+    import narwhals.stable.v2 as narwhals
+
+    check_names(x.columns if hasattr(x, "columns") and not hasattr(x, "column_names") else x.column_names)
+    frame = narwhals.from_native(x, eager_only=True, pass_through=True)
+    if isinstance(frame, narwhals.DataFrame):
+        columns = list(frame.iter_columns())
+        return Columns(tuple(column.name for column in columns), tuple(map(_cells, columns)))
+    if hasattr(x, "column_names"):  # pyarrow's batches
+        return _read(x.column_names, (x.column(i) for i in range(x.num_columns)))
+    return _read(x.columns, (x[name] for name in x.columns)) if hasattr(x, "to_numpy") else _by_protocol(x)
 
 
-def _from_arrow(x: Any) -> Columns:
-    return _read(x.column_names, (x.column(i) for i in range(x.num_columns)))
+def _cells(column: Any) -> NDArray[Any]:
+    """Cells of a column of narwhals; of numbers and of objects that are numbers as float, NaN where missing."""
+    import narwhals.stable.v2 as narwhals
+
+    if column.dtype.is_decimal():  # Python rounds decimals correctly, pyarrow only nearly
+        return _as_numbers(np.array(column.to_list(), dtype=object))
+    if column.dtype.is_numeric():
+        return np.asarray((column.cast(narwhals.Float64) if column.is_null().any() else column).to_numpy())
+    for kind, code in ((narwhals.Boolean, "b"), (narwhals.Categorical, "category"), (narwhals.Enum, "category")):
+        if column.dtype == kind:
+            known = column.drop_nulls()
+            refuse_kind(str(column.name), code, column.dtype, known[0] if len(known) else None)
+    cells = np.asarray(column.to_numpy())
+    return _as_numbers(cells) if cells.dtype == object else cells
+
+
+def _as_numbers(cells: NDArray[Any]) -> NDArray[Any]:
+    """Objects as float where all are numbers or missing, else as they are."""
+    held = cells.tolist()
+    if not all(_is_real(cell) or cell is None or str(cell) == "<NA>" for cell in held):
+        return cells
+    return np.array([float(cell) if _is_real(cell) else np.nan for cell in held])
+
+
+def _is_real(cell: Any) -> bool:
+    return isinstance(cell, Real | Decimal) and not isinstance(cell, bool | np.bool_)
 
 
 def _read(names: Iterable[Any], columns: Iterable[Any]) -> Columns:
-    """Columns after checks that the names differ, and that the columns have no nulls and one axis each.
-
-    The names are checked before the first column is requested, because pandas returns both of two columns with the same
-    name.
-    """
+    """Columns after checks that the names differ, and that the columns have one axis each."""
     names = tuple(names)
     check_names(names)
-    cells = []
-    for name, column in zip(names, columns, strict=True):
-        check_nulls(str(name), column)
-        cells.append(np.asarray(column))
+    cells = tuple(np.asarray(column) for column in columns)
     for name, array in zip(names, cells, strict=True):
         if array.ndim != 1:
             found = f"Column {str(name)!r} has {array.ndim} axes, shape {array.shape}."
             raise DataError(found, "columns of one number a row", "Split it into columns of one axis.")
-    return Columns(names, tuple(cells))
+    return Columns(names, cells)
 
 
 def _from_dataset(x: Any) -> Columns:
@@ -174,4 +217,4 @@ def _by_protocol(x: Any) -> Columns:
         raise DataError(
             f"Found a {kind} that pyarrow cannot read: {reason}.", TABLE, "Convert it to a NumPy array."
         ) from error
-    return _from_arrow(table)
+    return _from_frame(table)

@@ -1,17 +1,20 @@
-"""Checks of rows and weights of rows that are given besides a table."""
+"""Checks of rows that are given besides a table or after one, batch by batch, and of weights of rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 
 from bayes_gmm.core.validation import positive_integer, real_numbers
 from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.io.dataframes import named_columns
-from bayes_gmm.io.table import Table, from_columns
-from bayes_gmm.io.table_checks import LARGEST, check_shape, check_values
+from bayes_gmm.io.dataframes import is_table, named_columns, refuse_unloaded
+from bayes_gmm.io.table import Table, from_columns, read_rows
+from bayes_gmm.io.table_checks import LARGEST, check_numbers, check_shape, check_values
 
 _ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
 _WEIGHTS = "A weight of 0 leaves a row out; a weight of 2 counts it twice."
@@ -37,22 +40,30 @@ def component_count(n_components: Any, table: Table) -> int:
     return count
 
 
-def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> Float[np.ndarray, "N {n_features}"]:
+def rows_of(
+    name: str, x: Any, n_features: int, fewest: int = 1, columns: Sequence[str] | None = None
+) -> Float[np.ndarray, "N {n_features}"]:
     """At least `fewest` finite points, from an array or any table with named columns.
+
+    With the names of `columns`, those of a table are put into their order; without, its order counts.
 
     Raises
     ------
     ArgumentError
         The shape is not (N, n_features), there are fewer rows, or a number is not finite; `name` says which points.
     DataError
-        A table with named columns is empty, or a column holds no numbers.
+        A table with named columns is empty, a column holds no numbers, or the names are others than `columns`.
     """
-    named = named_columns(x)
-    if named is None:
-        points = real_numbers(f"The array of {name}", x, _ROWS)
+    if isinstance(x, Table):
+        points, names = x.values, x.columns
+    elif (named := named_columns(x)) is not None:
+        points, names = from_columns(named)
+        check_shape(points.shape, names)
+        names = names if all(isinstance(given, str) for given in named.names) else ()
     else:
-        points, columns = from_columns(named)
-        check_shape(points.shape, columns)
+        points, names = real_numbers(f"The array of {name}", x, _ROWS), ()
+    if names and columns is not None:
+        points = points[:, column_order(names, columns, "the fit")]
     if points.ndim != 2 or points.shape[1] != n_features or len(points) < fewest:
         raise ArgumentError(
             f"The {name} have shape {points.shape}.",
@@ -67,6 +78,33 @@ def rows_of(name: str, x: Any, n_features: int, fewest: int = 1) -> Float[np.nda
     return points
 
 
+def column_order(names: Sequence[str], columns: Sequence[str], owner: str) -> list[int]:
+    """Where each of `columns` is among `names`; as they are where one of both has only numbered names, x1 to xD.
+
+    Raises
+    ------
+    DataError
+        The names are not those of the columns; `owner` says whose columns they are.
+
+    Examples
+    --------
+    >>> column_order(["b", "a"], ["a", "b"], "the fit")
+    [1, 0]
+    """
+    numbered = [[f"x{i + 1}" for i in range(len(given))] for given in (names, columns)]
+    if list(names) == numbered[0] or list(columns) == numbered[1]:
+        return list(range(len(names)))
+    missing = [name for name in columns if name not in names]
+    unexpected = [name for name in names if name not in columns]
+    if missing or unexpected:
+        parts = [f"{', '.join(map(repr, missing))} missing"] if missing else []
+        parts += [f"{', '.join(map(repr, unexpected))} unexpected"] if unexpected else []
+        found = f"Found other columns than those of {owner}: {'; '.join(parts)}."
+        listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
+        raise DataError(found, f"the columns of {owner}, {listed}", "Select these columns by name, in any order.")
+    return [list(names).index(name) for name in columns]
+
+
 def row_weights(sample_weight: Any, n_rows: int) -> Float[np.ndarray, " {n_rows}"]:
     """Weight of each row, finite and not negative; one for every row where `sample_weight` is None.
 
@@ -77,6 +115,7 @@ def row_weights(sample_weight: Any, n_rows: int) -> Float[np.ndarray, " {n_rows}
     """
     if sample_weight is None:
         return np.ones(n_rows)
+    refuse_unloaded(sample_weight)
     weights = real_numbers("sample_weight", sample_weight, _WEIGHTS)
     if weights.shape != (n_rows,):
         found = f"sample_weight has shape {weights.shape}."
@@ -112,3 +151,62 @@ def point_weights(sample_weight: Any, table: Table) -> Float[np.ndarray, " N"]:
         found = f"Among the rows of positive sample_weight: {error.found}"
         raise DataError(found, error.expected, error.remedy) from None
     return weights
+
+
+def check_several(batches: Any) -> Iterable[Any]:
+    """The batches themselves; a single table is refused, because its rows would be taken for batches.
+
+    Raises
+    ------
+    ArgumentError
+        `batches` is a table, or not iterable.
+
+    Examples
+    --------
+    >>> check_several([[[1.0], [2.0]], [[3.0]]])
+    [[[1.0], [2.0]], [[3.0]]]
+    """
+    one_table = isinstance(batches, Table) or is_table(batches) or getattr(batches, "ndim", 3) <= 2
+    if one_table or isinstance(batches, str) or not isinstance(batches, Iterable):
+        raise ArgumentError(
+            f"The batches are one {type(batches).__name__}.",
+            "a list, a generator or another iterable of tables",
+            "Cut a table into batches with numpy.array_split, or put it into a list.",
+        )
+    return batches
+
+
+@contextmanager
+def add_batch_number(number: int) -> Iterator[None]:
+    """Add the number of the batch, counted from 1, to the message of a `DataError` inside the block."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"Batch {number}: {error.found}", error.expected, error.remedy) from None
+
+
+def later_rows(batch: Any, columns: tuple[str, ...]) -> NDArray[np.float64]:
+    """Finite values (n, D) of a batch after the first; `columns` are those of the first.
+
+    A batch without column names needs the same number of columns only.
+
+    Raises
+    ------
+    DataError
+        The batch is no table of finite numbers, or has other columns.
+
+    Examples
+    --------
+    >>> later_rows([[1.8, 54]], ("eruptions", "waiting"))
+    array([[ 1.8, 54. ]])
+    """
+    values, names = read_rows(batch)
+    if len(names) != len(columns):
+        raise DataError(
+            f"Found {len(names)} columns, {', '.join(map(repr, names))}.",
+            f"those of the first batch, {', '.join(map(repr, columns))}",
+            "Give every batch the same columns.",
+        )
+    values = values[:, column_order(names, columns, "the first batch")]
+    check_numbers(values, columns)
+    return values

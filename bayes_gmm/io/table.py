@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import reprlib
+import warnings
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,17 +14,32 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from bayes_gmm.core.validation import file_path, positions
-from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.io.csv_reader import STANDARD_INPUT, read_columns
-from bayes_gmm.io.dataframes import Columns, check_nulls, named_columns
-from bayes_gmm.io.table_checks import TABLE, check_axes, check_kinds, check_shape, check_values
+from bayes_gmm.errors import ArgumentError, DataError, DataWarning
+from bayes_gmm.io.dataframes import Columns, named_columns
+from bayes_gmm.io.file_formats import STANDARD_INPUT, Source, read_other_format
+from bayes_gmm.io.measurements import select_measurements
+from bayes_gmm.io.table_checks import (
+    TABLE,
+    check_axes,
+    check_kinds,
+    check_shape,
+    check_values,
+    missing_rows,
+    one_of_missing,
+    sound_rows,
+)
+from bayes_gmm.io.text_file import read_text
+
+_COMPRESSED = re.compile(r"\.(gz|bz2|xz|zip)$")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """N points with D named features: finite, non-degenerate, read-only float64 `values` (N, D).
 
-    `units` has one entry per column, `labels` the known class of each row; either may be None.
+    `units` has one entry per column, `labels` the known class of each row, "" where it is not known; either may be
+    None. `labels_from` is the name of the column that they come from, and `left_out` has a sentence for whatever of the
+    source is not in the table.
     NumPy functions accept a Table in place of its values. `as_table` makes a Table of other kinds of tables.
 
     Raises
@@ -46,6 +63,8 @@ class Table:
     source: str = ""
     caveats: str = ""
     labels: tuple[str, ...] | None = None
+    labels_from: str = ""
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         values = np.array(self.values, dtype=np.float64, order="C")
@@ -98,7 +117,7 @@ class Table:
         lines += [" " * width + "".join(f"{s:>11}" for s in ("mean", "sd", "min", "max"))]
         for head, row in zip(heads, column_summary(self), strict=True):
             lines += [f"{head:<{width}}" + "".join(f"{number:>11.4g}" for number in row)]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.left_out])
 
 
 def column_summary(table: Table) -> NDArray[np.float64]:
@@ -107,25 +126,37 @@ def column_summary(table: Table) -> NDArray[np.float64]:
     return np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
 
 
-def as_table(x: Any) -> Table:
+def as_table(x: Any, *, missing: str = "refuse") -> Table:
     """Any (N, D) table of numbers as a `Table`; an array of one axis is N points of one feature.
 
     `x` is a Table (which is returned itself), an array (NumPy, JAX), a list of rows, or an object with named columns: a
-    data frame (pandas, polars, pyarrow, or any with Arrow's stream or the interchange protocol), an xarray DataArray
-    (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD.
+    data frame (pandas, polars, pyarrow, or any that narwhals, Arrow's stream or the interchange protocol reads), an
+    xarray DataArray (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD. What is not in
+    memory, a query or chunks of Dask, is refused. With `missing="drop"` rows with missing cells are left out, which
+    `Table.left_out` says; columns of text are always refused.
 
     Raises
     ------
     DataError
         `x` is not a table of numbers, or no mixture can be fitted to it (missing
         values, constant or linearly dependent columns, fewer than D + 1 rows).
+    ArgumentError
+        `missing` is neither "refuse" nor "drop".
 
     Examples
     --------
     >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
     ('x1', 'x2')
     """
-    return x if isinstance(x, Table) else Table(*_values_and_names(x))
+    one_of_missing(missing)
+    if isinstance(x, Table):
+        return x
+    values, names = _values_and_names(x)
+    if missing == "refuse" or not np.isnan(values).any():
+        return Table(values, names)
+    rows = sound_rows(values, names, missing, lambda row: f"in row {row}")
+    left_out = () if rows is None else (missing_rows(values, names, rows),)
+    return Table(values if rows is None else values[rows], names, left_out=left_out)
 
 
 def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -141,18 +172,48 @@ def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     return values, names
 
 
-def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None = None) -> Table:
-    r"""Numbers of a CSV file, with or without a header, as a `Table` that is named after the file.
+def read_table(
+    path: str | os.PathLike[str],
+    columns: str | Sequence[str] | None = None,
+    *,
+    without: str | Sequence[str] = (),
+    labels: str | None = None,
+    missing: str = "refuse",
+    header: bool | None = None,
+) -> Table:
+    r"""Measurements in a file, as a `Table` that is named after the file.
 
-    Cells are separated by commas, semicolons or tabs. `columns` are the names of the columns to read, by default all.
-    The path "-" is standard input.
+    Text in columns (CSV and the like, compressed or not) is read by pandas; separator, quotes, decimal mark, marks of
+    thousands, encoding, comment lines and the line of the names are found out, and told in `Table.source`. Parquet and
+    Feather need pyarrow, Excel needs openpyxl (``pip install 'bayes_gmm[files]'``); JSON has a record a line.
+
+    What is no measurement is left out, with a `DataWarning` and in `Table.left_out`: text, dates, true and false,
+    columns that count the rows or repeat an index, constant ones, identifiers (different whole numbers by a name such
+    as id), and codes (at most ten different whole numbers in thirty rows or more, or years). Other columns of different
+    whole numbers are kept, and named.
+
+    Parameters
+    ----------
+    path
+        The file, or "-" for standard input.
+    columns
+        Names of the columns to read, whatever the rules above say of them.
+    without
+        Names of columns to leave out.
+    labels
+        Name of a column with the known class of each row, for `Table.labels`; it is no measurement.
+    missing
+        "refuse", or "drop" to leave out rows with missing cells, which is said as well.
+    header
+        Whether there are names above the rows of a text; found out by default.
 
     Raises
     ------
     DataError
-        The file cannot be read, or no mixture can be fitted to its table.
+        The file cannot be read, has a cell that is no number in a column of numbers, or no mixture can be fitted to its
+        table.
     ArgumentError
-        The file has no column with a name in `columns`.
+        The file has no column of a given name, or an argument cannot be used.
 
     Examples
     --------
@@ -160,13 +221,31 @@ def read_table(path: str | os.PathLike[str], columns: str | Sequence[str] | None
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     path = Path(folder) / "geysers.csv"
-    ...     _ = path.write_text("place,minutes\nnorth,3.6\nnorth,1.8\nsouth,3.3\n")
-    ...     read_table(path, columns="minutes").n_points
-    3
+    ...     _ = path.write_text("place;minutes\nnorth;3,6\nnorth;1,8\nsouth;3,3\n")
+    ...     read_table(path, columns="minutes").values.tolist()
+    [[3.6], [1.8], [3.3]]
     """
     path = file_path("path", path)
-    name = "table" if path == STANDARD_INPUT else path.stem
-    return Table(*from_columns(read_columns(path, columns)), name=name, source=str(path))
+    one_of_missing(missing)
+    source = Source(path)
+    content = read_other_format(source) or read_text(source, header)
+    found = content.found.replace("(", "[").replace(")", "]")
+    values, names, units, classes, left_out = select_measurements(
+        content, columns=columns, without=without, labels=labels, missing=missing
+    )
+    del content
+    for sentence in left_out:
+        warnings.warn(sentence, DataWarning, stacklevel=2)
+    return Table(
+        values,
+        names,
+        name="table" if path == STANDARD_INPUT else _COMPRESSED.sub("", path.name).rpartition(".")[0] or path.stem,
+        units=units,
+        source=f"{path} ({found})",
+        labels=classes,
+        labels_from=labels or "",
+        left_out=left_out,
+    )
 
 
 def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
@@ -223,7 +302,6 @@ def from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     if array.ndim == 1:
         array = array[:, None]
         names = (x.name,) if isinstance(getattr(x, "name", None), str) and x.name else names
-        check_nulls(names[0], x)
     check_axes(array.shape)
     if 0 in array.shape:
         return np.empty(array.shape), names

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayes_gmm.core.validation import one_of
 from bayes_gmm.errors import CellError, DataError
 
 LARGEST = 1e150
@@ -28,12 +29,24 @@ _CERTAINLY_FULL_RANK = 1e-8
 It is the square of a relative singular value of 1e-4, far above `RANK_TOLERANCE` and the rounding of the matrix.
 """
 
+MISSING_CHOICES = ("refuse", "drop")
+DROP = 'Drop or impute those rows; missing="drop" leaves them out.'
+CHOOSE = "Correct the cell, choose columns with columns= (--columns), or leave this one out with without= (--without)."
+
+_AGREED_MARKERS = {*(float("9" * digits) for digits in range(2, 8)), 99.9, 999.9, 9999.9, 7777.0, 8888.0, 1e20, 1e30}
+_FEWEST_REPETITIONS = 3
+"""Times that a value occurs far from all others before it is doubted, where it is none that is agreed upon."""
+_FEWEST_OTHER_VALUES = 5
+
+_DIAGONAL = 'covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
+
 TABLE = "a table of numbers, N rows (points) by D columns (features)"
 MISSING = {"", "na", "n/a", "nan", "nat", "none", "null", "<na>"}
 REFUSED_KINDS = {
     "b": ("true and false", "Drop the column, for two values are not Gaussian."),
     "c": ("complex numbers", "Give the real and the imaginary parts as two columns."),
     "M": ("dates", "Convert them to numbers, for example to days since the first one."),
+    "category": ("categories", "Drop the column, or convert it with .astype(float) where its categories are measured."),
     "m": ("time differences", "Divide them by a unit, for example np.timedelta64(1, 's')."),
 }
 ANY_OTHER_KIND = ("no plain numbers", "Convert them with .astype(float).")
@@ -53,8 +66,27 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     """
     check_shape(values.shape, columns)
     check_names(columns)
-    for check in (_check_finite, _check_size, _check_rows, _check_constant, _check_spread):
+    if len(values) < 2:
+        _refuse_rows(values, "at least 2 rows", "")
+    for check in (_check_finite, _check_size, _check_constant, _check_spread):
         check(values, columns)
+
+
+def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    """Refuse values (N, D) whose covariance matrix is singular, which only diagonal and spherical structures take.
+
+    Raises
+    ------
+    DataError
+        When there are no more rows than columns, or columns depend on each other.
+
+    Examples
+    --------
+    >>> check_full_rank(np.array([[1.0, 2.0], [2.0, 5.0], [4.0, 3.0]]), ["length", "mass"])
+    """
+    n_points, n_features = values.shape
+    if n_points <= n_features:
+        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for covariances", f"; {_DIAGONAL}")
     _check_rank(values, columns)
 
 
@@ -106,9 +138,20 @@ def check_kinds(columns: Sequence[NDArray[Any]], names: Sequence[str]) -> None:
             _check_cells(name, column.tolist())
     for name, column in zip(names, columns, strict=True):
         if column.dtype.kind not in "iuf":
-            what, remedy = REFUSED_KINDS.get(column.dtype.kind, ANY_OTHER_KIND)
-            found = f"Column {name!r} holds {what} (dtype {column.dtype}), such as {column[0]}."
-            raise DataError(found, "integers or floating-point numbers", remedy)
+            refuse_kind(name, column.dtype.kind, column.dtype, column[0])
+
+
+def refuse_kind(name: str, kind: str, dtype: Any, example: Any) -> NoReturn:
+    """Refuse a column of a type that holds no numbers, by NumPy's letter for it, or "category".
+
+    Raises
+    ------
+    DataError
+        Always.
+    """
+    what, remedy = REFUSED_KINDS.get(kind, ANY_OTHER_KIND)
+    found = f"Column {name!r} holds {what} (dtype {dtype}), such as {example}."
+    raise DataError(found, "integers or floating-point numbers", remedy)
 
 
 def _check_cells(name: str, cells: Sequence[object]) -> None:
@@ -131,7 +174,7 @@ def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
     """Error about a cell that is missing or not a number; `remedy` is what to do about the latter."""
     what = "not a finite number"
     if str(cell).strip().lower() in MISSING:
-        what, remedy = "a missing value", "Drop or impute the rows with missing values."
+        what, remedy = "a missing value", DROP
     found = f"Column {column!r} holds {reprlib.repr(cell)} {where}, which is {what}."
     return CellError(found, "a finite number in every cell", remedy)
 
@@ -145,8 +188,99 @@ def _check_finite(values: NDArray[np.float64], columns: Sequence[str]) -> None:
             f"Column {columns[column]!r} holds {cell} in row {row};"
             f" NaN or infinite cells: {bad.sum()}, in {n_rows} of {len(values)} rows."
         )
-        remedy = "Drop or impute those rows; x[np.isfinite(x).all(axis=1)] drops them."
-        raise DataError(found, "a finite number in every cell", remedy)
+        remedy = (
+            DROP
+            if np.isnan(values[bad]).all()
+            else "Drop or impute those rows; x[np.isfinite(x).all(axis=1)] drops them."
+        )
+        raise CellError(found, "a finite number in every cell", remedy)
+
+
+def one_of_missing(missing: Any) -> None:
+    """Refuse what is no way to treat missing cells."""
+    one_of("missing", missing, MISSING_CHOICES, '"drop" leaves rows with missing cells out.')
+
+
+def sound_rows(
+    values: NDArray[np.float64], columns: Sequence[str], missing: str, place: Callable[[int], str]
+) -> NDArray[np.bool_] | None:
+    """Which rows (N,) have every cell, or None where all do; `missing` is "refuse" or "drop".
+
+    Raises
+    ------
+    DataError
+        When cells are missing and are refused, no row has all cells, or a number is infinite. `place` says in words
+        where a row is.
+    """
+    infinite = np.isinf(values)
+    if infinite.any():
+        row, column = map(int, np.argwhere(infinite)[0])
+        raise bad_cell(columns[column], str(values[row, column]), place(row), CHOOSE)
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return None
+    rows = ~gaps.any(axis=1)
+    if missing == "refuse":
+        row, column = map(int, np.argwhere(gaps)[0])
+        found = f"Column {columns[column]!r} holds a missing value {place(row)}; {_blame(gaps, columns)}."
+        raise CellError(found, "a finite number in every cell", DROP)
+    if not rows.any():
+        worst = columns[int(gaps.sum(axis=0).argmax())]
+        found = f"Every row has a missing cell: {_blame(gaps, columns)}."
+        raise DataError(
+            found, "rows with all cells", f"Leave out the column with most gaps: without={worst!r} (--without)."
+        )
+    return rows
+
+
+def missing_rows(values: NDArray[np.float64], columns: Sequence[str], kept: NDArray[np.bool_]) -> str:
+    """A sentence on the rows that are left out, those that are not `kept`."""
+    dropped = np.flatnonzero(~kept)
+    plural = "s" if len(dropped) > 1 else ""
+    listed = f", row{plural} {', '.join(map(str, dropped))} counted from 0" if len(dropped) <= 10 else ""
+    return f"left out: {len(dropped)} of {len(kept)} rows with {_blame(np.isnan(values), columns)}{listed}"
+
+
+def _blame(gaps: NDArray[np.bool_], columns: Sequence[str]) -> str:
+    """How many cells are missing in which columns, those with most first."""
+    counts = gaps.sum(axis=0)
+    order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
+    listed = ", ".join(f"{columns[i]} {counts[i]}" for i in order[:6]) + (", ..." if len(order) > 6 else "")
+    return f"missing cells ({listed})"
+
+
+def suspected_markers(values: NDArray[np.float64], columns: Sequence[str]) -> list[str]:
+    """A sentence for each value that seems to stand for a missing one: one far from all others, again and again.
+
+    That is the smallest or largest value of a column, which is repeated, and farther from the next than all others are
+    from each other, or an agreed one such as -999 once; or zeros below positive numbers, farther from the next than
+    the quartiles of these are apart.
+
+    Examples
+    --------
+    >>> depths = np.array([[3.1], [2.4], [2.9], [-999.0], [3.3], [2.2], [-999.0]])
+    >>> suspected_markers(depths, ["depth"])[0].partition(",")[0]
+    "Column 'depth' holds -999 in 2 rows"
+    """
+    sentences = []
+    for name, x in zip(columns, values.T, strict=True):
+        for marker in (x.min(), x.max()):
+            rest = x[x != marker]
+            if len(np.unique(rest)) >= _FEWEST_OTHER_VALUES and _is_marker(marker, len(x) - len(rest), rest):
+                sentences.append(
+                    f"Column {name!r} holds {marker:g} in {len(x) - len(rest)} rows, far from the other values "
+                    f"({rest.min():g} to {rest.max():g}): does it stand for a missing value? Then make it NaN, and "
+                    'leave those rows out with missing="drop".'
+                )
+    return sentences
+
+
+def _is_marker(value: float, count: int, rest: NDArray[np.float64]) -> bool:
+    gap = np.abs(rest - value).min()
+    if value == 0:
+        return bool(count >= 2 and rest.min() > 0 and gap > np.subtract(*np.percentile(rest, [75, 25])))
+    agreed = abs(value) in _AGREED_MARKERS
+    return bool((count >= _FEWEST_REPETITIONS or agreed) and gap > np.ptp(rest))
 
 
 def _largest(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -161,12 +295,10 @@ def _check_size(values: NDArray[np.float64], columns: Sequence[str]) -> None:
             raise DataError(found, expected, "Express the column in another unit.")
 
 
-def _check_rows(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    n_points, n_features = values.shape
-    if n_points <= n_features:
-        found = f"Found {n_points} rows of {n_features} columns."
-        remedy = "Give more rows or fewer columns; points are rows (transpose with x.T if not)."
-        raise DataError(found, f"at least D + 1 = {n_features + 1} rows", remedy)
+def _refuse_rows(values: NDArray[np.float64], expected: str, otherwise: str) -> NoReturn:
+    found = f"Found {values.shape[0]} rows of {values.shape[1]} columns."
+    remedy = f"Give more rows or fewer columns; points are rows (transpose with x.T if not){otherwise}."
+    raise DataError(found, expected, remedy)
 
 
 def _check_constant(values: NDArray[np.float64], columns: Sequence[str]) -> None:
@@ -205,4 +337,4 @@ def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     if rank < len(columns):
         culprit = columns[int(np.abs(np.diag(triangle)).argmin())]
         found = f"The columns have rank {rank} of {len(columns)}: {culprit!r} is a linear combination of the others."
-        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}.")
+        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {_DIAGONAL}.")

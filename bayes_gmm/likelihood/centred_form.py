@@ -67,6 +67,32 @@ def expected_moments(mixture: Mixture, data: Blocks) -> ExpectedMoments:
     return ExpectedMoments(value, moments)
 
 
+def expected_variances(mixture: Mixture, data: Blocks) -> ExpectedMoments:
+    """E-step of a mixture with diagonal covariances, whose new covariances are diagonal as well.
+
+    It is `expected_moments` without the products of different features: of each point and component it keeps D numbers.
+    """
+    scales = jnp.diagonal(mixture.scale_tril, axis1=1, axis2=2)
+    constants = mixture.log_weights - jnp.log(scales).sum(1) - 0.5 * mixture.n_features * LOG_2PI
+    points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
+
+    def of_block(number: Array) -> tuple[Array, ...]:
+        offsets = points[number][None] - mixture.means[..., None]
+        squares = ((offsets / scales[..., None]) ** 2).sum(1)
+        value, shares = linear_form.soft(constants[:, None] - 0.5 * squares, weights[number])
+        shared = offsets * shares[:, None, :]
+        return value, shares.sum(1), shared.sum(-1), (shared * offsets).sum(-1)
+
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of_block, jnp.array(0)))
+    value, counts, sums, products = lax.fori_loop(
+        data.first, data.stop, lambda number, total: jax.tree.map(jnp.add, total, of_block(number)), zero
+    )
+    safe = jnp.where(counts > 0, counts, 1.0)[:, None]
+    moves = sums / safe
+    variances = products / safe - moves**2
+    return ExpectedMoments(value, Moments(counts, mixture.means + moves, jax.vmap(jnp.diag)(variances)))
+
+
 def _averages(counts: Array, sums: Array, products: Array) -> tuple[Array, Array]:
     safe = jnp.where(counts > 0, counts, 1.0)
     return sums / safe[:, None], products / safe[:, None, None]

@@ -14,6 +14,7 @@ Bishop (2006), Pattern Recognition and Machine Learning, isbn 978-0-387-31073-2,
 regression: Cohn, Ghahramani and Jordan (1996), doi 10.1613/jair.295.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,12 @@ def condition(
     scale_tril: Float[np.ndarray, "*batch K D D"],
     features: Any,
     values: Any,
+    columns: Sequence[str] | None = None,
 ) -> tuple[Float[np.ndarray, "*batch M K"], Float[np.ndarray, "*batch M K R"], Float[np.ndarray, "*batch M K R R"]]:
     """Log weights, means and factors of the R remaining features, given M rows of values of the known ones.
 
-    The covariances do not depend on the values: their factors are one array, seen M times.
+    The covariances do not depend on the values: their factors are one array, seen M times. `columns` are the names of
+    the known features.
 
     Raises
     ------
@@ -45,11 +48,11 @@ def condition(
     """
     known = feature_indices(features, means.shape[-1], n_left=1)
     rest = [feature for feature in range(means.shape[-1]) if feature not in known]
-    columns = rows_of("values", values, len(known), fewest=0).T
+    given = rows_of("values", values, len(known), fewest=0, columns=columns).T
     above, below = np.split(lower_factor(scale_tril[..., [*known, *rest], :]), [len(known)], axis=-2)
     slope, remaining = np.split(below, [len(known)], axis=-1)
     factor = above[..., : len(known)]
-    whitened = np.linalg.solve(factor, columns - means[..., known][..., None])
+    whitened = np.linalg.solve(factor, given - means[..., known][..., None])
     log_shares = _log_shares(log_weights, factor, whitened)
     shifted = np.moveaxis(means[..., rest][..., None] + slope @ whitened, -1, -3)
     return log_shares, shifted, np.broadcast_to(remaining[..., None, :, :, :], (*shifted.shape, len(rest)))

@@ -76,6 +76,11 @@ class Structure:
         return _M_STEPS[self.name].invariance
 
     @property
+    def is_diagonal(self) -> bool:
+        """Whether all covariances are diagonal or spherical, so that those of the data may be singular."""
+        return self.name.endswith("I")
+
+    @property
     def has_closed_form(self) -> bool:
         """Whether the M-step needs no iteration, through which there are no derivatives in reverse."""
         return _M_STEPS[self.name].has_closed_form

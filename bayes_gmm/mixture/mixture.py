@@ -4,9 +4,10 @@ Notation: N points, D features, K components; leading axes (restarts, or chain a
 """
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,9 @@ class Mixture:
         Component means, in the units of the data.
     scale_tril : (..., K, D, D)
         Lower triangular Cholesky factors of the covariances.
+    columns
+        Names of the features where a fit made the mixture, else None: points with names are then put into this order,
+        or refused. JAX does not see them, so that what it makes of a mixture has none.
 
     Examples
     --------
@@ -53,6 +57,7 @@ class Mixture:
     log_weights: Annotated[Any, "*batch K"]
     means: Annotated[Any, "*batch K D"]
     scale_tril: Annotated[Any, "*batch K D D"]
+    columns: ClassVar[tuple[str, ...] | None] = None
 
     @classmethod
     def from_moments(cls, weights: Any, means: Any, covariances: Any) -> "Mixture":
@@ -74,6 +79,20 @@ class Mixture:
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
         return cls(log_weights=log_weights, means=means, scale_tril=parameter_checks.cholesky(covariances))
+
+    def with_columns(self, columns: Iterable[str] | None) -> "Mixture":
+        """The same mixture with names of its features.
+
+        Examples
+        --------
+        >>> mixture = Mixture.from_moments([1.0], [[0.0, 9.0]], [np.eye(2)]).with_columns(["a", "b"])
+        >>> records = np.array([(9.0, 0.0)], dtype=[("b", float), ("a", float)])
+        >>> mixture.log_prob(records) == mixture.log_prob([[0.0, 9.0]])
+        array([ True])
+        """
+        named = copy(self)
+        object.__setattr__(named, "columns", None if columns is None else tuple(columns))
+        return named
 
     @property
     def n_components(self) -> int:
@@ -165,7 +184,8 @@ class Mixture:
         """
         chosen = feature_indices(features, self.n_features)
         scale_tril = lower_factor(self.scale_tril[..., chosen, :])
-        return replace(self, means=self.means[..., chosen], scale_tril=scale_tril)
+        marginal = replace(self, means=self.means[..., chosen], scale_tril=scale_tril)
+        return marginal.with_columns(self._names_of(chosen))
 
     def condition(self, features: Iterable[int] | np.ndarray, values: Any) -> "Mixture":
         r"""Mixture of the remaining features, given that `features` take `values`: a regression.
@@ -205,17 +225,25 @@ class Mixture:
                [2. ]])
         """
         own = jax.tree.map(np.asarray, self)
-        log_weights, means, scale_tril = condition(own.log_weights, own.means, own.scale_tril, features, values)
-        return Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril)
+        known = feature_indices(features, self.n_features, n_left=1)
+        names = self._names_of(known)
+        log_weights, means, scale_tril = condition(own.log_weights, own.means, own.scale_tril, known, values, names)
+        rest = [feature for feature in range(self.n_features) if feature not in known]
+        mixture = Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril)
+        return mixture.with_columns(self._names_of(rest))
 
     def permute(self, permutations: Any) -> "Mixture":
         """Reorder the components: component k of the result is component `permutations[..., k]`."""
         order = _orders(permutations, self.log_weights.shape)
-        return Mixture(
+        permuted = Mixture(
             log_weights=np.take_along_axis(self.log_weights, order, -1),
             means=np.take_along_axis(self.means, order[..., None], -2),
             scale_tril=np.take_along_axis(self.scale_tril, order[..., None, None], -3),
         )
+        return permuted.with_columns(self.columns)
+
+    def _names_of(self, features: Iterable[int]) -> tuple[str, ...] | None:
+        return None if self.columns is None else tuple(self.columns[feature] for feature in features)
 
     def __repr__(self) -> str:
         batch = tuple(np.shape(self.log_weights)[:-1])
@@ -258,7 +286,7 @@ def responsibilities(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array
 @in_float64
 def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
     """Evaluate a function of one mixture and one point for all mixtures of a batch at all points."""
-    points = rows_of("points", x, mixture.n_features)
+    points = rows_of("points", x, mixture.n_features, columns=mixture.columns)
     batch = mixture.log_weights.shape[:-1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), mixture)
     size = min(padded_length(len(points)), TUNING.points_of_a_program)

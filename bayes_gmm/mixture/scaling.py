@@ -50,6 +50,13 @@ class Scaling:
         factor = np.linalg.qr(np.concatenate(triangles), mode="r").T
         return cls(center=center, factor=factor * np.sign(np.diag(factor)))
 
+    @classmethod
+    def standardising(cls, x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"]) -> "Scaling":
+        """Map under which each weighted column has mean zero and variance one."""
+        center = np.average(x, axis=0, weights=sample_weight)
+        variances = np.average((x - center) ** 2, axis=0, weights=sample_weight)
+        return cls(center=center, factor=np.diag(np.sqrt(variances)))
+
     def keeping(self, invariance: str) -> "Scaling":
         """The whitening as far as a covariance structure allows: "affine", "columns" by themselves, or "scale"."""
         if invariance == "affine":

@@ -10,10 +10,12 @@ from jaxtyping import Float, Int
 
 from bayes_gmm.errors import FitError
 from bayes_gmm.io.table import Table
+from bayes_gmm.io.table_checks import suspected_markers
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.standard_errors import REPORTED, standard_errors
 from bayes_gmm.mle.status import EMStatus
+from bayes_gmm.objective.degeneracy import degenerate_components, rows_in_words
 from bayes_gmm.objective.problem import Problem
 
 _POINTS_PER_PARAMETER = 2
@@ -65,6 +67,9 @@ class EMFit:
     kernel_error: float
     problem: Problem = field(repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mixture", self.mixture.with_columns(self.table.columns))
+
     @property
     def table(self) -> Table:
         """The table that was fitted."""
@@ -92,9 +97,16 @@ class EMFit:
         Such maxima are often spurious: a few points that lie close together by chance, on which the likelihood is high
         and standard errors mean little (McLachlan and Peel 2000, doi 10.1002/0471721182, section 3.10). None under a
         `ConjugatePrior`, which rules them out. And another maximum that is lower by less than two nats, so that the
-        data hardly choose between the two.
+        data hardly choose between the two. And values that seem to stand for missing ones (`suspected_markers`), and
+        what a failed fit came to (`degeneracies`).
         """
-        return (*self._thin_components(), *self._close_second())
+        markers = suspected_markers(self.table.values, self.table.columns)
+        return (*markers, *self.degeneracies, *self._thin_components(), *self._close_second())
+
+    @cached_property
+    def degeneracies(self) -> tuple[str, ...]:
+        """Where a failed fit ended: the columns, values or rows that leave a component without a covariance."""
+        return degenerate_components(self.mixture, self.table) if self.status.failed else ()
 
     @cached_property
     def error_doubts(self) -> tuple[str, ...]:
@@ -192,7 +204,10 @@ class EMFit:
         own = D + self.structure.n_parameters(K + 1, D) - self.structure.n_parameters(K, D)
         counts = self.mixture.weights * self.sample_weight.sum()
         thin = np.flatnonzero(counts < _POINTS_PER_PARAMETER * own)
-        return (_thin(thin, counts[thin], own),) if thin.size else ()
+        if not thin.size:
+            return ()
+        labels = self.responsibilities().argmax(1)
+        return (_thin(thin, counts[thin], [np.flatnonzero(labels == k) for k in thin], own),)
 
     def _close_second(self) -> tuple[str, ...]:
         """The height of another maximum that starts reached."""
@@ -216,7 +231,9 @@ class EMFit:
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
         if self.status.failed:
             raise FitError(
-                f"EM ended {self.status.name} from every start, {len(self.start_statuses)} in all.",
+                " ".join(
+                    (f"EM ended {self.status.name} from all {len(self.start_statuses)} starts.", *self.degeneracies)
+                ),
                 "at least one start that reaches a maximum of the likelihood",
                 self.status.advice,
             )
@@ -231,8 +248,11 @@ class EMFit:
         )
 
 
-def _thin(components: np.ndarray, counts: np.ndarray, n_parameters: int) -> str:
-    held = ", ".join(f"component {k} holds {count:.1f} points" for k, count in zip(components, counts, strict=True))
+def _thin(components: np.ndarray, counts: np.ndarray, rows: list[np.ndarray], n_parameters: int) -> str:
+    held = ", ".join(
+        f"component {k} holds {count:.1f} points" + (f" ({rows_in_words(own)})" if own.size else "")
+        for k, count, own in zip(components, counts, rows, strict=True)
+    )
     return (
         f"{held.capitalize()} for {n_parameters} parameters of its own: a maximum that is often spurious. Use fewer "
         "components, a ConjugatePrior, or the posterior."

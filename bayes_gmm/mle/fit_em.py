@@ -155,7 +155,8 @@ def fit_em(
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
     fit = fit_problem(problem, SearchOptions.of(start=start, progress=progress, **options))
     if fit.status is not EMStatus.CONVERGED:
-        warnings.warn(f"EM ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
+        said = " ".join((f"EM ended {fit.status.name}.", *fit.degeneracies, fit.status.advice))
+        warnings.warn(said, FitWarning, stacklevel=2)
     return fit
 
 

@@ -73,6 +73,9 @@ class GradientFit:
     table: Table = field(repr=False)
     sample_weight: Float[np.ndarray, " N"] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mixture", self.mixture.with_columns(self.table.columns))
+
     def check(self) -> "GradientFit":
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
         if self.status.failed:

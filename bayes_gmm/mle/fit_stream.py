@@ -26,7 +26,7 @@ from tqdm import tqdm
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.validation import positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.io.batches import add_batch_number, check_several, later_rows
+from bayes_gmm.io.rows import add_batch_number, check_several, later_rows
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
@@ -119,6 +119,28 @@ def fit_stream(
         found = f"The stream ended {fit.status.name} after {fit.n_batches} batches."
         warnings.warn(f"{found} {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
+
+
+class Stream:
+    """A stream whose batches come one by one; `fit_stream` is the same for an iterable."""
+
+    def __init__(self, n_components: Any, *, covariance_type: Any = "full", seed: Any = 0) -> None:
+        self._plan = _Plan(positive_integer("n_components", n_components), covariance_type, None, 0.6, None, seed)
+        self._learned: _Learned | None = None
+
+    def learn(self, batch: Any) -> StreamFit:
+        """What is known after one more batch; the first is fitted by EM.
+
+        Raises
+        ------
+        DataError
+            When the batch is no table of finite numbers, or has other columns than the first.
+        FitError
+            When EM on the first batch ends without a maximum.
+        """
+        learned = _begin(as_table(batch), self._plan) if self._learned is None else self._learned
+        self._learned = _continue(learned, later_rows(batch, learned.problem.table.columns), self._plan)
+        return _report(self._learned, False)
 
 
 class _Plan(NamedTuple):

@@ -42,6 +42,9 @@ class StreamFit:
     structure: Structure = field(repr=False)
     columns: tuple[str, ...] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mixture", self.mixture.with_columns(self.columns))
+
     def check(self) -> "StreamFit":
         """Return this fit, or raise `FitError` when a component collapsed or a batch was not finite."""
         if self.status.failed:

@@ -13,6 +13,7 @@ from bayes_gmm.core.validation import any_array, one_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.io.table_checks import check_full_rank
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.likelihood.centred_form import log_joint_densities
@@ -91,12 +92,16 @@ class Problem:
             raise ArgumentError(
                 f"prior is {prior!r}.", "a ConjugatePrior", "The Prior of fit_nuts has no M-step in closed form."
             )
+        weights = point_weights(sample_weight, table)
+        structure = find_structure(covariance_type, table.n_features)
+        if not structure.is_diagonal:
+            check_full_rank(table.values[weights > 0], table.columns)
         problem = cls(
             table=table,
-            sample_weight=point_weights(sample_weight, table),
+            sample_weight=weights,
             labels=_known_labels(labels, table.n_points, K),
             n_components=K,
-            structure=find_structure(covariance_type, table.n_features),
+            structure=structure,
             fixed=fixed_parameters(fixed, K, table.n_features),
             prior=prior,
             assignment=assignment,
@@ -106,8 +111,12 @@ class Problem:
 
     @cached_property
     def whitening(self) -> Scaling:
-        """Map to coordinates in which the data have the identity as covariance."""
-        return Scaling.whitening(self.table.values, self.sample_weight)
+        """Map to coordinates in which the data have the identity as covariance, or as its diagonal.
+
+        The covariance of the data takes no part in a diagonal or spherical structure, and may be singular.
+        """
+        way = Scaling.standardising if self.structure.is_diagonal else Scaling.whitening
+        return way(self.table.values, self.sample_weight)
 
     @property
     def scaling(self) -> Scaling:

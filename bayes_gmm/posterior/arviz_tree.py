@@ -91,6 +91,13 @@ def prior_groups(draws: Mixture, table: Table, *, seed: int) -> dict[str, xr.Dat
     }
 
 
+def log_prior_dataset(parts: dict[str, Float[np.ndarray, "chain draw"]]) -> xr.Dataset:
+    """Log densities of parts of the prior at the draws, by the names of the parts."""
+    n_chains, n_draws = next(iter(parts.values())).shape
+    variables = {part: (("chain", "draw"), values) for part, values in parts.items()}
+    return xr.Dataset(variables, {"chain": np.arange(n_chains), "draw": np.arange(n_draws)})
+
+
 def parameters(mixture: Mixture, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Reported parameters of a mixture or a batch of them: weights, means, scales and, for D > 1, correlations."""
     reported = {name: np.asarray(getattr(mixture, name)) for name in PARAMETERS if name != "correlations"}

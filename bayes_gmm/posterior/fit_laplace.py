@@ -79,6 +79,9 @@ class LaplaceFit:
     modes: Modes = field(repr=False)
     problem: PosteriorProblem = field(repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "draws", self.draws.with_columns(self.problem.table.columns))
+
     @property
     def trustworthy(self) -> bool:
         """Whether Pareto's k is below 0.7 and the modes have proper Gaussians around them."""

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from bayes_gmm.bayes.modes import Modes
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.bayes.prior_densities import log_prior_densities
 from bayes_gmm.clustering import co_clustering
 from bayes_gmm.clustering.assignment_moments import AssignmentMoments, assignment_moments
 from bayes_gmm.core.export import counted
@@ -25,7 +26,7 @@ from bayes_gmm.io.table import Table
 from bayes_gmm.likelihood import pointwise
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.posterior.arviz_tree import prior_groups
+from bayes_gmm.posterior.arviz_tree import log_prior_dataset, prior_groups
 from bayes_gmm.posterior.explanations import Explanation
 from bayes_gmm.posterior.relabelling import Relabelling
 from bayes_gmm.posterior.verdict import Verdict
@@ -76,6 +77,9 @@ class Posterior:
     problem: PosteriorProblem = field(repr=False)
     interrupted: bool
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "draws", self.draws.with_columns(self.table.columns))
+
     @property
     def table(self) -> Table:
         """The data."""
@@ -85,6 +89,16 @@ class Posterior:
     def prior(self) -> Prior:
         """The prior, every part filled in."""
         return self.problem.prior
+
+    @cached_property
+    def log_prior(self) -> xr.Dataset:
+        """Log density of each part of the prior that is not held at each draw, as a dataset (chain, draw).
+
+        The parts are weights, means, scales and correlations, each relative to a measure without information
+        (`prior_densities`), so that power-scaling takes away what the prior says. `with_prior` adds the group to the
+        tree, for ArviZ's `psense`.
+        """
+        return log_prior_dataset(log_prior_densities(self.draws, self.problem.sites))
 
     def responsibilities(self, x: Any = None) -> Float[np.ndarray, "N K"]:
         """Posterior mean of the soft assignments p(z_n = k | x_n), (N, K), of the data or of other points."""
@@ -144,9 +158,9 @@ class Posterior:
         return self.draws.permute(np.argsort(self.relabelling.permutations, -1))
 
     def with_prior(self, num_draws: int = 1000, *, seed: int = 0) -> xr.DataTree:
-        """The tree with groups prior and prior_predictive added, for ArviZ's comparisons of prior and posterior."""
+        """The tree with groups prior, prior_predictive and log_prior added, for ArviZ's comparisons with the prior."""
         draws = self.problem.sample_prior(positive_integer("num_draws", num_draws), seed=seed_integer(seed))
-        groups = prior_groups(draws, self.table, seed=seed)
+        groups = prior_groups(draws, self.table, seed=seed) | {"log_prior": self.log_prior}
         return xr.DataTree.from_dict({**{name: group.to_dataset() for name, group in self.tree.items()}, **groups})
 
     def save(self, path: str | Path) -> None:
@@ -193,7 +207,8 @@ class Posterior:
         return assignment_moments(self.draws, self.table.values, self.problem.scaling)
 
     def _points(self, x: Any) -> Float[np.ndarray, "N D"]:
-        return self.table.values if x is None else rows_of("points", x, self.table.n_features)
+        table = self.table
+        return table.values if x is None else rows_of("points", x, table.n_features, columns=table.columns)
 
 
 @in_float64

@@ -293,6 +293,7 @@ def test_a_row_of_integer_weight_is_as_many_rows(covariance_type: str) -> None:
 def test_a_resolution_of_ones_own_is_a_floor_for_any_prior(faithful: bg.Table) -> None:
     prior = bg.Prior(scales=dist.HalfNormal(5.0), resolution=[0.5, 2.0]).for_data(faithful.values, 2)
     assert "resolution    steps of [eruptions 0.5, waiting 2]" in prior.describe(faithful.columns)
+    assert "resolution    data" in bg.Prior(scales=dist.HalfNormal(1.0), resolution="data").describe()
     drawn = prior.sample(500, 2, 2, seed=0)
     assert (drawn.scales**2 > np.array([0.5, 2.0]) ** 2 / 12).all()
     for wrong in (-1.0, [1.0, 2.0, 3.0], np.nan, "fine"):

@@ -1,4 +1,4 @@
-"""The figure of the record: ranks of the truth, coverage of intervals, verdicts."""
+"""The figure of the record: ranks of the truth, coverage of intervals of posterior and fit, verdicts."""
 
 import io
 from pathlib import Path
@@ -32,6 +32,12 @@ METHODS = {
     "bootstrap": "bootstrap",
     "near": "information, near truth",
 }
+OF_POSTERIOR = {
+    ("default", "posterior"): ("posterior", "#0072B2"),
+    ("default", "MLE"): ("MLE", "#E69F00"),
+    ("scales of all data", "posterior"): ("posterior, scales from the variance of all data", "#D55E00"),
+}
+"""Name and color of each prior and kind of interval."""
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": GREY}
 STYLE |= {"xtick.color": INK, "ytick.color": INK, "text.color": INK, "axes.titlesize": 10, "axes.titlelocation": "left"}
 
@@ -41,13 +47,15 @@ Results = list[dict[str, Any]]
 def draw(results: Results) -> Figure:
     """Draw everything that there are results for."""
     with plt.rc_context(STYLE):
-        fig = plt.figure(figsize=(10, 10.5), layout="constrained")
-        top, middle, bottom = fig.subfigures(3, 1, height_ratios=(1, 0.95, 1.1))
+        fig = plt.figure(figsize=(10, 13), layout="constrained")
+        top, upper, lower, bottom = fig.subfigures(4, 1, height_ratios=(1, 0.9, 0.95, 1.1))
         samplers, broken = top.subplots(1, 2, sharey=True)
         ranks(samplers, results, OF_SAMPLER, "The truth is one more draw: ranks stay in the band")
         ranks(broken, results, OF_BROKEN, "Controls: broken samplers leave it")
         samplers.set_ylabel(r"$\sqrt{n}$ (share of ranks below, less what is expected)")
-        for ax, method in zip(middle.subplots(1, len(METHODS), sharey=True), METHODS, strict=True):
+        for ax, n_features in zip(upper.subplots(1, 3, sharey=True), (1, 2, 5), strict=True):
+            posterior_coverage(ax, results, n_features)
+        for ax, method in zip(lower.subplots(1, len(METHODS), sharey=True), METHODS, strict=True):
             coverage(ax, results, method)
         verdicts(bottom.subplots(), results)
         return fig
@@ -85,6 +93,30 @@ def _kind(name: str, kinds: dict[str, Any]) -> str | None:
 def _curves(result: dict[str, Any]) -> list[tuple[int, np.ndarray]]:
     """Sample size and distribution function of each quantity."""
     return [(one["n"], np.cumsum(one["counts"])[:-1] / one["n"]) for one in result["numbers"].values()]
+
+
+def posterior_coverage(ax: Axes, results: Results, n_features: int) -> None:
+    """Coverage of the sds of two components against their distance."""
+    ax.axhline(0.9, color=GREY, lw=0.8)
+    for ((prior, method), (name, color)), shift in zip(OF_POSTERIOR.items(), (0.96, 1.04, 1.0), strict=True):
+        found = sorted(
+            (result["settings"]["cell"]["places"][1], *result["numbers"][prior]["coverage"][method]["sds"])
+            for result in results
+            if result["name"].startswith(f"posterior_K2_D{n_features}_") and prior in result["numbers"]
+            if result["settings"]["cell"]["weights"] == [0.5, 0.5]
+        )
+        if found:
+            apart, mean, error = np.array(found).T
+            ax.errorbar(apart * shift, mean, 2 * error, color=color, marker="o", ms=3.5, lw=1.3, elinewidth=0.8)
+        if n_features == 1:
+            ax.plot([], [], color=color, marker="o", ms=3.5, label=name)
+    ax.set_xscale("log")
+    ax.set_xticks([5, 20, 100, 1000], ["5", "20", "100", "1000"])
+    ax.minorticks_off()
+    ax.set(title=f"Two components, D = {n_features}", xlabel="distance in sds", ylim=(-0.02, 1.02))
+    if n_features == 1:
+        ax.set_ylabel("share of 90 % intervals of sds\nthat hold the truth")
+        ax.legend(frameon=False, fontsize=8, loc="center left")
 
 
 def coverage(ax: Axes, results: Results, method: str) -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import numpyro.distributions as dist
+from posterior_intervals import former_default
 from recording import Row
 from uniformity import DRAWS, counts_of, p_value
 
@@ -23,7 +24,8 @@ import bayes_gmm as bg
 FAMILY_WISE_ERROR = 0.01
 """Probability that any of the quantities of one test fails by chance, by Bonferroni."""
 
-DATA_SETS = 300
+DATA_SETS, OF_DEFAULT = 300, 100
+"""Data sets of a setting, and of one whose truths come from the default prior, where chains are longer."""
 SAMPLES, MORE_SAMPLES, CHAINS = 1000, 5000, 4
 FEWEST_EFFECTIVE = 200.0
 """Below this many effective draws every fortieth one of the chains is not nearly independent of the last."""
@@ -38,6 +40,7 @@ class Setting(NamedTuple):
     concentration: float
     spread: float
     shape: float
+    covariance_type: str = "full"
 
     def prior(self, *, inflation: float = 1.0) -> bg.Prior:
         """Complete prior in data units; `inflation` multiplies the variances."""
@@ -59,6 +62,42 @@ FEW_POINTS = Setting(2, 1, 15, 5.0, 5.0, 3.0)
 """Where the posterior is no Gaussian."""
 
 
+class DefaultSetting(NamedTuple):
+    """Size of a problem whose truths come from the default prior, as Old Faithful in standard units completes it.
+
+    Many of these mixtures overlap, or have components on which there are no points: chains mix slowly there.
+    """
+
+    n_components: int
+    n_features: int
+    n_points: int
+    covariance_type: str = "full"
+
+    def prior(self) -> bg.Prior:
+        """Complete prior."""
+        return bg.Prior().for_data(self.table, self.n_components, self.covariance_type)
+
+    def former_prior(self) -> bg.Prior:
+        """Complete prior whose scales follow the variance of the same table."""
+        return former_default(self.table, self.n_components).for_data(self.table, self.n_components)
+
+    @property
+    def table(self) -> np.ndarray:
+        """Waiting times; for two features eruptions before them. Both have a resolution."""
+        values = bg.datasets.load("faithful").values
+        return ((values - values.mean(0)) / values.std(0))[:, 2 - self.n_features :]
+
+
+DEFAULT_SETTINGS = {
+    "default prior, K=2, D=1": DefaultSetting(2, 1, 50),
+    "default prior, K=3, D=1": DefaultSetting(3, 1, 60),
+    "default prior, K=2, D=2": DefaultSetting(2, 2, 50),
+    "default prior, K=2, D=2, diagonal": DefaultSetting(2, 2, 50, "diag"),
+    "default prior, K=3, D=2": DefaultSetting(3, 2, 60),
+    "default prior, K=3, D=2, diagonal": DefaultSetting(3, 2, 60, "diag"),
+}
+
+
 class Calibration(NamedTuple):
     """Ranks of the truth, 0 to `DRAWS`, of each quantity and data set, and among draws shrunk to 0.7."""
 
@@ -75,9 +114,9 @@ class LaplaceCalibration(NamedTuple):
     unweighted: dict[str, np.ndarray]
 
 
-def simulated(setting: Setting, n_data_sets: int) -> tuple[bg.Mixture, np.ndarray]:
+def simulated(setting: Setting | DefaultSetting, n_data_sets: int) -> tuple[bg.Mixture, np.ndarray]:
     K, D = setting.n_components, setting.n_features
-    truths = setting.prior().sample(n_data_sets, K, D, seed=11)
+    truths = setting.prior().sample(n_data_sets, K, D, covariance_type=setting.covariance_type, seed=11)
     return truths, truths.sample(setting.n_points, seed=12)[0]
 
 
@@ -90,6 +129,7 @@ def quantities(mixtures: bg.Mixture, x: np.ndarray) -> dict[str, np.ndarray]:
         "log-likelihood": places[:, :-1].sum(1),
         "log density at 0": places[:, -1],
         "weight entropy": -(weights * np.log(weights)).sum(1),
+        "smallest sd": np.log(mixtures.scales.min((1, 2))),
         # The sorted weights sum to one, and two of them have their entropy for a rank.
         **{f"weight {k} in order": weights[:, k] for k in range(K if K > 2 else 0)},
         **{f"mean {d}": mean[:, d] for d in range(D)},
@@ -107,11 +147,13 @@ def below_truth(truth: bg.Mixture, draws: bg.Mixture, x: np.ndarray, *, shrinkag
     }
 
 
-def sampled(x: np.ndarray, setting: Setting, prior: bg.Prior, mle: bg.EMFit, seed: int) -> bg.Posterior:
+def sampled(x: np.ndarray, setting: Setting | DefaultSetting, prior: bg.Prior, seed: int) -> bg.Posterior:
     """Four chains, longer ones where these are worth too few independent draws."""
+    structure = {"covariance_type": setting.covariance_type}
+    mle = bg.fit_em(x, setting.n_components, **structure)
     for num_samples in (SAMPLES, MORE_SAMPLES):
         options = {"start": mle, "num_samples": num_samples, "num_chains": CHAINS, "progress": False, "seed": seed}
-        posterior = bg.fit_nuts(x, setting.n_components, prior=prior, **options)
+        posterior = bg.fit_nuts(x, setting.n_components, prior=prior, **structure, **options)
         if posterior.verdict.min_ess["invariants"] >= FEWEST_EFFECTIVE:
             break
     return posterior
@@ -135,13 +177,17 @@ def collected(rows: list[dict[str, int]]) -> dict[str, np.ndarray]:
 @cache
 def calibration(name: str, n_data_sets: int) -> Calibration:
     """Ranks of all quantities over all data sets of a setting."""
-    setting = SETTINGS[name]
-    prior, rows, statuses, n_stuck = setting.prior(), {}, Counter(), 0
+    setting = (SETTINGS | DEFAULT_SETTINGS)[name]
+    return ranks_under(setting.prior(), setting, n_data_sets)
+
+
+def ranks_under(prior: bg.Prior, setting: Setting | DefaultSetting, n_data_sets: int) -> Calibration:
+    """The same of fits under a prior, be it that of the truths or another one."""
+    rows, statuses, n_stuck = {}, Counter(), 0
     truths, data = simulated(setting, n_data_sets)
     for i, x in enumerate(data):
         truth = jax.tree.map(lambda leaf, i=i: leaf[i], truths)
-        mle = bg.fit_em(x, setting.n_components)
-        posterior = sampled(x, setting, prior, mle, seed=i)
+        posterior = sampled(x, setting, prior, seed=i)
         statuses[posterior.verdict.status.name] += 1
         n_stuck += not posterior.verdict.min_ess["invariants"] >= FEWEST_EFFECTIVE
         draws = thinned(posterior.draws)

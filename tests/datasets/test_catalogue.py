@@ -16,6 +16,7 @@ PUBLISHED = {
     "faithful": ((272, 2), (3.487783, 70.897059), (1.141371, 13.594974)),
     "iris": ((150, 4), (5.843333, 3.057333, 3.758, 1.199333), (0.8281, 0.4359, 1.7653, 0.7622)),
     "galaxies": ((82, 1), (20.831463,), (4.568135,)),
+    "penguins": ((342, 4), (43.92193, 17.15117, 200.915205, 4201.754386), (5.459584, 1.974793, 14.061714, 801.954536)),
 }
 
 
@@ -32,8 +33,9 @@ def test_shape_and_moments_are_the_published_ones(name):
 def test_values_are_those_of_the_file(name):
     table = datasets.load(name)
     with (DATA / f"{name}.csv").open(newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    expected = [[float(cell) for cell in row[: table.n_features]] for row in rows]
+        rows = list(csv.DictReader(file))
+    measured = [[row[column] for column in table.columns] for row in rows]
+    expected = [[float(cell) for cell in row] for row in measured if "NA" not in row]
     np.testing.assert_array_equal(table.values, expected)
 
 
@@ -94,3 +96,13 @@ def test_unknown_names_are_answered_with_the_known_ones(name, remedy):
     assert repr(name) in caught.value.found
     assert all(known in caught.value.expected for known in datasets.names())
     assert remedy in caught.value.remedy
+
+
+def test_two_penguins_were_not_measured_and_the_table_says_so():
+    table = datasets.load("penguins")
+    assert table.labels_from == "species"
+    assert [table.labels.count(name) for name in ("Adelie", "Chinstrap", "Gentoo")] == [151, 68, 123]
+    columns, rows = table.left_out
+    assert columns == "left out: island (text), sex (text), year (years)"
+    assert rows.startswith("left out: 2 of 344 rows with missing cells (bill_length_mm 2, ")
+    assert rows.endswith("rows 3, 271 counted from 0")

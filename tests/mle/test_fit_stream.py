@@ -296,7 +296,6 @@ BAD_BATCHES = {
     "NaN": (with_nan(np.zeros((9, 2))), "Batch 3: Column 'x2' holds nan in row 7"),
     "too many columns": (np.zeros((9, 3)), "Batch 3: Found 3 columns.*those of the first batch, 'x1', 'x2'"),
     "one axis": (np.zeros(9), "Batch 3: Found 1 columns"),
-    "other names": (pd.DataFrame({"x2": [1.0], "x1": [2.0]}), "Batch 3: Found 2 columns, 'x2', 'x1'"),
     "words": ([["a", "b"]], "Batch 3: .*'a' in row 0"),
     "no rows": (np.zeros((0, 2)), "Batch 3: Found a table without rows"),
 }

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import bayes_gmm as bg
-from bayes_gmm.posterior.diagnostics import judge, smooth_importance_weights, summary
+from bayes_gmm.posterior.diagnostics import Jumps, judge, smooth_importance_weights, summary
 from bayes_gmm.posterior.explanations import explain
 from bayes_gmm.posterior.relabelling import Relabelling
 from bayes_gmm.posterior.verdict import VerdictStatus
@@ -131,23 +131,44 @@ def test_label_switching_alone_is_doubtful_not_bad(faithful_posterior: bg.Poster
     found = verdict(faithful_posterior, posterior__weights=weights)
     assert found.status is VerdictStatus.DOUBTFUL
     assert "agree on the density" in found.reasons[0]
+    assert found.sampling is VerdictStatus.GOOD
+    assert found.components is VerdictStatus.DOUBTFUL
 
 
-@pytest.mark.parametrize(("share", "status"), [(0.001, VerdictStatus.DOUBTFUL), (0.05, VerdictStatus.BAD)])
-def test_divergences_count(share: float, status: VerdictStatus, faithful_posterior: bg.Posterior) -> None:
-    diverging = np.random.default_rng(0).random((4, 1000)) < share
-    found = verdict(faithful_posterior, sample_stats__diverging=diverging)
-    assert found.status is status
-    assert found.n_divergent == diverging.sum()
-    assert f"{diverging.sum()} of 4000 transitions diverged" in found.reasons[0]
+def drifting(posterior: bg.Posterior) -> dict[str, np.ndarray]:
+    """An invariant that has not mixed, though no chain stands apart."""
+    values = posterior.tree["invariants"]["log_likelihood"].values
+    return {"invariants__log_likelihood": values + 0.3 * values.std() * np.arange(4)[:, None]}
 
 
-def test_cut_trajectories_and_slow_energy_are_doubtful(faithful_posterior: bg.Posterior) -> None:
+def test_few_divergences_count_where_the_invariants_have_not_mixed(faithful_posterior: bg.Posterior) -> None:
+    diverging = np.random.default_rng(0).random((4, 1000)) < 0.001
+    mixed = verdict(faithful_posterior, sample_stats__diverging=diverging)
+    assert mixed.status is VerdictStatus.GOOD
+    assert mixed.n_divergent == diverging.sum()
+    assert f"{diverging.sum()} of 4000 transitions diverged, but R-hat" in mixed.notes[0]
+    not_mixed = verdict(faithful_posterior, sample_stats__diverging=diverging, **drifting(faithful_posterior))
+    assert not_mixed.sampling is not VerdictStatus.GOOD
+    assert any("Raise target_accept_prob" in reason for reason in not_mixed.reasons)
+
+
+def test_many_divergences_count_unless_proposals_jump(faithful_posterior: bg.Posterior) -> None:
+    diverging = np.random.default_rng(0).random((4, 1000)) < 0.05
+    tree = tree_with(faithful_posterior, sample_stats__diverging=diverging)
+    assert judge(tree, faithful_posterior.relabelling).sampling is VerdictStatus.BAD
+    jumping = judge(tree, faithful_posterior.relabelling, jumps=Jumps(np.full(4, 0.3), 0.0))
+    assert jumping.sampling is VerdictStatus.GOOD
+
+
+def test_cut_trajectories_and_slow_energy_count_where_the_invariants_have_not_mixed(
+    faithful_posterior: bg.Posterior,
+) -> None:
     walk = np.random.default_rng(0).standard_normal((4, 1000)).cumsum(1)
-    found = verdict(faithful_posterior, sample_stats__reached_max_tree_depth=True, sample_stats__energy=walk)
-    assert found.status is VerdictStatus.DOUBTFUL
-    assert "largest tree depth" in found.reasons[0]
-    assert "BFMI" in found.reasons[1]
+    changes = {"sample_stats__reached_max_tree_depth": True, "sample_stats__energy": walk}
+    assert verdict(faithful_posterior, **changes).status is VerdictStatus.GOOD
+    found = verdict(faithful_posterior, **changes, **drifting(faithful_posterior))
+    assert any("largest tree depth" in reason for reason in found.reasons)
+    assert any("BFMI" in reason for reason in found.reasons)
 
 
 def test_too_short_a_run_is_said(faithful: bg.Table, faithful_mle: bg.EMFit) -> None:

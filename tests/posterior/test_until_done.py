@@ -9,7 +9,7 @@ import pytest
 import bayes_gmm as bg
 from bayes_gmm.posterior import fit_nuts as module, overlapping_components
 from bayes_gmm.posterior.diagnostics import Jumps, judge
-from bayes_gmm.posterior.explanations import entries
+from bayes_gmm.posterior.explanations import entries, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, obstacle
 from bayes_gmm.posterior.verdict import VerdictStatus
 
@@ -54,6 +54,7 @@ def test_the_components_have_no_names_there_and_the_head_says_both(explored: bg.
     assert verdict.judgements() == {"status": "DOUBTFUL", "sampling": "GOOD", "components": "DOUBTFUL"}
 
 
+@pytest.mark.slow
 def test_invariants_are_those_of_a_long_run_of_nuts(explored: bg.Posterior) -> None:
     """The run of NUTS is six times as long, with short steps; a quarter of an sd would be .1 at the median."""
     long = bg.fit_nuts(
@@ -114,11 +115,20 @@ def test_a_mode_that_em_missed_is_found_and_has_its_mass(from_one_mode: bg.Poste
     assert (n_switches > 50).all()
     # As many independent draws as switches, at least.
     assert abs(share.mean() - 0.5) < 4 * 0.5 / np.sqrt(n_switches.sum())
-    masses = [explanation.mode_share for explanation in from_one_mode.explanations]
-    assert len(masses) == 2
-    assert sum(masses) == pytest.approx(1.0)
-    assert abs(masses[0] - 0.5) < 4 * from_one_mode.explanations[0].mass_error
-    assert any("2 explanations, between which the chains moved" in note for note in from_one_mode.verdict.notes)
+
+
+def test_explanations_between_which_chains_move_have_masses(from_one_mode: bg.Posterior) -> None:
+    """The mean density of each way stands for its mode; two modes of one way are one explanation."""
+    first, points = first_way(from_one_mode), from_one_mode.table.values[::4]
+    densities = from_one_mode.log_likelihoods(points)
+    one, other = densities[first].mean(0), densities[~first].mean(0)
+    found = explain_by_modes(from_one_mode.tree, densities, np.stack([one, other]))
+    assert len(found) == 2
+    assert found[0].mode_share + found[1].mode_share == pytest.approx(1.0)
+    assert abs(max(first.mean(), 1 - first.mean()) - found[0].mode_share) < 0.02
+    assert abs(found[0].mode_share - 0.5) < 4 * found[0].mass_error
+    assert "of mass" in str(found[0])
+    assert explain_by_modes(from_one_mode.tree, densities, np.stack([one, one + 1e-3])) == ()
 
 
 def test_a_mode_without_draws_is_noticed_by_the_pilot(from_one_mode: bg.Posterior) -> None:
@@ -156,6 +166,7 @@ def test_bad_limits_are_named(argument: str, value: object, faithful: bg.Table) 
         bg.fit_nuts(faithful, 2, progress=False, **{argument: value})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["tempered_pilot", "independence_chains"])
 def test_an_interrupt_keeps_the_draws_there_are(stage: str, explored: bg.Posterior) -> None:
     def interrupted(*_: object, **__: object) -> None:

@@ -101,6 +101,7 @@ def test_chains_have_the_distribution_of_the_grid(
     assert seen["accepted"].mean() > 0.25
 
 
+@pytest.mark.slow
 def test_a_wrong_ratio_would_be_noticed(
     target: tuple[Target, Symmetry], prepared: Prepared, grid: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +133,7 @@ def test_the_energy_is_kept_better_by_shorter_steps(target: tuple[Target, Symmet
             place = place_at(jnp.asarray([-1.0, 1.0]), target[0])
             keys = jax.random.split(jax.random.key(1), 200)
             moved = jax.vmap(lambda key: move(place, key, 0.3 * jnp.eye(2), jnp.asarray(step), 1.0, target[0]))(keys)
-        return float(moved.acceptance.mean())
+            return float(moved.acceptance.mean())
 
     assert acceptance(0.05) > 0.995
     assert acceptance(0.05) > acceptance(1.0) > acceptance(4.0)

@@ -1,0 +1,116 @@
+"""Numbers as people and programs write them: decimal comma, thousands, percent, currency, and markers of gaps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+MISSING_MARKERS = (
+    *(
+        "",
+        "NA",
+        "N/A",
+        "n/a",
+        "NaN",
+        "nan",
+        "NAN",
+        "-nan",
+        "-NaN",
+        "NaT",
+        "None",
+        "none",
+        "NULL",
+        "null",
+        "Null",
+        "<NA>",
+    ),
+    *("#N/A", "#N/A N/A", "#NA", "#NV", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!", "#WERT!", "#ZAHL!"),
+    *("#VALEUR!", "#NOMBRE!", "\\N", ".", "?", "-", "--", "---", "n.a.", "N.A.", "k.A.", "n.d.", "na", "n. a."),
+    *("missing", "Missing", "MISSING", "\u2013", "\u2014"),
+)
+"""Cells that stand for a missing value in what spreadsheets, R, SAS, SQL tools and people write."""
+
+_SIGN, _EXPONENT = r"[+\-\u2212]?", r"(?:[eE][+\-]?\d+)?"
+_UNIT = r"[%\u2030\u20ac$\u00a3\u00a5]"
+_SPACES = " \u00a0\u202f\u2009"
+
+
+class NumberFormat(NamedTuple):
+    """How the numbers of a text are written: the decimal mark, and the marks between thousands, "" for none."""
+
+    decimal: str = "."
+    thousands: str = ""
+
+    @property
+    def pattern(self) -> str:
+        """Regular expression of a number, with its unit before or behind: a percent sign or a currency."""
+        mark = re.escape(self.decimal)
+        groups = rf"\d{{1,3}}(?:[{re.escape(self.thousands)}]\d{{3}})+|" if self.thousands else ""
+        digits = rf"(?:(?:{groups}\d+)(?:{mark}\d*)?|{mark}\d+)"
+        return rf"{_SIGN}(?:{_UNIT}[{_SPACES}]?)?{_SIGN}{digits}{_EXPONENT}(?:[{_SPACES}]?{_UNIT})?"
+
+    @property
+    def in_words(self) -> str:
+        """What is unusual about it, or an empty text."""
+        marks = {".": "points", ",": "commas", "'\u2019": "apostrophes", _SPACES: "spaces"}
+        parts = ["decimal commas"] if self.decimal == "," else []
+        return ", ".join(parts + ([f"{marks[self.thousands]} between thousands"] if self.thousands else []))
+
+    def plain(self, cells: Any) -> Any:
+        """Texts of numbers in this format, a pandas Series, as Python writes them, without their unit."""
+        dropped = re.escape(self.thousands + _SPACES) + _UNIT[1:-1]
+        cells = cells.str.replace(rf"[{dropped}]", "", regex=True).str.replace("\u2212", "-", regex=False)
+        return cells if self.decimal == "." else cells.str.replace(self.decimal, ".", regex=False)
+
+
+_THOUSANDS = ("", ",", ".", _SPACES, "'\u2019")
+_FORMATS = [NumberFormat(mark, thousands) for thousands in _THOUSANDS for mark in ".," if mark != thousands]
+
+
+def number_format(cells: Iterable[str], separator: str) -> NumberFormat:
+    """The format in which most cells are numbers; of several the simplest.
+
+    "1,234" alone is a thousand where commas separate the cells as well, which then are quoted; elsewhere it is a
+    fraction.
+
+    Examples
+    --------
+    >>> number_format(["3,6", "1.234,5"], ";")
+    NumberFormat(decimal=',', thousands='.')
+    """
+    cells = [cell for cell in cells if any(mark in cell for mark in ".,'\u2019" + _SPACES)]
+    formats = sorted(_FORMATS, key=lambda way: way.decimal == "," and separator == ",")
+    counts = {way: sum(re.fullmatch(way.pattern, cell) is not None for cell in cells) for way in formats}
+    return max(formats, key=counts.__getitem__)
+
+
+def is_number(cell: str, way: NumberFormat | None = None) -> bool:
+    """Whether a cell is a number in a format, by default in any of them; infinity is one."""
+    cell = cell.strip()
+    ways = _FORMATS if way is None else [way]
+    return cell.lower().lstrip("+-") in ("inf", "infinity") or any(re.fullmatch(one.pattern, cell) for one in ways)
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell is a marker of a missing value."""
+    return cell.strip() in MISSING_MARKERS
+
+
+_DATE = re.compile(
+    r"(?:\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?"
+    r"|\d{1,2}[-/. ]\s?(?:\d{1,2}|[^\W\d]{3,9})[-/. ]\s?\d{2,4}|[^\W\d]{3,9} \d{1,2}, \d{4})"
+    r"(?:[T ,]+\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s?(?:[AaPp][Mm])?\s?(?:Z|UTC|[+\-]\d{2}:?\d{2})?)?"
+    r"|\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s?[AaPp][Mm])?"
+)
+
+
+def is_date(cell: str) -> bool:
+    """Whether a cell is a date or a time of day, in one of the usual orders.
+
+    Examples
+    --------
+    >>> is_date("2024-02-29 07:30"), is_date("29.02.2024"), is_date("3.5")
+    (True, True, False)
+    """
+    return _DATE.fullmatch(cell.strip()) is not None
