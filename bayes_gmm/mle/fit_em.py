@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import flag, number_of_steps, positive_integer, real_number, seed_integer
+from bayes_gmm.core.validation import flag, number_of_steps, one_of, positive_integer, real_number, seed_integer
 from bayes_gmm.errors import FitWarning
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.mle.em_result import EMFit, thin_components
 from bayes_gmm.mle.em_run import EMRun, StoppingRule
 from bayes_gmm.mle.initialisation import split_starts, starting_mixtures, usual_number_of_starts
 from bayes_gmm.mle.multistart import Round, run_rounds
@@ -25,7 +25,7 @@ from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.component_moves import FROM_COMPONENTS, climbs, usual_number_of_climbs
 
-SEARCH_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
+SEARCH_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed", "spurious")
 """Arguments of `fit_em` that say where to start and when to stop, beside a start of one's own."""
 
 _NO_LIMIT = 2**30
@@ -69,6 +69,7 @@ def fit_em(
     tol: float | int = 1e-8,
     max_steps: int = 1000,
     seed: int = 0,
+    spurious: str = "keep",
     progress: bool = True,
 ) -> EMFit:
     r"""Fit a mixture of Gaussians by maximum likelihood.
@@ -117,6 +118,10 @@ def fit_em(
         Largest number of EM steps of each start.
     seed
         Seed of the random starts.
+    spurious
+        "keep" gives the highest maximum found. "skip" passes over those in which a component has fewer than two points
+        for each of its own parameters, if there is another: many such maxima are spurious, but some are small tight
+        clusters, which no rule tells apart. `EMFit.doubts` names them and the best of the others.
     progress
         Whether to show on standard error how climbs proceed when they take more than three seconds.
 
@@ -153,7 +158,7 @@ def fit_em(
         assignment=assignment,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
-    fit = fit_problem(problem, SearchOptions.of(start=start, progress=progress, **options))
+    fit = fit_problem(problem, SearchOptions.of(start=start, spurious=spurious, progress=progress, **options))
     if fit.status is not EMStatus.CONVERGED:
         said = " ".join((f"EM ended {fit.status.name}.", *fit.degeneracies, fit.status.advice))
         warnings.warn(said, FitWarning, stacklevel=2)
@@ -169,6 +174,7 @@ class SearchOptions(NamedTuple):
     tol: float = 1e-8
     max_steps: int = 1000
     seed: int = 0
+    spurious: str = "keep"
     progress: bool = False
 
     @classmethod
@@ -181,6 +187,7 @@ class SearchOptions(NamedTuple):
         tol: Any = 1e-8,
         max_steps: Any = 1000,
         seed: Any = 0,
+        spurious: Any = "keep",
         progress: Any = False,
     ) -> "SearchOptions":
         """Check what a user gives.
@@ -190,6 +197,7 @@ class SearchOptions(NamedTuple):
         ArgumentError
             When an argument has a value that it cannot have.
         """
+        one_of("spurious", spurious, ("keep", "skip"), 'The default is "keep".')
         return cls(
             start=start,
             n_starts=None if n_starts is None else positive_integer("n_starts", n_starts),
@@ -199,6 +207,7 @@ class SearchOptions(NamedTuple):
             ),
             max_steps=number_of_steps("max_steps", max_steps),
             seed=seed_integer(seed),
+            spurious=spurious,
             progress=flag("progress", progress),
         )
 
@@ -207,6 +216,9 @@ def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = 
     """Fit a problem; by a program compiled for `n_slots` components and at least `n_rows` rows, some of them absent."""
     runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components, n_rows)
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
+    if options.spurious == "skip":
+        clean = usable & ~thin_components(runs.mixture, problem).any(-1)
+        usable = clean if clean.any() else usable
     candidates = np.where(usable, runs.value, -np.inf) if usable.any() else runs.value
     best = int(np.argmax(np.nan_to_num(candidates, nan=-np.inf)))
     mixture = jax.tree.map(lambda leaf: leaf[best], runs.mixture)
@@ -260,10 +272,11 @@ def _run_all_starts(
 
 
 def _usual_number_of_starts(problem: Problem, n_climbs: int) -> int:
-    """Default number of starts: many where a run of EM costs little, few beside climbs of many components."""
-    if problem.n_components < FROM_COMPONENTS or not n_climbs:
-        return n_climbs + usual_number_of_starts(problem)
-    return n_climbs + (_GENERATION - n_climbs if problem.table.n_points <= _CHEAP_POINTS else 0)
+    """Default number of starts, climbs among them: many where a run of EM costs little, few for many components."""
+    usual = usual_number_of_starts(problem)
+    if not n_climbs or problem.n_components < FROM_COMPONENTS:
+        return usual
+    return min(usual, _GENERATION) if problem.table.n_points <= _CHEAP_POINTS else n_climbs
 
 
 def _first_starts(problem: Problem, objective: Objective, options: SearchOptions, n_climbs: int, size: int) -> Mixture:

@@ -56,7 +56,7 @@ class Rows:
             chosen = np.sort(rng.choice(chosen, MOST_ROWS, replace=False))
             weights = weights * (weights.sum() / weights[chosen].sum())
         z = problem.scaling.points_to_unit(problem.table.values[chosen])
-        diagonal = problem.structure.name.endswith("I")
+        diagonal = problem.structure.is_diagonal
         return cls(z=z, weights=weights[chosen], diagonal=diagonal)
 
     @cached_property

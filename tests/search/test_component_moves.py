@@ -54,6 +54,7 @@ def misplaced() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, labels, wrong
 
 
+@pytest.mark.filterwarnings("ignore:EM ended:bayes_gmm.FitWarning")
 @pytest.mark.parametrize("structure", ["full", "diag", "spherical", "tied", "VEV"])
 def test_one_step_is_that_of_the_objective(structure):
     """Value and M-step of EM in NumPy against SciPy's density and EM's own path. Control: another mixture."""
