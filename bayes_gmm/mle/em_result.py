@@ -108,11 +108,11 @@ class EMFit:
         """What makes this maximum suspicious: components with fewer than two points for each of their own parameters.
 
         Such maxima are often spurious: a few points that lie close together by chance, on which the likelihood is high
-        and standard errors mean little (McLachlan and Peel 2000, doi 10.1002/0471721182, section 3.10). The best maximum
-        without them is named beside (`fit_em(spurious="skip")`). None under a `ConjugatePrior`, which rules them out.
-        And another maximum that is lower by less than two nats, so that the data hardly choose between the two. And
-        values that seem to stand for missing ones (`suspected_markers`), and
-        what a failed fit came to (`degeneracies`).
+        and standard errors mean little (McLachlan and Peel 2000, doi 10.1002/0471721182, section 3.10). The best
+        maximum without them is named beside (`fit_em(spurious="skip")`). None under a `ConjugatePrior`, which rules
+        them out. And another maximum that is lower by less than two nats, so that the data hardly choose between the
+        two. And values that seem to stand for missing ones (`suspected_markers`), and what a failed fit came to
+        (`degeneracies`).
         """
         markers = suspected_markers(self.table.values, self.table.columns)
         return (*markers, *self.degeneracies, *self._thin_components(), *self._close_second())
