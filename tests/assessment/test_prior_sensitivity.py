@@ -178,6 +178,7 @@ def test_a_conflict_is_flagged_where_it_is_and_nowhere_else() -> None:
     assert row.prior_shift == pytest.approx(row.shift, rel=0.2)
 
 
+@pytest.mark.slow
 def test_shifts_are_those_of_a_refit_with_hardly_any_prior(faithful: bg.Table, faithful_mle: bg.EMFit) -> None:
     """The scales' prior at the power 1/500 is a log-normal whose sds are sqrt(500) as large."""
 

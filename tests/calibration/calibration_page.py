@@ -1,4 +1,4 @@
-"""Write the record's page, six rows of it in the project's README, and the figure, from the files of `results/` alone.
+"""Write the record's page, five rows of it in the project's README, and the figure, from the files of `results/` alone.
 
 python tests/calibration/calibration_page.py
 """
@@ -43,7 +43,7 @@ LONGEST = 75
 INTRODUCTION = """\
 Is what the package says true as often as it says? Simulated data with known answers, and controls that must be noticed,
 measured by the first command; the second writes this section and its figure from the JSON files in
-`tests/calibration/results`, and six rows into the project's README."""
+`tests/calibration/results`, and five rows into the project's README."""
 
 LEGEND = """\
 Proportions are given in percent with their standard error, or with an interval of 95 %. "holds": not told apart from
@@ -56,7 +56,6 @@ SHORT_PICTURE = "![Ranks of the truth, coverage of intervals, verdicts](.readme/
 
 CHECKS: dict[str, Callable[..., dict[str, Any]]] = {
     "NUTS: rank of the truth": min,
-    "90% intervals of the posterior": min,
     "90% intervals of the MLE": min,
     "EM by default": min,
     "sound run": min,
@@ -89,7 +88,7 @@ def section(results: list[dict[str, Any]]) -> str:
 
 
 def highlights(results: list[dict[str, Any]]) -> str:
-    """Six rows and the figure, for the project's README: of each check the setting farthest from what is expected."""
+    """Five rows and the figure, for the project's README: of each check the setting farthest from what is expected."""
     rows = [row for result in results for row in result["rows"]]
     lines = ["| check | holds in | farthest off | expected | found |", "|---|---|---|---|---|"]
     for what, worst in CHECKS.items():

@@ -19,6 +19,7 @@ from proportions import ERROR, covered, mean_and_error
 import bayes_gmm as bg
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.posterior.relabelling import match
+from bayes_gmm.posterior.verdict import VerdictStatus
 
 LEVEL = 0.9
 DATA_SETS, OF_REFERENCES = 200, 60
@@ -165,7 +166,7 @@ def coverage(cell: Cell, prior: str, n_data_sets: int) -> Found:
     true, hits, from_mle, from_truth = parameters(truth), {POSTERIOR: [], MLE: []}, [], []
     for i in range(n_data_sets):
         x, posterior = sampled(cell, prior, seed=i)
-        statuses[posterior.verdict.status.name] += 1
+        statuses[VerdictStatus(posterior.verdict.sampling).name] += 1
         draws = draws_like(truth, x, posterior)
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         hits[POSTERIOR].append((low <= true) & (true <= high))

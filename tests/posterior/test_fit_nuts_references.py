@@ -327,6 +327,7 @@ def test_coinciding_components_are_not_good() -> None:
     assert divergent_share(posterior) < 0.05
 
 
+@pytest.mark.slow
 def test_too_many_components_are_not_good(faithful: bg.Table) -> None:
     posterior = sampled(faithful, 5, num_samples=200)
     assert posterior.verdict.status.name != "GOOD"

@@ -71,6 +71,7 @@ def test_invariants_are_those_of_a_long_run_of_nuts(explored: bg.Posterior) -> N
     assert (np.abs((shifted[None] < quantiles[:, :, None]).mean(2) - shares[1]) > 4 * error).any()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_draws(explored: bg.Posterior) -> None:
     again = bg.fit_nuts(explored.table, 2, progress=False)
     np.testing.assert_array_equal(again.draws.means, explored.draws.means)
@@ -108,6 +109,7 @@ def first_way(posterior: bg.Posterior) -> np.ndarray:
     return apart[..., 0] > apart[..., 1]
 
 
+@pytest.mark.slow
 def test_a_mode_that_em_missed_is_found_and_has_its_mass(from_one_mode: bg.Posterior) -> None:
     assert from_one_mode.verdict.sampling is GOOD
     share = first_way(from_one_mode)
@@ -117,6 +119,7 @@ def test_a_mode_that_em_missed_is_found_and_has_its_mass(from_one_mode: bg.Poste
     assert abs(share.mean() - 0.5) < 4 * 0.5 / np.sqrt(n_switches.sum())
 
 
+@pytest.mark.slow
 def test_explanations_between_which_chains_move_have_masses(from_one_mode: bg.Posterior) -> None:
     """The mean density of each way stands for its mode; two modes of one way are one explanation."""
     first, points = first_way(from_one_mode), from_one_mode.table.values[::4]
@@ -131,6 +134,7 @@ def test_explanations_between_which_chains_move_have_masses(from_one_mode: bg.Po
     assert explain_by_modes(from_one_mode.tree, densities, np.stack([one, one + 1e-3])) == ()
 
 
+@pytest.mark.slow
 def test_a_mode_without_draws_is_noticed_by_the_pilot(from_one_mode: bg.Posterior) -> None:
     judged = judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.full(4, 0.3), 0.34))
     assert judged.sampling is VerdictStatus.BAD
@@ -179,6 +183,7 @@ def test_an_interrupt_keeps_the_draws_there_are(stage: str, explored: bg.Posteri
     assert "independence_acceptance_rate" not in posterior.tree["sample_stats"]
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_sampling_keeps_the_finished_iterations(explored: bg.Posterior) -> None:
     original = overlapping_components.independence_chains.sample
 
