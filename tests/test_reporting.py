@@ -123,7 +123,7 @@ def test_bad_draws_are_the_first_that_is_seen(comparison: Comparison, tmp_path: 
     assert "Chain 1 never moved." in head
 
 
-@pytest.mark.parametrize(("n_features", "n_components"), [(1, 1), (4, 2)])
+@pytest.mark.parametrize(("n_features", "n_components"), [(1, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
 def test_any_number_of_features_and_any_name_give_a_page(
     n_features: int, n_components: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

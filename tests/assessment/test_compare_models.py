@@ -113,6 +113,7 @@ def test_what_cannot_be_compared_is_refused(posteriors: dict[str, bg.Posterior])
         bg.compare_models({"a": one, "other": other})
 
 
+@pytest.mark.slow
 def test_many_points_are_compared_through_a_sample() -> None:
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(-2, 1, (15_000, 1)), rng.normal(2, 1, (15_000, 1))])

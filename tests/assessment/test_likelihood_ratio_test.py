@@ -27,6 +27,7 @@ def test_two_clusters_are_noticed_and_p_is_the_smallest_possible(one_against_two
     assert "1 against 2 components: statistic 319.0656, p 0.0500" in repr(one_against_two)
 
 
+@pytest.mark.slow
 def test_p_is_uniform_where_there_is_one_component():
     """Ranks of 30 statistics among 9 simulated: a mean of 0.55, sd 0.287 / sqrt(30) = 0.052, to 4 sds."""
     rng = np.random.default_rng(0)

@@ -132,7 +132,11 @@ def words_of(axes):
     return " ".join([figure.get_suptitle(), *titles])
 
 
-@pytest.mark.parametrize(("case", "figure"), [(c, f) for c in CASES for f in FIGURES if (c, f) != ("iris", "prior")])
+PAIRS = [(case, figure) for case in CASES for figure in FIGURES if (case, figure) != ("iris", "prior")]
+MARKS = {"ten features": pytest.mark.slow}
+
+
+@pytest.mark.parametrize(("case", "figure"), [pytest.param(*pair, marks=MARKS.get(pair[0], ())) for pair in PAIRS])
 def test_figures_are_drawn_inside_the_page_and_change_no_setting(cases, case, figure):
     before = dict(matplotlib.rcParams)
     axes = FIGURES[figure](cases[case])

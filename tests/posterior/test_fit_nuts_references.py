@@ -235,7 +235,9 @@ def deviations(posterior: bg.Posterior, expected: dict, covariance_type: str) ->
     )
 
 
-@pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.parametrize(
+    "covariance_type", ["tied", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("diag", "spherical"))]
+)
 def test_posterior_of_a_structure_is_the_oracle(covariance_type: str) -> None:
     posterior = structured_posterior(covariance_type)
     means, sds = deviations(posterior, oracle(posterior, covariance_type), covariance_type)
