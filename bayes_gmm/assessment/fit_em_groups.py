@@ -165,7 +165,7 @@ def fit_em_groups(
     """
     one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
     table = as_table(x)
-    counts = checked_counts([n_components] if np.ndim(n_components) == 0 else n_components)
+    counts = checked_counts([n_components] if isinstance(n_components, int | np.integer) else n_components)
     asked, search = checked_search("fit_em_groups", options, ("prior", "assignment"), _STARTS)
     Problem.of(table, 1, covariance_type=covariance_type, **asked)
     names, number = _groups(by, table.n_points)

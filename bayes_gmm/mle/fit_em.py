@@ -23,7 +23,7 @@ from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
-from bayes_gmm.search.component_moves import FROM_COMPONENTS, climbs, usual_number_of_climbs
+from bayes_gmm.search.component_moves import FROM_COMPONENTS, KEPT, climbs, usual_number_of_climbs
 
 SEARCH_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed", "spurious")
 """Arguments of `fit_em` that say where to start and when to stop, beside a start of one's own."""
@@ -89,10 +89,10 @@ def fit_em(
         Number of starts; by default 20 to 128, many where they are cheap, but no more than the first 32 when three
         quarters of these end at one maximum. The first 32 are random, of three kinds (`random_starts`); further ones
         split a component of the best maxima found (`split_starts`). All make a short run, and the best go on. For ten
-        or more components, and from four on where there are more than 2000 points, the first one to eight starts are
-        the ends of climbs instead (`climbs`): k-means cells merged to components, then components split, merged and
-        moved while that gains; few random starts, or none, follow. There are no climbs with hard assignment, known
-        labels, fixed parameters that name components, or more than 64 features.
+        or more components, and from four on where there are more than 2000 points, the first two starts are the best
+        ends of two to eight climbs instead (`climbs`): k-means cells merged to components, then components split,
+        merged and moved while that gains; few random starts, or none, follow. There are no climbs with hard
+        assignment, known labels, fixed parameters that name components, or more than 64 features.
     start
         Labels (N,), responsibilities (N, K) or a `Mixture`, in place of random starts.
     sample_weight : (N,)
@@ -253,7 +253,7 @@ def _run_all_starts(
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
     size, n_generations = _generations(n_starts)
-    starts = _first_starts(problem, objective, options, min(n_climbs, size), size)
+    starts = _first_starts(problem, objective, options, min(n_climbs, 1) if size == 1 else n_climbs, size)
     runs = _one_generation(starts, objective, rule, problem)
     if options.n_starts is None and _agree(runs):
         n_generations = 1
@@ -276,25 +276,31 @@ def _usual_number_of_starts(problem: Problem, n_climbs: int) -> int:
     usual = usual_number_of_starts(problem)
     if not n_climbs or problem.n_components < FROM_COMPONENTS:
         return usual
-    return min(usual, _GENERATION) if problem.table.n_points <= _CHEAP_POINTS else n_climbs
+    return min(usual, _GENERATION) if problem.table.n_points <= _CHEAP_POINTS else KEPT
 
 
 def _first_starts(problem: Problem, objective: Objective, options: SearchOptions, n_climbs: int, size: int) -> Mixture:
     """The ends of climbs, and random starts or the start that the user gives after them."""
-    others = [starting_mixtures(problem, objective, options.start, size - n_climbs, options.seed)] * (size > n_climbs)
+    n_others = size - min(n_climbs, KEPT)
+    if n_others:
+        others = starting_mixtures(problem, objective, options.start, n_others, options.seed)
     if not n_climbs:
-        return others[0]
-    with tqdm(
-        desc="climbs", unit=" rounds of moves", disable=not options.progress, leave=False, delay=_PATIENCE
-    ) as bar:
+        return others
+    ends = _ends_of_climbs(problem, objective, options, n_climbs)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), ends, jax.device_get(others)) if n_others else ends
+
+
+def _ends_of_climbs(problem: Problem, objective: Objective, options: SearchOptions, most: int) -> Mixture:
+    """The best ends of climbs, with a progress bar once they take long."""
+    hidden = not options.progress
+    with tqdm(desc="climbs", unit=" rounds of moves", disable=hidden, leave=False, delay=_PATIENCE) as bar:
 
         def tell(value: float) -> None:
             bar.set_postfix_str(f"log-likelihood {value - constant:.1f}", refresh=False)
             bar.update()
 
         constant = problem.sample_weight.sum() * problem.scaling.log_volume
-        ends = climbs(problem, objective, options.seed, n_climbs, tell)
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), ends, *jax.device_get(others))
+        return climbs(problem, objective, options.seed, most, tell)
 
 
 # Runs that failed may have ended anywhere, also where squares overflow float64; none of them is kept.

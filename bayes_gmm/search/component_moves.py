@@ -15,12 +15,14 @@ Chan (2003), doi 10.1016/S0031-3203(03)00059-1.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool
 
+from bayes_gmm.core.precision import in_threads
 from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
@@ -41,7 +43,16 @@ _MOST_FEATURES = 64
 """Number of features up to which moves were tried."""
 
 _CELLS = (5, 10)
-"""Cells for each component of which climbs begin, by turns."""
+"""Cells for each component of which climbs begin, by turns; so many climbs are made side by side."""
+
+_MOST_CLIMBS, _MOST_CLIMBS_OF_LONG_TABLES, _LONG_TABLE = 8, 4, 5000
+"""Number of climbs that are made at most, and the number of points from which on that is fewer."""
+
+KEPT = 2
+"""Ends of climbs that a fit goes on from, the best ones."""
+
+_SAME_END = 1.0
+"""Nats within which two climbs have come to the same end: no more of them are made then."""
 
 _FIRST_STEPS = 30
 """Steps of EM before the first move."""
@@ -70,7 +81,7 @@ all components."""
 
 
 def usual_number_of_climbs(problem: Problem) -> int:
-    """Default number of climbs: several where they cost little, none where components are few or cannot be moved.
+    """Largest number of climbs by default; none where components are few or cannot be moved.
 
     A component with a name, by a label or a fixed parameter, cannot be where another was; and hard assignment is
     another objective.
@@ -79,16 +90,35 @@ def usual_number_of_climbs(problem: Problem) -> int:
     few = K <= _FEW_COMPONENTS or (K < FROM_COMPONENTS and n_points <= _SHORT_TABLE)
     if few or problem.names_components or problem.assignment != "soft" or n_features > _MOST_FEATURES:
         return 0
-    return 8 if n_points <= _SHORT_TABLE else 4 if n_points <= 2.5 * _SHORT_TABLE else 1
+    return _MOST_CLIMBS if n_points <= _LONG_TABLE else _MOST_CLIMBS_OF_LONG_TABLES
 
 
-def climbs(problem: Problem, objective: Objective, seed: int, n_climbs: int, tell: Callable[[float], None]) -> Mixture:
-    """Mixtures (R,) at which moves ended, in unit coordinates, each from merged cells of its own.
+def climbs(problem: Problem, objective: Objective, seed: int, most: int, tell: Callable[[float], None]) -> Mixture:
+    """The best two mixtures, or one if no more are asked for, at which moves from merged cells ended, the best first.
 
-    `tell` is given the log-likelihood in unit coordinates before each round of moves.
+    Climbs are made until the best two of them have come to the same end, or there are `most`. Everything is in unit
+    coordinates; `tell` is given the log-likelihood before each round of moves.
     """
-    found = [_climb(problem, objective, np.random.default_rng((seed, i)), _CELLS[i % 2], tell) for i in range(n_climbs)]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+
+    def climb(number: int) -> tuple[float, Mixture]:
+        rng, n_cells = np.random.default_rng((seed, number)), _CELLS[number % len(_CELLS)]
+        return _climb(problem, objective, rng, n_cells, tell)
+
+    values: list[float] = []
+    found: list[Mixture] = []
+    with ThreadPoolExecutor(len(_CELLS)) as threads:
+        while len(found) < most and not _agree(values):
+            numbers = range(len(found), min(len(found) + len(_CELLS), most))
+            for value, mixture in in_threads(threads, climb, numbers):
+                values.append(value)
+                found.append(mixture)
+    best = np.argsort(-np.array(values), kind="stable")[:KEPT]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(found[i] for i in best))
+
+
+def _agree(values: list[float]) -> bool:
+    second, first = sorted([-np.inf, -np.inf, *values])[-2:]
+    return second > first - _SAME_END
 
 
 def _with_absent(mixture: Mixture, n_slots: int) -> Mixture:
@@ -105,14 +135,15 @@ def _with_absent(mixture: Mixture, n_slots: int) -> Mixture:
 
 def _climb(
     problem: Problem, objective: Objective, rng: np.random.Generator, n_cells: int, tell: Callable[[float], None]
-) -> Mixture:
+) -> tuple[float, Mixture]:
+    """Where moves from merged cells end, and the value of the objective there."""
     K, shape = problem.n_components, CovarianceShape.of(problem.structure.name)
     em = RowEM(Rows.of(problem, rng), objective, problem.smallest_scale)
     n_points, n_features = em.rows.z.shape
     cells = max(K, min(n_cells * K, n_points // (n_features + 2)))
     start = em.expect(em.maximise(merged_cells(rng, em.rows.z, em.rows.weights, K, cells, shape)))
-    found = improve(em, em.advance(start, _FIRST_STEPS), rng, shape, tell).mixture
-    return _with_absent(found, len(objective.present))
+    found = improve(em, em.advance(start, _FIRST_STEPS), rng, shape, tell)
+    return found.value, _with_absent(found.mixture, len(objective.present))
 
 
 class Move(NamedTuple):

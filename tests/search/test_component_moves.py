@@ -9,8 +9,17 @@ from scipy.stats import multivariate_normal
 
 import bayes_gmm as bg
 from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.problem import Problem
-from bayes_gmm.search.component_moves import Move, disjoint, improve, looks_spurious, moved, usual_number_of_climbs
+from bayes_gmm.search.component_moves import (
+    Move,
+    climbs,
+    disjoint,
+    improve,
+    looks_spurious,
+    moved,
+    usual_number_of_climbs,
+)
 from bayes_gmm.search.component_removals import DELETED, Removal, removals
 from bayes_gmm.search.component_splits import split_halves
 from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
@@ -83,7 +92,7 @@ def test_natural_parameters_are_a_gaussian(diagonal):
 
 
 def test_split_is_promised_where_one_component_covers_two_clusters():
-    """The promise is near what EM then gains; elsewhere nothing is promised."""
+    """The promise is most of what EM then gains, and not more; elsewhere nothing is promised."""
     x, labels, wrong = misplaced()
     em, shape = rows_of(x)
     state = at(em, wrong)
@@ -94,7 +103,7 @@ def test_split_is_promised_where_one_component_covers_two_clusters():
     more, _ = rows_of(x, K + 1)
     thirteen = np.where(labels == 1, K, wrong)
     gained = at(more, thirteen).value - state.value
-    np.testing.assert_allclose(halves.gains[0], gained, rtol=0.1)
+    assert 0.7 * gained < halves.gains[0] < gained
 
 
 def test_merge_is_cheapest_where_two_components_share_a_cluster():
@@ -174,15 +183,15 @@ def test_component_on_few_points_looks_spurious_only_if_it_is_narrow():
     ("n_points", "n_components", "options", "expected"),
     [
         (3000, 3, {}, 0),
-        (3000, 4, {}, 4),
+        (3000, 4, {}, 8),
         (300, 9, {}, 0),
         (300, 10, {}, 8),
-        (6000, 10, {}, 1),
+        (6000, 10, {}, 4),
         (3000, 12, {"assignment": "hard"}, 0),
         (3000, 12, {"labels": np.r_[0, np.full(2999, -1)]}, 0),
         (3000, 12, {"fixed": {"means": {0: [0.0, 0.0]}}}, 0),
-        (3000, 12, {"fixed": {"weights": "equal"}}, 4),
-        (3000, 12, {"prior": bg.ConjugatePrior()}, 4),
+        (3000, 12, {"fixed": {"weights": "equal"}}, 8),
+        (3000, 12, {"prior": bg.ConjugatePrior()}, 8),
     ],
 )
 def test_climbs_are_made_where_components_are_many_and_have_no_names(n_points, n_components, options, expected):
@@ -222,8 +231,25 @@ def test_the_same_seed_gives_the_same_fit():
     x, _ = clusters()
     one, other = (bg.fit_em(x, K, seed=3, progress=False) for _ in range(2))
     np.testing.assert_array_equal(one.mixture.means, other.mixture.means)
-    assert len(one.start_statuses) == 4
-    assert len(bg.fit_em(x, K, n_starts=2, progress=False).start_statuses) == 2
+    assert len(one.start_statuses) == 2
+    assert len(bg.fit_em(x, K, n_starts=3, progress=False).start_statuses) == 3
+
+
+@pytest.mark.parametrize(("ends", "made"), [((5.0, 5.5), 2), ((5.0, 9.0, 8.5, 1.0), 4), ((1.0, 3.0, 5.0, 7.0, 9.0), 5)])
+def test_climbs_are_made_until_the_best_two_agree(ends, made):
+    """Or until there are as many as asked for; the best two are kept."""
+    x, _ = clusters(300, 2)
+    problem = Problem.of(x, 2)
+    numbers = iter(range(9))
+
+    def climb(*_):
+        number = next(numbers)
+        return ends[number], Mixture(np.zeros(2), np.full((2, 2), ends[number]), np.zeros((2, 2, 2)))
+
+    with mock.patch("bayes_gmm.search.component_moves._climb", climb):
+        found = climbs(problem, problem.objective(), 0, 5, lambda value: None)
+    assert next(numbers) == made
+    np.testing.assert_array_equal(found.means[:, 0, 0], sorted(ends)[:-3:-1])
 
 
 def test_long_tables_are_judged_on_a_part_that_weighs_as_much():
