@@ -45,6 +45,7 @@ from .plots import (
     plot_diagnostics as plot_diagnostics,
     plot_ellipses as plot_ellipses,
     plot_forest as plot_forest,
+    plot_groups as plot_groups,
     plot_pair as plot_pair,
     plot_ppc as plot_ppc,
     plot_prior_posterior as plot_prior_posterior,

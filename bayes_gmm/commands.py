@@ -26,8 +26,8 @@ def fit(options: argparse.Namespace) -> None:
     table = _load(options)
     out = _writable_folder(options.out or Path("results") / f"{table.name}_{options.components}")
     comparison = _compare(table, options)
+    from bayes_gmm.figure_files import save_figure
     from bayes_gmm.plots import plot_ellipses
-    from bayes_gmm.plots.image import save_figure
 
     mle, posterior = comparison.mle, comparison.posterior
     write_json(mle.record(), out / "mle.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from bayes_gmm.assessment.select_em import CRITERIA, checked_counts, checked_search, is_usable
@@ -34,27 +34,39 @@ class GroupFits:
 
     Attributes
     ----------
+    table
+        All rows.
+    rows
+        Numbers of the rows of each group, by group, in the order in which groups first appear.
     fits
-        The fits by group, in the order in which groups first appear.
+        The fits by group.
     failures
         Why a group has no fit.
-    n_points
-        Number of rows of each group.
     """
 
+    table: Table
+    rows: dict[Any, Int[np.ndarray, " some"]]
     fits: dict[Any, EMFit]
     failures: dict[Any, str]
-    n_points: dict[Any, int]
+
+    @property
+    def n_points(self) -> dict[Any, int]:
+        """Number of rows of each group."""
+        return {group: len(rows) for group, rows in self.rows.items()}
+
+    def values(self, group: Any) -> Float[np.ndarray, "some D"]:
+        """The rows of a group."""
+        return self.table.values[self.rows[group]]
 
     def __getitem__(self, group: Any) -> EMFit:
         return self.fits[group]
 
     def __len__(self) -> int:
-        return len(self.n_points)
+        return len(self.rows)
 
     def records(self) -> list[dict[str, Any]]:
         """One dictionary for each component of each group; one with the reason, and None beside, for one without."""
-        found = [record for group in self.n_points for record in self._records_of(group)]
+        found = [record for group in self.rows for record in self._records_of(group)]
         names = dict.fromkeys(name for record in found for name in record)
         return [dict.fromkeys(names) | record for record in found]
 
@@ -83,10 +95,10 @@ class GroupFits:
         return ["group", "N", "K", "log L", "BIC", "weights and means"]
 
     def _rows(self) -> list[list[str]]:
-        return [self._row(group) for group in self.n_points]
+        return [self._row(group) for group in self.rows]
 
     def _row(self, group: Any) -> list[str]:
-        start = [str(group), str(self.n_points[group])]
+        start = [str(group), str(len(self.rows[group]))]
         if group in self.failures:
             return [*start, "", "", "", self.failures[group]]
         fit = self.fits[group]
@@ -95,7 +107,7 @@ class GroupFits:
         return [*start, str(fit.mixture.n_components), f"{fit.log_likelihood:.2f}", f"{fit.bic():.2f}", components]
 
     def _records_of(self, group: Any) -> list[dict[str, Any]]:
-        about = {"group": group, "n_points": self.n_points[group]}
+        about = {"group": group, "n_points": len(self.rows[group])}
         if group in self.failures:
             return [about | {"failure": self.failures[group]}]
         fit = self.fits[group]
@@ -172,15 +184,16 @@ def fit_em_groups(
     question = _Question(
         table=table, covariance_type=covariance_type, counts=counts, criterion=criterion, asked=asked, search=search
     )
+    rows = {name: np.flatnonzero(number == i) for i, name in enumerate(names)}
     with ThreadPoolExecutor(n_cores()) as threads:
-        rows = [np.flatnonzero(number == i) for i in range(len(names))]
-        found = threads.map(question.answer, rows)
+        found = threads.map(question.answer, rows.values())
         bar = tqdm(found, desc="groups", total=len(rows), disable=not progress, leave=False)
-        answers = dict(zip(names, bar, strict=True))
+        answers = dict(zip(rows, bar, strict=True))
     return GroupFits(
+        table=table,
+        rows=rows,
         fits={name: answer for name, answer in answers.items() if isinstance(answer, EMFit)},
         failures={name: answer for name, answer in answers.items() if isinstance(answer, str)},
-        n_points={name: len(some) for name, some in zip(names, rows, strict=True)},
     )
 
 
@@ -197,11 +210,11 @@ class _Question:
 
     def answer(self, rows: Int[np.ndarray, " some"]) -> EMFit | str:
         """The best fit to these rows, or why there is none."""
-        part = Table(values=self.table.values[rows], columns=self.table.columns)
         fits: list[EMFit] = []
         reasons: list[str] = []
         for count in self.counts:
             try:
+                part = Table(values=self.table.values[rows], columns=self.table.columns)
                 problem = Problem.of(part, count, covariance_type=self.covariance_type, **self.asked)
                 fit = fit_problem(problem, self.search, max(self.counts), _room(len(rows)))
             except BayesGMMError as error:

@@ -206,7 +206,7 @@ def test_climbs_are_made_where_components_are_many_and_have_no_names(n_points, n
         {"covariance_type": "VEV"},
         {"prior": bg.ConjugatePrior()},
         {"fixed": {"weights": "equal"}},
-        {"sample_weight": np.tile([0.5, 2.0, 0.0], 800)},
+        {"sample_weight": np.tile([0.5, 2.0, 0.0, 1.0, 1.0], 480)},
     ],
     ids=str,
 )
