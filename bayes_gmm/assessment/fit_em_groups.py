@@ -16,7 +16,8 @@ from bayes_gmm.core.export import html_table, write_csv
 from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.core.validation import any_array, one_of
 from bayes_gmm.errors import ArgumentError, BayesGMMError, DataError
-from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.io.dataframes import Columns, named_columns
+from bayes_gmm.io.table import Table, as_table, from_columns
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import SearchOptions, fit_problem
 from bayes_gmm.objective.problem import Problem
@@ -39,7 +40,7 @@ class GroupFits:
     rows
         Numbers of the rows of each group, by group, in the order in which groups first appear.
     fits
-        The fits by group.
+        The fits by group; `groups[name]` is one of them.
     failures
         Why a group has no fit.
     """
@@ -77,8 +78,8 @@ class GroupFits:
     def __str__(self) -> str:
         rows = [self._head, *self._rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(len(self._head))]
-        lines = ("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
-        return "\n".join([self._caption, *lines])
+        lines = ("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths[:-1], strict=False)) for row in rows)
+        return "\n".join([self._caption, *(f"{line}  {row[-1]}" for line, row in zip(lines, rows, strict=True))])
 
     __repr__ = __str__
 
@@ -143,7 +144,8 @@ def fit_em_groups(
     x : (N, D)
         Table of numbers; rows are points.
     by : (N,)
-        Group of each row: numbers or words.
+        Group of each row, numbers or words; or the name of a column of a data frame, or of the one that
+        `read_table(labels=...)` set aside.
     n_components
         Number of Gaussians of each group, or several, of which the criterion chooses for each group.
     covariance_type
@@ -170,13 +172,13 @@ def fit_em_groups(
     Examples
     --------
     >>> import numpy as np, bayes_gmm as bg
-    >>> iris = bg.datasets.load("iris")
-    >>> groups = bg.fit_em_groups(iris.values[:, :1], np.repeat(["a", "b"], 75), range(1, 3), progress=False)
-    >>> groups["a"].mixture.n_components
-    1
+    >>> iris = bg.datasets.load("iris").select("petal_width")
+    >>> groups = bg.fit_em_groups(iris, by="species", n_components=range(1, 3), progress=False)
+    >>> groups["setosa"].mixture.n_components
+    2
     """
     one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
-    table = as_table(x)
+    table, by = _table_and_groups(x, by)
     counts = checked_counts([n_components] if isinstance(n_components, int | np.integer) else n_components)
     asked, search = checked_search("fit_em_groups", options, ("prior", "assignment"), _STARTS)
     Problem.of(table, 1, covariance_type=covariance_type, **asked)
@@ -230,6 +232,25 @@ class _Question:
 def _room(n_points: int) -> int:
     """Number of rows of the program that fits a group."""
     return next((room for room in _ROOMS if n_points <= room), n_points)
+
+
+def _table_and_groups(x: Any, by: Any) -> tuple[Table, Any]:
+    """The table, and the group of each row, which may be one of the columns."""
+    if not isinstance(by, str):
+        return as_table(x), by
+    if isinstance(x, Table) and x.labels is not None and by == x.labels_from:
+        return x, [label or None for label in x.labels]
+    columns = None if isinstance(x, Table) else named_columns(x)
+    if columns is None or by not in columns.names:
+        known = [x.labels_from] if isinstance(x, Table) and x.labels else columns.names if columns else []
+        raise ArgumentError(
+            f"by is {by!r}.",
+            f"the group of each row, or the name of a column: {', '.join(map(repr, known)) or 'this table has none'}",
+            "Give an array with a group for each row, a data frame, or read_table(labels=...).",
+        )
+    place = columns.names.index(by)
+    others = Columns(*(part[:place] + part[place + 1 :] for part in columns))
+    return Table(*from_columns(others)), columns.cells[place]
 
 
 def _groups(by: Any, n_points: int) -> tuple[list[Any], Int[np.ndarray, " N"]]:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bayes_gmm.assessment.fit_em_groups import GroupFits
+from bayes_gmm.core.export import counted
 from bayes_gmm.core.validation import columns_chosen, instance_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.group_panels import MOST_PANELS, GroupPanels, group_bars, group_curves, group_panels
@@ -93,7 +94,7 @@ def _draw_group(ax: Axes, groups: GroupFits, name: Any, features: list[int], pan
     draw = _draw_points if len(features) == 2 else _draw_densities
     draw(ax, groups, name, features, panels)
     ax.set_xlim(*panels.limits[0])
-    ax.set_title(f"{name}, {len(groups.rows[name])} points", loc="left", pad=3, **SMALL)
+    ax.set_title(f"{name}, {counted(len(groups.rows[name]), 'point')}", loc="left", pad=3, **SMALL)
     if name not in groups.fits:
         ax.text(0.5, 0.5, "no fit", transform=ax.transAxes, ha="center", va="center", **{**SMALL, "color": FRAME})
 

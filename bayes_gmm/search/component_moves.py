@@ -6,7 +6,8 @@ once, and judged by the objective after a short run of EM. Where a batch gains n
 on to single moves.
 
 Moves also find spurious maxima, components on a few points that lie close together by chance. A component that has few
-points and is narrow is therefore charged its parameters times log N, as BIC would, when a move is judged.
+points and is narrow is therefore charged a nat for each of its parameters, as by AIC, and log N for the choice of its
+place, when a move is judged; and no move may leave a component with too few points for a covariance.
 
 References
 ----------
@@ -143,7 +144,8 @@ def _climb(
     cells = max(K, min(n_cells * K, n_points // (n_features + 2)))
     start = em.expect(em.maximise(merged_cells(rng, em.rows.z, em.rows.weights, K, cells, shape)))
     found = improve(em, em.advance(start, _FIRST_STEPS), rng, shape, tell)
-    return found.value, _with_absent(found.mixture, len(objective.present))
+    value = found.value if np.isfinite(merit(found, shape)) else -np.inf
+    return value, _with_absent(found.mixture, len(objective.present))
 
 
 class Move(NamedTuple):
@@ -208,11 +210,11 @@ def _attempt(em: RowEM, state: State, halves: Halves, batch: list[Move], n_steps
 
 
 def merit(state: State, shape: CovarianceShape) -> float:
-    """The value, less the price of components that look spurious."""
-    if not np.isfinite(state.value):
-        return -np.inf
+    """The value, less the price of components that look spurious; minus infinity where EM loses one."""
     n_points, n_features = len(state.shares), state.moments.means.shape[1]
-    price = shape.n_parameters(n_features) * np.log(n_points)
+    if not np.isfinite(state.value) or state.moments.counts.min() < shape.fewest_points(n_features):
+        return -np.inf
+    price = shape.n_parameters(n_features) + np.log(n_points)
     return state.value - float(price * looks_spurious(state.moments, shape).sum())
 
 

@@ -34,6 +34,10 @@ class CovarianceShape(NamedTuple):
         sizes = {"full": n_features * (n_features + 1) // 2, "diagonal": n_features, "spherical": 1}
         return 1 + n_features + (0 if self.shared else sizes[self.kind])
 
+    def fewest_points(self, n_features: int) -> int:
+        """Number of points of a component below which its covariance is singular, or it is lost."""
+        return 1 if self.shared else n_features + 1 if self.kind == "full" else 2
+
     def seen(self, covariances: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
         """Covariances (..., D, D) without what components of this kind do not have."""
         if self.kind == "full":
