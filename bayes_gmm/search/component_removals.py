@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
+from bayes_gmm.search.row_products import rows_product
 from bayes_gmm.search.row_statistics import RowEM, State, natural
 
 _ROWS = 4096
@@ -63,7 +64,7 @@ def _losses_of_merging(
     losses = np.zeros(len(first))
     for part in np.array_split(np.arange(len(chosen)), len(chosen) * len(first) // _NUMBERS_AT_ONCE + 1):
         rows = chosen[part]
-        relative = em.rows.features_of(rows) @ eta.T - state.log_density[rows, None]
+        relative = rows_product(em.rows.features_of(rows), eta.T) - state.log_density[rows, None]
         left = 1 - state.shares[np.ix_(rows, first)] - state.shares[np.ix_(rows, second)]
         # A merged Gaussian may be far denser than the mixture at a point, where its gain stays below 700 nats.
         losses -= weights[part] @ np.log(np.maximum(left + np.exp(np.minimum(relative, 700.0)), np.finfo(float).tiny))

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.search.covariance_shape import CovarianceShape
+from bayes_gmm.search.row_products import cross_product, rows_product
 from bayes_gmm.search.row_statistics import RowEM, State, features, moments, natural
 
 _STEPS = 8
@@ -15,8 +16,8 @@ _STEPS = 8
 _ROWS = 1024
 """Rows on which a split is tried."""
 
-_TRIALS = 4
-"""Ways to begin with two halves."""
+_TRIALS, _TRIALS_OF_FEW_POINTS, _FEW_POINTS = 4, 32, 128
+"""Ways to begin with two halves: more for a component of few points, where they cost little and good ones are rare."""
 
 _SHARE = 1e-4
 """Responsibility below which a row is not a component's own."""
@@ -67,14 +68,16 @@ def split_halves(em: RowEM, state: State, rng: np.random.Generator, shape: Covar
     (n_components, width), n_features = state.eta.shape, em.rows.z.shape[1]
     square = (n_components, 2, n_features, n_features)
     halves = Halves(np.full(n_components, -np.inf), Moments(*(np.zeros(square[:size]) for size in (2, 3, 4))))
-    enough = np.flatnonzero(state.moments.counts > 2 * (n_features + 1))
-    size = _ROWS * (width + 2 * _TRIALS) + 2 * _TRIALS * n_features**2
-    for numbers in np.array_split(enough, len(enough) * size // _NUMBERS_AT_ONCE + 1):
-        if numbers.size:
-            some = _halve(_own(em, state, rng, numbers, shape), rng, shape)
-            halves.gains[numbers] = some.gains
-            for every, part in zip(halves.moments, some.moments, strict=True):
-                every[numbers] = part
+    counts = state.moments.counts
+    enough, few = counts > 2 * (n_features + 1), counts < _FEW_POINTS
+    for which, n_trials in ((enough & few, _TRIALS_OF_FEW_POINTS), (enough & ~few, _TRIALS)):
+        size = _ROWS * (width + 2 * n_trials) + 2 * n_trials * n_features**2
+        for numbers in np.array_split(np.flatnonzero(which), which.sum() * size // _NUMBERS_AT_ONCE + 1):
+            if numbers.size:
+                some = _halve(_own(em, state, rng, numbers, shape), n_trials, rng, shape)
+                halves.gains[numbers] = some.gains
+                for every, part in zip(halves.moments, some.moments, strict=True):
+                    every[numbers] = part
     return halves
 
 
@@ -85,10 +88,10 @@ def _own(
     counts = weights.sum(1)
     centers = np.einsum("cs,csd->cd", weights, z) / counts[:, None]
     offsets = z - centers[:, None]
-    covariances = shape.seen((weights[..., None] * offsets).mT @ offsets / counts[:, None, None])
+    covariances = shape.seen(cross_product(weights[..., None] * offsets, offsets) / counts[:, None, None])
     sizes = np.trace(covariances, axis1=1, axis2=2)[:, None, None]
     roots = np.linalg.cholesky(covariances + 1e-9 * sizes * np.eye(z.shape[2]))
-    return _Own(offsets @ np.linalg.inv(roots).mT, weights, centers, roots)
+    return _Own(rows_product(offsets, np.linalg.inv(roots).mT), weights, centers, roots)
 
 
 def _own_rows(
@@ -110,12 +113,12 @@ def _own_rows(
     return em.rows.z[chosen[:, :longest]], weights[:, :longest]
 
 
-def _halve(own: _Own, rng: np.random.Generator, shape: CovarianceShape) -> Halves:
+def _halve(own: _Own, n_trials: int, rng: np.random.Generator, shape: CovarianceShape) -> Halves:
     """EM of two halves from each beginning, and the best end."""
     y, weights, centers, roots = own
     n_features, diagonal = y.shape[2], shape.kind != "full"
     phi = features(y, diagonal=diagonal)
-    shares = _first_halves(rng, y, weights)
+    shares = _first_halves(rng, n_trials, y, weights)
     for _ in range(_STEPS):
         shares = _step(shares, phi, weights, n_features, shape)[2]
     halves, log_density, _ = _step(shares, phi, weights, n_features, shape)
@@ -138,12 +141,12 @@ def _step(
     """Halves with these shares, the log density of both together, and their shares by it."""
     (n_components, n_rows, n_trials, _), diagonal = shares.shape, shape.kind != "full"
     portions = (shares * weights[..., None, None]).reshape(n_components, n_rows, -1)
-    statistics = (portions.mT @ phi).reshape(n_components, n_trials, 2, -1)
+    statistics = cross_product(portions, phi).reshape(n_components, n_trials, 2, -1)
     counts, means, covariances = moments(statistics, n_features, diagonal=diagonal)
     covariances = _covariances(Moments(counts, means, covariances), shape)
     log_weights = np.log(np.maximum(counts, np.finfo(float).tiny) / weights.sum(1)[:, None, None])
     eta = natural(log_weights, means, covariances, diagonal=diagonal).reshape(n_components, 2 * n_trials, -1)
-    logits = (phi @ eta.mT).reshape(shares.shape)
+    logits = rows_product(phi, eta.mT).reshape(shares.shape)
     log_density = np.logaddexp(logits[..., 0], logits[..., 1])
     return Moments(counts, means, covariances), log_density, np.exp(logits - log_density[..., None])
 
@@ -159,16 +162,16 @@ def _covariances(halves: Moments, shape: CovarianceShape) -> Float[np.ndarray, "
 
 
 def _first_halves(
-    rng: np.random.Generator, y: Float[np.ndarray, "C S D"], weights: Float[np.ndarray, "C S"]
+    rng: np.random.Generator, n_trials: int, y: Float[np.ndarray, "C S D"], weights: Float[np.ndarray, "C S"]
 ) -> Float[np.ndarray, "C S T 2"]:
     """Ways to halve points: by a random plane through the middle, or by the nearer of two random points."""
     n_components, n_rows, _ = y.shape
     cumulative = np.cumsum(weights, 1)
-    at = rng.random((n_components, _TRIALS)) * cumulative[:, -1:]
+    at = rng.random((n_components, n_trials)) * cumulative[:, -1:]
     drawn = (cumulative[:, None] <= at[..., None]).sum(-1).clip(0, n_rows - 1)
     points = np.take_along_axis(y, drawn[..., None], 1)
     one, other = np.split(points, 2, axis=1)
     normals = np.concatenate([rng.normal(size=one.shape), one - other], 1)
     middles = np.concatenate([np.zeros(one.shape[:2]), ((one**2).sum(-1) - (other**2).sum(-1)) / 2], 1)
-    sides = (y @ normals.mT > middles[:, None]).astype(np.float64)
+    sides = (rows_product(y, normals.mT) > middles[:, None]).astype(np.float64)
     return np.stack([sides, 1 - sides], -1)

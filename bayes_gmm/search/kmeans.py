@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.search.row_products import rows_product
 
 _LLOYD_STEPS = 8
 """Steps of Lloyd's algorithm: cells need not have converged to be merged."""
@@ -28,7 +29,9 @@ def greedy_plus_plus(
         cumulative = np.cumsum(chances if chances.sum() > 0 else weights)
         drawn = np.searchsorted(cumulative, rng.random(n_trials) * cumulative[-1], side="right")
         tried = z[np.minimum(drawn, len(z) - 1)]
-        distances = np.minimum(nearest, np.maximum(squares - 2 * tried @ z.T + (tried**2).sum(1)[:, None], 0.0))
+        distances = np.minimum(
+            nearest, np.maximum(squares - 2 * rows_product(z, tried.T).T + (tried**2).sum(1)[:, None], 0.0)
+        )
         best = int((distances @ weights).argmin())
         centers[number], nearest = tried[best], distances[best]
     return centers
@@ -50,7 +53,7 @@ def lloyd(
 def _nearest(z: Float[np.ndarray, "N D"], centers: Float[np.ndarray, "M D"]) -> Int[np.ndarray, " N"]:
     halves = 0.5 * (centers**2).sum(1)
     parts = np.array_split(z, max(1, len(z) * len(centers) // 2**20))
-    return np.concatenate([(part @ centers.T - halves).argmax(1) for part in parts])
+    return np.concatenate([(rows_product(part, centers.T) - halves).argmax(1) for part in parts])
 
 
 def cell_moments(z: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"], cell: Int[np.ndarray, " N"]) -> Moments:

@@ -19,6 +19,7 @@ from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.row_products import cross_product, rows_product
 
 _ROWS_AT_ONCE = 1024
 """Rows of one matrix product: their log densities stay in the processor's cache."""
@@ -187,8 +188,9 @@ class RowEM:
         shares, log_density, statistics = np.empty((n_points, n_components)), np.empty(n_points), np.zeros_like(eta)
         for part in rows.parts():
             phi = rows.features_of(part)
-            log_density[part] = _normalise(np.matmul(phi, eta.T, out=shares[part]))
-            statistics += (shares[part] * rows.weights[part, None]).T @ phi
+            shares[part] = rows_product(phi, eta.T)
+            log_density[part] = _normalise(shares[part])
+            statistics += cross_product(shares[part] * rows.weights[part, None], phi)
         value = float(rows.weights @ log_density)
         if self._objective.prior is not None:
             value += float(_log_prior(self._objective, mixture))

@@ -25,6 +25,7 @@ from bayes_gmm.search.component_splits import split_halves
 from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
 from bayes_gmm.search.kmeans import cell_moments
 from bayes_gmm.search.merged_cells import merged_cells
+from bayes_gmm.search.row_products import cross_product, rows_product
 from bayes_gmm.search.row_statistics import MOST_ROWS, RowEM, Rows, State, features, natural
 
 K = 12
@@ -89,6 +90,20 @@ def test_natural_parameters_are_a_gaussian(diagonal):
 
     expected = -0.5 + multivariate_normal(mean, root @ root.T).logpdf(z)
     np.testing.assert_allclose(features(z, diagonal=diagonal) @ eta, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_rows", [5, 4096, 5001])
+def test_products_in_slices_are_products(n_rows):
+    """Also where the rows are no whole number of slices. Control: a row left out."""
+    rng = np.random.default_rng(0)
+    rows, others, matrix = (
+        rng.normal(size=(3, n_rows, 20)),
+        rng.normal(size=(3, n_rows, 30)),
+        rng.normal(size=(3, 20, 30)),
+    )
+    np.testing.assert_allclose(rows_product(rows, matrix), rows @ matrix, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(cross_product(rows, others), rows.mT @ others, atol=1e-9)
+    assert np.abs(cross_product(rows[:, 1:], others[:, 1:]) - rows.mT @ others).max() > 1e-3
 
 
 def test_split_is_promised_where_one_component_covers_two_clusters():
