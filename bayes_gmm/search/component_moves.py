@@ -30,7 +30,7 @@ from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.component_removals import DELETED, Removal, removals
 from bayes_gmm.search.component_splits import Halves, split_halves
-from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
+from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
 from bayes_gmm.search.merged_cells import merged_cells
 from bayes_gmm.search.row_statistics import RowEM, Rows, State
 
@@ -58,8 +58,8 @@ _SAME_END = 1.0
 _FIRST_STEPS = 30
 """Steps of EM before the first move."""
 
-_MOST_STEPS = 250
-"""E-steps of a climb: it ends earlier where no move is accepted."""
+_MOST_STEPS, _STEPS_PER_COMPONENT = 200, 5
+"""E-steps of a climb, and what each component adds to them: it ends earlier where no move is accepted."""
 
 _BATCH_STEPS, _SINGLE_STEPS = 15, 25
 """Steps of EM after which a batch of moves, and a single one, is judged."""
@@ -165,7 +165,7 @@ def improve(
     em: RowEM, state: State, rng: np.random.Generator, shape: CovarianceShape, tell: Callable[[float], None]
 ) -> State:
     """The state after moves, when none is accepted any more or the steps of a climb are spent."""
-    limit = em.n_steps + _MOST_STEPS
+    limit = em.n_steps + _MOST_STEPS + _STEPS_PER_COMPONENT * len(state.eta)
     while em.n_steps < limit and np.isfinite(state.value):
         tell(state.value)
         halves = split_halves(em, state, rng, shape)
@@ -225,7 +225,8 @@ def looks_spurious(found: Moments, shape: CovarianceShape) -> Bool[np.ndarray, "
     enough = min(_POINTS_PER_PARAMETER * shape.n_parameters(n_features), _POINTS_PER_DIMENSION * (n_features + 1))
     few = np.flatnonzero(counts < enough)
     if few.size:
-        whitening = np.linalg.inv(np.linalg.cholesky(np.einsum("k,kij->ij", counts, covariances) / counts.sum()))
+        within = np.einsum("k,kij->ij", counts, covariances) / counts.sum() + LEAST_VARIANCE * np.eye(n_features)
+        whitening = np.linalg.inv(np.linalg.cholesky(within))
         spurious[few] = np.linalg.eigvalsh(whitening @ covariances[few] @ whitening.T)[:, 0] < _NARROW
     return spurious
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
+from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
 from bayes_gmm.search.row_products import rows_product
 from bayes_gmm.search.row_statistics import RowEM, State, natural
 
@@ -59,6 +59,7 @@ def _losses_of_merging(
     covariances = shape.seen(pairs.covariances)
     if shape.shared:
         covariances = (state.mixture.scale_tril @ state.mixture.scale_tril.mT)[first]
+    covariances = covariances + LEAST_VARIANCE * np.eye(covariances.shape[-1])
     together = np.logaddexp(log_weights[first], log_weights[second])
     eta = natural(together, pairs.means, covariances, diagonal=em.rows.diagonal)
     losses = np.zeros(len(first))

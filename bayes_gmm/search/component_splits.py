@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayes_gmm.likelihood.moments import Moments
-from bayes_gmm.search.covariance_shape import CovarianceShape
+from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape
 from bayes_gmm.search.row_products import cross_product, rows_product
 from bayes_gmm.search.row_statistics import RowEM, State, features, moments, natural
 
@@ -89,8 +89,7 @@ def _own(
     centers = np.einsum("cs,csd->cd", weights, z) / counts[:, None]
     offsets = z - centers[:, None]
     covariances = shape.seen(cross_product(weights[..., None] * offsets, offsets) / counts[:, None, None])
-    sizes = np.trace(covariances, axis1=1, axis2=2)[:, None, None]
-    roots = np.linalg.cholesky(covariances + 1e-9 * sizes * np.eye(z.shape[2]))
+    roots = np.linalg.cholesky(covariances + LEAST_VARIANCE * np.eye(z.shape[2]))
     return _Own(rows_product(offsets, np.linalg.inv(roots).mT), weights, centers, roots)
 
 

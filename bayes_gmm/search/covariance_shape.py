@@ -6,6 +6,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.objective.degeneracy import SMALLEST_SCALE
+
+LEAST_VARIANCE = SMALLEST_SCALE**2
+"""Variance in unit coordinates below which none is believed: it is added where rows that tie would leave none."""
 
 
 class CovarianceShape(NamedTuple):

@@ -267,6 +267,17 @@ def test_climbs_are_made_until_the_best_two_agree(ends, made):
     np.testing.assert_array_equal(found.means[:, 0, 0], sorted(ends)[:-3:-1])
 
 
+@pytest.mark.filterwarnings("ignore:EM ended:bayes_gmm.FitWarning")
+@pytest.mark.parametrize("structure", ["full", "tied", "diag"])
+def test_climbs_end_where_rows_tie_or_are_hardly_more_than_components(structure):
+    """Covariances without an inverse occur on the way; the answer is a mixture, or says that it collapsed."""
+    rng = np.random.default_rng(0)
+    for x, n_components in ((rng.normal(size=(30, 2)), 30), (rng.integers(0, 4, size=(60, 2)).astype(float), 14)):
+        problem = Problem.of(x, n_components, covariance_type=structure)
+        ends = climbs(problem, problem.objective(), 0, 2, lambda value: None)
+        assert ends.means.shape == (2, n_components, 2)
+
+
 def test_long_tables_are_judged_on_a_part_that_weighs_as_much():
     x = np.random.default_rng(0).normal(size=(MOST_ROWS + 500, 1))
     rows = Rows.of(Problem.of(x, 4), np.random.default_rng(0))
