@@ -175,7 +175,7 @@ def fit_em_groups(
     >>> iris = bg.datasets.load("iris").select("petal_width")
     >>> groups = bg.fit_em_groups(iris, by="species", n_components=range(1, 3), progress=False)
     >>> groups["setosa"].mixture.n_components
-    2
+    1
     """
     one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
     table, by = _table_and_groups(x, by)
