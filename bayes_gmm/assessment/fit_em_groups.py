@@ -25,8 +25,8 @@ from bayes_gmm.objective.problem import Problem
 _STARTS = 32
 """Starts of each fit."""
 
-_ROOMS = (256, 1024)
-"""Numbers of rows for which programs are compiled: groups are padded to the first that holds them."""
+_ROOM = 1024
+"""Number of rows up to which groups share a program."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,8 +230,8 @@ class _Question:
 
 
 def _room(n_points: int) -> int:
-    """Number of rows of the program that fits a group."""
-    return next((room for room in _ROOMS if n_points <= room), n_points)
+    """Number of rows for which the program that fits a group has room; of a long group it is its own."""
+    return _ROOM if n_points <= _ROOM else 0
 
 
 def _table_and_groups(x: Any, by: Any) -> tuple[Table, Any]:

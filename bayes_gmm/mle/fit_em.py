@@ -213,7 +213,7 @@ class SearchOptions(NamedTuple):
 
 
 def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = None, n_rows: int = 0) -> EMFit:
-    """Fit a problem; by a program compiled for `n_slots` components and at least `n_rows` rows, some of them absent."""
+    """Fit a problem; by a program with room for `n_slots` components and, for short tables, `n_rows` rows."""
     runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components, n_rows)
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
     if options.spurious == "skip":

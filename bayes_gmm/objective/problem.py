@@ -146,7 +146,7 @@ class Problem:
     def objective(self, n_rows: int = 0) -> Objective:
         """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only.
 
-        Fewer rows than `n_rows` are padded to that number, so that tables of many lengths share a program.
+        With `n_rows`, tables of up to so many rows share a program (`blocks`).
         """
         require_float64()
         scaling, x = self.scaling, self.table.values

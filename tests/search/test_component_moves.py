@@ -259,7 +259,8 @@ def test_climbs_are_made_until_the_best_two_agree(ends, made):
 
     def climb(*_):
         number = next(numbers)
-        return ends[number], Mixture(np.zeros(2), np.full((2, 2), ends[number]), np.zeros((2, 2, 2)))
+        means = np.full((2, 2), ends[number])
+        return ends[number], Mixture(log_weights=np.zeros(2), means=means, scale_tril=np.zeros((2, 2, 2)))
 
     with mock.patch("bayes_gmm.search.component_moves._climb", climb):
         found = climbs(problem, problem.objective(), 0, 5, lambda value: None)
