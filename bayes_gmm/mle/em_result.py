@@ -1,5 +1,6 @@
 """The result of EM: the mixture, how the fit ended, criteria and standard errors."""
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from bayes_gmm.errors import FitError
+from bayes_gmm.errors import FitError, FitWarning
 from bayes_gmm.io.table import Table
 from bayes_gmm.io.table_checks import suspected_markers
 from bayes_gmm.mixture.covariance_structures import Structure
@@ -130,10 +131,19 @@ class EMFit:
         and points are few, intervals of 90 % of fits with doubts, these or `doubts`, held the truth in 28 to 55 %,
         those of the others in 72 to 73 % (`tests/calibration`). Empty where there are no standard errors.
         """
-        if not (errors := self._errors_or_nothing()):
-            return ()
-        widest = (errors["scales"] / self.mixture.scales).max(1)
-        return (_wide(np.flatnonzero(widest > _WIDE), widest),) if (widest > _WIDE).any() else ()
+        doubted = np.flatnonzero(self.doubted_components)
+        return (_wide(doubted, self._widest_errors),) if doubted.size else ()
+
+    @property
+    def doubted_components(self) -> Bool[np.ndarray, " K"]:
+        """Components whose standard errors are suspicious (`error_doubts`)."""
+        return self._widest_errors > _WIDE
+
+    @cached_property
+    def _widest_errors(self) -> Float[np.ndarray, " K"]:
+        """Largest standard error of a scale of each component, relative to it; 0 where there is none."""
+        errors = self._errors_or_nothing()
+        return (errors["scales"] / self.mixture.scales).max(1) if errors else np.zeros(self.mixture.n_components)
 
     def aic(self) -> float:
         """Akaike's criterion, -2 log L + 2 p; lower is better (Akaike 1974, doi 10.1109/TAC.1974.1100705)."""
@@ -159,8 +169,15 @@ class EMFit:
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances (`standard_errors`).
 
-        Whether they can be believed is in `error_doubts`.
+        Whether they can be believed is in `error_doubts`, of which a `FitWarning` is given here.
         """
+        errors = self._information_errors
+        for doubt in self.error_doubts:
+            warnings.warn(doubt, FitWarning, stacklevel=3)
+        return errors
+
+    @cached_property
+    def _information_errors(self) -> dict[str, np.ndarray]:
         return self.errors()
 
     def errors(self, kind: str = "information") -> dict[str, np.ndarray]:
@@ -246,7 +263,7 @@ class EMFit:
 
     def _errors_or_nothing(self) -> dict[str, np.ndarray]:
         try:
-            return self.standard_errors
+            return self._information_errors
         except FitError:
             return {}
 
@@ -284,7 +301,9 @@ def _thin(components: np.ndarray, counts: np.ndarray, rows: list[np.ndarray], n_
 
 def _wide(components: np.ndarray, shares: np.ndarray) -> str:
     of = ", ".join(f"{shares[k]:.0%} of an sd in component {k}" for k in components)
-    return f"Standard errors are {of}: too few points decide for a normal approximation. Look at the posterior."
+    return (
+        f"Standard errors are {of}: too few points decide for a normal approximation. Trust the posterior (fit_nuts)."
+    )
 
 
 def _describe_starts(fit: EMFit) -> str:

@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from intervals import PARAMETERS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -61,10 +62,67 @@ def draw(results: Results) -> Figure:
         return fig
 
 
-def save(results: Results, path: Path) -> None:
+OF_OVERLAP = {
+    ("MLE", "fit"): ("maximum likelihood: weights, means and sds", "#E69F00"),
+    ("posterior", "all"): ("posterior: weights, means and sds", "#0072B2"),
+    ("posterior", "density"): ("posterior: density", "#009E73"),
+}
+"""Name and color of each kind of interval where components overlap."""
+
+
+def draw_overlap(results: Results) -> Figure:
+    """Draw how often intervals hold the truth where components overlap, against the sample size."""
+    cells = [result for result in results if result["name"].startswith("overlapping")]
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(1, 4, figsize=(10, 3.1), sharey=True, layout="constrained")
+        for ax, (D, K) in zip(axes, ((1, 2), (1, 3), (2, 2), (2, 3)), strict=True):
+            some = [
+                one
+                for one in cells
+                if (one["settings"]["cell"]["n_components"], one["settings"]["cell"]["n_features"]) == (K, D)
+            ]
+            overlap(ax, some)
+            ax.set_title(f"K = {K}, D = {D}")
+        axes[0].set_ylabel("share of 90 % intervals\nthat hold the truth")
+        for label, color in OF_OVERLAP.values():
+            axes[0].plot([], [], color=color, marker="o", ms=3.5, label=label)
+        for apart, line in OF_LINES.items():
+            axes[0].plot([], [], color=GREY, ls=line, label=f"{apart:g} sd apart")
+        fig.legend(frameon=False, fontsize=8, ncols=5, loc="outside lower center")
+        return fig
+
+
+OF_LINES = {2.0: "-", 3.0: "--"}
+
+
+def overlap(ax: Axes, cells: Results) -> None:
+    """One panel: each kind of interval, for both distances."""
+    ax.axhline(0.9, color=GREY, lw=0.8)
+    for apart, line in OF_LINES.items():
+        some = sorted(
+            (one["settings"]["cell"]["n_points"], one["numbers"]["coverage"])
+            for one in cells
+            if one["settings"]["cell"]["apart"] == apart
+        )
+        for (method, what), (_, color) in OF_OVERLAP.items():
+            N = [n for n, _ in some]
+            values = [_share(coverage[method], what) for _, coverage in some]
+            ax.plot(N, values, color=color, ls=line, marker="o", ms=3.5, lw=1.4)
+    ax.set_xscale("log")
+    ax.set_xticks([50, 200, 1000], ["50", "200", "1000"])
+    ax.minorticks_off()
+    ax.set(xlabel="points", ylim=(0, 1.02))
+
+
+def _share(coverage: dict[str, tuple[float, float]], what: str) -> float:
+    """Coverage of one kind of quantity, or the mean of those of weights, means and sds."""
+    return coverage[what][0] if what in coverage else float(np.mean([coverage[kind][0] for kind in PARAMETERS]))
+
+
+def save(fig: Figure, path: Path) -> None:
     """Write it in few colours, which take a third of the space."""
     image = io.BytesIO()
-    draw(results).savefig(image, dpi=100)
+    fig.savefig(image, dpi=100)
     Image.open(image).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
 
 

@@ -581,6 +581,10 @@ def test_errors_that_a_few_points_decide_are_doubted(faithful_mle):
         if doubted:
             assert f"{1 / np.sqrt(2 * n_points):.0%} of an sd in component 1" in fit.error_doubts[0]
             assert fit.error_doubts[0] in fit.record()["doubts"]
+            with pytest.warns(bg.FitWarning, match="of an sd in component 1.*Trust the posterior"):
+                errors = fit.standard_errors
+            np.testing.assert_array_equal(errors["scales"], fit.errors()["scales"])
+            np.testing.assert_array_equal(fit.doubted_components, [False, True])
     assert faithful_mle.error_doubts == ()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import bayes_gmm as bg
 from bayes_gmm.posterior import fit_nuts as module, overlapping_components
-from bayes_gmm.posterior.diagnostics import Jumps, judge
+from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, obstacle
 from bayes_gmm.posterior.verdict import VerdictStatus
@@ -52,6 +52,18 @@ def test_the_components_have_no_names_there_and_the_head_says_both(explored: bg.
     assert verdict.status is VerdictStatus.DOUBTFUL
     assert verdict.summary.startswith("sampling GOOD, components DOUBTFUL: ")
     assert verdict.judgements() == {"status": "DOUBTFUL", "sampling": "GOOD", "components": "DOUBTFUL"}
+
+
+def test_rows_of_components_without_a_name_are_marked(explored: bg.Posterior) -> None:
+    comparison = bg.compare(explored.mle, explored)
+    ambiguous = explored.relabelling.ambiguous
+    assert (ambiguous > LARGEST_AMBIGUITY).any()
+    for row in comparison.rows:
+        assert row.ambiguity == ambiguous[row.component]
+        assert ("ambiguous" in row.flags) == (row.ambiguity > LARGEST_AMBIGUITY)
+    worst = int(ambiguous.argmax())
+    assert f"component {worst} (ambiguous: another one in {ambiguous[worst]:.0%} of the draws)" in str(comparison)
+    assert any("quote the density, clusters or sorted quantities" in line for line in comparison.hidden())
 
 
 @pytest.mark.slow
@@ -204,3 +216,12 @@ def test_one_chain_of_easy_data_is_good() -> None:
     x = np.concatenate([np.random.default_rng(8).normal(center, 1.0, 100) for center in (0.0, 5.0)])[:, None]
     posterior = bg.fit_nuts(x, 2, num_chains=1, progress=False)
     assert posterior.verdict.sampling is GOOD
+
+
+@pytest.mark.slow
+def test_where_many_transitions_diverge_the_posterior_is_explored() -> None:
+    """R-hat and effective sample size of NUTS suffice there, but 45 of its 4000 transitions diverge."""
+    x = bg.Mixture.from_moments([4 / 9, 5 / 9], [[0.0], [2.0]], np.ones((2, 1, 1))).sample(1000, seed=2)[0]
+    posterior = bg.fit_nuts(x, 2, seed=2, progress=False)
+    assert posterior.verdict.sampling is GOOD
+    assert any("explored from the prior" in note for note in posterior.verdict.notes)
