@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -27,6 +28,18 @@ _ANOTHER, _CLOSE = 1e-3, 2.0
 
 _WIDE = 0.3
 """Standard error relative to its scale above which it is doubted: about that of a scale from six points."""
+
+
+def own_parameters(problem: Problem) -> int:
+    """Number of parameters that each component of a problem adds, but for its weight."""
+    K, D = problem.n_components, problem.table.n_features
+    return D + problem.structure.n_parameters(K + 1, D) - problem.structure.n_parameters(K, D)
+
+
+def thin_components(mixtures: Mixture, problem: Problem) -> Bool[np.ndarray, "*batch K"]:
+    """Which components of mixtures, (..., K), have fewer than two points for each of their own parameters."""
+    counts = np.exp(mixtures.log_weights) * problem.sample_weight.sum()
+    return np.asarray(counts < _POINTS_PER_PARAMETER * own_parameters(problem))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,10 +109,11 @@ class EMFit:
         """What makes this maximum suspicious: components with fewer than two points for each of their own parameters.
 
         Such maxima are often spurious: a few points that lie close together by chance, on which the likelihood is high
-        and standard errors mean little (McLachlan and Peel 2000, doi 10.1002/0471721182, section 3.10). None under a
-        `ConjugatePrior`, which rules them out. And another maximum that is lower by less than two nats, so that the
-        data hardly choose between the two. And values that seem to stand for missing ones (`suspected_markers`), and
-        what a failed fit came to (`degeneracies`).
+        and standard errors mean little (McLachlan and Peel 2000, doi 10.1002/0471721182, section 3.10). The best
+        maximum without them is named beside (`fit_em(spurious="skip")`). None under a `ConjugatePrior`, which rules
+        them out. And another maximum that is lower by less than two nats, so that the data hardly choose between the
+        two. And values that seem to stand for missing ones (`suspected_markers`), and what a failed fit came to
+        (`degeneracies`).
         """
         markers = suspected_markers(self.table.values, self.table.columns)
         return (*markers, *self.degeneracies, *self._thin_components(), *self._close_second())
@@ -217,14 +231,23 @@ class EMFit:
     def _thin_components(self) -> tuple[str, ...]:
         if self.problem.prior is not None:
             return ()
-        K, D = self.mixture.n_components, self.table.n_features
-        own = D + self.structure.n_parameters(K + 1, D) - self.structure.n_parameters(K, D)
-        counts = self.mixture.weights * self.sample_weight.sum()
-        thin = np.flatnonzero(counts < _POINTS_PER_PARAMETER * own)
+        thin = np.flatnonzero(thin_components(self.mixture, self.problem))
         if not thin.size:
             return ()
-        labels = self.responsibilities().argmax(1)
-        return (_thin(thin, counts[thin], [np.flatnonzero(labels == k) for k in thin], own),)
+        labels, counts = self.responsibilities().argmax(1), self.mixture.weights * self.sample_weight.sum()
+        rows = [np.flatnonzero(labels == k) for k in thin]
+        return (f"{_thin(thin, counts[thin], rows, own_parameters(self.problem))}{self._clean_rival()}",)
+
+    def _clean_rival(self) -> str:
+        """Words on the best of the maxima without such components."""
+        clean = np.flatnonzero(~thin_components(self.optima, self.problem).any(-1))
+        if not clean.size:
+            return ""
+        rival = self.problem.log_likelihood(jax.tree.map(lambda leaf: leaf[clean[0]], self.optima))
+        return (
+            f" The best maximum found without such a component has a log-likelihood of {rival:.2f}, this one "
+            f'{self.log_likelihood:.2f}: spurious="skip" gives it.'
+        )
 
     def _close_second(self) -> tuple[str, ...]:
         """The height of another maximum that starts reached."""

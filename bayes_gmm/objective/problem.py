@@ -16,6 +16,7 @@ from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.likelihood.centred_form import log_joint_densities
 from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -143,8 +144,11 @@ class Problem:
         covariances = self.structure.n_parameters(free["covariances"], D) if free["covariances"] else 0
         return max(free["weights"] - 1, 0) + free["means"] * D + covariances
 
-    def objective(self) -> Objective:
-        """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only."""
+    def objective(self, n_rows: int = 0) -> Objective:
+        """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only.
+
+        With `n_rows`, tables of up to so many rows share a program (`blocks`).
+        """
         require_float64()
         scaling, x = self.scaling, self.table.values
         unlabelled = np.where(self.labels >= 0, 0.0, self.sample_weight)
@@ -152,7 +156,7 @@ class Problem:
         if self.prior is not None:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
-            data=jax.device_put(blocks(x, unlabelled, scaling)),
+            data=jax.device_put(blocks(x, unlabelled, scaling, n_rows)),
             known=self.known_statistics(),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
@@ -163,20 +167,19 @@ class Problem:
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Log-likelihood of a mixture in the centred form; labelled points count with their label."""
-        x, known = self.table.values, self.labels >= 0
-        log_density = np.array(mixture.log_prob(x)) if not known.all() else np.zeros(len(x))
-        if known.any():
-            log_joint = mixture.log_joint(x[known])
-            log_density[known] = np.take_along_axis(log_joint, self.labels[known, None], 1)[:, 0]
+        log_joint = log_joint_densities(mixture, self.table.values)
+        known = np.flatnonzero(self.labels >= 0)
+        top = log_joint.max(1, keepdims=True)
+        log_density = top[:, 0] + np.log(np.exp(log_joint - top).sum(1))
+        log_density[known] = log_joint[known, self.labels[known]]
         return float(self.sample_weight @ log_density)
 
     def objective_without_prior(self, mixture: Mixture) -> float:
         """The objective of EM at a mixture without the prior's part, in the centred form."""
         if self.assignment == "soft":
             return self.log_likelihood(mixture)
-        log_joint = mixture.log_joint(self.table.values)
-        known = self.labels >= 0
-        labels = np.where(known, self.labels, log_joint.argmax(1))
+        log_joint = log_joint_densities(mixture, self.table.values)
+        labels = np.where(self.labels >= 0, self.labels, log_joint.argmax(1))
         return float(self.sample_weight @ np.take_along_axis(log_joint, labels[:, None], 1)[:, 0])
 
     def known_points(self) -> tuple[Float[np.ndarray, "L D"], Int[np.ndarray, " L"], Float[np.ndarray, " L"]]:
