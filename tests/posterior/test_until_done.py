@@ -10,7 +10,7 @@ import bayes_gmm as bg
 from bayes_gmm.posterior import fit_nuts as module, overlapping_components
 from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
-from bayes_gmm.posterior.overlapping_components import KEPT, obstacle
+from bayes_gmm.posterior.overlapping_components import KEPT, among_their_like, obstacle
 from bayes_gmm.posterior.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro
@@ -154,6 +154,15 @@ def test_a_mode_without_draws_is_noticed_by_the_pilot(from_one_mode: bg.Posterio
     refused = judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.array([0.3, 0.3, 0.3, 0.001]), 0.0))
     assert refused.sampling is VerdictStatus.DOUBTFUL
     assert judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.full(4, 0.3), 0.0)).sampling is GOOD
+
+
+def test_a_missed_mode_is_told_from_points_in_the_tails() -> None:
+    """Of 500 points six lie together far away, and the six farthest of the others lie alone."""
+    points = np.random.default_rng(0).normal(size=(500, 8))
+    points[:6] = 12 + 0.1 * points[:6]
+    tails = 6 + np.argsort(-(points[6:] ** 2).sum(1))[:6]
+    marked = np.isin(np.arange(500), [*range(6), *tails])
+    np.testing.assert_array_equal(np.flatnonzero(among_their_like(marked, points)), np.arange(6))
 
 
 def test_time_runs_out_and_it_is_said() -> None:
