@@ -96,7 +96,7 @@ def test_what_else_ends_without_an_answer_names_a_few_of_many():
     with pytest.raises(bg.FitError, match=r"All 1 fits collapsed\. Component 0 holds .* more components\. Expected"):
         selection.best  # noqa: B018
     with pytest.raises(bg.FitError, match=r"does not determine all parameters\. Component 0 holds"):
-        selection.fits[20, "VVV"].errors()
+        selection.fits[20, "full"].errors()
     with pytest.raises(bg.FitError, match=r"EM on the first batch of 60 points ended COLLAPSED\. Component 0 holds"):
         bg.fit_stream([FRAME], 20)
 
