@@ -77,7 +77,9 @@ def test_figure_is_small_and_is_drawn_from_the_files() -> None:
     axes = draw(page.load()).axes
     assert [len(ax.lines) + len(ax.patches) > 0 for ax in axes] == [True] * 10
     assert not draw([]).axes[-1].patches
-    assert [len(ax.lines) for ax in draw_overlap(page.load()).axes] == [1 + 6 + 3 + 2, 7, 7, 7]
+    first, *others = draw_overlap(page.load()).axes
+    assert len(first.lines) == 1 + 6 + 3 + 2
+    assert {len(ax.lines) for ax in others} == {1 + 6}
 
 
 def test_a_record_is_read_back_as_it_was(tmp_path) -> None:

@@ -71,23 +71,23 @@ OF_OVERLAP = {
 
 
 def draw_overlap(results: Results) -> Figure:
-    """Draw how often intervals hold the truth where components overlap, against the sample size."""
-    cells = [result for result in results if result["name"].startswith("overlapping")]
+    """Draw how often intervals hold the truth where components overlap, by the sample size: a panel for K and D each."""
+    of_size: dict[tuple[int, int], Results] = {}
+    for result in results:
+        if result["name"].startswith("overlapping"):
+            cell = result["settings"]["cell"]
+            of_size.setdefault((cell["n_features"], cell["n_components"]), []).append(result)
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(1, 4, figsize=(10, 3.1), sharey=True, layout="constrained")
-        for ax, (D, K) in zip(axes, ((1, 2), (1, 3), (2, 2), (2, 3)), strict=True):
-            some = [
-                one
-                for one in cells
-                if (one["settings"]["cell"]["n_components"], one["settings"]["cell"]["n_features"]) == (K, D)
-            ]
-            overlap(ax, some)
+        fig, axes = plt.subplots(1, len(of_size), figsize=(9, 3.1), sharey=True, layout="constrained", squeeze=False)
+        for ax, ((D, K), cells) in zip(axes[0], sorted(of_size.items()), strict=True):
+            overlap(ax, cells)
             ax.set_title(f"K = {K}, D = {D}")
-        axes[0].set_ylabel("share of 90 % intervals\nthat hold the truth")
+        first = axes[0, 0]
+        first.set_ylabel("share of 90 % intervals\nthat hold the truth")
         for label, color in OF_OVERLAP.values():
-            axes[0].plot([], [], color=color, marker="o", ms=3.5, label=label)
+            first.plot([], [], color=color, marker="o", ms=3.5, label=label)
         for apart, line in OF_LINES.items():
-            axes[0].plot([], [], color=GREY, ls=line, label=f"{apart:g} sd apart")
+            first.plot([], [], color=GREY, ls=line, label=f"{apart:g} sd apart")
         fig.legend(frameon=False, fontsize=8, ncols=5, loc="outside lower center")
         return fig
 

@@ -106,49 +106,35 @@ def highlights(results: list[dict[str, Any]]) -> str:
     return "\n\n".join([SHORT_PICTURE, "\n".join(lines), noticed]) + "\n"
 
 
-ROWS_OF_OVERLAP = [
-    {"n_components": K, "n_features": D, "apart": apart, "n_points": N}
-    for K, D, apart, N in (
-        (2, 1, 2, 50),
-        (2, 1, 2, 200),
-        (2, 1, 2, 1000),
-        (3, 1, 3, 200),
-        (2, 2, 2, 200),
-        (3, 2, 3, 200),
-    )
-]
-"""Cells of the README's table."""
+ROWS_OF_OVERLAP = ((2, 1, 2, 50), (2, 1, 2, 200), (2, 1, 2, 1000), (2, 1, 3, 200), (3, 1, 2, 200), (3, 1, 3, 200))
+"""Components, features, distance in sds and points of the cells in the README's table."""
 
 
 def overlap(results: list[dict[str, Any]]) -> str:
     """The project's README on components that overlap: intervals of both answers beside each other, and a figure."""
-    of_cell = {str(result["settings"]["cell"]): result["numbers"] for result in results if is_overlapping(result)}
+    of_cell = {tuple(one["settings"]["cell"].values()): one["numbers"] for one in results if is_overlapping(one)}
     lines = [
-        "| components | the fit's 90 % intervals hold true weights / means / sds | the posterior's | its density's | "
+        "| components | 90 % intervals of the fit hold weights / means / sds | of the posterior | its density | "
         "sampling GOOD | seconds |",
         "|---|---|---|---|---|---|",
     ]
     for cell in ROWS_OF_OVERLAP:
-        numbers = of_cell[str(cell)]
-        fit, posterior = ([round(100 * mean) for mean, _ in of.values()] for of in _coverages(numbers))
-        name = f"K={cell['n_components']}, D={cell['n_features']}, {cell['apart']} sd, N={cell['n_points']}"
+        numbers, (K, D, apart, N) = of_cell[cell], cell
+        fit, posterior = (
+            [round(100 * mean) for mean, _ in numbers["coverage"][of].values()] for of in ("MLE", "posterior")
+        )
         seconds = sorted(numbers["processor seconds"])[numbers["n"] // 2]
         lines.append(
-            f"| {name} | {_slashed(fit)} % | {_slashed(posterior[:3])} % | {posterior[3]} % | "
-            f"{numbers['sampling'].get('GOOD', 0)} of {numbers['n']} | {seconds:.1f} |"
+            f"| K={K}, D={D}, {apart} sd apart, N={N} | {_slashed(fit)} % | {_slashed(posterior[:3])} % | "
+            f"{posterior[3]} % | {numbers['sampling'].get('GOOD', 0)} of {numbers['n']} | {seconds:.1f} |"
         )
-    return (
-        "\n\n".join(["![Coverage of intervals against the sample size](.readme/overlap.png)", "\n".join(lines)]) + "\n"
-    )
+    figure = "![Coverage of intervals against the sample size](.readme/overlap.png)"
+    return "\n\n".join([figure, "\n".join(lines)]) + "\n"
 
 
 def is_overlapping(result: dict[str, Any]) -> bool:
     """Whether a result is one of `overlapping`."""
     return result["name"].startswith("overlapping")
-
-
-def _coverages(numbers: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    return numbers["coverage"]["MLE"], numbers["coverage"]["posterior"]
 
 
 def _slashed(values: list[int]) -> str:
