@@ -100,7 +100,7 @@ def test_calls_in_the_readme_fit_the_signatures() -> None:
 
 
 def test_the_readme_is_short_and_its_tables_are_whole_on_their_pages() -> None:
-    assert len(README.encode()) < 13_000
+    assert len(README.encode()) < 13_500
     for marker, path in PAGES.items():
         page = (ROOT / path).read_text(encoding="utf-8")
         shown, whole = (text.split(f"<!-- {marker} -->")[1].split(f"<!-- /{marker} -->")[0] for text in (README, page))

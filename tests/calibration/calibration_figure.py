@@ -53,7 +53,7 @@ def draw(results: Results) -> Figure:
         samplers, broken = top.subplots(1, 2, sharey=True)
         ranks(samplers, results, OF_SAMPLER, "The truth is one more draw: ranks stay in the band")
         ranks(broken, results, OF_BROKEN, "Controls: broken samplers leave it")
-        samplers.set_ylabel(r"$\sqrt{n}$ (share of ranks below, less what is expected)")
+        samplers.set_ylabel(r"$\sqrt{n}$ (share of ranks below $-$ expected)")
         for ax, n_features in zip(upper.subplots(1, 3, sharey=True), (1, 2, 5), strict=True):
             posterior_coverage(ax, results, n_features)
         for ax, method in zip(lower.subplots(1, len(METHODS), sharey=True), METHODS, strict=True):
@@ -71,14 +71,14 @@ OF_OVERLAP = {
 
 
 def draw_overlap(results: Results) -> Figure:
-    """Draw how often intervals hold the truth where components overlap, by the sample size: a panel for K and D each."""
+    """Draw how often intervals hold the truth where components overlap, by the sample size; a panel for each K and D."""
     of_size: dict[tuple[int, int], Results] = {}
     for result in results:
         if result["name"].startswith("overlapping"):
             cell = result["settings"]["cell"]
             of_size.setdefault((cell["n_features"], cell["n_components"]), []).append(result)
     with plt.rc_context(STYLE):
-        fig, axes = plt.subplots(1, len(of_size), figsize=(9, 3.1), sharey=True, layout="constrained", squeeze=False)
+        fig, axes = plt.subplots(1, len(of_size), figsize=(9, 3.4), sharey=True, layout="constrained", squeeze=False)
         for ax, ((D, K), cells) in zip(axes[0], sorted(of_size.items()), strict=True):
             overlap(ax, cells)
             ax.set_title(f"K = {K}, D = {D}")
@@ -88,7 +88,7 @@ def draw_overlap(results: Results) -> Figure:
             first.plot([], [], color=color, marker="o", ms=3.5, label=label)
         for apart, line in OF_LINES.items():
             first.plot([], [], color=GREY, ls=line, label=f"{apart:g} sd apart")
-        fig.legend(frameon=False, fontsize=8, ncols=5, loc="outside lower center")
+        fig.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower center")
         return fig
 
 
@@ -111,7 +111,7 @@ def overlap(ax: Axes, cells: Results) -> None:
     ax.set_xscale("log")
     ax.set_xticks([50, 200, 1000], ["50", "200", "1000"])
     ax.minorticks_off()
-    ax.set(xlabel="points", ylim=(0, 1.02))
+    ax.set(xlabel="points", xlim=(40, 1250), ylim=(0, 1.02))
 
 
 def _share(coverage: dict[str, tuple[float, float]], what: str) -> float:
@@ -160,8 +160,9 @@ def posterior_coverage(ax: Axes, results: Results, n_features: int) -> None:
         found = sorted(
             (result["settings"]["cell"]["places"][1], *result["numbers"][prior]["coverage"][method]["sds"])
             for result in results
-            if result["name"].startswith(f"posterior_K2_D{n_features}_") and prior in result["numbers"]
+            if result["name"].startswith("posterior") and prior in result["numbers"]
             if result["settings"]["cell"]["weights"] == [0.5, 0.5]
+            if result["settings"]["cell"]["n_features"] == n_features
         )
         if found:
             apart, mean, error = np.array(found).T
