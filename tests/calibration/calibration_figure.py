@@ -71,7 +71,7 @@ OF_OVERLAP = {
 
 
 def draw_overlap(results: Results) -> Figure:
-    """Draw how often intervals hold the truth where components overlap, by the sample size; a panel for each K and D."""
+    """Draw how often intervals hold the truth where components overlap: a panel for each K and D."""
     of_size: dict[tuple[int, int], Results] = {}
     for result in results:
         if result["name"].startswith("overlapping"):
@@ -172,10 +172,10 @@ def posterior_coverage(ax: Axes, results: Results, n_features: int) -> None:
     ax.set_xscale("log")
     ax.set_xticks([5, 20, 100, 1000], ["5", "20", "100", "1000"])
     ax.minorticks_off()
-    ax.set(title=f"Two components, D = {n_features}", xlabel="distance in sds", ylim=(-0.02, 1.02))
+    ax.set(title=f"Two components, D = {n_features}", xlabel="distance in sds", xlim=(3.5, 1400), ylim=(-0.02, 1.02))
     if n_features == 1:
         ax.set_ylabel("share of 90 % intervals of sds\nthat hold the truth")
-        ax.legend(frameon=False, fontsize=8, loc="center left")
+        ax.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def coverage(ax: Axes, results: Results, method: str) -> None:
