@@ -97,7 +97,7 @@ def highlights(results: list[dict[str, Any]]) -> str:
         settings = [row for row in rows if row["what"].startswith(what)]
         row = _without_reasons(worst(settings, key=share))
         holds = f"{sum(row['holds'] for row in settings)} of {len(settings)}"
-        setting = re.sub("^the same", "two modes of equal mass", row["setting"])
+        setting = row["setting"].partition(";")[0]
         found = row["found"].partition(";")[0]
         found = found if row["holds"] else f"**{found}**"
         lines.append(f"| {row['what']} | {holds} | {setting} | {row['expected']} | {found} |")
