@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import scipy.linalg
 from jaxtyping import Array, Bool, Float
-from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
@@ -221,7 +219,7 @@ class _Run:
         flat = coordinates.reshape(-1, coordinates.shape[-1])
         here, there = (independence_chains.log_ratios(part, kernel, self.symmetry) for part in (particles, flat))
         uncovered = here > np.quantile(there, _NEARLY_ALL) + _UNCOVERED_BY
-        unit = scipy.linalg.solve_triangular(kernel.factor, particles.T, lower=True).T
+        unit = np.linalg.solve(kernel.factor, particles.T).T
         return float(among_their_like(uncovered, unit).mean())
 
 
@@ -231,8 +229,11 @@ def among_their_like(marked: Bool[np.ndarray, " B"], points: Float[np.ndarray, "
     A mode that was missed holds particles side by side; single ones lie in thin tails of the proposal, also where
     nothing was missed.
     """
-    _, nearest = cKDTree(points).query(points, k=1 + _NEIGHBOURS)  # each is the nearest to itself
-    return marked & (marked[nearest[:, 1:]].mean(1) > 0.5)
+    lengths = (points**2).sum(1)
+    distances = lengths[:, None] + lengths - 2 * points @ points.T
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argpartition(distances, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
+    return marked & (marked[nearest].mean(1) > 0.5)
 
 
 def mixtures_at(coordinates: Float[np.ndarray, "C S P"], target: Target) -> Mixture:

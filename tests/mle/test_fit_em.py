@@ -334,6 +334,7 @@ def test_best_of_all_usable_starts_is_returned(faithful):
     np.testing.assert_allclose(fit.log_likelihood, fit.start_log_likelihoods.max(), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_random_starts_find_the_clusters_that_made_the_data():
     """Six clusters ten sds apart: no optimum is higher than that of the true labels."""
     labels = np.arange(288) % 6
