@@ -55,7 +55,10 @@ _MOST_SECONDS_OF_PILOT = 20.0
 _UNCOVERED_BY = 1.0
 """Nats by which a particle's ratio of target to proposal may exceed nearly all of the chains' where it is covered."""
 
-_NEARLY_ALL, _NEIGHBOURS = 0.995, 3
+_NEARLY_ALL = 0.995
+
+_NEIGHBOURS = 3
+"""Nearest particles of which most must be uncovered as well, for a particle to speak of a missed mode."""
 
 
 class Explored(NamedTuple):
