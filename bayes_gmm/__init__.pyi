@@ -2,6 +2,7 @@ from . import datasets as datasets, errors as errors, estimators as estimators
 from .assessment.bootstrap import Bootstrap as Bootstrap, bootstrap as bootstrap
 from .assessment.compare import Comparison as Comparison, compare as compare
 from .assessment.compare_models import ModelComparison as ModelComparison, compare_models as compare_models
+from .assessment.fit_em_groups import GroupFits as GroupFits, fit_em_groups as fit_em_groups
 from .assessment.likelihood_ratio_test import (
     LikelihoodRatioTest as LikelihoodRatioTest,
     likelihood_ratio_test as likelihood_ratio_test,
@@ -44,6 +45,7 @@ from .plots import (
     plot_diagnostics as plot_diagnostics,
     plot_ellipses as plot_ellipses,
     plot_forest as plot_forest,
+    plot_groups as plot_groups,
     plot_pair as plot_pair,
     plot_ppc as plot_ppc,
     plot_prior_posterior as plot_prior_posterior,

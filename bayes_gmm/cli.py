@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bayes_gmm.commands import fit, list_datasets, report, select
+from bayes_gmm.commands import fit, groups, list_datasets, report, select
 from bayes_gmm.datasets import catalogue
 from bayes_gmm.errors import BayesGMMError, FitWarning
 
@@ -18,6 +18,7 @@ examples:
   bayes-gmm fit faithful --components 2
   bayes-gmm fit table.csv -k 3 --columns height,weight --report
   bayes-gmm select iris --components 1-6 --covariance full,tied,VEV
+  bayes-gmm groups table.csv --by site --components 1-3
   bayes-gmm report galaxies -k 4 --out galaxies.html
   bayes-gmm datasets faithful | bayes-gmm fit - -k 2 --json > fit.json
 
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_fit(verbs)
     _add_select(verbs)
+    _add_groups(verbs)
     _add_report(verbs)
     _add_datasets(verbs)
     return parser
@@ -96,30 +98,56 @@ def _add_select(verbs: Any) -> None:
         run=select,
     )
     _add_table(verb)
+    _add_choice(verb, counts="1-9", starts=16, several=True)
+    verb.add_argument("--out", metavar="FILE", type=Path, help="CSV file for all criteria (default: none)")
+    verb.add_argument("--json", action="store_true", help="print all criteria as JSON rather than one as a table")
+
+
+def _add_groups(verbs: Any) -> None:
+    verb = _add_verb(
+        verbs,
+        "groups",
+        short="fit a mixture to each group of rows",
+        long="Fit Gaussians to each group of rows by EM, as many as a criterion chooses for each, and print them; a "
+        "group that cannot be fitted is named with the reason.",
+        run=groups,
+    )
+    _add_table(verb)
+    verb.add_argument("--by", required=True, metavar="COLUMN", help="column with the group of each row")
+    _add_choice(verb, counts="1", starts=32, several=False)
+    verb.add_argument("--out", metavar="DIR", type=Path, help="folder for groups.csv and groups.png (default: none)")
+    verb.add_argument("--json", action="store_true", help="print all components as JSON rather than as a table")
+
+
+def _add_choice(verb: argparse.ArgumentParser, *, counts: str, starts: int, several: bool) -> None:
+    """Options of a choice among fits by EM."""
     verb.add_argument(
         "--components",
         "-k",
-        default="1-9",
+        default=counts,
         metavar="K,...",
         help="numbers of Gaussians, such as 1-6 or 2,4,8 (default: %(default)s)",
     )
     verb.add_argument(
         "--covariance",
         default="full",
-        metavar="NAME,...",
-        help="full, tied, diag, spherical or mclust's codes such as VEV; several with commas (default: %(default)s)",
+        metavar="NAME,..." if several else "NAME",
+        help="full, tied, diag, spherical or mclust's codes such as VEV"
+        + "; several with commas" * several
+        + " (default: %(default)s)",
     )
     verb.add_argument(
-        "--criterion", default="bic", choices=("bic", "icl", "aic"), help="what is printed (default: %(default)s)"
+        "--criterion",
+        default="bic",
+        choices=("bic", "icl", "aic"),
+        help="what fits are compared by (default: %(default)s)",
     )
     verb.add_argument(
-        "--starts", type=int, default=16, metavar="N", help="random starts of EM for each fit (default: %(default)s)"
+        "--starts", type=int, default=starts, metavar="N", help="starts of EM for each fit (default: %(default)s)"
     )
     verb.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything random (default: %(default)s)"
     )
-    verb.add_argument("--out", metavar="FILE", type=Path, help="CSV file for all criteria (default: none)")
-    verb.add_argument("--json", action="store_true", help="print all criteria as JSON rather than one as a table")
 
 
 def _add_report(verbs: Any) -> None:

@@ -26,8 +26,8 @@ def fit(options: argparse.Namespace) -> None:
     table = _load(options)
     out = _writable_folder(options.out or Path("results") / f"{table.name}_{options.components}")
     comparison = _compare(table, options)
+    from bayes_gmm.figure_files import save_figure
     from bayes_gmm.plots import plot_ellipses
-    from bayes_gmm.plots.image import save_figure
 
     mle, posterior = comparison.mle, comparison.posterior
     write_json(mle.record(), out / "mle.json")
@@ -65,6 +65,38 @@ def select(options: argparse.Namespace) -> None:
     for sentence in table.left_out:
         print(sentence, file=sys.stderr if options.json else sys.stdout)
     print(to_json(selection.records()) if options.json else selection, flush=True)
+
+
+def groups(options: argparse.Namespace) -> None:
+    """Fit a mixture to each group of rows by EM, print them, and write them and a figure into a folder."""
+    if options.labels not in (None, options.by):
+        raise ArgumentError(f"--labels is {options.labels!r}.", "no --labels beside --by", "The groups are --by.")
+    options.labels = options.by
+    table, counts = _load(options), _numbers(options.components)
+    out = None if options.out is None else _writable_folder(options.out)
+    from bayes_gmm.assessment.fit_em_groups import fit_em_groups
+
+    found = fit_em_groups(
+        table,
+        options.by,
+        counts,
+        covariance_type=options.covariance,
+        criterion=options.criterion,
+        n_starts=options.starts,
+        seed=options.seed,
+        progress=sys.stderr.isatty(),
+    )
+    said = sys.stderr if options.json else sys.stdout
+    for sentence in table.left_out:
+        print(sentence, file=said)
+    print(to_json(found.records()) if options.json else found, flush=True)
+    if out is not None:
+        from bayes_gmm.figure_files import save_figure
+        from bayes_gmm.plots import plot_groups
+
+        found.to_csv(out / "groups.csv")
+        save_figure(plot_groups(found), out / "groups.png")
+        print(f"Written to {out}: groups.csv, groups.png", file=said, flush=True)
 
 
 def report(options: argparse.Namespace) -> None:

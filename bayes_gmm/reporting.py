@@ -15,6 +15,7 @@ from bayes_gmm.assessment.parameter_comparison import Row, as_cells
 from bayes_gmm.core.export import counted, html_table, output_errors
 from bayes_gmm.core.validation import file_path
 from bayes_gmm.datasets import catalogue
+from bayes_gmm.figure_files import png_of
 from bayes_gmm.html_page import (
     bullets,
     code,
@@ -30,7 +31,6 @@ from bayes_gmm.html_page import (
 )
 from bayes_gmm.io.table import Table, column_summary
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.plots.image import png_of
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.verdict import Verdict, VerdictStatus
 

@@ -103,7 +103,15 @@ assert tests[3].p_value > 0.05
 # Stacking then asks which weights would make the *average* of the six predict best.
 
 # %%
-posteriors = {f"K={K}": bg.fit_nuts(x, K, start=full[K], num_samples=2000, progress=False) for K in range(1, 7)}
+posteriors = {f"K={K}": bg.fit_nuts(x, K, start=full[K], progress=False) for K in (1, 2, 3)}
+print(posteriors["K=2"].verdict.summary)
+
+# %%
+posteriors |= {f"K={K}": bg.fit_nuts(x, K, start=full[K], progress=False) for K in (4, 5)}
+print(posteriors["K=4"].verdict.summary)
+
+# %%
+posteriors["K=6"] = bg.fit_nuts(x, 6, start=full[6], progress=False)
 models = bg.compare_models(posteriors)
 models
 
@@ -112,8 +120,10 @@ models
 # standard errors of the best: as far as prediction goes these 82 galaxies cannot tell, and they need not. Averaged over
 # its posterior, a mixture with spare components does not overfit as its maximum does.
 #
-# And read it with the column of verdicts. With five and six components the chains find it hard to agree, and with two
-# they found two different explanations. Numbers from BAD draws are hints, not results.
+# And read it with the verdicts. All six posteriors are sampled well, and what rests on their densities can be quoted.
+# With two components the chains moved between two explanations, the second with a twentieth of the mass. From four
+# components on single ones cannot be named: in a third of the draws or more, one of them is another component. That is
+# a fact about the data, and longer chains would not change it.
 
 # %%
 rows = {model.name: model for model in models.models}
@@ -121,10 +131,12 @@ for name in ("K=1", "K=2"):
     assert rows[name].elpd_difference < -2 * rows[name].elpd_difference_se
 for name in ("K=3", "K=4", "K=5", "K=6"):
     assert rows[name].elpd_difference >= -2 * rows[name].elpd_difference_se
-assert rows["K=3"].verdict == "GOOD"
-assert rows["K=2"].verdict == "BAD"
+judged = {name: posterior.verdict.judgements() for name, posterior in posteriors.items()}
+assert {verdict["sampling"] for verdict in judged.values()} == {"GOOD"}
+assert [judged[f"K={K}"]["components"] for K in range(1, 7)] == ["GOOD"] * 3 + ["DOUBTFUL"] * 3
 assert len(posteriors["K=2"].explanations) == 2
-assert {rows["K=5"].verdict, rows["K=6"].verdict} <= {"DOUBTFUL", "BAD"}
+assert 0.01 < posteriors["K=2"].explanations[1].mode_share < 0.1
+assert all(posteriors[f"K={K}"].relabelling.ambiguous.max() > 0.25 for K in (4, 5, 6))
 
 # %%
 grid = np.linspace(7, 37, 300)[:, None]
@@ -152,42 +164,47 @@ def total_variation(p, q):
 
 
 assert total_variation(densities["K=4"], densities["K=6"]) < 0.1
-assert total_variation(densities["K=3"], densities["K=4"]) > 0.1
+assert total_variation(densities["K=3"], densities["K=4"]) > 2 * total_variation(densities["K=4"], densities["K=6"])
 assert np.exp(full[6].mixture.log_prob(full[6].mixture.means)).max() > 2 * densities["K=6"].max()
 
 # %% [markdown]
 # ## Evidence, and what it owes to the prior
 #
 # The evidence $p(x \mid K) = \int p(x \mid \theta) \, p(\theta) \, d\theta$ answers yet another question: which model
-# would have bet best on these data *before* seeing any? `fit_laplace` estimates it, all $K!$ labellings counted. Let us
-# widen the prior of the means, from a standard deviation of twice that of the data to ten times. No galaxy contradicts
-# either.
+# would have bet best on these data *before* seeing any? `fit_laplace` estimates it, all $K!$ labellings counted, from
+# Gaussians at the modes, and Pareto's k says how well these fit: up to 0.7 the estimate is reliable, above it rough,
+# from 1 on worthless. The default prior lets a component be narrow or empty, for which no Gaussian stands, so we give
+# the variances one that keeps them off zero, and stay near the limit even so. Let us widen the prior of the means, from
+# a standard deviation of twice that of the data to ten times. No galaxy contradicts either.
 
 # %%
 center, spread = x.values.mean(), x.values.std()
+variances = dist.InverseGamma(2.0, 0.05 * spread**2)
 log_odds = {}
 for width in (2, 5, 10):
-    prior = bg.Prior(means=dist.Normal(center, width * spread))
+    prior = bg.Prior(means=dist.Normal(center, width * spread), variances=variances)
     fits = {K: bg.fit_laplace(x, K, prior=prior, start=full[K], num_draws=20_000) for K in (3, 4)}
-    assert all(fit.trustworthy for fit in fits.values())
+    largest_k = max(fit.pareto_k for fit in fits.values())
+    assert largest_k < 0.9
     log_odds[width] = fits[4].log_evidence - fits[3].log_evidence
-    print(f"sd of the prior {width:2d} x that of the data: odds of four against three {math.exp(log_odds[width]):.2f}")
+    odds = f"odds of four against three {math.exp(log_odds[width]):.2f}"
+    print(f"sd of the prior {width:2d} x that of the data: {odds} (k at most {largest_k:.2f})")
 
 # %%
 wide = bg.Prior(means=dist.Normal(center, 10 * spread))
-again = {f"K={K}, wide": bg.fit_nuts(x, K, prior=wide, start=full[K], num_samples=2000, progress=False) for K in (3, 4)}
+again = {f"K={K}, wide": bg.fit_nuts(x, K, prior=wide, start=full[K], progress=False) for K in (3, 4)}
 sensitivity = bg.compare_models({"K=3": posteriors["K=3"], "K=4": posteriors["K=4"], **again})
 sensitivity
 
 # %% [markdown]
-# Under one prior the odds are four to one for four components, under the other even, and falling: each component pays
-# anew for the room that its mean was given and did not use. The predictions hardly care: elpd_loo moves by less than
-# two nats, of which some are Monte Carlo error, where its standard error is eight to ten. If you report evidence or
-# $p(K \mid x)$, report the prior with it, and mean it.
+# Under one prior the odds are nine to one for four components, under the other about two to one, and falling: each
+# component pays anew for the room that its mean was given and did not use. The predictions hardly care: elpd_loo moves
+# by less than two nats, of which some are Monte Carlo error, where its standard error is eight to ten. If you report
+# evidence or $p(K \mid x)$, report the prior with it, and mean it.
 
 # %%
-assert 1.0 < log_odds[2] < 1.8
-assert abs(log_odds[10]) < 0.3
+assert 1.8 < log_odds[2] < 2.5
+assert 0.2 < log_odds[10] < 0.9
 assert log_odds[2] > log_odds[5] > log_odds[10]
 elpd = {model.name: model.elpd_loo for model in sensitivity.models}
 assert abs(elpd["K=3"] - elpd["K=3, wide"]) < 2
@@ -204,7 +221,7 @@ assert all(8 < model.elpd_loo_se < 11 for model in sensitivity.models)
 # | ICL | the same, and clusters apart? | 3 or 4 |
 # | likelihood-ratio test | is one more than chance? | not beyond 3 |
 # | elpd_loo, stacking | predicts best, averaged over the posterior? | 3 to 6, no difference |
-# | evidence | would have bet best beforehand? | 3 or 4, by the prior |
+# | evidence | would have bet best beforehand? | 4, as far as the prior lets it |
 #
 # The honest conclusion: there are at least three groups, a slow one, a fast one, and the bulk. Whether the bulk is one
 # Gaussian or two these 82 velocities do not say. If you need a density, take four or more and let the posterior

@@ -17,7 +17,7 @@ PACKAGE = Path(bg.__file__).parent
 TESTS = Path(__file__).parent
 
 ORDER = (
-    *("errors", "core", "io", "datasets", "mixture", "likelihood", "objective", "mle", "bayes"),
+    *("errors", "core", "io", "datasets", "mixture", "likelihood", "objective", "search", "mle", "bayes"),
     *("sampling", "clustering", "posterior", "assessment", "estimators", "figure_data", "plots"),
 )
 """A room imports itself and those before it; what lies in the root, but for `errors`, comes after all of them."""
@@ -33,7 +33,15 @@ LIBRARIES = {
         *("assessment.leave_one_out", "assessment.prior_sensitivity", "io.result_file"),
     },
     "matplotlib": {
-        *("plots.image", "plots.style", "plots.panels", "plots.clusters", "plots.coclustering", "plots.density"),
+        *(
+            "figure_files",
+            "plots.groups",
+            "plots.style",
+            "plots.panels",
+            "plots.clusters",
+            "plots.coclustering",
+            "plots.density",
+        ),
         *("plots.diagnostics", "plots.ellipses", "plots.forest", "plots.ppc", "plots.prior_posterior"),
         *("plots.relabelling", "plots.selection", "plots.uncertainty"),
     },
@@ -45,13 +53,14 @@ LIBRARIES = {
     },
     "optax": {"mle.gradient_ascent"},
     "tqdm": {
-        *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream"),
+        *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream", "mle.fit_em"),
+        "assessment.fit_em_groups",
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
     "argparse": {"cli", "commands"},
     "csv": {"io.text_dialect", "io.text_file", "core.export", "commands"},
     "scipy": {
-        *("posterior.relabelling", "mle.initialisation", "assessment.profile_interval"),
+        *("posterior.relabelling", "mle.initialisation", "search.merged_cells", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
         *("bayes.hyperplanes", "sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),
     },
@@ -193,12 +202,29 @@ def test_the_tests_mirror_the_rooms() -> None:
 
 def test_public_names_are_these_and_can_all_be_imported() -> None:
     assert set(bg.__all__) == {
-        *("fit_em", "fit_gradient", "fit_stream", "select_em", "fit_nuts", "prior_predictive", "fit_laplace"),
+        *(
+            "fit_em",
+            "fit_gradient",
+            "fit_stream",
+            "select_em",
+            "fit_em_groups",
+            "fit_nuts",
+            "prior_predictive",
+            "fit_laplace",
+        ),
         *("compare", "compare_models", "report", "model"),
-        *("plot_clusters", "plot_ellipses", "plot_pair", "plot_uncertainty", "plot_coclustering", "plot_density"),
+        *(
+            "plot_groups",
+            "plot_clusters",
+            "plot_ellipses",
+            "plot_pair",
+            "plot_uncertainty",
+            "plot_coclustering",
+            "plot_density",
+        ),
         *("plot_ppc", "plot_forest", "plot_prior_posterior", "plot_selection", "plot_relabelling", "plot_diagnostics"),
         *("Mixture", "EMFit", "EMStatus", "Posterior", "LaplaceFit", "Prior", "Comparison", "ModelComparison"),
-        *("Selection", "Table"),
+        *("Selection", "GroupFits", "Table"),
         *("entropy", "entropy_bounds", "kl_divergence", "EntropyBounds", "Estimate"),
         *("GradientFit", "StreamFit", "StreamStatus", "ConjugatePrior"),
         *("bootstrap", "Bootstrap", "profile_interval", "likelihood_ratio_test", "LikelihoodRatioTest"),

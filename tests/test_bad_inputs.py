@@ -157,6 +157,8 @@ def fitted(call):
 
 
 DATA = [
+    Bad("spurious", em(spurious="drop"), r"spurious is 'drop'"),
+    Bad("progress", em(progress="no"), r"progress is 'no'"),
     Bad("None", em(None, 1), r"one NoneType, None", DataError),
     Bad("dict", em({"a": [1, 2, 4]}, 1), r"one dict, \{'a'", DataError),
     Bad("set", em({1.0, 2.0}, 1), r"one set", DataError),
@@ -309,7 +311,7 @@ OTHER_FITS = [
     Bad("stream, structure", lambda _: bg.fit_stream([X], 2, covariance_type="x"), r"covariance_type is 'x'"),
     Bad("select, criterion", lambda _: bg.select_em(X, [1], criterion="dic"), r"criterion is 'dic'"),
     Bad("select, criterion list", lambda _: bg.select_em(X, [1], criterion=["bic"]), r"criterion is \['bic'\]"),
-    Bad("select, nothing", lambda _: bg.select_em(X, []), r"n_components or covariance_type is empty"),
+    Bad("select, nothing", lambda _: bg.select_em(X, []), r"n_components is empty"),
     Bad("select, one number", lambda _: bg.select_em(X, 3), r"n_components is 3"),
     Bad("select, text", lambda _: bg.select_em(X, "12"), r"n_components is '12'"),
     Bad("select, floats", lambda _: bg.select_em(X, [1.0]), r"n_components is 1\.0"),
@@ -317,6 +319,15 @@ OTHER_FITS = [
     Bad("select, structure", lambda _: bg.select_em(X, [1], covariance_type=["x"]), r"covariance_type is 'x'"),
     Bad("select, structure 3", lambda _: bg.select_em(X, [1], covariance_type=3), r"covariance_type is 3"),
     Bad("select, option", lambda _: bg.select_em(X, [1], n_start=3), r"n_start\b"),
+    Bad("groups, none", lambda _: bg.fit_em_groups(X, [0] * 29), r"by has shape \(29,\)"),
+    Bad("groups, more than rows", lambda _: bg.fit_em_groups(X, range(40)), r"by has shape \(40,\)"),
+    Bad("groups, name", lambda _: bg.fit_em_groups(X, "site"), r"by is 'site'"),
+    Bad("groups, gap", lambda _: bg.fit_em_groups(X, [None, *range(29)]), r"Row 0 has no group", DataError),
+    Bad("groups, K", lambda _: bg.fit_em_groups(X, [0] * 30, 0), r"n_components is 0"),
+    Bad("groups, no K", lambda _: bg.fit_em_groups(X, [0] * 30, []), r"n_components is empty"),
+    Bad("groups, criterion", lambda _: bg.fit_em_groups(X, [0] * 30, criterion="dic"), r"criterion is 'dic'"),
+    Bad("groups, structure", lambda _: bg.fit_em_groups(X, [0] * 30, covariance_type="x"), r"covariance_type is 'x'"),
+    Bad("groups, weights", lambda _: bg.fit_em_groups(X, [0] * 30, sample_weight=ONES), r"cannot take sample_weight"),
     Bad("test, replicates", lambda _: bg.likelihood_ratio_test(X, 1, n_replicates=0), r"n_replicates is 0"),
     Bad("test, K", lambda _: bg.likelihood_ratio_test(X, "1"), r"n_components is '1'"),
     Bad("test, K + 1", lambda _: bg.likelihood_ratio_test(X, 30), r"30 rows for 31", DataError),
@@ -498,6 +509,7 @@ PLOTS = [
     Bad("forest, rows", lambda s: bg.plot_forest(s.comparison, n_rows=-1), r"n_rows is -1"),
     Bad("prior, wrong", lambda s: bg.plot_prior_posterior(s.laplace), r"posterior is of type LaplaceFit"),
     Bad("prior, kind", lambda s: bg.plot_prior_posterior(s.posterior, parameters=3), r"parameters is 3"),
+    Bad("groups, wrong", lambda s: bg.plot_groups(s.mle), r"groups is of type EMFit"),
     Bad("selection, wrong", lambda s: bg.plot_selection(s.mle), r"EMFit"),
     Bad(
         "selection, criterion", lambda _: bg.plot_selection(bg.select_em(X, [1], progress=False), criterion="x"), r"'x'"

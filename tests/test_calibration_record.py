@@ -6,7 +6,7 @@ import calibration_page as page
 import numpy as np
 import pytest
 import scipy.stats
-from calibration_figure import draw
+from calibration_figure import draw, draw_overlap
 from planted import QUANTILES, agree
 from posterior_intervals import KINDS, as_expected, by_kind, former_default, kinds_of, parameters
 from proportions import Share, binomial_p_value, covered, mean_and_error, unlike, worse
@@ -18,12 +18,12 @@ import bayes_gmm as bg
 
 def test_the_pages_are_what_the_files_say() -> None:
     results = page.load()
-    for path, text in ((page.PAGE, page.section(results)), (page.README, page.highlights(results))):
+    for path, name, text in page.sections(results):
         written = path.read_text(encoding="utf-8")
-        assert written == page.with_section(written, text), "run tests/calibration/calibration_page.py"
+        assert written == page.with_section(written, name, text), "run tests/calibration/calibration_page.py"
     assert page.COMMANDS in page.section(results)
     with pytest.raises(SystemExit, match="once"):
-        page.with_section("no markers", "text")
+        page.with_section("no markers", page.OVERLAP, "text")
 
 
 def test_every_row_that_is_shown_is_on_the_page_with_its_verdict() -> None:
@@ -72,10 +72,14 @@ def test_what_falls_short_is_said_also_where_rows_are_joined() -> None:
 
 
 def test_figure_is_small_and_is_drawn_from_the_files() -> None:
-    assert 10_000 < page.FIGURE.stat().st_size < 150_000
+    for figure in (page.FIGURE, page.OF_OVERLAP):
+        assert 10_000 < figure.stat().st_size < 150_000
     axes = draw(page.load()).axes
     assert [len(ax.lines) + len(ax.patches) > 0 for ax in axes] == [True] * 10
     assert not draw([]).axes[-1].patches
+    first, *others = draw_overlap(page.load()).axes
+    assert len(first.lines) == 1 + 6 + 3 + 2
+    assert {len(ax.lines) for ax in others} == {1 + 6}
 
 
 def test_a_record_is_read_back_as_it_was(tmp_path) -> None:

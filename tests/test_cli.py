@@ -209,6 +209,7 @@ def test_columns_without_and_labels_of_a_bundled_table(tmp_path: Path, capsys: p
     assert "left out: 2 of 344 rows" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_reader_who_closes_the_pipe_does_no_harm(tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = f"{sys.executable} -m bayes_gmm fit galaxies --components 1 --out {out} {' '.join(QUICK)}"

@@ -7,7 +7,7 @@ from collections import Counter
 
 IMPORT_SECONDS = 1.0
 
-FIT_EM = {"_maximise_all": 1, "_one_by_one": 1, "_map_points": 1}
+FIT_EM = {"_maximise_all": 1, "_one_by_one": 1}
 """Programs of the package that a first `fit_em` compiles."""
 
 FIT_NUTS = FIT_EM | {

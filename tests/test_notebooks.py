@@ -12,8 +12,6 @@ import pytest
 from build_notebooks import FOLDER, SOURCES, execute, read_source
 
 LARGEST = 300_000
-SLOW = {"02", "03", "04", "05", "06"}
-"""All but the first, to keep the fast suite fast: they run with -m slow."""
 NAMES = [source.stem for source in SOURCES]
 
 
@@ -93,10 +91,8 @@ def test_links_lead_to_notebooks() -> None:
             assert (FOLDER / Path(target)).exists(), target
 
 
-RUNS = [pytest.param(name, marks=pytest.mark.slow) if name[:2] in SLOW else name for name in NAMES]
-
-
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_it_runs_in_a_fresh_kernel(name: str) -> None:
     """From the source, in an empty folder: an assertion that no longer holds, or any other error, fails here."""
     notebook = read_source(FOLDER / f"{name}.py")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import LinearConstraint, minimize
 
-from bayes_gmm.assessment.leave_one_out import LeaveOneOut
+from bayes_gmm.assessment.leave_one_out import LeaveOneOut, error_of_sum
 from bayes_gmm.assessment.predictive_scores import attempt_leave_one_out
 from bayes_gmm.core.export import Record, html_table, write_csv, write_json
 from bayes_gmm.errors import ArgumentError
@@ -38,7 +38,8 @@ class Model:
     bad_points
         Number of points whose Pareto k is too large.
     verdict
-        Status of the verdict on the draws; empty for an EM fit.
+        Whether these are draws from the posterior (`Verdict.sampling`), on which its density and elpd_loo rest; empty
+        for an EM fit.
     """
 
     name: str
@@ -166,7 +167,18 @@ def _checked(models: Any) -> dict[str, Posterior | EMFit]:
                 "fits of the same table",
                 "Predictive densities of different data cannot be compared: fit both to the same table.",
             )
+        if not np.array_equal(weights_of(fits[first]), weights_of(fits[name])):
+            raise ArgumentError(
+                f"{first!r} and {name!r} are fits with different weights of the rows.",
+                "fits of the same table with the same sample_weight",
+                "Give both fits the same sample_weight.",
+            )
     return fits
+
+
+def weights_of(fit: Posterior | EMFit) -> Float[np.ndarray, " N"]:
+    """Weights of the rows."""
+    return fit.problem.row_weights if isinstance(fit, Posterior) else fit.sample_weight
 
 
 def _stack(loos: dict[str, LeaveOneOut]) -> dict[str, Record]:
@@ -174,12 +186,13 @@ def _stack(loos: dict[str, LeaveOneOut]) -> dict[str, Record]:
     if not loos:
         return {}
     pointwise = np.array([loo.pointwise for loo in loos.values()])
+    weights = next(iter(loos.values())).sample_weight
     best = max(loos.values(), key=lambda loo: loo.elpd)
     differences = pointwise - best.pointwise
     columns = {
         "elpd_difference": [loo.elpd - best.elpd for loo in loos.values()],
-        "elpd_difference_se": np.sqrt(differences.shape[1] * differences.var(1)),
-        "weight": stacking_weights(pointwise),
+        "elpd_difference_se": error_of_sum(differences, weights, ddof=0),
+        "weight": stacking_weights(pointwise, weights),
     }
     rows = zip(*columns.values(), strict=True)
     return {name: dict(zip(columns, map(float, row), strict=True)) for name, row in zip(loos, rows, strict=True)}
@@ -187,7 +200,7 @@ def _stack(loos: dict[str, LeaveOneOut]) -> dict[str, Record]:
 
 def _model(name: str, fit: Posterior | EMFit, loo: LeaveOneOut | None, stacked: Record) -> Model:
     mle = fit.mle if isinstance(fit, Posterior) else fit
-    of_posterior: Record = {"verdict": fit.verdict.status.name} if isinstance(fit, Posterior) else {}
+    of_posterior: Record = {"verdict": fit.verdict.judgements()["sampling"]} if isinstance(fit, Posterior) else {}
     if loo is not None:
         of_posterior |= {"elpd_loo": loo.elpd, "elpd_loo_se": loo.standard_error, "bad_points": loo.bad_points}
     return Model(
@@ -236,21 +249,26 @@ def _cells(model: Model) -> list[str]:
     ]
 
 
-def stacking_weights(pointwise: Float[np.ndarray, "M N"]) -> Float[np.ndarray, " M"]:
+def stacking_weights(
+    pointwise: Float[np.ndarray, "M N"], sample_weight: Float[np.ndarray, " N"] | None = None
+) -> Float[np.ndarray, " M"]:
     r"""Weights of M models, from their leave-one-out log predictive densities of N points.
 
     .. math:: \max_w \frac1N \sum_n \log \sum_m w_m \, p_m(x_n \mid x_{-n}), \quad w_m \ge 0, \; \sum_m w_m = 1
+
+    The mean over points is that by `sample_weight`, where it is given.
 
     References
     ----------
     Yao, Vehtari, Simpson and Gelman (2018), doi 10.1214/17-BA1091.
     """
-    n_models = len(pointwise)
+    n_models, n_points = pointwise.shape
+    shares = np.full(n_points, 1 / n_points) if sample_weight is None else sample_weight / sample_weight.sum()
     densities = np.exp(pointwise - pointwise.max(0))
 
     def loss(weights: Float[np.ndarray, " M"]) -> tuple[float, Float[np.ndarray, " M"]]:
         mixed = np.maximum(weights @ densities, np.finfo(float).tiny)
-        return -float(np.log(mixed).mean()), -(densities / mixed).mean(1)
+        return -float(shares @ np.log(mixed)), -(densities / mixed) @ shares
 
     found = minimize(
         loss,

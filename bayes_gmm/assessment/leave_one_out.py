@@ -38,7 +38,9 @@ class LeaveOneOut(NamedTuple):
     n_evaluated
         Number of points that were left out in turn.
     pointwise : (N,)
-        Contribution of each point to `elpd`, approximate for points that were not left out.
+        Log predictive density of each point, approximate for points that were not left out.
+    sample_weight : (N,)
+        How often each counts in `elpd`.
     """
 
     elpd: float
@@ -47,14 +49,15 @@ class LeaveOneOut(NamedTuple):
     bad_points: int
     n_evaluated: int
     pointwise: Float[np.ndarray, " N"]
+    sample_weight: Float[np.ndarray, " N"]
 
 
 def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
     """Leave-one-out by Pareto-smoothed importance sampling (PSIS-LOO), with the labels summed out.
 
-    Of a table with more than 20,000 points a random sample is left out in turn. The log predictive densities of all
-    points, computed from some of the draws, are then corrected by the mean difference of leave-one-out and predictive
-    densities in the sample.
+    Of a row of weight w, which counts as w rows, one is left out at a time. Of a table with more than 20,000 points a
+    random sample is left out in turn. The log predictive densities of all points, computed from some of the draws, are
+    then corrected by the mean difference of leave-one-out and predictive densities in the sample.
 
     Raises
     ------
@@ -66,16 +69,17 @@ def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
     Vehtari, Gelman and Gabry (2017), doi 10.1007/s11222-016-9696-4; the sample: Magnusson, Andersen, Jonasson and
     Vehtari (2020), arXiv 2001.00980.
     """
-    x = posterior.table.values
+    x, weights = posterior.table.values, posterior.problem.row_weights
     if len(x) <= MOST_POINTS:
         whole = _pointwise(posterior, x)
         return LeaveOneOut(
-            elpd=float(whole.elpd.sum()),
-            standard_error=float(np.sqrt(len(x) * whole.elpd.var(ddof=1))),
-            effective_parameters=float(whole.effective_parameters.sum()),
+            elpd=float(weights @ whole.elpd),
+            standard_error=error_of_sum(whole.elpd, weights),
+            effective_parameters=float(weights @ whole.effective_parameters),
             bad_points=whole.n_bad,
             n_evaluated=len(x),
             pointwise=whole.elpd,
+            sample_weight=weights,
         )
     rows = np.random.default_rng(seed).choice(len(x), _SUBSAMPLE, replace=False)
     sample = _pointwise(posterior, x[rows])
@@ -85,15 +89,26 @@ def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
     differences = sample.elpd - approximate[rows]
     pointwise = approximate + differences.mean()
     pointwise[rows] = sample.elpd
-    sampling_variance = len(x) ** 2 * differences.var(ddof=1) / len(rows) * (1 - len(rows) / len(x))
+    weighted = weights[rows] * differences
+    sampling_variance = len(x) ** 2 * weighted.var(ddof=1) / len(rows) * (1 - len(rows) / len(x))
+    scale = weights.sum() / weights[rows].sum()
     return LeaveOneOut(
-        elpd=float(approximate.sum() + len(x) * differences.mean()),
-        standard_error=float(np.sqrt(len(x) * sample.elpd.var(ddof=1) + sampling_variance)),
-        effective_parameters=float(len(x) * sample.effective_parameters.mean()),
+        elpd=float(weights @ approximate + len(x) * weighted.mean()),
+        standard_error=float(np.sqrt(scale * error_of_sum(sample.elpd, weights[rows]) ** 2 + sampling_variance)),
+        effective_parameters=float(len(x) * (weights[rows] * sample.effective_parameters).mean()),
         bad_points=sample.n_bad,
         n_evaluated=len(rows),
         pointwise=pointwise,
+        sample_weight=weights,
     )
+
+
+def error_of_sum(values: Float[np.ndarray, "*batch N"], weights: Float[np.ndarray, " N"], ddof: int = 1) -> Any:
+    """Standard error of the sum of values, each of which stands for so many independent ones as its weight says."""
+    total = weights.sum()
+    offsets = values - (values @ weights / total)[..., None]
+    error = np.sqrt(offsets**2 @ weights * total / (total - ddof))
+    return float(error) if error.ndim == 0 else error
 
 
 class _Pointwise(NamedTuple):

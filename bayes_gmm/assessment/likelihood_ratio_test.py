@@ -69,6 +69,7 @@ def likelihood_ratio_test(
     *,
     covariance_type: str = "full",
     n_replicates: int = 99,
+    missing: str = "integrate",
     progress: bool = True,
     **options: Any,
 ) -> LikelihoodRatioTest:
@@ -89,6 +90,8 @@ def likelihood_ratio_test(
         Structure of both fits, as in `fit_em`.
     n_replicates
         Number of simulations R; the smallest possible p is 1 / (R + 1).
+    missing
+        "refuse", or "drop" to leave out rows with missing cells.
     progress
         Whether to show a bar on standard error. Ctrl-C keeps the simulations that are done.
     **options
@@ -112,7 +115,7 @@ def likelihood_ratio_test(
     >>> round(test.statistic, 3), test.p_value
     (319.066, 0.05)
     """
-    table, count = as_table(x, missing="integrate"), positive_integer("n_replicates", n_replicates)
+    table, count = as_table(x, missing=missing), positive_integer("n_replicates", n_replicates)
     K = positive_integer("n_components", n_components)
     prior = options.pop("prior", None)
     _check_options(options)

@@ -3,10 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.normal_approximation import flags, gaussian_at_mode
@@ -18,14 +18,17 @@ from bayes_gmm.mixture.parameter_names import LABELS
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.standard_errors import REPORTED
 from bayes_gmm.posterior.arviz_tree import lower_pairs, pair_names, parameters
-from bayes_gmm.posterior.diagnostics import summary
+from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, summary
 from bayes_gmm.posterior.posterior import Posterior
 
 PROBABILITY = 0.94
 """Mass of the posterior intervals."""
 
-PRIOR = "prior"
-"""Flag of parameters on which a part of the prior has a noticeable influence."""
+PRIOR, AMBIGUOUS = "prior", "ambiguous"
+"""Flags of parameters on which a part of the prior has a noticeable influence, and of components without a name."""
+
+_IN_DOUBT = "?"
+"""Mark of standard errors that are doubted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,8 @@ class Row:
         Number of the component, "weight", "mean", "sd" or "correlation", and the feature or the pair of features.
     estimate, standard_error
         By maximum likelihood; the error is NaN where it could not be computed.
+    error_doubted
+        Whether the standard errors of the component are in doubt (`EMFit.error_doubts`).
     bootstrap_error
         Standard error by resampling; NaN without a bootstrap.
     mean, sd, lower, upper
@@ -51,9 +56,12 @@ class Row:
         NaN for a part that the prior holds, and for a parameter that does not vary.
     prior_shift
         Posterior mean less that without the prior, in posterior sds.
+    ambiguity
+        Share of the draws in which the component holds less than half of its points, so is another one.
     flag
-        Why the draws differ from that Gaussian: "skew", "boundary", "second mode" or "tails"; "prior" where a part of
-        the prior is informative; both, such as "skew, prior"; or empty.
+        "ambiguous" where that share is above 5 %, so that the component cannot be named; why the draws differ from that
+        Gaussian: "skew", "boundary", "second mode" or "tails"; "prior" where a part of the prior is informative;
+        several, such as "skew, prior"; or empty.
     """
 
     component: int
@@ -61,6 +69,7 @@ class Row:
     feature: str
     estimate: float
     standard_error: float
+    error_doubted: bool = False
     bootstrap_error: float = np.nan
     mean: float
     sd: float
@@ -75,6 +84,7 @@ class Row:
     sensitivity_scales: float = np.nan
     sensitivity_correlations: float = np.nan
     prior_shift: float = np.nan
+    ambiguity: float = np.nan
     flag: str = ""
 
     @property
@@ -131,7 +141,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     lines = [line.rstrip() for line in lines]
     for row in rows:
         if row.parameter == "weight":
-            lines.append(f"component {row.component}")
+            lines.append(f"component {row.component}{_in_other_hands(row)}")
         lines.append(f"{f'  {row.parameter} {row.feature}':{label_width}}   {_line(row, resampled)}")
     return lines
 
@@ -167,9 +177,9 @@ def as_cells(rows: Sequence[Row], *, diagnostics: bool) -> tuple[list[str], list
 
 
 def _texts(row: Row, diagnostics: bool) -> list[str]:
-    *values, lower, upper = _numbers(row)
+    estimate, error, *values, lower, upper = _numbers(row)
     more = (*_of_the_prior(row), *_quality(row)) if diagnostics else ()
-    return [row.name, *values, f"{lower}, {upper}", f"{row.shift:+.2f}", *more, row.flag]
+    return [row.name, estimate, error + _doubt(row), *values, f"{lower}, {upper}", f"{row.shift:+.2f}", *more, row.flag]
 
 
 def _of_the_prior(row: Row) -> tuple[str, str]:
@@ -189,9 +199,18 @@ def _numbers(row: Row) -> list[str]:
 def _line(row: Row, resampled: bool) -> str:
     estimate, error, bootstrap, mean, sd, lower, upper = _numbers(row)
     r_hat, ess = _quality(row)
-    errors = f"{error:>10}" + f" {bootstrap:>10}" * resampled
-    line = f"{estimate:>10} {errors}   {mean:>10} {sd:>9} {f'[{lower}, {upper}]':>22}   {r_hat:>6} {ess:>6}  {row.flag}"
+    errors = f"{error:>10}{_doubt(row):1}" + f"{bootstrap:>10} " * resampled
+    line = f"{estimate:>10} {errors}  {mean:>10} {sd:>9} {f'[{lower}, {upper}]':>22}   {r_hat:>6} {ess:>6}  {row.flag}"
     return line.rstrip()
+
+
+def _doubt(row: Row) -> str:
+    return _IN_DOUBT * (row.error_doubted and not np.isnan(row.standard_error))
+
+
+def _in_other_hands(row: Row) -> str:
+    """What stands behind the name of a component that has none."""
+    return f" (ambiguous: another one in {row.ambiguity:.0%} of the draws)" * (AMBIGUOUS in row.flags)
 
 
 def _quality(row: Row) -> tuple[str, str]:
@@ -220,19 +239,21 @@ def compare_parameters(
     errors = _standard_errors(mle, order)
     resampled = _missing(mle) if bootstrap is None else _ordered(bootstrap.standard_errors, order)
     estimates = parameters(mle.mixture.permute(order), posterior.table.columns)
-    return ParameterComparison(tuple(_rows(estimates, errors.values, resampled, posterior)), errors.notes)
+    return ParameterComparison(tuple(_rows(estimates, errors, resampled, posterior)), errors.notes)
 
 
 class _Errors(NamedTuple):
     values: ByName
+    doubted: Bool[np.ndarray, " K"]
     notes: tuple[str, ...]
 
 
 def _standard_errors(mle: EMFit, order: Int[np.ndarray, " K"]) -> _Errors:
     try:
-        return _Errors(_ordered(mle.standard_errors, order), mle.error_doubts)
+        notes = tuple(f"{_IN_DOUBT} {doubt}" for doubt in mle.error_doubts)
+        return _Errors(_ordered(mle.errors(), order), mle.doubted_components[order], notes)
     except FitError as error:
-        return _Errors(_missing(mle), (f"No standard errors. {error}",))
+        return _Errors(_missing(mle), np.zeros(len(order), bool), (f"No standard errors. {error}",))
 
 
 def _ordered(errors: ByName, order: Int[np.ndarray, " K"]) -> ByName:
@@ -248,7 +269,7 @@ def _missing(mle: EMFit) -> ByName:
     return errors | {"correlations": lower_pairs(errors["correlations"])}
 
 
-def _rows(estimates: ByName, errors: ByName, resampled: ByName, posterior: Posterior) -> Iterator[Row]:
+def _rows(estimates: ByName, errors: _Errors, resampled: ByName, posterior: Posterior) -> Iterator[Row]:
     """Rows component by component: weight, means, sds, correlations."""
     columns = posterior.table.columns
     labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
@@ -256,11 +277,17 @@ def _rows(estimates: ByName, errors: ByName, resampled: ByName, posterior: Poste
     found, prior = summary(draws, probability=PROBABILITY), prior_sensitivity(draws, posterior.log_prior)
     gaussian = gaussian_at_mode(posterior)
     reasons = flags(posterior, gaussian, PROBABILITY)
-    for component in range(posterior.draws.n_components):
+    for component, ambiguity in enumerate(posterior.relabelling.ambiguous):
+        named = AMBIGUOUS * bool(ambiguity > LARGEST_AMBIGUITY)
+        of_component: dict[str, Any] = {
+            "component": component,
+            "ambiguity": float(ambiguity),
+            "error_doubted": bool(errors.doubted[component]),
+        }
         for name in estimates:
             columns_of = {
                 "estimate": estimates[name],
-                "standard_error": errors[name],
+                "standard_error": errors.values[name],
                 "bootstrap_error": resampled[name],
                 **{statistic: values[name].values for statistic, values in found.items()},
             }
@@ -271,9 +298,10 @@ def _rows(estimates: ByName, errors: ByName, resampled: ByName, posterior: Poste
             parts = {column: np.atleast_1d(values[component]) for column, values in columns_of.items()}
             why = np.atleast_1d(reasons[name][component])
             for i, label in enumerate(labels[name]):
-                numbers = {column: float(values[i]) for column, values in parts.items()}
-                flag = ", ".join(filter(None, (str(why[i]), PRIOR * _is_informative(numbers))))
-                yield Row(component=component, parameter=LABELS[name], feature=label, flag=flag, **numbers)
+                numbers: dict[str, Any] = {column: float(values[i]) for column, values in parts.items()}
+                flag = ", ".join(filter(None, (named, str(why[i]), PRIOR * _is_informative(numbers))))
+                of_row = of_component | {"parameter": LABELS[name], "feature": label, "flag": flag}
+                yield Row(**of_row, **numbers)
 
 
 def _is_informative(numbers: dict[str, float]) -> bool:

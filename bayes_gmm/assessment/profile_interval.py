@@ -72,7 +72,7 @@ def profile_interval(fit: EMFit, component: int, *, level: float = 0.95) -> tupl
         )
     excess = partial(_excess, fit, int(component), float(chi2.ppf(level, 1)) / 2)
     weight = fit.mixture.weights[component]
-    center, step = float(logit(weight)), float(fit.standard_errors["weights"][component] / (weight * (1 - weight)))
+    center, step = float(logit(weight)), float(fit.errors()["weights"][component] / (weight * (1 - weight)))
     lower, upper = (float(expit(_crossing(excess, center, side * step))) for side in (-2, 2))
     return lower, upper
 

@@ -1,6 +1,6 @@
 """Selection of the number of components and the covariance structure by an information criterion."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,12 @@ class Selection:
         FitError
             When every fit collapsed.
         """
-        usable = [fit for fit in self.fits.values() if _usable(fit)]
+        usable = [fit for fit in self.fits.values() if is_usable(fit)]
         if not usable:
             raise FitError(
-                f"All {len(self.fits)} fits collapsed.", "at least one that did not", EMStatus.COLLAPSED.advice
+                " ".join((f"All {len(self.fits)} fits collapsed.", *next(iter(self.fits.values())).degeneracies)),
+                "at least one that did not",
+                EMStatus.COLLAPSED.advice,
             )
         return min(usable, key=self._value)
 
@@ -90,7 +92,7 @@ class Selection:
     def _cell(self, count: int, name: str) -> str:
         """Criterion of one fit, marked "*" when it is the best and "!" when it did not converge, or its status."""
         fit = self.fits[count, name]
-        if not _usable(fit):
+        if not is_usable(fit):
             return fit.status.name.lower()
         mark = "*" if fit is self.best else "!" if fit.status is EMStatus.MAX_STEPS else " "
         return f"{self._value(fit):.2f}{mark}"
@@ -105,6 +107,7 @@ def select_em(
     *,
     covariance_type: str | Iterable[str] = "full",
     criterion: str = "bic",
+    missing: str = "integrate",
     progress: bool = True,
     **options: Any,
 ) -> Selection:
@@ -122,6 +125,8 @@ def select_em(
         One structure or several, as `fit_em` takes them.
     criterion
         "bic", "icl" or "aic".
+    missing
+        What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_em`, for all fits alike.
     progress
         Whether to show a progress bar on standard error.
     **options
@@ -145,27 +150,43 @@ def select_em(
     (3, 'EEE')
     """
     one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
-    table = as_table(x, missing=options.pop("missing", "integrate"))
+    table = as_table(x, missing=missing)
     names = [covariance_type] if isinstance(covariance_type, str) else _several("covariance_type", covariance_type)
-    counts = [positive_integer("n_components", count) for count in _several("n_components", n_components)]
+    counts = checked_counts(n_components)
     grid = [(count, name) for count in counts for name in names]
     if not grid:
         raise ArgumentError(
-            "n_components or covariance_type is empty.", "at least one of each", "For example n_components=range(1, 6)."
+            "covariance_type is empty.", "at least one structure", "For example covariance_type=('full', 'tied')."
         )
-    asked = {name: options.pop(name) for name in PROBLEM_OPTIONS & set(options)}
-    if unknown := sorted(set(options) - set(SEARCH_OPTIONS)):
-        raise ArgumentError(
-            f"select_em cannot take {', '.join(unknown)}.",
-            f"options among {', '.join(sorted({*PROBLEM_OPTIONS, *SEARCH_OPTIONS}))}",
-            "They are those of fit_em, without start.",
-        )
-    search = SearchOptions.of(**{"n_starts": _STARTS, **options})
+    asked, search = checked_search("select_em", options, sorted(PROBLEM_OPTIONS), _STARTS)
     problems = {(K, name): Problem.of(table, K, covariance_type=name, **asked) for K, name in grid}
     # Absent components fill up every fit to the largest number of components, so that all share one program.
     n_slots = max(K for K, _ in grid) if table.n_points <= _CHEAP_POINTS else None
     bar = tqdm(problems.items(), desc="EM", unit=" fits", disable=not progress, leave=False)
     return Selection(fits={key: fit_problem(problem, search, n_slots) for key, problem in bar}, criterion=criterion)
+
+
+def checked_counts(n_components: Any) -> list[int]:
+    """Several numbers of components, checked."""
+    counts = [positive_integer("n_components", count) for count in _several("n_components", n_components)]
+    if not counts:
+        raise ArgumentError("n_components is empty.", "at least one number", "For example n_components=range(1, 6).")
+    return counts
+
+
+def checked_search(
+    verb: str, options: dict[str, Any], of_problem: Sequence[str], n_starts: int
+) -> tuple[dict[str, Any], SearchOptions]:
+    """Options of `fit_em` in two parts, checked: those of the problem that a verb takes, and those of the search."""
+    asked = {name: value for name, value in options.items() if name in of_problem}
+    others = {name: value for name, value in options.items() if name not in asked}
+    if unknown := sorted(set(others) - set(SEARCH_OPTIONS)):
+        raise ArgumentError(
+            f"{verb} cannot take {', '.join(unknown)}.",
+            f"options among {', '.join(sorted({*of_problem, *SEARCH_OPTIONS}))}",
+            "They are those of fit_em, without start.",
+        )
+    return asked, SearchOptions.of(**{"n_starts": n_starts, **others})
 
 
 def _several(name: str, value: Any) -> list[Any]:
@@ -175,17 +196,18 @@ def _several(name: str, value: Any) -> list[Any]:
     return list(value)
 
 
-def _usable(fit: EMFit) -> bool:
+def is_usable(fit: EMFit) -> bool:
+    """Whether a fit ended at a mixture."""
     return fit.status in (EMStatus.CONVERGED, EMStatus.MAX_STEPS)
 
 
 def _record(fit: EMFit) -> dict[str, Any]:
-    criteria = {name: getattr(fit, name)() if _usable(fit) else np.nan for name in CRITERIA}
+    criteria = {name: getattr(fit, name)() if is_usable(fit) else np.nan for name in CRITERIA}
     return {
         "n_components": fit.mixture.n_components,
         "structure": fit.structure.name,
         "status": fit.status.name,
-        "log_likelihood": fit.log_likelihood if _usable(fit) else np.nan,
+        "log_likelihood": fit.log_likelihood if is_usable(fit) else np.nan,
         "n_parameters": fit.n_parameters,
         **criteria,
     }

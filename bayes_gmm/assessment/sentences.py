@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayes_gmm.assessment.parameter_comparison import PRIOR, Row
+from bayes_gmm.assessment.parameter_comparison import AMBIGUOUS, PRIOR, Row
 
 _SHIFTED = 0.5
 """Posterior sds: parameters whose posterior mean lies farther from the estimate are listed as moving."""
@@ -18,6 +18,8 @@ _WIDER = 1.25
 """Parameters are listed whose posterior sd and standard error differ by a larger factor."""
 
 _FLAGGED = {
+    AMBIGUOUS: "These rows are of different components in different draws, so quote the density, clusters or sorted "
+    "quantities instead: {}.",
     "second mode": "The posterior has a second mode, which no estimate with an error bar shows, in {}.",
     "boundary": "An interval of estimate plus or minus runs into the boundary of what is possible for {}.",
     "skew": "An interval of estimate plus or minus is wrong for {}: the posterior is skewed.",

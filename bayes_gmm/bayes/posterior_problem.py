@@ -15,7 +15,7 @@ from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import Sites, as_arrays, exchangeable, family, free
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
-from bayes_gmm.core.precision import require_float64
+from bayes_gmm.core.precision import require_float64, require_own_jax
 from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
@@ -71,9 +71,14 @@ class PosteriorProblem:
         ------
         DataError, ArgumentError
             When the table or an argument cannot be used.
+        FitError
+            When the process has no JAX of its own.
         """
+        require_own_jax()
         table = as_table(x, missing=missing)
-        check_full_rank(table.values, table.columns)
+        check_full_rank(
+            table.values, table.columns, "the coordinates in which a posterior is sampled, of any structure"
+        )
         check_seen_together(table.values, np.ones(table.n_points), table.columns)
         K = component_count(n_components, table)
         if not (prior is None or isinstance(prior, Prior)):

@@ -32,6 +32,17 @@ def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array,
     return inverse[..., 0, :n_rows, :n_rows]
 
 
+def inverse_factor(factor: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
+    """The same inverse in NumPy, row by row: nothing is compiled, and no thread of LAPACK's goes on spinning."""
+    identity = np.eye(factor.shape[-1])
+    inverse = np.zeros_like(factor)
+    for i in range(len(identity)):
+        row = factor[..., i, :]
+        known = (row[..., None, :i] @ inverse[..., :i, :])[..., 0, :]
+        inverse[..., i, :] = (identity[i] - known) / row[..., i, None]
+    return inverse
+
+
 def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
     """Lower triangular L with L L' = A; NaN where A is not positive definite.
 

@@ -6,8 +6,11 @@ setting of the process, so every computation runs in a scope; the scope belongs 
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from multiprocessing import parent_process
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +19,12 @@ from bayes_gmm.errors import FitError
 
 _process: list[int] = []
 """Identifier of the process in which JAX was first used here, once it was."""
+
+_PARENT = -1
+"""In place of that identifier where JAX was used in a process from which this one was forked."""
+
+_THREADS = Path("/proc/self/task")
+"""Where Linux lists the threads of this process; elsewhere processes are spawned by default."""
 
 
 def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
@@ -37,7 +46,8 @@ def in_float64[**P, R](function: Callable[P, R]) -> Callable[P, R]:
 def require_own_jax() -> None:
     """Refuse to compute in a process that was forked after JAX had run in its parent, whose threads it lacks.
 
-    JAX would wait for them for ever. A process that is forked earlier, or spawned, has a JAX of its own.
+    JAX would wait for them for ever, or end the process, no matter who called it in the parent. A process that is
+    forked earlier, or spawned, has a JAX of its own.
 
     Raises
     ------
@@ -45,14 +55,22 @@ def require_own_jax() -> None:
         The remedy says how to start processes that can compute.
     """
     if not _process:
-        _process.append(os.getpid())
+        _process.append(_PARENT if _has_jax_of_parent() else os.getpid())
     if _process[0] != os.getpid():
         raise FitError(
             "This process was forked after JAX had run in its parent, so that JAX would wait here for ever.",
             "a process of its own",
-            'Start it by "spawn": multiprocessing.get_context("spawn"), or by the default backend of joblib (loky); '
-            "for Dask by a LocalCluster.",
+            'Start it by "spawn": multiprocessing.get_context("spawn"), the default backend of joblib (loky), or Dask.',
         )
+
+
+def _has_jax_of_parent() -> bool:
+    """Whether this is a child of `multiprocessing` in which JAX is started, but has none of its threads."""
+    is_started = getattr(sys.modules.get("jax._src.xla_bridge"), "backends_are_initialized", None)
+    if parent_process() is None or is_started is None or not is_started():
+        return False
+    names = [path.read_text() for path in _THREADS.glob("*/comm")]
+    return bool(names) and not any("XLA" in name for name in names)
 
 
 def in_threads[R](threads: Executor, function: Callable[..., R], *arguments: Iterable[Any]) -> Iterator[R]:
@@ -72,6 +90,9 @@ def require_float64() -> None:
     ------
     RuntimeError
         When the calling thread is not in a scope of float64.
+    FitError
+        When the process has no JAX of its own (`require_own_jax`).
     """
+    require_own_jax()
     if not jax.config.jax_enable_x64:
         raise RuntimeError("This computes in float64: call it within jax.enable_x64(True), in every thread.")

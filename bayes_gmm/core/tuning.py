@@ -14,8 +14,9 @@ class Tuning:
 
     Attributes
     ----------
-    thin_features
-        Number of features up to which matrix products are slower than sums of products.
+    thin_features, thin_components
+        Numbers of features and of components up to which matrix products are slower than sums of products, whose
+        programs grow with the number of components.
     thin_block, medium_block, wide_block
         Largest number of points in a block: for thin data; for 51 to 256 sufficient statistics, whose matrix products
         would otherwise be large enough for XLA to share them among threads, which loses more than it gains; for all
@@ -37,6 +38,7 @@ class Tuning:
     """
 
     thin_features: int = 2
+    thin_components: int = 16
     thin_block: int = 4416
     medium_block: int = 704
     wide_block: int = 1088

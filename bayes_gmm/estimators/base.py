@@ -101,6 +101,22 @@ class Estimator:
         self._metadata_request = sklearn_compat.fit_request(self, sample_weight)
         return self
 
+    def set_output(self, *, transform: str | None = None) -> Estimator:
+        """Refuse to choose the output of `transform`, which a mixture does not have; None changes nothing.
+
+        Raises
+        ------
+        ArgumentError
+            Whenever there is something to choose.
+        """
+        if transform is not None:
+            raise ArgumentError(
+                f"set_output is asked for {transform!r}, and {type(self).__name__} has no transform.",
+                "None",
+                "Predictions are arrays: pandas.DataFrame(mixture.predict_proba(X), index=X.index) makes a frame.",
+            )
+        return self
+
     def get_metadata_routing(self) -> Any:
         """Request of metadata, which scikit-learn's tools ask for."""
         return getattr(self, "_metadata_request", None) or sklearn_compat.fit_request(self, None)

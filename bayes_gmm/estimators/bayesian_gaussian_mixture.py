@@ -10,9 +10,9 @@ from jaxtyping import Float, Int
 
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.core.validation import instance_of, positive_integer
-from bayes_gmm.errors import ConvergenceWarning
+from bayes_gmm.errors import ConvergenceWarning, NotFittedError
 from bayes_gmm.estimators import sklearn_compat
-from bayes_gmm.estimators.base import Estimator, random_generator
+from bayes_gmm.estimators.base import Estimator, random_generator, weights_of_rows
 from bayes_gmm.estimators.parameters import check_replaced, precisions, to_sklearn
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
@@ -142,7 +142,7 @@ class BayesianGaussianMixture(Estimator):
         self.warm_start = warm_start
         self.verbose_interval = verbose_interval
 
-    def fit(self, X: Any, y: Any = None) -> BayesianGaussianMixture:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BayesianGaussianMixture:
         """Sample the posterior.
 
         Parameters
@@ -151,6 +151,8 @@ class BayesianGaussianMixture(Estimator):
             Array, list of rows, or frame (pandas, polars, pyarrow).
         y
             Not used.
+        sample_weight : (N,)
+            A row of weight w counts as w equal rows.
 
         Returns
         -------
@@ -167,14 +169,22 @@ class BayesianGaussianMixture(Estimator):
         check_replaced(self.get_params(), type(self)().get_params())
         rows = self._learn_rows(X, self.n_components)
         seed = int(random_generator(self.random_state).randint(2**31))
-        columns = [f"x{i + 1}" for i in range(self.n_features_in_)] if rows.names is None else rows.names
-        table, kind = Table(rows.values, tuple(columns)), self.covariance_type
-        start = fit_em(table, self.n_components, covariance_type=kind, n_starts=self.n_init, seed=seed)
+        table, kind = Table(rows.values, rows.columns), self.covariance_type
+        weights = None if sample_weight is None else weights_of_rows(sample_weight, len(rows.values))
+        start = fit_em(
+            table,
+            self.n_components,
+            covariance_type=kind,
+            sample_weight=weights,
+            n_starts=self.n_init,
+            seed=seed,
+        )
         self.posterior_ = fit_nuts(
             table,
             self.n_components,
             covariance_type=kind,
             prior=self._prior(),
+            sample_weight=weights,
             num_warmup=self.num_warmup,
             num_samples=self.num_samples,
             num_chains=self.num_chains,
@@ -217,6 +227,13 @@ class BayesianGaussianMixture(Estimator):
         """Number of transitions of a chain, those that tune it included."""
         self._check_fitted()
         return int(self.posterior_.tree["posterior"].attrs["num_warmup"]) + self.posterior_.draws.log_weights.shape[1]
+
+    def _check_fitted(self) -> None:
+        super()._check_fitted()
+        if not hasattr(self, "posterior_"):
+            found = f"This {type(self).__name__} has means_, but no posterior_."
+            remedy = "Call fit. Of parameters set by hand predicts a GaussianMixture."
+            raise sklearn_compat.raised(NotFittedError(found, "draws from the posterior", remedy))
 
     def _responsibilities(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
         return self.posterior_.responsibilities(x)

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from bayes_gmm.errors import CollapseError, ConvergenceWarning, NotFittedError
 from bayes_gmm.estimators import sklearn_compat
 from bayes_gmm.estimators.base import Estimator, random_generator, weights_of_rows
+from bayes_gmm.estimators.input_rows import Rows
 from bayes_gmm.estimators.parameters import (
     CovarianceFactors,
     check_given,
@@ -25,10 +26,12 @@ from bayes_gmm.estimators.parameters import (
 )
 from bayes_gmm.estimators.regularised_em import EMData, EMRun, progress_lines, run_em, start_from_responsibilities
 from bayes_gmm.estimators.sklearn_seeding import SEEDINGS, sample_by_component
+from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.covariance_structures import find_structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_stream import Stream
 from bayes_gmm.mle.standard_errors import standard_errors
+from bayes_gmm.objective.degeneracy import degenerate_components, degenerate_groups
 from bayes_gmm.objective.problem import Problem
 
 
@@ -168,7 +171,7 @@ class GaussianMixture(Estimator):
         check_given(self.get_params(), self.n_features_in_)
         weights = weights_of_rows(sample_weight, len(rows.values))
         data = EMData.of(rows.values, weights, structure, float(self.reg_covar))
-        best = self._best_run(rows.values, data)
+        best = self._best_run(rows, data)
         learnt = to_sklearn(best.mixture, self.covariance_type)
         self._set_parameters([np.asarray(array, rows.dtype) for array in learnt])
         self.converged_ = best.converged
@@ -177,11 +180,7 @@ class GaussianMixture(Estimator):
         self.lower_bound_ = self.lower_bounds_[-1] if self.lower_bounds_ else -np.inf
         self._data = (rows.values, weights)
         if not self.converged_ and self.max_iter > 0:
-            warnings.warn(
-                _NOT_CONVERGED + _COLLAPSED_LATER * best.collapsed,
-                sklearn_compat.warned(ConvergenceWarning),
-                stacklevel=2,
-            )
+            warnings.warn(_why_not(best, rows), sklearn_compat.warned(ConvergenceWarning), stacklevel=2)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> GaussianMixture:
@@ -207,13 +206,15 @@ class GaussianMixture(Estimator):
         check_parameters(self.get_params())
         if self._stream is None:
             rows = self._learn_rows(X, self.n_components)
+            batch: Any = Table(rows.values, rows.columns)
             seed = int(random_generator(self.random_state).randint(2**31))
             self._stream = Stream(self.n_components, covariance_type=self.covariance_type, seed=seed)
         else:
             rows = self._fitted_rows(X)
-        fit = self._stream.learn(rows.values)
+            batch = rows.values
+        fit = self._stream.learn(batch)
         if fit.status.failed:
-            raise CollapseError(f"The batch ended {fit.status.name}.", "batches of all components", fit.status.advice)
+            raise CollapseError(fit.ending, "batches of all components", fit.status.advice)
         learnt = to_sklearn(fit.mixture, self.covariance_type)
         self._set_parameters([np.asarray(array, rows.dtype) for array in learnt])
         self.converged_, self.n_iter_ = False, fit.n_batches
@@ -303,16 +304,21 @@ class GaussianMixture(Estimator):
 
     # The steps of a fit
 
-    def _best_run(self, x: Float[np.ndarray, "N D"], data: EMData) -> EMRun:
+    def _best_run(self, rows: Rows, data: EMData) -> EMRun:
         """Run with the highest lower bound among those that did not collapse, or among all where every run did."""
         rng, runs = random_generator(self.random_state), []
+        undefined: tuple[str, ...] = ()
         if self.warm_start and hasattr(self, "converged_"):
             runs.append(self._run(0, self.mixture_, data, self.lower_bound_))
-        else:
-            starts = (self._start(x, data, rng) for _ in range(self.n_init))
-            runs += [self._run(i, start, data, -np.inf) for i, (start, is_defined) in enumerate(starts) if is_defined]
+        for number in range(0 if runs else self.n_init):
+            start, shares = self._start(rows.values, data, rng)
+            if shares is None:
+                runs.append(self._run(number, start, data, -np.inf))
+            else:
+                undefined = degenerate_groups(shares, rows.values, rows.columns)
         if not runs:
-            raise CollapseError(_COLLAPSED, "covariances that are positive definite", _NO_COLLAPSE)
+            found = " ".join((_COLLAPSED, *undefined))
+            raise CollapseError(found, "covariances that are positive definite", _NO_COLLAPSE)
         return max(runs, key=lambda run: (not run.collapsed, *run.lower_bounds[-1:]))
 
     def _run(self, number: int, start: Mixture, data: EMData, lower_bound: float) -> EMRun:
@@ -322,14 +328,18 @@ class GaussianMixture(Estimator):
             print("\n".join(progress_lines(run, number, details=self.verbose > 1, interval=self.verbose_interval)))
         return run
 
-    def _start(self, x: Float[np.ndarray, "N D"], data: EMData, rng: np.random.RandomState) -> tuple[Mixture, bool]:
-        """Start of a run, in data units, and whether its covariances are positive definite."""
+    def _start(
+        self, x: Float[np.ndarray, "N D"], data: EMData, rng: np.random.RandomState
+    ) -> tuple[Mixture, np.ndarray | None]:
+        """Start of a run, in data units, and shares (N, K) of the rows where its covariances are singular by these."""
+        undefined = None
         if self.weights_init is None or self.means_init is None or self.precisions_init is None:
             shares = SEEDINGS[self.init_params](x, self.n_components, data.sample_weight, rng)
             start, is_defined = start_from_responsibilities(x, shares, data)
+            undefined = None if is_defined or self.precisions_init is not None else shares
         else:
-            start, is_defined = Mixture(log_weights=None, means=None, scale_tril=None), True
-        return self._with_given_parameters(start), is_defined or self.precisions_init is not None
+            start = Mixture(log_weights=None, means=None, scale_tril=None)
+        return self._with_given_parameters(start), undefined
 
     def _with_given_parameters(self, start: Mixture) -> Mixture:
         """The start, with `weights_init`, `means_init` and `precisions_init` in place of its own where given."""
@@ -366,11 +376,18 @@ class GaussianMixture(Estimator):
         return n_components - 1 + n_components * n_features + structure.n_parameters(n_components, n_features)
 
 
+def _why_not(run: EMRun, rows: Rows) -> str:
+    """Words on a run that did not converge."""
+    if not run.collapsed:
+        return _NOT_CONVERGED
+    return " ".join((_NOT_CONVERGED, _COLLAPSED_LATER, *degenerate_components(run.mixture, rows.values, rows.columns)))
+
+
 _NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or "
     "check for degenerate data."
 )
-_COLLAPSED_LATER = " A component collapsed in the last step, and the parameters are those before it."
+_COLLAPSED_LATER = "A component collapsed in the last step, and the parameters are those before it."
 _COLLAPSED = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
     "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale "

@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from bayes_gmm.errors import CellError, DataError
 from bayes_gmm.io.dataframes import Columns, named_columns
-from bayes_gmm.io.table import from_array, from_columns
-from bayes_gmm.io.table_checks import check_numbers
+from bayes_gmm.io.table import Table, from_array, from_columns
+from bayes_gmm.io.table_checks import check_numbers, way_to_two_axes
 
 _ROWS = "an array or a frame of numbers, rows (points) by columns (features)"
 
@@ -23,6 +23,12 @@ class Rows(NamedTuple):
     names: np.ndarray | None
     dtype: np.dtype[Any]
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, x1 to xD where there are none."""
+        numbered = tuple(f"x{i + 1}" for i in range(self.values.shape[1]))
+        return numbered if self.names is None else tuple(self.names)
+
 
 def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     """Finite rows of an array, a list or a data frame; `owner` is the name of the estimator.
@@ -32,7 +38,7 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     DataError
         When `x` does not have two axes, has fewer than `fewest` rows, or cells that are not finite real numbers.
     """
-    named = named_columns(x)
+    named = _of_table(x) if isinstance(x, Table) else named_columns(x)
     if named is None:
         x = x if hasattr(x, "shape") else _as_array(x)
         _check_shape(x, owner, fewest)
@@ -73,6 +79,12 @@ def check_names(rows: Rows, fitted: np.ndarray | None, owner: str) -> None:
     )
 
 
+def _of_table(table: Table) -> Columns | None:
+    """Columns of a Table, unless its names only number them."""
+    numbered = tuple(f"x{i + 1}" for i in range(table.n_features))
+    return None if table.columns == numbered else Columns(table.columns, tuple(table.values.T))
+
+
 def _as_array(x: Any) -> Any:
     try:
         return np.asarray(x)
@@ -100,8 +112,10 @@ def _check_shape(x: Any, owner: str, fewest: int) -> None:
         raise DataError(
             f"Expected 2D array, got {len(shape)}D array instead, of shape {shape}.",
             _ROWS,
-            "Reshape your data either using array.reshape(-1, 1) if it has a single feature, or array.reshape(1, -1) "
-            "if it is a single sample.",
+            way_to_two_axes(shape)
+            if len(shape) > 2
+            else "Reshape your data either using array.reshape(-1, 1) if it has a single feature, or "
+            "array.reshape(1, -1) if it is a single sample.",
         )
     _check_counts(shape, owner, fewest)
 

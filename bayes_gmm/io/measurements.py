@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from bayes_gmm.core.validation import positions
 from bayes_gmm.errors import ArgumentError, CellError, DataError
 from bayes_gmm.io.file_formats import FileContent
-from bayes_gmm.io.number_text import NumberFormat, is_date, is_missing, is_number
+from bayes_gmm.io.number_text import MISSING_MARKERS, NumberFormat, is_date, is_missing, is_number
 from bayes_gmm.io.table_checks import CHOOSE, bad_cell, check_names, missing_rows, sound_rows
 
 _MOST_CODES = 10
@@ -72,6 +72,8 @@ class Measurements(NamedTuple):
         Class of each row as text, "" where it is missing; None where no column was named.
     left_out
         A sentence for each kind of thing that was left out, and for columns that were kept in doubt.
+    kept_rows
+        Which rows of the file are in `values`, None where all are.
     """
 
     values: NDArray[np.float64]
@@ -79,6 +81,7 @@ class Measurements(NamedTuple):
     units: tuple[str, ...] | None
     labels: tuple[str, ...] | None
     left_out: tuple[str, ...]
+    kept_rows: NDArray[np.bool_] | None
 
 
 class _Column(NamedTuple):
@@ -182,7 +185,7 @@ def _is_real(cell: Any) -> bool:
 def _read_texts(cells: Any, numbers: NumberFormat) -> _Column:
     """A column of texts; it is one of numbers where at least half of those that are there are numbers."""
     texts = cells.where(cells.isna(), cells.astype(str)).astype("str").str.strip()
-    known = texts[texts.notna() & ~texts.isin(["", *filter(is_missing, texts.iloc[:_SAMPLE].dropna())])]
+    known = texts[texts.notna() & ~texts.isin(MISSING_MARKERS)]
     if known.empty:
         return _Column(None, reason="empty")
     sample = [str(cell) for cell in known.iloc[:: max(len(known) // _SAMPLE, 1)]]
@@ -211,12 +214,13 @@ def _reason(name: str, column: _Column, nameless: Sequence[str]) -> str:
     """Why a column of numbers is no measurement, by its values and its name, or an empty text."""
     if column.numbers is None or column.row is not None:
         return column.reason
-    x = column.numbers[~np.isnan(column.numbers)]
-    if np.isinf(x).any():
+    low, high = np.nanmin(column.numbers), np.nanmax(column.numbers)
+    if low == high:
+        return f"constant, every value is {low:g}" if len(column.numbers) > 1 else ""
+    if column.unit or not (np.isfinite(low) and np.isfinite(high)) or not _are_whole(column.numbers[:_SAMPLE]):
         return ""
-    if np.ptp(x) == 0:
-        return f"constant, every value is {x[0]:g}" if len(x) > 1 or len(column.numbers) > 1 else ""
-    if column.unit or len(x) < _FEWEST_ROWS_THAT_COUNT or not (x == np.round(x)).all():
+    x = column.numbers[~np.isnan(column.numbers)]
+    if len(x) < _FEWEST_ROWS_THAT_COUNT or not _are_whole(x):
         return ""
     different = np.unique(x)
     checks: dict[str, Callable[[], bool]] = {
@@ -232,6 +236,10 @@ def _reason(name: str, column: _Column, nameless: Sequence[str]) -> str:
     return f"codes, {len(different)} different whole numbers" if are_codes else ""
 
 
+def _are_whole(x: NDArray[np.float64]) -> bool:
+    return bool(((x == np.round(x)) | np.isnan(x)).all())
+
+
 def _counts(x: NDArray[np.float64], numbers: NDArray[np.float64] | None) -> bool:
     return numbers is not None and len(x) == len(numbers) and bool((np.diff(x) == 1).all())
 
@@ -245,7 +253,7 @@ def _kept_in_doubt(kept: dict[str, NDArray[np.float64]]) -> list[str]:
     doubtful = [
         name
         for name, x in kept.items()
-        if len(x) >= _FEWEST_IDENTIFIERS and (x == np.round(x)).all() and len(np.unique(x)) == len(x)
+        if len(x) >= _FEWEST_IDENTIFIERS and _are_whole(x[:_SAMPLE]) and _are_whole(x) and len(np.unique(x)) == len(x)
     ]
     return [f"kept, though all values are different whole numbers: {', '.join(doubtful)}"] if doubtful else []
 
@@ -268,7 +276,7 @@ def _without_gaps(
 ) -> Measurements:
     """The columns side by side; rows with missing cells are refused or left out."""
     names = tuple(kept)
-    values = np.stack(list(kept.values()), axis=1)
+    values = np.stack(list(kept.values())).T  # column by column, which is several times as fast here
     rows = sound_rows(values, names, missing, content.place)
     if rows is not None:
         sentences.append(missing_rows(values, names, rows))
@@ -276,7 +284,7 @@ def _without_gaps(
         values = values[rows]
     given = tuple(units.get(name, "") for name in names)
     sentences += [f"left out: {remark}" for remark in content.remarks]
-    return Measurements(values, names, given if any(given) else None, labels, tuple(sentences))
+    return Measurements(values, names, given if any(given) else None, labels, tuple(sentences), rows)
 
 
 def _sentences(reasons: dict[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 MISSING_MARKERS = (
@@ -68,6 +69,11 @@ _THOUSANDS = ("", ",", ".", _SPACES, "'\u2019")
 _FORMATS = [NumberFormat(mark, thousands) for thousands in _THOUSANDS for mark in ".," if mark != thousands]
 
 
+@cache
+def _compiled(way: NumberFormat) -> re.Pattern[str]:
+    return re.compile(way.pattern)
+
+
 def number_format(cells: Iterable[str], separator: str) -> NumberFormat:
     """The format in which most cells are numbers; of several the simplest.
 
@@ -81,7 +87,7 @@ def number_format(cells: Iterable[str], separator: str) -> NumberFormat:
     """
     cells = [cell for cell in cells if any(mark in cell for mark in ".,'\u2019" + _SPACES)]
     formats = sorted(_FORMATS, key=lambda way: way.decimal == "," and separator == ",")
-    counts = {way: sum(re.fullmatch(way.pattern, cell) is not None for cell in cells) for way in formats}
+    counts = {way: sum(_compiled(way).fullmatch(cell) is not None for cell in cells) for way in formats}
     return max(formats, key=counts.__getitem__)
 
 
@@ -89,7 +95,7 @@ def is_number(cell: str, way: NumberFormat | None = None) -> bool:
     """Whether a cell is a number in a format, by default in any of them; infinity is one."""
     cell = cell.strip()
     ways = _FORMATS if way is None else [way]
-    return cell.lower().lstrip("+-") in ("inf", "infinity") or any(re.fullmatch(one.pattern, cell) for one in ways)
+    return cell.lower().lstrip("+-") in ("inf", "infinity") or any(_compiled(one).fullmatch(cell) for one in ways)
 
 
 def is_missing(cell: str) -> bool:

@@ -14,7 +14,7 @@ from bayes_gmm.core.validation import positive_integer, real_numbers
 from bayes_gmm.errors import ArgumentError, DataError
 from bayes_gmm.io.dataframes import is_table, named_columns, refuse_unloaded
 from bayes_gmm.io.table import Table, from_columns, read_rows
-from bayes_gmm.io.table_checks import LARGEST, check_numbers, check_shape, check_values
+from bayes_gmm.io.table_checks import LARGEST, check_numbers, check_shape, check_values, sound_rows, way_to_two_axes
 
 _ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
 _WEIGHTS = "A weight of 0 leaves a row out; a weight of 2 counts it twice."
@@ -75,7 +75,7 @@ def rows_of(
         raise ArgumentError(
             f"The {name} have shape {points.shape}.",
             f"rows of {n_features} features, shape (N, {n_features})",
-            _ROWS,
+            way_to_two_axes(points.shape) if points.ndim > 2 else _ROWS,
         )
     bad = ~(np.isfinite(points) | (np.isnan(points) & gaps)).all(1)
     if bad.any():
@@ -112,8 +112,10 @@ def column_order(names: Sequence[str], columns: Sequence[str], owner: str) -> li
     return [list(names).index(name) for name in columns]
 
 
-def row_weights(sample_weight: Any, n_rows: int) -> Float[np.ndarray, " {n_rows}"]:
+def row_weights(sample_weight: Any, n_rows: int, table: Table | None = None) -> Float[np.ndarray, " {n_rows}"]:
     """Weight of each row, finite and not negative; one for every row where `sample_weight` is None.
+
+    Of a table without some rows of its source, weights may be given for those of the source.
 
     Raises
     ------
@@ -124,6 +126,7 @@ def row_weights(sample_weight: Any, n_rows: int) -> Float[np.ndarray, " {n_rows}
         return np.ones(n_rows)
     refuse_unloaded(sample_weight)
     weights = real_numbers("sample_weight", sample_weight, _WEIGHTS)
+    weights = weights if table is None or not weights.ndim else table.of_kept_rows(weights)
     if weights.shape != (n_rows,):
         found = f"sample_weight has shape {weights.shape}."
         raise ArgumentError(found, f"one weight for each of the {n_rows} rows", "Give a vector as long as the table.")
@@ -149,7 +152,7 @@ def point_weights(sample_weight: Any, table: Table) -> Float[np.ndarray, " N"]:
     DataError
         No mixture can be fitted to the rows with positive weight.
     """
-    weights = row_weights(sample_weight, table.n_points)
+    weights = row_weights(sample_weight, table.n_points, table)
     if sample_weight is None:
         return weights
     try:
@@ -192,10 +195,11 @@ def add_batch_number(number: int) -> Iterator[None]:
         raise DataError(f"Batch {number}: {error.found}", error.expected, error.remedy) from None
 
 
-def later_rows(batch: Any, columns: tuple[str, ...]) -> NDArray[np.float64]:
-    """Finite values (n, D) of a batch after the first; `columns` are those of the first.
+def later_rows(batch: Any, columns: tuple[str, ...], missing: str = "refuse") -> tuple[NDArray[np.float64], int]:
+    """Finite values (n, D) of a batch after the first, and how many rows are left out; `columns` are the first's.
 
-    A batch without column names needs the same number of columns only.
+    A batch without column names needs the same number of columns only. With `missing="drop"` rows with missing cells
+    are left out.
 
     Raises
     ------
@@ -205,7 +209,7 @@ def later_rows(batch: Any, columns: tuple[str, ...]) -> NDArray[np.float64]:
     Examples
     --------
     >>> later_rows([[1.8, 54]], ("eruptions", "waiting"))
-    array([[ 1.8, 54. ]])
+    (array([[ 1.8, 54. ]]), 0)
     """
     values, names = read_rows(batch)
     if len(names) != len(columns):
@@ -215,5 +219,10 @@ def later_rows(batch: Any, columns: tuple[str, ...]) -> NDArray[np.float64]:
             "Give every batch the same columns.",
         )
     values = values[:, column_order(names, columns, "the first batch")]
-    check_numbers(values, columns)
-    return values
+    if missing == "refuse":
+        check_numbers(values, columns)
+        return values, 0
+    kept = sound_rows(values, columns, missing, lambda row: f"in row {row}")
+    sound = values if kept is None else values[kept]
+    check_numbers(sound, columns)
+    return sound, len(values) - len(sound)

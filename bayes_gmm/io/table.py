@@ -40,8 +40,8 @@ class Table:
     """N points with D named features: non-degenerate, read-only float64 `values` (N, D), finite or not seen (NaN).
 
     `units` has one entry per column, `labels` the known class of each row, "" where it is not known; either may be
-    None. `labels_from` is the name of the column that they come from, and `left_out` has a sentence for whatever of the
-    source is not in the table.
+    None. `labels_from` is the name of the column that they come from. `left_out` has a sentence for whatever of the
+    source is not in the table, and `kept_rows` tells which of its rows are, None where all are.
     NumPy functions accept a Table in place of its values. `as_table` makes a Table of other kinds of tables.
 
     Raises
@@ -67,10 +67,12 @@ class Table:
     labels: tuple[str, ...] | None = None
     labels_from: str = ""
     left_out: tuple[str, ...] = ()
+    kept_rows: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        values = np.array(self.values, dtype=np.float64, order="C")
-        check_values(values, self.columns)
+        given = np.asarray(self.values, dtype=np.float64)
+        check_values(given, self.columns)
+        values = np.array(given, order="C")
         _check_length("units", self.units, len(self.columns))
         _check_length("labels", self.labels, len(values))
         values.setflags(write=False)
@@ -100,6 +102,11 @@ class Table:
         """Values of a column in the rows where it was seen."""
         values = self.values[:, feature]
         return values[~np.isnan(values)]
+
+    def of_kept_rows(self, entries: NDArray[Any]) -> NDArray[Any]:
+        """Entries (N, ...) of the rows of this table, of an array that has one for each of them or of its source's."""
+        source = self.kept_rows
+        return entries if source is None or len(entries) != len(source) else entries[source]
 
     def __len__(self) -> int:
         return self.n_points
@@ -152,8 +159,8 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
     data frame (pandas, polars, pyarrow, or any that narwhals, Arrow's stream or the interchange protocol reads), an
     xarray DataArray (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD. What is not in
     memory, a query or chunks of Dask, is refused. With `missing="drop"` rows with missing cells are left out, which
-    `Table.left_out` says; with "integrate" they stay, NaN where a cell was not seen. Columns of text are always
-    refused.
+    `Table.left_out` says and `Table.kept_rows` tells; with "integrate" they stay, NaN where a cell was not seen. Columns
+    of text are always refused.
 
     Raises
     ------
@@ -180,7 +187,7 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
         return Table(values, names)
     rows = sound_rows(values, names, missing, lambda row: f"in row {row}")
     left_out = () if rows is None else (missing_rows(values, names, rows),)
-    return Table(values if rows is None else values[rows], names, left_out=left_out)
+    return Table(values if rows is None else values[rows], names, left_out=left_out, kept_rows=rows)
 
 
 def read_rows(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -254,21 +261,20 @@ def read_table(
     source = Source(path)
     content = read_other_format(source) or read_text(source, header)
     found = content.found.replace("(", "[").replace(")", "]")
-    values, names, units, classes, left_out = select_measurements(
-        content, columns=columns, without=without, labels=labels, missing=missing
-    )
+    chosen = select_measurements(content, columns=columns, without=without, labels=labels, missing=missing)
     del content
-    for sentence in left_out:
+    for sentence in chosen.left_out:
         warnings.warn(sentence, DataWarning, stacklevel=2)
     return Table(
-        values,
-        names,
+        chosen.values,
+        chosen.names,
         name="table" if path == STANDARD_INPUT else _COMPRESSED.sub("", path.name).rpartition(".")[0] or path.stem,
-        units=units,
+        units=chosen.units,
         source=f"{path} ({found})",
-        labels=classes,
+        labels=chosen.labels,
         labels_from=labels or "",
-        left_out=left_out,
+        left_out=chosen.left_out,
+        kept_rows=chosen.kept_rows,
     )
 
 
@@ -359,6 +365,7 @@ def _as_array(x: Any) -> NDArray[Any]:
         raise DataError(_describe_unreadable(x, error), TABLE, remedy) from error
     if array.ndim == 0:
         remedy = "Give an array of shape (N, D) or a frame; for a CSV file use read_table."
+        remedy = "Put it into a frame: pandas.DataFrame(x)." if isinstance(x, dict) else remedy
         raise DataError(f"Found one {type(x).__name__}, {reprlib.repr(x)}.", TABLE, remedy)
     return array
 

@@ -30,7 +30,7 @@ It is the square of a relative singular value of 1e-4, far above `RANK_TOLERANCE
 """
 
 MISSING_CHOICES = ("refuse", "drop", "integrate")
-DROP = 'Drop or impute those rows; missing="drop" leaves them out.'
+DROP = 'Drop or impute those rows; missing="drop", in as_table, read_table and the fits, leaves them out.'
 CHOOSE = "Correct the cell, choose columns with columns= (--columns), or leave this one out with without= (--without)."
 
 _AGREED_MARKERS = {*(float("9" * digits) for digits in range(2, 8)), 99.9, 999.9, 9999.9, 7777.0, 8888.0, 1e20, 1e30}
@@ -38,7 +38,7 @@ _FEWEST_REPETITIONS = 3
 """Times that a value occurs far from all others before it is doubted, where it is none that is agreed upon."""
 _FEWEST_OTHER_VALUES = 5
 
-DIAGONAL = 'covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
+DIAGONAL = 'fit_em with covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
 
 TABLE = "a table of numbers, N rows (points) by D columns (features)"
 MISSING = {"", "na", "n/a", "nan", "nat", "none", "null", "<na>"}
@@ -68,12 +68,12 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     check_names(columns)
     if len(values) < 2:
         _refuse_rows(values, "at least 2 rows", "")
-    closed = _with_gaps_closed(values, columns)
-    for check in (_check_finite, _check_size, _check_constant, _check_spread):
-        check(closed, columns)
+    ends = check_numbers(_with_gaps_closed(values, columns), columns)
+    _check_constant(ends, columns)
+    _check_spread(ends, columns)
 
 
-def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+def check_full_rank(values: NDArray[np.float64], columns: Sequence[str], needed_for: str = "covariances") -> None:
     """Refuse values (N, D) whose covariance matrix is singular, which only diagonal and spherical structures take.
 
     Where cells are missing, only their number is looked at here.
@@ -89,9 +89,9 @@ def check_full_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None
     """
     n_points, n_features = values.shape
     if n_points <= n_features:
-        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for covariances", f"; {DIAGONAL}")
+        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for {needed_for}", f"; {DIAGONAL}")
     if not np.isnan(values).any():
-        _check_rank(values, columns)
+        _check_rank(values, columns, needed_for)
 
 
 def check_seen(values: NDArray[np.float64], columns: Sequence[str]) -> None:
@@ -103,11 +103,11 @@ def check_seen(values: NDArray[np.float64], columns: Sequence[str]) -> None:
         The message names the first of them.
     """
     if np.isnan(values).any():
-        _check_finite(values, columns)
+        _refuse_infinite(values, columns)
 
 
-def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    """Refuse rows with a number that is not finite, or whose square leaves float64.
+def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Smallest and largest value of each column (2, D); numbers that are not finite, or their squares, are refused.
 
     Rows that are given after a fit must meet these two conditions only.
 
@@ -116,8 +116,11 @@ def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     DataError
         The message is about the first condition that is not met.
     """
-    _check_finite(values, columns)
-    _check_size(values, columns)
+    ends = np.stack([values.min(axis=0), values.max(axis=0)])
+    if not np.isfinite(ends).all():
+        _refuse_infinite(values, columns)
+    _check_size(ends, columns)
+    return ends
 
 
 def check_shape(shape: tuple[int, ...], columns: Sequence[str]) -> None:
@@ -136,7 +139,31 @@ def check_axes(shape: tuple[int, ...]) -> None:
     """Refuse an array that does not have two axes."""
     if len(shape) != 2:
         found = f"Found an array of {len(shape)} axes, shape {shape}."
-        raise DataError(found, TABLE, "Reshape it to two axes, for example x.reshape(len(x), -1).")
+        raise DataError(found, TABLE, way_to_two_axes(shape))
+
+
+def way_to_two_axes(shape: tuple[int, ...]) -> str:
+    """What an array of other than two axes most likely is, and how it becomes a table.
+
+    Examples
+    --------
+    >>> way_to_two_axes((480, 640, 3))
+    'Most likely 480 x 640 pixels of 3 channels: x.reshape(-1, 3) makes each pixel a point.'
+    """
+    if len(shape) == 3:
+        first, second, last = shape
+        if last <= min(first, second):
+            pixels = f"{first} x {second} pixels of {last} channels"
+            return f"Most likely {pixels}: x.reshape(-1, {last}) makes each pixel a point."
+        if first < min(second, last):
+            pixels = f"{first} channels of {second} x {last} pixels"
+            return f"Most likely {pixels}: x.reshape({first}, -1).T makes each pixel a point."
+    if len(shape) > 2:
+        return (
+            "x.reshape(-1, x.shape[-1]) makes points of the last axis (pixels by channels, say), "
+            "x.reshape(len(x), -1) a point of each entry of the first."
+        )
+    return "Reshape it to two axes: x[:, None] is one feature."
 
 
 def check_names(columns: Iterable[object]) -> None:
@@ -207,21 +234,18 @@ def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
     return CellError(found, "a finite number in every cell", remedy)
 
 
-def _check_finite(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+def _refuse_infinite(values: NDArray[np.float64], columns: Sequence[str]) -> NoReturn:
     bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = map(int, np.argwhere(bad)[0])
-        cell, n_rows = values[row, column], bad.any(axis=1).sum()
-        found = (
-            f"Column {columns[column]!r} holds {cell} in row {row};"
-            f" NaN or infinite cells: {bad.sum()}, in {n_rows} of {len(values)} rows."
-        )
-        remedy = (
-            DROP
-            if np.isnan(values[bad]).all()
-            else "Drop or impute those rows; x[np.isfinite(x).all(axis=1)] drops them."
-        )
-        raise CellError(found, "a finite number in every cell", remedy)
+    row, column = map(int, np.argwhere(bad)[0])
+    cell, n_rows = values[row, column], bad.any(axis=1).sum()
+    found = (
+        f"Column {columns[column]!r} holds {cell} in row {row};"
+        f" NaN or infinite cells: {bad.sum()}, in {n_rows} of {len(values)} rows."
+    )
+    remedy = (
+        DROP if np.isnan(values[bad]).all() else "Drop or impute those rows; x[np.isfinite(x).all(axis=1)] drops them."
+    )
+    raise CellError(found, "a finite number in every cell", remedy)
 
 
 def one_of_missing(missing: Any) -> None:
@@ -245,6 +269,9 @@ def sound_rows(
         When cells are missing and are refused, no row has all cells, or a number is infinite. `place` says in words
         where a row is.
     """
+    ends = values.min(axis=0), values.max(axis=0)
+    if np.isfinite(ends).all():
+        return None
     infinite = np.isinf(values)
     if infinite.any():
         row, column = map(int, np.argwhere(infinite)[0])
@@ -328,12 +355,8 @@ def _is_marker(value: float, count: int, rest: NDArray[np.float64]) -> bool:
     return bool((count >= _FEWEST_REPETITIONS or agreed) and gap > np.ptp(rest))
 
 
-def _largest(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(values.max(axis=0), -values.min(axis=0))
-
-
-def _check_size(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    for name, size in zip(columns, _largest(values), strict=True):
+def _check_size(ends: NDArray[np.float64], columns: Sequence[str]) -> None:
+    for name, size in zip(columns, np.abs(ends).max(axis=0), strict=True):
         if size > LARGEST or 0 < size < 1 / LARGEST:
             found = f"Column {name!r} has values of size {size:g}, whose squares leave float64."
             expected = f"values of size {1 / LARGEST:g} to {LARGEST:g}"
@@ -346,29 +369,29 @@ def _refuse_rows(values: NDArray[np.float64], expected: str, otherwise: str) -> 
     raise DataError(found, expected, remedy)
 
 
-def _check_constant(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    constant = np.flatnonzero(np.ptp(values, axis=0) == 0).tolist()
+def _check_constant(ends: NDArray[np.float64], columns: Sequence[str]) -> None:
+    constant = np.flatnonzero(ends[0] == ends[1]).tolist()
     if constant:
         first, *others = (columns[i] for i in constant)
-        found = f"Column {first!r} is constant, every value is {values[0, constant[0]]:g}."
+        found = f"Column {first!r} is constant, every value is {ends[0, constant[0]]:g}."
         if others:
             found += f" So are {reprlib.repr(others)}."
         remedy = "Drop the column." if not others else "Drop these columns."
         raise DataError(found, "columns whose values vary", remedy)
 
 
-def _check_spread(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    spread, size = np.ptp(values, axis=0), _largest(values)
+def _check_spread(ends: NDArray[np.float64], columns: Sequence[str]) -> None:
+    spread, size = ends[1] - ends[0], np.abs(ends).max(axis=0)
     swamped = np.flatnonzero(spread < np.maximum(SPREAD_TOLERANCE * size, 1 / LARGEST))
     if swamped.size:
         i = swamped[0]
-        found = f"Column {columns[i]!r} varies by only {spread[i]:g} around {values[0, i]:g}."
+        found = f"Column {columns[i]!r} varies by only {spread[i]:g} around {ends[0, i]:g}."
         expected = f"a spread above {SPREAD_TOLERANCE:g} of the values' size"
         remedy = "Subtract the offset where the column is made, before float64 rounds it away."
         raise DataError(found, expected, remedy)
 
 
-def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+def _check_rank(values: NDArray[np.float64], columns: Sequence[str], needed_for: str) -> None:
     centred = values - values.mean(axis=0)
     centred -= centred.mean(axis=0)  # because the mean of values with a large offset is rounded itself
     products = centred.T @ centred
@@ -382,4 +405,4 @@ def _check_rank(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     if rank < len(columns):
         culprit = columns[int(np.abs(np.diag(triangle)).argmin())]
         found = f"The columns have rank {rank} of {len(columns)}: {culprit!r} is a linear combination of the others."
-        raise DataError(found, "columns that are linearly independent", f"Drop {culprit!r}; {DIAGONAL}.")
+        raise DataError(found, f"linearly independent columns for {needed_for}", f"Drop {culprit!r}; {DIAGONAL}.")

@@ -90,7 +90,7 @@ class _Text:
                     decimal=dialect.numbers.decimal,
                     comment=dialect.comment[:1] or None,
                     na_values=list(MISSING_MARKERS),
-                    skipinitialspace=True,
+                    skipinitialspace=dialect.blanks_before_cells,
                 )
             except pandas.errors.EmptyDataError:
                 return pandas.DataFrame()

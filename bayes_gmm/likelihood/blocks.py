@@ -18,6 +18,8 @@ _SIZES = (8, 32, 64, 192, 448)
 
 _PRICE_OF_A_BLOCK = 64
 """Points whose pass takes as long as the step from one block to the next."""
+_SMALL_BLOCK = 128
+"""Points of a block of short tables that share a program."""
 
 
 @jax.tree_util.register_dataclass
@@ -56,12 +58,19 @@ class Blocks:
 
 
 def blocks(
-    x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"], scaling: Scaling | None = None
+    x: Float[np.ndarray, "N D"],
+    sample_weight: Float[np.ndarray, " N"],
+    scaling: Scaling | None = None,
+    n_rows: int = 0,
 ) -> Blocks:
-    """Cut points (N, D) and their weights into blocks, and bring the points to unit coordinates by `scaling`."""
-    size = _block_size(*x.shape)
+    """Cut points (N, D) and their weights into blocks, and bring the points to unit coordinates by `scaling`.
+
+    With `n_rows`, not fewer than there are, the blocks are small and as many as so many rows need: short tables of
+    many lengths share a compiled program, and no time is spent on padding.
+    """
+    size = _SMALL_BLOCK if n_rows else _block_size(*x.shape)
     n_used = -(-len(x) // size)
-    points = np.zeros((_block_count(n_used), x.shape[1], size))
+    points = np.zeros((-(-n_rows // size) if n_rows else _block_count(n_used), x.shape[1], size))
     weights = np.zeros((len(points), size))
     for block in range(n_used):
         rows = slice(block * size, (block + 1) * size)

@@ -72,7 +72,10 @@ class CompleteRows(Blocks, Likelihood):
 
 
 def prepare(
-    x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"], scaling: Scaling | None = None
+    x: Float[np.ndarray, "N D"],
+    sample_weight: Float[np.ndarray, " N"],
+    scaling: Scaling | None = None,
+    n_rows: int = 0,
 ) -> CompleteRows:
-    """Rows (N, D), all cells of which were seen, in unit coordinates."""
-    return CompleteRows(**vars(blocks(x, sample_weight, scaling)))
+    """Rows (N, D), all cells of which were seen, in unit coordinates; `n_rows` as in `blocks`."""
+    return CompleteRows(**vars(blocks(x, sample_weight, scaling, n_rows)))

@@ -90,7 +90,7 @@ def expected_statistics(eta: Float64[Array, "K F"], data: Blocks, assignment: As
     """
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
     eta = lax.optimization_barrier(eta)
-    is_thin = points.shape[1] <= TUNING.thin_features
+    is_thin = points.shape[1] <= TUNING.thin_features and len(eta) <= TUNING.thin_components
     block_statistics = partial(_thin_block if is_thin else _wide_block, eta, assignment=assignment)
 
     def add_block(number: Any, total: Any) -> Any:

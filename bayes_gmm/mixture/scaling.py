@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from bayes_gmm.core.linalg import inverse_factor
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.mixture.gaps import fit_one_gaussian, seen_moments
 from bayes_gmm.mixture.mixture import Mixture
@@ -106,14 +107,7 @@ def _solve(factor: Float[Array | np.ndarray, "D D"], columns: Any) -> Any:
 
 
 def _inverse(factor: Float[Array | np.ndarray, "D D"]) -> Any:
-    """Inverse of a lower triangular matrix.
-
-    In NumPy row by row: LAPACK's solver wakes its threads however small the matrix, and they go on spinning.
-    """
-    identity = np.eye(len(factor))
+    """Inverse of a lower triangular matrix."""
     if isinstance(factor, jax.Array):
-        return jax.scipy.linalg.solve_triangular(factor, identity, lower=True)
-    inverse = np.zeros_like(identity)
-    for i, row in enumerate(factor):
-        inverse[i] = (identity[i] - row[:i] @ inverse[:i]) / row[i]
-    return inverse
+        return jax.scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True)
+    return inverse_factor(factor)

@@ -5,7 +5,7 @@ Read `fit_em` first, then `em_run` (the loop of one run) with `anderson_accelera
 `standard_errors`. `fit_gradient` uses `gradient_ascent`; `fit_stream` learns batch by batch with `stream_steps` and
 returns a `stream_result`. `status` says how each of them ended and what to do about it.
 
-May import: the rooms up to `objective`.
-Add here: another way to climb the same `Objective` (a public verb in a file of its name), other starts, moves between
-components.
+May import: the rooms up to `search`.
+Add here: another way to climb the same `Objective` (a public verb in a file of its name), other starts; those for many
+components go into `search`.
 """

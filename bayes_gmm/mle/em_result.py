@@ -1,14 +1,16 @@
 """The result of EM: the mixture, how the fit ended, criteria and standard errors."""
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from bayes_gmm.errors import FitError
+from bayes_gmm.errors import FitError, FitWarning
 from bayes_gmm.io.table import Table
 from bayes_gmm.io.table_checks import suspected_markers
 from bayes_gmm.mixture.covariance_structures import Structure
@@ -27,6 +29,18 @@ _ANOTHER, _CLOSE = 1e-3, 2.0
 
 _WIDE = 0.3
 """Standard error relative to its scale above which it is doubted: about that of a scale from six points."""
+
+
+def own_parameters(problem: Problem) -> int:
+    """Number of parameters that each component of a problem adds, but for its weight."""
+    K, D = problem.n_components, problem.table.n_features
+    return D + problem.structure.n_parameters(K + 1, D) - problem.structure.n_parameters(K, D)
+
+
+def thin_components(mixtures: Mixture, problem: Problem) -> Bool[np.ndarray, "*batch K"]:
+    """Which components of mixtures, (..., K), have fewer than two points for each of their own parameters."""
+    counts = np.exp(mixtures.log_weights) * problem.sample_weight.sum()
+    return np.asarray(counts < _POINTS_PER_PARAMETER * own_parameters(problem))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,10 +110,11 @@ class EMFit:
         """What makes this maximum suspicious: components with fewer than two points for each of their own parameters.
 
         Such maxima are often spurious: a few points that lie close together by chance, on which the likelihood is high
-        and standard errors mean little (McLachlan and Peel 2000, doi 10.1002/0471721182, section 3.10). None under a
-        `ConjugatePrior`, which rules them out. And another maximum that is lower by less than two nats, so that the
-        data hardly choose between the two. And values that seem to stand for missing ones (`suspected_markers`), and
-        what a failed fit came to (`degeneracies`).
+        and standard errors mean little (McLachlan and Peel 2000, doi 10.1002/0471721182, section 3.10). The best
+        maximum without them is named beside (`fit_em(spurious="skip")`). None under a `ConjugatePrior`, which rules
+        them out. And another maximum that is lower by less than two nats, so that the data hardly choose between the
+        two. And values that seem to stand for missing ones (`suspected_markers`), and what a failed fit came to
+        (`degeneracies`).
         """
         markers = suspected_markers(self.table.values, self.table.columns)
         return (*markers, *self.degeneracies, *self._thin_components(), *self._close_second())
@@ -107,7 +122,7 @@ class EMFit:
     @cached_property
     def degeneracies(self) -> tuple[str, ...]:
         """Where a failed fit ended: the columns, values or rows that leave a component without a covariance."""
-        return degenerate_components(self.mixture, self.table) if self.status.failed else ()
+        return degenerate_components(self.mixture, self.table.values, self.table.columns) if self.status.failed else ()
 
     @cached_property
     def error_doubts(self) -> tuple[str, ...]:
@@ -117,10 +132,19 @@ class EMFit:
         and points are few, intervals of 90 % of fits with doubts, these or `doubts`, held the truth in 28 to 55 %,
         those of the others in 72 to 73 % (`tests/calibration`). Empty where there are no standard errors.
         """
-        if not (errors := self._errors_or_nothing()):
-            return ()
-        widest = (errors["scales"] / self.mixture.scales).max(1)
-        return (_wide(np.flatnonzero(widest > _WIDE), widest),) if (widest > _WIDE).any() else ()
+        doubted = np.flatnonzero(self.doubted_components)
+        return (_wide(doubted, self._widest_errors),) if doubted.size else ()
+
+    @property
+    def doubted_components(self) -> Bool[np.ndarray, " K"]:
+        """Components whose standard errors are suspicious (`error_doubts`)."""
+        return self._widest_errors > _WIDE
+
+    @cached_property
+    def _widest_errors(self) -> Float[np.ndarray, " K"]:
+        """Largest standard error of a scale of each component, relative to it; 0 where there is none."""
+        errors = self._errors_or_nothing()
+        return (errors["scales"] / self.mixture.scales).max(1) if errors else np.zeros(self.mixture.n_components)
 
     def aic(self) -> float:
         """Akaike's criterion, -2 log L + 2 p; lower is better (Akaike 1974, doi 10.1109/TAC.1974.1100705)."""
@@ -146,8 +170,15 @@ class EMFit:
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances (`standard_errors`).
 
-        Whether they can be believed is in `error_doubts`.
+        Whether they can be believed is in `error_doubts`, of which a `FitWarning` is given here.
         """
+        errors = self._information_errors
+        for doubt in self.error_doubts:
+            warnings.warn(doubt, FitWarning, stacklevel=3)
+        return errors
+
+    @cached_property
+    def _information_errors(self) -> dict[str, np.ndarray]:
         return self.errors()
 
     def errors(self, kind: str = "information") -> dict[str, np.ndarray]:
@@ -217,14 +248,23 @@ class EMFit:
     def _thin_components(self) -> tuple[str, ...]:
         if self.problem.prior is not None:
             return ()
-        K, D = self.mixture.n_components, self.table.n_features
-        own = D + self.structure.n_parameters(K + 1, D) - self.structure.n_parameters(K, D)
-        counts = self.mixture.weights * self.sample_weight.sum()
-        thin = np.flatnonzero(counts < _POINTS_PER_PARAMETER * own)
+        thin = np.flatnonzero(thin_components(self.mixture, self.problem))
         if not thin.size:
             return ()
-        labels = self.responsibilities().argmax(1)
-        return (_thin(thin, counts[thin], [np.flatnonzero(labels == k) for k in thin], own),)
+        labels, counts = self.responsibilities().argmax(1), self.mixture.weights * self.sample_weight.sum()
+        rows = [np.flatnonzero(labels == k) for k in thin]
+        return (f"{_thin(thin, counts[thin], rows, own_parameters(self.problem))}{self._clean_rival()}",)
+
+    def _clean_rival(self) -> str:
+        """Words on the best of the maxima without such components."""
+        clean = np.flatnonzero(~thin_components(self.optima, self.problem).any(-1))
+        if not clean.size:
+            return ""
+        rival = self.problem.log_likelihood(jax.tree.map(lambda leaf: leaf[clean[0]], self.optima))
+        return (
+            f" The best maximum found without such a component has a log-likelihood of {rival:.2f}, this one "
+            f'{self.log_likelihood:.2f}: spurious="skip" gives it.'
+        )
 
     def _close_second(self) -> tuple[str, ...]:
         """The height of another maximum that starts reached."""
@@ -240,7 +280,7 @@ class EMFit:
 
     def _errors_or_nothing(self) -> dict[str, np.ndarray]:
         try:
-            return self.standard_errors
+            return self._information_errors
         except FitError:
             return {}
 
@@ -265,7 +305,7 @@ class EMFit:
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
-            + "".join(f"\n  {sentence}" for sentence in (*self._gaps(), *self.doubts))
+            + "".join(f"\n  {sentence}" for sentence in (*self.table.left_out, *self._gaps(), *self.doubts))
         )
 
 
@@ -282,7 +322,9 @@ def _thin(components: np.ndarray, counts: np.ndarray, rows: list[np.ndarray], n_
 
 def _wide(components: np.ndarray, shares: np.ndarray) -> str:
     of = ", ".join(f"{shares[k]:.0%} of an sd in component {k}" for k in components)
-    return f"Standard errors are {of}: too few points decide for a normal approximation. Look at the posterior."
+    return (
+        f"Standard errors are {of}: too few points decide for a normal approximation. Trust the posterior (fit_nuts)."
+    )
 
 
 def _describe_starts(fit: EMFit) -> str:

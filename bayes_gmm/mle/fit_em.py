@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Float
+from tqdm import tqdm
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import flag, number_of_steps, positive_integer, real_number, seed_integer
+from bayes_gmm.core.validation import flag, number_of_steps, one_of, positive_integer, real_number, seed_integer
 from bayes_gmm.errors import FitWarning
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.em_result import EMFit
+from bayes_gmm.mle.em_result import EMFit, thin_components
 from bayes_gmm.mle.em_run import EMRun, StoppingRule
 from bayes_gmm.mle.initialisation import split_starts, starting_mixtures, usual_number_of_starts
 from bayes_gmm.mle.multistart import Round, run_rounds
@@ -22,8 +23,9 @@ from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.component_moves import FROM_COMPONENTS, KEPT, climbs, usual_number_of_climbs
 
-SEARCH_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed")
+SEARCH_OPTIONS = ("n_starts", "accelerate", "tol", "max_steps", "seed", "spurious")
 """Arguments of `fit_em` that say where to start and when to stop, beside a start of one's own."""
 
 _NO_LIMIT = 2**30
@@ -43,6 +45,9 @@ _SAME_OPTIMUM = 1e-3
 
 _SAME_COMPONENTS = 0.05
 """Standard deviations of the data by which summed means and covariances of one maximum may differ between runs."""
+
+_PATIENCE = 3.0
+"""Seconds after which climbs show how they proceed."""
 
 _MOST_OPTIMA = 16
 """Number of distinct maxima that a fit keeps."""
@@ -65,6 +70,8 @@ def fit_em(
     tol: float | int = 1e-8,
     max_steps: int = 1000,
     seed: int = 0,
+    spurious: str = "keep",
+    progress: bool = True,
 ) -> EMFit:
     r"""Fit a mixture of Gaussians by maximum likelihood.
 
@@ -82,7 +89,11 @@ def fit_em(
     n_starts
         Number of starts; by default 20 to 128, many where they are cheap, but no more than the first 32 when three
         quarters of these end at one maximum. The first 32 are random, of three kinds (`random_starts`); further ones
-        split a component of the best maxima found (`split_starts`). All make a short run, and the best go on.
+        split a component of the best maxima found (`split_starts`). All make a short run, and the best go on. For ten
+        or more components, and from four on where there are more than 2000 points, the first two starts are the best
+        ends of two to eight climbs instead (`climbs`): k-means cells merged to components, then components split,
+        merged and moved while that gains; few random starts, or none, follow. There are no climbs with hard
+        assignment, known labels, fixed parameters that name components, or more than 64 features.
     start
         Labels (N,), responsibilities (N, K) or a `Mixture`, in place of random starts.
     sample_weight : (N,)
@@ -100,7 +111,8 @@ def fit_em(
         `covariance_type="EII"` and fixed equal weights is k-means.
     missing
         What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
-        is that of the seen ones, which the fit says. "refuse" raises; "drop" leaves rows with missing cells out.
+        is that of the seen ones, which the fit says. "refuse" raises; "drop" leaves out rows with missing cells, with
+        their weights and labels: `Table.left_out` says so, and `Table.kept_rows` which are left.
     accelerate
         Whether runs that are not done after 20 steps extrapolate (`em_run`). The objective never falls.
     tol
@@ -111,6 +123,12 @@ def fit_em(
         Largest number of EM steps of each start.
     seed
         Seed of the random starts.
+    spurious
+        "keep" gives the highest maximum found. "skip" passes over those in which a component has fewer than two points
+        for each of its own parameters, if there is another: many such maxima are spurious, but some are small tight
+        clusters, which no rule tells apart. `EMFit.doubts` names them and the best of the others.
+    progress
+        Whether to show on standard error how climbs proceed when they take more than three seconds.
 
     Returns
     -------
@@ -121,6 +139,14 @@ def fit_em(
     ------
     DataError, ArgumentError
         When the table or an argument cannot be used.
+    FitError
+        When the process was forked after JAX ran in its parent, where JAX would wait for ever.
+
+    Notes
+    -----
+    Many fits in many processes: ``joblib.Parallel(n_jobs=4)(joblib.delayed(bg.fit_em)(part, 2) for part in parts)``
+    starts processes that can compute, as do ``multiprocessing.get_context("spawn").Pool(4)`` and Dask, by
+    ``dask.compute(*[dask.delayed(bg.fit_em)(part, 2) for part in parts], scheduler="processes")`` or on a cluster.
 
     References
     ----------
@@ -146,7 +172,7 @@ def fit_em(
         missing=missing,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
-    fit = fit_problem(problem, SearchOptions.of(start=start, **options))
+    fit = fit_problem(problem, SearchOptions.of(start=start, spurious=spurious, progress=progress, **options))
     if fit.status is not EMStatus.CONVERGED:
         said = " ".join((f"EM ended {fit.status.name}.", *fit.degeneracies, fit.status.advice))
         warnings.warn(said, FitWarning, stacklevel=2)
@@ -162,6 +188,8 @@ class SearchOptions(NamedTuple):
     tol: float = 1e-8
     max_steps: int = 1000
     seed: int = 0
+    spurious: str = "keep"
+    progress: bool = False
 
     @classmethod
     def of(
@@ -173,6 +201,8 @@ class SearchOptions(NamedTuple):
         tol: Any = 1e-8,
         max_steps: Any = 1000,
         seed: Any = 0,
+        spurious: Any = "keep",
+        progress: Any = False,
     ) -> "SearchOptions":
         """Check what a user gives.
 
@@ -181,6 +211,7 @@ class SearchOptions(NamedTuple):
         ArgumentError
             When an argument has a value that it cannot have.
         """
+        one_of("spurious", spurious, ("keep", "skip"), 'The default is "keep".')
         return cls(
             start=start,
             n_starts=None if n_starts is None else positive_integer("n_starts", n_starts),
@@ -190,13 +221,18 @@ class SearchOptions(NamedTuple):
             ),
             max_steps=number_of_steps("max_steps", max_steps),
             seed=seed_integer(seed),
+            spurious=spurious,
+            progress=flag("progress", progress),
         )
 
 
-def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = None) -> EMFit:
-    """Fit a problem; with `n_slots`, by a program compiled for that number of components, some of them absent."""
-    runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components)
+def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = None, n_rows: int = 0) -> EMFit:
+    """Fit a problem; by a program with room for `n_slots` components and, for short tables, `n_rows` rows."""
+    runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components, n_rows)
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
+    if options.spurious == "skip":
+        clean = usable & ~thin_components(runs.mixture, problem).any(-1)
+        usable = clean if clean.any() else usable
     candidates = np.where(usable, runs.value, -np.inf) if usable.any() else runs.value
     best = int(np.argmax(np.nan_to_num(candidates, nan=-np.inf)))
     mixture = jax.tree.map(lambda leaf: leaf[best], runs.mixture)
@@ -204,30 +240,34 @@ def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = 
         mixture = problem.fixed.impose(mixture)
     if not problem.names_components:
         mixture = mixture.permute(np.argsort(mixture.means[:, 0], kind="stable"))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of a fit that failed nothing is finite
+        centred = problem.objective_without_prior(mixture)
+        log_likelihood = centred if problem.assignment == "soft" else problem.log_likelihood(mixture)
     return EMFit(
         mixture=mixture,
-        log_likelihood=problem.log_likelihood(mixture),
+        log_likelihood=log_likelihood,
         status=EMStatus(int(runs.status[best])),
         n_steps=int(runs.n_steps[best]),
         path=runs.path[best, : runs.n_steps[best] + 1],
         start_log_likelihoods=runs.value,
         start_statuses=runs.status,
         optima=_optima(runs, best, problem),
-        kernel_error=abs(float(runs.value[best] - log_priors[best]) - problem.objective_without_prior(mixture)),
+        kernel_error=abs(float(runs.value[best] - log_priors[best]) - centred),
         problem=problem,
     )
 
 
 @in_float64
 def _run_all_starts(
-    problem: Problem, options: SearchOptions, n_slots: int
+    problem: Problem, options: SearchOptions, n_slots: int, n_rows: int
 ) -> tuple[EMRun, Float[Array | np.ndarray, " R"]]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
-    K, objective = problem.n_components, problem.objective().with_slots(n_slots)
+    K, objective = problem.n_components, problem.objective(n_rows).with_slots(n_slots)
     rule = StoppingRule(options.tol, options.max_steps, problem.smallest_scale, options.accelerate)
-    n_starts = options.n_starts or usual_number_of_starts(problem)
+    n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
+    n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
     size, n_generations = _generations(n_starts)
-    starts = starting_mixtures(problem, objective, options.start, size, options.seed)
+    starts = _first_starts(problem, objective, options, min(n_climbs, 1) if size == 1 else n_climbs, size)
     runs = _one_generation(starts, objective, rule, problem)
     if options.n_starts is None and _agree(runs):
         n_generations = 1
@@ -243,6 +283,38 @@ def _run_all_starts(
     constant = problem.log_volume
     mixture = problem.scaling.to_data(jax.tree.map(lambda leaf: leaf[:, :K], runs.mixture))
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
+
+
+def _usual_number_of_starts(problem: Problem, n_climbs: int) -> int:
+    """Default number of starts, climbs among them: many where a run of EM costs little, few for many components."""
+    usual = usual_number_of_starts(problem)
+    if not n_climbs or problem.n_components < FROM_COMPONENTS:
+        return usual
+    return min(usual, _GENERATION) if problem.table.n_points <= _CHEAP_POINTS else KEPT
+
+
+def _first_starts(problem: Problem, objective: Objective, options: SearchOptions, n_climbs: int, size: int) -> Mixture:
+    """The ends of climbs, and random starts or the start that the user gives after them."""
+    n_others = size - min(n_climbs, KEPT)
+    if n_others:
+        others = starting_mixtures(problem, objective, options.start, n_others, options.seed)
+    if not n_climbs:
+        return others
+    ends = _ends_of_climbs(problem, objective, options, n_climbs)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), ends, jax.device_get(others)) if n_others else ends
+
+
+def _ends_of_climbs(problem: Problem, objective: Objective, options: SearchOptions, most: int) -> Mixture:
+    """The best ends of climbs, with a progress bar once they take long."""
+    hidden = not options.progress
+    with tqdm(desc="climbs", unit=" rounds of moves", disable=hidden, leave=False, delay=_PATIENCE) as bar:
+
+        def tell(value: float) -> None:
+            bar.set_postfix_str(f"log-likelihood {value - constant:.1f}", refresh=False)
+            bar.update()
+
+        constant = problem.sample_weight.sum() * problem.scaling.log_volume
+        return climbs(problem, objective, options.seed, most, tell)
 
 
 # Runs that failed may have ended anywhere, also where squares overflow float64; none of them is kept.

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_un
 from bayes_gmm.mle.gradient_ascent import Ascent, AscentRule, Sampling, Shape, ascend_adam, ascend_lbfgs
 from bayes_gmm.mle.initialisation import starting_mixtures
 from bayes_gmm.mle.status import EMStatus
+from bayes_gmm.objective.degeneracy import degenerate_components
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
@@ -79,8 +81,13 @@ class GradientFit:
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
         if self.status.failed:
             found = f"The climb ended {self.status.name} after {self.n_steps} steps."
-            raise FitError(found, "a maximum of the likelihood", self.status.advice)
+            raise FitError(" ".join((found, *self.degeneracies)), "a maximum of the likelihood", self.status.advice)
         return self
+
+    @cached_property
+    def degeneracies(self) -> tuple[str, ...]:
+        """Where a failed fit ended: the columns, values or rows that leave a component without a covariance."""
+        return degenerate_components(self.mixture, self.table.values, self.table.columns) if self.status.failed else ()
 
     def __repr__(self) -> str:
         return (
@@ -178,7 +185,8 @@ def fit_gradient(
         ascent = _run_adam(start, problem, rule, shape, minibatches, seed_integer(seed))
     fit = _report(ascent, problem, shape, method)
     if fit.status is not EMStatus.CONVERGED and not (method == "adam" and fit.status is EMStatus.MAX_STEPS):
-        warnings.warn(f"{method} ended {fit.status.name}. {fit.status.advice}", FitWarning, stacklevel=2)
+        said = " ".join((f"{method} ended {fit.status.name}.", *fit.degeneracies, fit.status.advice))
+        warnings.warn(said, FitWarning, stacklevel=2)
     return fit
 
 

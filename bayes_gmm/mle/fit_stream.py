@@ -28,11 +28,13 @@ from bayes_gmm.core.validation import positive_integer, real_number, seed_intege
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
 from bayes_gmm.io.rows import add_batch_number, check_several, later_rows
 from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.io.table_checks import one_of_missing
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.mle.status import StreamStatus
 from bayes_gmm.mle.stream_result import StreamFit
 from bayes_gmm.mle.stream_steps import Move, State, average_mixture, empty, learn, m_step_of, padded_blocks
+from bayes_gmm.objective.degeneracy import degenerate_components
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
@@ -45,6 +47,7 @@ def fit_stream(
     start: Any = None,
     step_exponent: float | int = 0.6,
     average_from: int | None = None,
+    missing: str = "refuse",
     seed: int = 0,
     progress: bool = False,
 ) -> StreamFit:
@@ -72,6 +75,8 @@ def fit_stream(
         Number of the batch, counted from 1, from which on statistics are averaged. By default a window that covers
         between the last half and the last three quarters of the batches. In a stream that ends before it, the last
         statistics are taken as they are.
+    missing
+        "refuse", or "drop" to leave out rows with missing cells, whose number is `StreamFit.n_left_out`.
     seed
         Seed of the random starts on the first batch.
     progress
@@ -112,12 +117,13 @@ def fit_stream(
         _exponent(step_exponent),
         None if average_from is None else positive_integer("average_from", average_from),
         seed_integer(seed),
+        missing,
     )
+    one_of_missing(missing)
     learned, interrupted = _learn_all(check_several(batches), plan, progress)
     fit = _report(learned, interrupted)
     if fit.status.failed:
-        found = f"The stream ended {fit.status.name} after {fit.n_batches} batches."
-        warnings.warn(f"{found} {fit.status.advice}", FitWarning, stacklevel=2)
+        warnings.warn(f"{fit.ending} {fit.status.advice}", FitWarning, stacklevel=2)
     return fit
 
 
@@ -139,7 +145,8 @@ class Stream:
             When EM on the first batch ends without a maximum.
         """
         learned = _begin(as_table(batch), self._plan) if self._learned is None else self._learned
-        self._learned = _continue(learned, later_rows(batch, learned.problem.table.columns), self._plan)
+        rows, _ = later_rows(batch, learned.problem.table.columns)
+        self._learned = _continue(learned, rows, self._plan)
         return _report(self._learned, False)
 
 
@@ -152,6 +159,7 @@ class _Plan(NamedTuple):
     step_exponent: float
     average_from: int | None
     seed: int
+    missing: str = "refuse"
 
 
 class _Learned(NamedTuple):
@@ -163,6 +171,8 @@ class _Learned(NamedTuple):
     n_points: int
     n_batches: int
     scores: list[float]
+    n_left_out: int = 0
+    degeneracies: tuple[str, ...] = ()
 
 
 def _learn_all(batches: Iterable[Any], plan: _Plan, progress: bool) -> tuple[_Learned, bool]:
@@ -181,9 +191,9 @@ def _states(batches: Iterable[Any], plan: _Plan) -> Iterator[_Learned]:
     learned = None
     for number, batch in enumerate(batches, 1):
         with add_batch_number(number):
-            learned = _begin(as_table(batch), plan) if learned is None else learned
-            rows = later_rows(batch, learned.problem.table.columns)
-        learned = _continue(learned, rows, plan)
+            learned = _begin(as_table(batch, missing=plan.missing), plan) if learned is None else learned
+            rows, n_left_out = later_rows(batch, learned.problem.table.columns, plan.missing)
+        learned = _continue(learned._replace(n_left_out=learned.n_left_out + n_left_out), rows, plan)
         yield learned
         if learned.state.status != StreamStatus.LEARNED:
             return
@@ -208,7 +218,9 @@ def _fit_first(table: Table, plan: _Plan) -> Mixture:
         warnings.simplefilter("ignore", FitWarning)  # a collapse raises, and steps that run out do no harm
         fit = fit_em(table, plan.n_components, covariance_type=plan.covariance_type, seed=plan.seed)
     if fit.status.failed:
-        found = f"EM on the first batch of {table.n_points} points ended {fit.status.name}."
+        found = " ".join(
+            (f"EM on the first batch of {table.n_points} points ended {fit.status.name}.", *fit.degeneracies)
+        )
         raise FitError(found, "a maximum of the likelihood to begin at", f"Give a start. {fit.status.advice}")
     return fit.mixture
 
@@ -223,7 +235,9 @@ def _continue(learned: _Learned, rows: np.ndarray, plan: _Plan) -> _Learned:
         learned.state, padded_blocks(points), move, problem.scaling, problem.smallest_scale, learned.objective
     )
     if state.status != StreamStatus.LEARNED:
-        return learned._replace(state=state)
+        before = problem.scaling.to_data(learned.state.mixture)
+        found = degenerate_components(before, rows, problem.table.columns)
+        return learned._replace(state=state, degeneracies=found)
     # An interrupted batch may have left its score behind.
     learned.scores[number - 1 :] = [float(score)]
     return learned._replace(state=state, n_points=learned.n_points + len(points), n_batches=number)
@@ -252,6 +266,8 @@ def _report(learned: _Learned, interrupted: bool) -> StreamFit:
         interrupted=interrupted,
         structure=problem.structure,
         columns=problem.table.columns,
+        degeneracies=learned.degeneracies,
+        n_left_out=learned.n_left_out,
     )
 
 

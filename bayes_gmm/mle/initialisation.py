@@ -152,7 +152,7 @@ def start_from(start: Any, problem: Problem, objective: Objective) -> Mixture:
     """One mixture (1,) from labels (N,) or responsibilities (N, K)."""
     z = unit_points_without_gaps(problem)
     given = any_array("The start", start, _KINDS, "Of a fit give its .mixture; leave start out for random mixtures.")
-    shares = _responsibilities(given, len(z), problem.n_components)
+    shares = _responsibilities(problem.table.of_kept_rows(given), len(z), problem.n_components)
     mixture = _maximise(_one(_moments(shares * problem.sample_weight[:, None], z)), objective)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture)):
         raise ArgumentError(

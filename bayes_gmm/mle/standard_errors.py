@@ -10,6 +10,7 @@ there are free parameters: log odds of the free weights, free means, and directi
 move within their structure.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -26,6 +27,7 @@ from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.parameter_names import PARAMETERS
 from bayes_gmm.mixture.scaling import Scaling
+from bayes_gmm.objective.degeneracy import degenerate_components
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
@@ -74,12 +76,13 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
     information, jacobian, reported = _derivatives(unit, free, tangents, objective, scaling)
     if not information.size:
         return {name: np.zeros(values.shape[:-1]) for name, values in reported.items()}
-    root = _root_of_inverse(np.asarray(information), "information matrix")
+    why = partial(degenerate_components, mixture, problem.table.values, problem.table.columns)
+    root = _root_of_inverse(np.asarray(information), "information matrix", why)
     if kind != "information":
         products = np.asarray(_score_products(unit, objective)) + _known_score_products(problem)
         scores = np.asarray(jacobian).T @ products @ np.asarray(jacobian)
         inverse = root @ root.T
-        root = _root_of_inverse(scores, "matrix of scores") if kind == "scores" else inverse @ _root(scores)
+        root = _root_of_inverse(scores, "matrix of scores", why) if kind == "scores" else inverse @ _root(scores)
     return {name: np.sqrt(((np.asarray(rows) @ root) ** 2).sum(-1)) for name, rows in reported.items()}
 
 
@@ -89,8 +92,10 @@ def _root(matrix: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
     return vectors * np.sqrt(np.maximum(eigenvalues, 0))
 
 
-def _root_of_inverse(matrix: Float[np.ndarray, "P P"], name: str) -> Float[np.ndarray, "P P"]:
-    """R with R R' the inverse of the matrix."""
+def _root_of_inverse(
+    matrix: Float[np.ndarray, "P P"], name: str, why: Callable[[], tuple[str, ...]]
+) -> Float[np.ndarray, "P P"]:
+    """R with R R' the inverse of the matrix; `why()` says what of the data may leave it without one."""
     # Scaled to a unit diagonal, so that a parameter with little information is not mistaken for one without any.
     sizes = np.sqrt(np.abs(np.diag(matrix)))
     sizes = np.where(sizes > 0, sizes, 1.0)
@@ -98,7 +103,7 @@ def _root_of_inverse(matrix: Float[np.ndarray, "P P"], name: str) -> Float[np.nd
     if not eigenvalues[0] > 1e-10 * eigenvalues[-1]:
         raise FitError(
             f"The {name} has eigenvalues from {eigenvalues[0]:.2g} to {eigenvalues[-1]:.2g}: "
-            "the likelihood does not determine all parameters.",
+            + " ".join(("the likelihood does not determine all parameters.", *why())),
             "a positive definite matrix",
             "Use fewer components, let the fit converge, or look at the posterior instead.",
         )

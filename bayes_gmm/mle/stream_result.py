@@ -31,6 +31,11 @@ class StreamFit:
         Structure of the covariances (`covariance_structures`).
     columns
         Names of the columns.
+    degeneracies
+        Where a stream that failed ended: columns, values or rows of that batch, which leave a component without a
+        covariance.
+    n_left_out
+        How many rows had missing cells, and were left out.
     """
 
     mixture: Mixture
@@ -41,6 +46,8 @@ class StreamFit:
     interrupted: bool
     structure: Structure = field(repr=False)
     columns: tuple[str, ...] = field(repr=False)
+    degeneracies: tuple[str, ...] = ()
+    n_left_out: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mixture", self.mixture.with_columns(self.columns))
@@ -48,14 +55,20 @@ class StreamFit:
     def check(self) -> "StreamFit":
         """Return this fit, or raise `FitError` when a component collapsed or a batch was not finite."""
         if self.status.failed:
-            found = f"The stream ended {self.status.name} after {self.n_batches} batches."
-            raise FitError(found, "a stream that can be learned from to its end", self.status.advice)
+            raise FitError(self.ending, "a stream that can be learned from to its end", self.status.advice)
         return self
+
+    @property
+    def ending(self) -> str:
+        """How a stream that failed ended, in words."""
+        found = f"The stream ended {self.status.name} after {self.n_batches} batches."
+        return " ".join((found, *(f"In the next batch: {what}" for what in self.degeneracies)))
 
     def __repr__(self) -> str:
         interrupted = ", interrupted" if self.interrupted else ""
+        left_out = f", {self.n_left_out} rows with missing cells left out" if self.n_left_out else ""
         latest = f", {self.path[-1]:.6f} nats a point in the last" if len(self.path) else ""
         return (
             f"StreamFit: {self.mixture.n_components} components, {self.n_points} points, {len(self.columns)} features\n"
-            f"  {self.status.name} from {self.n_batches} batches{interrupted}{latest}"
+            f"  {self.status.name} from {self.n_batches} batches{interrupted}{left_out}{latest}"
         )

@@ -4,12 +4,13 @@ The likelihood has no upper bound where a component shrinks onto a few points (K
 doi 10.1214/aoms/1177728066), so a search that leads there has ended without an answer, and says so.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bayes_gmm.core.linalg import invert_tril
-from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -18,11 +19,13 @@ SMALLEST_SCALE = 1e-4
 direction. The linear form still has seven digits there, since it loses a factor of the inverse square."""
 
 
+type Sentences = tuple[str, ...]
+
 _CONSTANT = 1e-6
 """Spread of a component's rows in a direction, relative to that of all rows, which is none but for rounding."""
 
 _MOST_LISTED = 8
-"""Most rows or columns that a sentence lists."""
+"""Most rows or columns that a sentence lists, and most components that have a sentence."""
 
 
 def narrowest_allowed(scaling: Scaling, whitening: Scaling) -> float:
@@ -43,19 +46,34 @@ def is_sound(mixture: Mixture, smallest_scale: Float[Array, ""] | float) -> Bool
     return wide & jnp.isfinite(mixture.log_weights).all() & jnp.isfinite(mixture.means).all()
 
 
-def degenerate_components(mixture: Mixture, table: Table) -> tuple[str, ...]:
+def degenerate_components(mixture: Mixture, values: Float[np.ndarray, "N D"], columns: Sequence[str]) -> Sentences:
     """A sentence for each component whose rows leave a covariance undefined: which columns, values or rows it is.
 
     Each row counts for its most probable component. Its rows are too few, hold one value in a column, or lie on a line
     or plane. Nothing is said of a mixture that is not finite.
     """
-    shares = np.asarray(mixture.responsibilities(table.values))
+    return degenerate_groups(np.asarray(mixture.responsibilities(values)), values, columns)
+
+
+def degenerate_groups(
+    shares: Float[np.ndarray, "N K"], values: Float[np.ndarray, "N D"], columns: Sequence[str]
+) -> Sentences:
+    """The same for rows with shares (N, K) of each component.
+
+    Examples
+    --------
+    >>> heights, shares = np.array([[1.5], [1.5], [1.8], [1.7]]), np.repeat(np.eye(2), 2, axis=0)
+    >>> degenerate_groups(shares, heights, ["height"])
+    ("Component 0 holds rows 0, 1, in which 'height' is 1.5.",)
+    """
     if not np.isfinite(shares).all():
         return ()
     labels = shares.argmax(1)
-    members = [np.flatnonzero(labels == k) for k in range(mixture.n_components)]
-    found = [(k, _degeneracy(rows, table)) for k, rows in enumerate(members)]
-    return tuple(f"Component {k} {what}." for k, what in found if what)
+    members = [np.flatnonzero(labels == k) for k in range(shares.shape[1])]
+    found = [(k, _degeneracy(rows, values, columns)) for k, rows in enumerate(members)]
+    said = [f"Component {k} {what}." for k, what in found if what]
+    more = len(said) - _MOST_LISTED
+    return (*said[:_MOST_LISTED], *([f"It is the same with {more} more components."] if more > 0 else []))
 
 
 def rows_in_words(rows: np.ndarray) -> str:
@@ -71,24 +89,26 @@ def rows_in_words(rows: np.ndarray) -> str:
     return f"row{'' if len(rows) == 1 else 's'} {', '.join(map(str, rows))}"
 
 
-def _degeneracy(rows: np.ndarray, table: Table) -> str:
+def _degeneracy(rows: np.ndarray, values: np.ndarray, columns: Sequence[str]) -> str:
     """What is wrong with the rows of a component, or an empty text."""
     if not len(rows):
         return "has no row that it claims"
-    x, spread = table.values[rows], np.nanmax(table.values, axis=0) - np.nanmin(table.values, axis=0)
+    x, spread = values[rows], np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
+    if len(rows) == 1:
+        return f"holds only {rows_in_words(rows)} for {len(columns)} column{'s' * (len(columns) > 1)}"
     seen = ~np.isnan(x)
     low, high = np.where(seen, x, np.inf).min(0), np.where(seen, x, -np.inf).max(0)
     constant = np.flatnonzero(seen.any(0) & (high - low <= _CONSTANT * spread))
     if len(constant):
-        held = ", ".join(f"{table.columns[j]!r} is {low[j]:g}" for j in constant[:_MOST_LISTED])
+        held = ", ".join(f"{columns[j]!r} is {low[j]:g}" for j in constant[:_MOST_LISTED])
         return f"holds {rows_in_words(rows)}, in which {held}"
-    if len(rows) <= table.n_features:
-        return f"holds only {rows_in_words(rows)} for {table.n_features} columns"
+    if len(rows) <= len(columns):
+        return f"holds only {rows_in_words(rows)} for {len(columns)} columns"
     if not seen.all():
         return ""
     sizes, directions = np.linalg.svd((x - x.mean(0)) / spread, full_matrices=False)[1:]
     if sizes[-1] > _CONSTANT * np.sqrt(len(rows)):
         return ""
-    together = [table.columns[j] for j in np.argsort(-np.abs(directions[-1])) if abs(directions[-1, j]) > 0.1]
+    together = [columns[j] for j in np.argsort(-np.abs(directions[-1])) if abs(directions[-1, j]) > 0.1]
     listed = ", ".join(map(repr, together[:_MOST_LISTED]))
     return f"holds {rows_in_words(rows)}, in which the columns {listed} are linearly dependent"

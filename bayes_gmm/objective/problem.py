@@ -15,6 +15,7 @@ from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
 from bayes_gmm.likelihood import complete_rows, linear_form, missing_cells
+from bayes_gmm.likelihood.centred_form import log_joint_densities
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
@@ -101,7 +102,7 @@ class Problem:
         problem = cls(
             table=table,
             sample_weight=weights,
-            labels=_known_labels(labels, table.n_points, K),
+            labels=_known_labels(labels, table, K),
             n_components=K,
             structure=structure,
             fixed=fixed_parameters(fixed, K, table.n_features),
@@ -158,14 +159,17 @@ class Problem:
         covariances = self.structure.n_parameters(free["covariances"], D) if free["covariances"] else 0
         return max(free["weights"] - 1, 0) + free["means"] * D + covariances
 
-    def objective(self) -> Objective:
-        """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only."""
+    def objective(self, n_rows: int = 0) -> Objective:
+        """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only.
+
+        With `n_rows`, tables of up to so many rows share a program (`blocks`).
+        """
         require_float64()
         scaling, prior = self.scaling, None
         if self.prior is not None:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
-            data=jax.device_put(self._likelihood()),
+            data=jax.device_put(self._likelihood(n_rows)),
             known=self.known_statistics(),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
@@ -174,11 +178,11 @@ class Problem:
             assignment=ASSIGNMENTS[self.assignment],
         )
 
-    def _likelihood(self) -> Likelihood:
+    def _likelihood(self, n_rows: int) -> Likelihood:
         weights = self.summed_out(self.sample_weight)
         if self.table.has_gaps:
             return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels)
-        return complete_rows.prepare(self.table.values, weights, self.scaling)
+        return complete_rows.prepare(self.table.values, weights, self.scaling, n_rows)
 
     def summed_out(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
         """Weights of the rows in the likelihood: complete rows with a label enter as statistics instead."""
@@ -186,20 +190,19 @@ class Problem:
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Log-likelihood of a mixture in the centred form; labelled points count with their label."""
-        x, known = self.table.values, self.labels >= 0
-        log_density = np.array(mixture.log_prob(x)) if not known.all() else np.zeros(len(x))
-        if known.any():
-            log_joint = mixture.log_joint(x[known])
-            log_density[known] = np.take_along_axis(log_joint, self.labels[known, None], 1)[:, 0]
+        log_joint = log_joint_densities(mixture, self.table.values)
+        known = np.flatnonzero(self.labels >= 0)
+        top = log_joint.max(1, keepdims=True)
+        log_density = top[:, 0] + np.log(np.exp(log_joint - top).sum(1))
+        log_density[known] = log_joint[known, self.labels[known]]
         return float(self.sample_weight @ log_density)
 
     def objective_without_prior(self, mixture: Mixture) -> float:
         """The objective of EM at a mixture without the prior's part, in the centred form."""
         if self.assignment == "soft":
             return self.log_likelihood(mixture)
-        log_joint = mixture.log_joint(self.table.values)
-        known = self.labels >= 0
-        labels = np.where(known, self.labels, log_joint.argmax(1))
+        log_joint = log_joint_densities(mixture, self.table.values)
+        labels = np.where(self.labels >= 0, self.labels, log_joint.argmax(1))
         return float(self.sample_weight @ np.take_along_axis(log_joint, labels[:, None], 1)[:, 0])
 
     def known_points(self) -> tuple[Float[np.ndarray, "L D"], Int[np.ndarray, " L"], Float[np.ndarray, " L"]]:
@@ -238,13 +241,14 @@ class Problem:
             )
 
 
-def _known_labels(labels: Any, n_points: int, n_components: int) -> Int[np.ndarray, " N"]:
+def _known_labels(labels: Any, table: Table, n_components: int) -> Int[np.ndarray, " N"]:
     """Labels (N,) as integers; None, NaN and -1 mean that the component is not known."""
+    n_points = table.n_points
     if labels is None:
         return np.full(n_points, -1)
     expected = f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known"
     remedy = "Number the groups from 0; np.unique(names, return_inverse=True)[1] does that."
-    given = any_array("labels", labels, expected, remedy)
+    given = table.of_kept_rows(any_array("labels", labels, expected, remedy))
     if given.dtype == object:
         given = np.array([-1 if label is None else label for label in given.ravel()]).reshape(given.shape)
     if np.issubdtype(given.dtype, np.floating):

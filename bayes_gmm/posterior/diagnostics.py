@@ -25,7 +25,7 @@ _FEWEST_RATIOS = 10
 _CONSTANT = 1e-12
 """Range, relative to the size, below which a quantity varies by rounding alone."""
 
-_MANY_DIVERGENT = 0.01
+MANY_DIVERGENT = 0.01
 """Share of divergent transitions above which the draws are bad: the region that they miss is no longer small."""
 
 _FEWEST_ACCEPTED = 0.01
@@ -241,7 +241,7 @@ def _disagreement(r_hat: float, explanations: tuple[Explanation, ...]) -> Iterat
         yield Finding(
             VerdictStatus.DOUBTFUL if r_hat <= HOPELESS_RHAT else VerdictStatus.BAD,
             f"The chains disagree on quantities that no relabelling can change (R-hat {r_hat:.3f}), though none stands "
-            "apart: they are too short. Raise num_samples.",
+            "apart: they are too short. Raise num_samples or min_ess.",
         )
 
 
@@ -253,8 +253,8 @@ def _without_weight(finding: Finding) -> str:
 
 def _small_sample_size(smallest: float) -> Iterator[Finding]:
     if not smallest >= SMALLEST_ESS:
-        text = f"The effective sample size falls to {smallest:.0f}, below {SMALLEST_ESS:.0f}. Raise num_samples."
-        yield Finding(VerdictStatus.DOUBTFUL, text)
+        text = f"The effective sample size falls to {smallest:.0f}, below {SMALLEST_ESS:.0f}."
+        yield Finding(VerdictStatus.DOUBTFUL, f"{text} Raise num_samples or min_ess.")
 
 
 def _missed(jumps: Jumps) -> Iterator[Finding]:
@@ -280,7 +280,7 @@ def _unlike_components(max_rhat: dict[str, float], min_ess: dict[str, float]) ->
         yield Finding(
             VerdictStatus.DOUBTFUL,
             f"The effective sample size of single components falls to {min_ess['posterior']:.0f}, below "
-            f"{SMALLEST_ESS:.0f}, though that of the density does not. Raise num_samples.",
+            f"{SMALLEST_ESS:.0f}, though that of the density does not. Raise num_samples or min_ess.",
         )
 
 
@@ -288,7 +288,7 @@ def _trajectories(stats: Any, *, several: bool) -> Iterator[Finding]:
     """Divergences and cut trajectories; where proposals jump beside them, many divergences weigh no more than few."""
     divergent, total = int(stats["diverging"].sum()), stats["diverging"].size
     if divergent:
-        many = several and divergent > _MANY_DIVERGENT * total
+        many = several and divergent > MANY_DIVERGENT * total
         status = VerdictStatus.BAD if many else VerdictStatus.DOUBTFUL
         text = f"{divergent} of {total} transitions diverged: a region of the posterior is too narrow for the sampler."
         remedy = " Raise target_accept_prob, use fewer components, or a tighter prior on the scales."
@@ -314,5 +314,5 @@ def _ambiguous(relabelling: Relabelling) -> Iterator[Finding]:
     rate = float(relabelling.ambiguous[worst])
     if rate > LARGEST_AMBIGUITY:
         text = f"In {rate:.0%} of the draws component {worst} holds less than half of the points it has in the fit."
-        remedy = " Its own numbers mean little; the density and the other components do."
+        remedy = " Its own numbers mean little; quote the density, the clusters of points, or sorted quantities."
         yield Finding(VerdictStatus.DOUBTFUL, text + remedy)

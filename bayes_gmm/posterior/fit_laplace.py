@@ -204,7 +204,12 @@ def fit_laplace(
     True
     """
     problem = PosteriorProblem.of(
-        x, n_components, covariance_type=covariance_type, prior=prior, sample_weight=sample_weight, missing=missing
+        x,
+        n_components,
+        covariance_type=covariance_type,
+        prior=prior,
+        sample_weight=sample_weight,
+        missing=missing,
     )
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):

@@ -26,14 +26,14 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.posterior.arviz_tree import posterior_tree
-from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, Jumps, judge, load_arviz, split_r_hat
+from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, MANY_DIVERGENT, Jumps, judge, load_arviz, split_r_hat
 from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, explore, obstacle
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import Relabelling, match, relabel
 from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of
 from bayes_gmm.posterior.sampling_options import SamplingOptions
-from bayes_gmm.posterior.verdict import LARGEST_RHAT
+from bayes_gmm.posterior.verdict import LARGEST_RHAT, Verdict
 from bayes_gmm.sampling import nuts
 from bayes_gmm.sampling.numpyro_hmc import SamplerSettings
 
@@ -142,9 +142,8 @@ def fit_nuts(
     >>> posterior.verdict.status.name
     'GOOD'
     """
-    problem = PosteriorProblem.of(
-        x, n_components, covariance_type=covariance_type, prior=prior, sample_weight=sample_weight, missing=missing
-    )
+    given = {"prior": prior, "sample_weight": sample_weight, "missing": missing}
+    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, **given)
     options = SamplingOptions.of(
         num_warmup=num_warmup,
         num_samples=num_samples,
@@ -161,10 +160,12 @@ def fit_nuts(
         prepared = _prepare(problem)
         mle = starting_fit(problem, start, options.seed)
         sampled = _sample(problem, prepared, mle, options, began, file)
-        posterior = _assemble(problem, mle, options, sampled)
-        if not options.until_done or sampled.chains.interrupted or _suffices(posterior, options):
-            return posterior
-        return _go_on(problem, prepared.target, options, posterior, sampled, began)
+        ended = not options.until_done or sampled.chains.interrupted
+        if ended or not _known_to_be_wrong(problem, mle, sampled):
+            posterior = _assemble(problem, mle, options, sampled)
+            if ended or _suffices(posterior.verdict, options):
+                return posterior
+        return _go_on(problem, prepared.target, mle, options, sampled, began)
 
 
 class Prepared(NamedTuple):
@@ -230,6 +231,7 @@ def _sample(
     around = jax.tree.map(lambda leaf: leaf[mode_of_chain], modes.around)
     plan = _plan(modes, options)
     prepared.sampling.wait()
+    stop = _Stop(options, began, explorable=not obstacle(problem)) if options.until_done else None
     chains = nuts.sample(
         target,
         around,
@@ -238,51 +240,62 @@ def _sample(
         seed=options.seed,
         progress=options.progress,
         checkpoint=checkpoint,
-        stop=_Stop(options, began, explorable=not obstacle(problem)) if options.until_done else None,
+        stop=stop,
     )
     draws, log_prior = to_mixtures(chains.coordinates, target.sites)
-    return Sampled(modes, mode_of_chain, plan, chains, draws, chains.statistics["lp"] - log_prior)
+    return Sampled(
+        modes,
+        mode_of_chain,
+        plan,
+        chains,
+        draws,
+        chains.statistics["lp"] - log_prior,
+        given_up=stop is not None and stop.hopeless,
+    )
 
 
 class _Stop:
     """Whether to end NUTS early: no time is left, or its first draws show that another way is needed."""
 
     def __init__(self, options: SamplingOptions, began: float, *, explorable: bool) -> None:
-        self.ends, self.undecided = began + options.max_seconds, explorable
+        self.ends, self.undecided, self.hopeless = began + options.max_seconds, explorable, False
 
     def __call__(self, log_posterior: Float[np.ndarray, "chain draw"]) -> bool:
         if self.undecided and log_posterior.shape[1] >= _FIRST_DRAWS:
             self.undecided = False
-            if not split_r_hat(log_posterior[None, :, :_FIRST_DRAWS])[0] <= HOPELESS_RHAT:
-                return True
-        return monotonic() > self.ends
+            self.hopeless = not split_r_hat(log_posterior[None, :, :_FIRST_DRAWS])[0] <= HOPELESS_RHAT
+        return self.hopeless or monotonic() > self.ends
 
 
-def _suffices(posterior: Posterior, options: SamplingOptions) -> bool:
-    """Whether the invariants have mixed, and no mode can have been missed or be weighed wrongly by NUTS."""
-    verdict = posterior.verdict
+def _known_to_be_wrong(problem: PosteriorProblem, mle: EMFit, sampled: Sampled) -> bool:
+    """Whether NUTS was given up, or a mode can have been missed or be weighed wrongly by it."""
+    one_start = len(mle.start_log_likelihoods) == 1 and problem.n_components > 1
+    several_modes = int((sampled.modes.share > WORTH_A_MENTION).sum()) > 1
+    return sampled.given_up or one_start or several_modes
+
+
+def _suffices(verdict: Verdict, options: SamplingOptions) -> bool:
+    """Whether the invariants have mixed, and too few transitions diverged to leave a region out."""
     mixed = verdict.max_rhat["invariants"] <= LARGEST_RHAT and verdict.min_ess["invariants"] >= options.min_ess
-    one_start = len(posterior.mle.start_log_likelihoods) == 1 and posterior.problem.n_components > 1
-    several_modes = int((posterior.modes.share > WORTH_A_MENTION).sum()) > 1
-    return bool(mixed) and not (one_start or several_modes)
+    return mixed and verdict.n_divergent <= MANY_DIVERGENT * verdict.n_draws
 
 
 def _go_on(
     problem: PosteriorProblem,
     target: Target,
+    mle: EMFit,
     options: SamplingOptions,
-    posterior: Posterior,
     sampled: Sampled,
     began: float,
 ) -> Posterior:
     """The posterior by exploring it from the prior; where that cannot be done, the draws of NUTS with a remark."""
     if why := obstacle(problem):
         remark = f"{why[0].upper()}{why[1:]}, so that sampling ended with the draws of NUTS. Give num_samples for more."
-        return _assemble(problem, posterior.mle, options, sampled._replace(remark=remark))
+        return _assemble(problem, mle, options, sampled._replace(remark=remark))
     explored = explore(problem, target, options, began=began)
     if explored is None:
         remark = "The posterior was not explored to an end, and these are the draws of NUTS alone. Raise max_seconds."
-        return _assemble(problem, posterior.mle, options, sampled._replace(remark=remark))
+        return _assemble(problem, mle, options, sampled._replace(remark=remark))
     chains = nuts.Chains(np.zeros((0,)), explored.statistics, explored.interrupted)
     found = sampled._replace(
         mode_of_chain=np.zeros_like(sampled.mode_of_chain),
@@ -291,7 +304,7 @@ def _go_on(
         log_likelihood=explored.log_likelihood,
         explored=explored,
     )
-    return _assemble(problem, posterior.mle, options, found)
+    return _assemble(problem, mle, options, found)
 
 
 def _plan(modes: Modes, options: SamplingOptions) -> nuts.Plan:

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from tqdm import tqdm
 
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.sites import assemble, n_coordinates_of
 from bayes_gmm.bayes.target import Target
+from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
@@ -30,7 +31,7 @@ from bayes_gmm.posterior.verdict import LARGEST_RHAT
 from bayes_gmm.sampling import independence_chains, tempered_pilot
 from bayes_gmm.sampling.batches import BATCH, in_batches, split
 from bayes_gmm.sampling.hamiltonian import LEAPFROGS
-from bayes_gmm.sampling.independence_chains import CHUNK, Observed, Prepared
+from bayes_gmm.sampling.independence_chains import CHUNK, Observed, Prepared, chain_programs
 from bayes_gmm.sampling.label_symmetry import MOST_ORDERED, Symmetry, constrain_symmetric
 
 KEPT = 1000
@@ -56,6 +57,9 @@ _UNCOVERED_BY = 1.0
 
 _NEARLY_ALL = 0.995
 
+_NEIGHBOURS = 3
+"""Nearest particles of which most must be uncovered as well, for a particle to speak of a missed mode."""
+
 
 class Explored(NamedTuple):
     """Draws (C, S) as mixtures, in an order near to one another, and what was observed on the way.
@@ -67,7 +71,8 @@ class Explored(NamedTuple):
     accepted : (C,)
         Share of the independence proposals that each chain accepted.
     uncovered
-        Share of the pilot's particles where the chains have been too rarely, by the proposal's density.
+        Share of the pilot's particles that lie together where the chains have been too rarely, by the proposal's
+        density.
     n_iterations
         Iterations of each chain, of which `KEPT` at most were kept.
     out_of_time, interrupted
@@ -106,34 +111,39 @@ def _n_particles(n_coordinates: int) -> int:
 @in_float64
 def explore(problem: PosteriorProblem, target: Target, options: SamplingOptions, *, began: float) -> Explored | None:
     """Pilot, adaptation and chains; None when Ctrl-C or the limit of seconds ended the run before there were draws."""
-    symmetry, run = Symmetry.of(problem.sites), _Run(problem, options, began)
+    run = _Run(problem, target, Symmetry.of(problem.sites), options, began)
     with tqdm(desc="pilot", disable=not options.progress, leave=False, bar_format="{desc} {elapsed}{postfix}") as bar:
-        work = until_interrupted(run.steps(target, symmetry, bar))
+        work = until_interrupted(run.steps(bar))
         list(work)
-    return run.result(symmetry, interrupted=work.interrupted) if run.kept else None
+    return run.result(interrupted=work.interrupted) if run.kept else None
 
 
 class _Run:
     """What an exploration has made so far."""
 
-    def __init__(self, problem: PosteriorProblem, options: SamplingOptions, began: float) -> None:
-        self.problem, self.options = problem, options
+    def __init__(
+        self, problem: PosteriorProblem, target: Target, symmetry: Symmetry, options: SamplingOptions, began: float
+    ) -> None:
+        self.problem, self.target, self.symmetry, self.options = problem, target, symmetry, options
         self.ends = began + options.max_seconds
+        # The chains' programs are compiled beside those of the pilot.
+        self.programs = CompilingAhead(chain_programs(target, symmetry, n_coordinates_of(problem.sites)))
         self.kept: list[Observed] = []
         self.jumps: list[np.ndarray] = []
         self.n_iterations, self.out_of_time = 0, False
         self.pilot: tempered_pilot.Pilot
         self.prepared: Prepared
 
-    def steps(self, target: Target, symmetry: Symmetry, bar: Any) -> Iterator[None]:
+    def steps(self, bar: Any) -> Iterator[None]:
         """Everything, a step at a time."""
-        for progress in self._pilot(target, symmetry):
+        for progress in self._pilot():
             bar.set_postfix_str(f"power {progress.power:.2g}")
             yield
             if self._late():
                 return
+        self.programs.wait()
         for prepared in independence_chains.prepare(
-            target, symmetry, self.pilot, num_chains=self.options.num_chains, seed=self.options.seed
+            self.target, self.symmetry, self.pilot, num_chains=self.options.num_chains, seed=self.options.seed
         ):
             if isinstance(prepared, Prepared):
                 self.prepared = prepared
@@ -144,16 +154,16 @@ class _Run:
             if self._late():
                 return
         bar.set_description("sampling")
-        for seen in independence_chains.sample(self.prepared, symmetry, seed=self.options.seed):
+        for seen in independence_chains.sample(self.prepared, self.symmetry, seed=self.options.seed):
             self._keep(seen)
             bar.update(CHUNK)
             yield
-            if self._done(target, bar) or self._late():
+            if self._done(bar) or self._late():
                 return
 
-    def _pilot(self, target: Target, symmetry: Symmetry) -> Iterator[tempered_pilot.Progress]:
+    def _pilot(self) -> Iterator[tempered_pilot.Progress]:
         size = _n_particles(n_coordinates_of(self.problem.sites))
-        for progress in tempered_pilot.explore(target, symmetry, n_particles=size, seed=self.options.seed):
+        for progress in tempered_pilot.explore(self.target, self.symmetry, n_particles=size, seed=self.options.seed):
             if progress.pilot is not None:
                 self.pilot = progress.pilot
             yield progress
@@ -172,21 +182,21 @@ class _Run:
         whole = {name: np.concatenate([part[name] for part in self.kept], 1) for name in self.kept[0]}
         return {name: values[:, every - 1 :: every] for name, values in whole.items()}
 
-    def _done(self, target: Target, bar: Any) -> bool:
+    def _done(self, bar: Any) -> bool:
         doublings = np.log2(self.n_iterations / KEPT)
         if doublings < 0 or doublings != round(doublings):
             return False
         seen = self._observed()
-        draws = mixtures_at(seen["coordinates"], target)
+        draws = mixtures_at(seen["coordinates"], self.target)
         found = invariants(draws, seen["log_likelihood"], probes(self.problem.table.values))
         worst = worst_of(np.concatenate(list(map(entries, found.values()))))
         bar.set_postfix_str(f"ESS {worst.ess:.0f} of {self.options.min_ess:.0f}")
         enough = worst.r_hat <= LARGEST_RHAT and worst.ess >= self.options.min_ess
         return bool(enough) or self.n_iterations >= _MOST_ITERATIONS
 
-    def result(self, symmetry: Symmetry, *, interrupted: bool) -> Explored:
+    def result(self, *, interrupted: bool) -> Explored:
         """The draws that are kept, and what is known of them."""
-        seen, target = self._observed(), self.prepared.kernel.target
+        seen = self._observed()
         statistics = {
             "lp": seen["log_prior"] + seen["log_likelihood"],
             "n_steps": np.full(seen["energy"].shape, LEAPFROGS),
@@ -194,24 +204,39 @@ class _Run:
             "independence_acceptance_rate": seen["accepted"],
         }
         return Explored(
-            draws=mixtures_at(seen["coordinates"], target),
+            draws=mixtures_at(seen["coordinates"], self.target),
             log_likelihood=seen["log_likelihood"],
             statistics=statistics,
             accepted=np.mean(self.jumps, 0),
-            uncovered=self._uncovered(seen["coordinates"], symmetry),
+            uncovered=self._uncovered(seen["coordinates"]),
             n_iterations=self.n_iterations,
             out_of_time=self.out_of_time,
             interrupted=interrupted,
             log_evidence=self.pilot.log_evidence,
         )
 
-    def _uncovered(self, coordinates: Float[np.ndarray, "C S P"], symmetry: Symmetry) -> float:
-        """Share of the pilot's particles with a larger ratio of target to proposal than nearly all of the draws."""
+    def _uncovered(self, coordinates: Float[np.ndarray, "C S P"]) -> float:
+        """Share of the pilot's particles that lie together with a larger ratio of target to proposal than the draws."""
         kernel = self.prepared.kernel
-        particles = symmetry.fold(self.pilot.particles.places.coordinates, kernel.proposal.direction)
+        particles = self.symmetry.fold(self.pilot.particles.places.coordinates, kernel.proposal.direction)
         flat = coordinates.reshape(-1, coordinates.shape[-1])
-        here, there = (independence_chains.log_ratios(part, kernel, symmetry) for part in (particles, flat))
-        return float((here > np.quantile(there, _NEARLY_ALL) + _UNCOVERED_BY).mean())
+        here, there = (independence_chains.log_ratios(part, kernel, self.symmetry) for part in (particles, flat))
+        uncovered = here > np.quantile(there, _NEARLY_ALL) + _UNCOVERED_BY
+        unit = np.linalg.solve(kernel.factor, particles.T).T
+        return float(among_their_like(uncovered, unit).mean())
+
+
+def among_their_like(marked: Bool[np.ndarray, " B"], points: Float[np.ndarray, "B P"]) -> Bool[np.ndarray, " B"]:
+    """Marked points most of whose neighbours are marked.
+
+    A mode that was missed holds particles side by side; single ones lie in thin tails of the proposal, also where
+    nothing was missed.
+    """
+    lengths = (points**2).sum(1)
+    distances = lengths[:, None] + lengths - 2 * points @ points.T
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argpartition(distances, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
+    return marked & (marked[nearest].mean(1) > 0.5)
 
 
 def mixtures_at(coordinates: Float[np.ndarray, "C S P"], target: Target) -> Mixture:

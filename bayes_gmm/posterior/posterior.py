@@ -234,7 +234,8 @@ class Posterior:
         write_result(path, self)
 
     def __repr__(self) -> str:
-        lines = [self._head(), *([f"  {self.table.gaps}"] if self.table.has_gaps else []), f"  {self.verdict.summary}"]
+        said = (*self.table.left_out, *([self.table.gaps] if self.table.has_gaps else []), self.verdict.summary)
+        lines = [self._head(), *(f"  {sentence}" for sentence in said)]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
 
     def _repr_html_(self) -> str:

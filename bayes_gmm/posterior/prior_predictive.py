@@ -16,6 +16,7 @@ def prior_predictive(
     *,
     covariance_type: str = "full",
     prior: Prior | None = None,
+    missing: str = "refuse",
     num_draws: int = 1000,
     seed: int = 0,
 ) -> xr.DataTree:
@@ -31,6 +32,8 @@ def prior_predictive(
         "full", "tied", "diag", "spherical", "EEI" or "EII".
     prior
         Prior in data units; parts that it leaves out are the defaults.
+    missing
+        "refuse", or "drop" to leave out rows with missing cells.
     num_draws
         Mixtures to draw.
     seed
@@ -53,7 +56,7 @@ def prior_predictive(
     >>> tree["prior"]["means"].shape
     (1, 100, 2, 2)
     """
-    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior)
+    problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, prior=prior, missing=missing)
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     groups = prior_groups(problem.sample_prior(num_draws, seed=seed), problem.table, seed=seed)
     return xr.DataTree.from_dict({**groups, "observed_data": observed_data(problem.table)})

@@ -19,7 +19,8 @@ from bayes_gmm.sampling import nuts
 class Sampled(NamedTuple):
     """The modes, the number of the mode at which each chain started, the chains, and their draws as mixtures.
 
-    The draws are in data units under the labels of the sampler; `log_likelihood` (chain, draw) is theirs.
+    The draws are in data units under the labels of the sampler; `log_likelihood` (chain, draw) is theirs. `given_up`:
+    the first draws showed that NUTS will not do.
     """
 
     modes: Modes
@@ -28,6 +29,7 @@ class Sampled(NamedTuple):
     chains: nuts.Chains
     draws: Mixture
     log_likelihood: Float[np.ndarray, "chain draw"]
+    given_up: bool = False
     explored: Explored | None = None
     remark: str = ""
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bayes_gmm.bayes.sites import assemble
@@ -43,6 +44,11 @@ class Place(NamedTuple):
     def log_posterior(self) -> Float[Any, "*batch"]:
         """Log posterior density, not normalised, in symmetric coordinates."""
         return self.log_prior + self.log_likelihood
+
+
+def of_batch(n_coordinates: int, *batch: int) -> Place:
+    """Places of a shape, all zeros, for which programs are compiled."""
+    return Place(np.zeros((*batch, n_coordinates)), np.zeros(batch), np.zeros(batch))
 
 
 class Moved(NamedTuple):

@@ -33,12 +33,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bayes_gmm.bayes.target import Target
+from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import n_cores
-from bayes_gmm.sampling.batches import in_batches, split
-from bayes_gmm.sampling.hamiltonian import Place, move, place_at
+from bayes_gmm.sampling.batches import BATCH, in_batches, split
+from bayes_gmm.sampling.hamiltonian import Place, move, of_batch, place_at
 from bayes_gmm.sampling.label_symmetry import Symmetry
-from bayes_gmm.sampling.t_mixture import TMixture, fit_t_mixture
+from bayes_gmm.sampling.t_mixture import TMixture, fit_t_mixture, standard
 from bayes_gmm.sampling.tempered_pilot import Folded, Pilot, draws_of_prior, fold
 
 CHUNK = 100
@@ -116,6 +117,18 @@ class Prepared(NamedTuple):
     kernel: Kernel
     states: list[ChainState]
     accepted: float
+
+
+def chain_programs(target: Target, symmetry: Symmetry, n_coordinates: int) -> Programs:
+    """What compiles the programs of `prepare` and `sample`, the largest first."""
+    n_of_component = symmetry.own.shape[1] + min(1, symmetry.weights.size)
+    proposal = Proposal(standard(n_coordinates), standard(n_of_component), np.zeros(n_coordinates))
+    kernel = Kernel(target, proposal, np.eye(n_coordinates))
+    state = ChainState(of_batch(n_coordinates), np.zeros(2, np.uint32), np.zeros(()))
+    offered = Offered(of_batch(n_coordinates, CHUNK, PROPOSALS), np.zeros((CHUNK, PROPOSALS)))
+    log_orders = np.log(len(symmetry.orders))
+    yield lambda: _advance.lower(kernel, symmetry, state, offered, 0.0).compile()
+    yield lambda: _weigh.lower(np.zeros((BATCH, n_coordinates)), proposal, log_orders, target).compile()
 
 
 def prepare(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 import scipy.special
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
@@ -66,42 +67,71 @@ class TMixture(NamedTuple):
         return self.centers[part] + np.einsum("sij,sj->si", self.factors[part], noise)
 
 
+def standard(n_coordinates: int) -> TMixture:
+    """A mixture of so many coordinates, for which programs are compiled."""
+    unit = np.tile(np.eye(n_coordinates), (MOST_PARTS, 1, 1))
+    return TMixture(np.zeros(MOST_PARTS), np.zeros((MOST_PARTS, n_coordinates)), unit, unit)
+
+
 def fit_t_mixture(points: Float[np.ndarray, "B P"], n_parts: int, rng: np.random.Generator) -> TMixture:
     """Mixture whose parts are Gaussians fitted to points by EM, widened, their covariances drawn to the common one."""
     P = points.shape[1]
-    pooled = np.cov(points.T).reshape(P, P)
+    middle, pooled = points.mean(0), np.cov(points.T).reshape(P, P)
     pooled += 1e-9 * np.diag(np.diagonal(pooled))
-    centers, covariances = _seeds(points, pooled, n_parts, rng), np.array([pooled] * n_parts)
-    weights = np.full(n_parts, 1 / n_parts)
-    for _ in range(_EM_STEPS if n_parts > 1 else 1):
-        shares = _shares(points, weights, centers, covariances)
-        counts = shares.sum(0)
-        weights = np.maximum(counts, 1e-3) / np.maximum(counts, 1e-3).sum()
-        centers = (shares.T @ points) / np.maximum(counts, 1e-300)[:, None]
-        offsets = (points[None] - centers[:, None]) * np.sqrt(shares.T)[..., None]
-        scatters = offsets.mT @ offsets
-        covariances = (scatters + (P + 2) * pooled / n_parts ** (2 / P)) / (counts + P + 2)[:, None, None]
-    factors = _WIDER * np.linalg.cholesky(covariances)
+    common = np.linalg.cholesky(pooled)
+    parts = _fit_unit(scipy.linalg.solve_triangular(common, (points - middle).T, lower=True).T, n_parts, rng)
+    factors = _WIDER * common @ np.linalg.cholesky(parts.covariances)
     unused = MOST_PARTS - n_parts
     with np.errstate(divide="ignore"):
-        log_weights = np.log(np.concatenate([weights, np.zeros(unused)]))
+        log_weights = np.log(np.concatenate([parts.weights, np.zeros(unused)]))
     factors = np.concatenate([factors, np.tile(np.eye(P), (unused, 1, 1))])
-    return TMixture(log_weights, np.concatenate([centers, np.zeros((unused, P))]), factors, np.linalg.inv(factors))
+    centers = np.concatenate([middle + parts.centers @ common.T, np.zeros((unused, P))])
+    return TMixture(log_weights, centers, factors, np.linalg.inv(factors))
 
 
-def _seeds(points: np.ndarray, pooled: np.ndarray, n_parts: int, rng: np.random.Generator) -> np.ndarray:
+class _Gaussians(NamedTuple):
+    """Weights (G,), centres (G, P) and covariances (G, P, P)."""
+
+    weights: np.ndarray
+    centers: np.ndarray
+    covariances: np.ndarray
+
+
+def _fit_unit(points: Float[np.ndarray, "B P"], n_parts: int, rng: np.random.Generator) -> _Gaussians:
+    """Gaussians fitted to points of mean zero and unit covariance, for whose products sums of squares are enough."""
+    P = points.shape[1]
+    rows, columns = np.tril_indices(P)
+    products = points[:, rows] * points[:, columns]
+    common = np.eye(P) * (P + 2) / n_parts ** (2 / P)
+    found = _Gaussians(np.full(n_parts, 1 / n_parts), _seeds(points, n_parts, rng), np.tile(np.eye(P), (n_parts, 1, 1)))
+    for _ in range(_EM_STEPS if n_parts > 1 else 1):
+        shares = _shares(points, found)
+        counts = shares.sum(0)
+        some = np.maximum(counts, 1e-3)
+        centers = (shares.T @ points) / some[:, None]
+        scatters = np.empty((n_parts, P, P))
+        scatters[:, rows, columns] = scatters[:, columns, rows] = shares.T @ products
+        scatters -= counts[:, None, None] * centers[:, :, None] * centers[:, None]
+        found = _Gaussians(some / some.sum(), centers, (scatters + common) / (counts + P + 2)[:, None, None])
+    return found
+
+
+def _seeds(points: np.ndarray, n_parts: int, rng: np.random.Generator) -> np.ndarray:
     """Points far from one another, drawn with a probability that grows with the distance to those drawn before."""
-    unit = np.linalg.solve(np.linalg.cholesky(pooled), points.T).T
     chosen = [int(rng.integers(len(points)))]
+    distances = ((points - points[chosen[0]]) ** 2).sum(1)
     while len(chosen) < n_parts:
-        distances = ((unit[:, None] - unit[chosen]) ** 2).sum(-1).min(1)
         chosen.append(int(rng.choice(len(points), p=distances / distances.sum())))
+        distances = np.minimum(distances, ((points - points[chosen[-1]]) ** 2).sum(1))
     return points[chosen].copy()
 
 
-def _shares(points: np.ndarray, weights: np.ndarray, centers: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-    """Responsibilities (B, G)."""
-    inverses = np.linalg.inv(np.linalg.cholesky(covariances))
-    offsets = (points[None] - centers[:, None]) @ inverses.mT
+def _shares(points: np.ndarray, gaussians: _Gaussians) -> np.ndarray:
+    """Responsibilities (B, G), from one product of matrices."""
+    inverses = np.linalg.inv(np.linalg.cholesky(gaussians.covariances))
+    G, P = gaussians.centers.shape
+    offsets = (points @ inverses.reshape(G * P, P).T).reshape(-1, G, P)
+    offsets -= np.einsum("gij,gj->gi", inverses, gaussians.centers)
     log_scale = np.log(np.diagonal(inverses, axis1=1, axis2=2)).sum(1)
-    return scipy.special.softmax(np.log(weights) + log_scale - 0.5 * (offsets**2).sum(-1).T, axis=1)
+    distances = np.einsum("bgp,bgp->bg", offsets, offsets)
+    return scipy.special.softmax(np.log(gaussians.weights) + log_scale - 0.5 * distances, axis=1)

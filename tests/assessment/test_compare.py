@@ -93,6 +93,20 @@ def test_skewed_and_widened_parameters_are_named() -> None:
     assert "The posterior is much wider than the standard error says for" in said
 
 
+def test_doubted_standard_errors_are_marked_and_sound_ones_are_not(comparison: bg.Comparison) -> None:
+    """Six points of their own leave the sd of the second component to chance."""
+    x = np.concatenate([np.linspace(-1, 1, 60), 20 + np.linspace(-1, 1, 5)])[:, None]
+    mle = bg.fit_em(x, 2)
+    doubted = bg.compare(mle, bg.fit_nuts(x, 2, start=mle, num_samples=200, progress=False))
+    assert [row.error_doubted for row in doubted.rows] == [False] * 3 + [True] * 3
+    text = str(doubted)
+    assert len(re.findall(r"\d\?  ", text)) == 3
+    assert "\n? Standard errors are " in text
+    assert "Trust the posterior" in text
+    assert not any(row.error_doubted for row in comparison.rows)
+    assert "?" not in str(comparison)
+
+
 def test_csv_round_trip(comparison: bg.Comparison, tmp_path) -> None:
     comparison.to_csv(tmp_path / "components.csv")
     with open(tmp_path / "components.csv", newline="") as file:

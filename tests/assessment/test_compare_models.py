@@ -10,6 +10,8 @@ import pytest
 
 import bayes_gmm as bg
 from bayes_gmm.assessment.compare_models import stacking_weights
+from bayes_gmm.assessment.leave_one_out import leave_one_out
+from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.posterior.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro
@@ -48,7 +50,7 @@ def test_criteria_are_those_of_the_fits(posteriors: dict[str, bg.Posterior], tab
         assert (model.bic, model.icl, model.aic) == (mle.bic(), mle.icl(), mle.aic())
         assert model.n_components == mle.mixture.n_components
         assert model.structure == mle.structure.name
-        assert model.verdict == posteriors[model.name].verdict.status.name
+        assert model.verdict == posteriors[model.name].verdict.sampling.name
 
 
 def test_stacking_is_the_maximum_that_em_finds() -> None:
@@ -94,7 +96,7 @@ def test_text_html_csv_and_json_hold_all_models(table: bg.ModelComparison, tmp_p
 
 
 def test_bad_draws_are_said(posteriors: dict[str, bg.Posterior]) -> None:
-    verdict = replace(posteriors["K=2"].verdict, status=VerdictStatus.BAD)
+    verdict = replace(posteriors["K=2"].verdict, sampling=VerdictStatus.BAD)
     table = bg.compare_models(posteriors | {"K=2": replace(posteriors["K=2"], verdict=verdict)})
     assert "The draws of K=2 are BAD" in str(table)
 
@@ -122,3 +124,21 @@ def test_many_points_are_compared_through_a_sample() -> None:
     assert "only some were left out in turn" in str(table)
     assert table.models[0].name == "K=2"
     assert table.models[0].weight > 0.99
+
+
+def test_a_row_of_weight_w_is_left_out_as_one_of_w_rows(faithful: bg.Table) -> None:
+    x, weights = faithful.values[:80], np.arange(80) % 4
+    posterior = bg.fit_nuts(x, 2, sample_weight=weights, num_samples=100, num_chains=2, progress=False)
+    repeated = np.repeat(x, weights, axis=0)
+    problem = PosteriorProblem.of(repeated, 2, covariance_type="full", prior=posterior.problem.prior)
+    weighted, oracle = leave_one_out(posterior), leave_one_out(replace(posterior, problem=problem))
+    assert weighted.elpd == pytest.approx(oracle.elpd, abs=1e-8)
+    assert weighted.standard_error == pytest.approx(oracle.standard_error, rel=1e-10)
+    assert weighted.effective_parameters == pytest.approx(oracle.effective_parameters, abs=1e-8)
+    assert abs(weighted.pointwise.sum() - oracle.elpd) > 1
+    two = np.array([weighted.pointwise, -weighted.pointwise + 2 * weighted.pointwise.mean()])
+    stacked = stacking_weights(two, weighted.sample_weight)
+    np.testing.assert_allclose(stacked, stacking_weights(np.repeat(two, weights, axis=1)), atol=1e-5)
+    assert abs(stacked - stacking_weights(two)).max() > 1e-3
+    with pytest.raises(bg.ArgumentError, match="different weights of the rows"):
+        bg.compare_models({"weighted": posterior, "not": bg.fit_em(x, 2)})

@@ -137,7 +137,8 @@ def test_a_prior_without_density_anywhere_near_is_said() -> None:
         bg.fit_nuts(x, 2, prior=prior, num_samples=10, progress=False)
 
 
-@pytest.mark.parametrize("n_features", [3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_features", [3, 5])
 def test_label_switching_is_undone_in_any_dimension(n_features: int) -> None:
     """Clusters that overlap so much that chains change labels: relabelled draws keep each component to itself."""
     rng = np.random.default_rng(1)

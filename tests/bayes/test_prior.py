@@ -172,6 +172,7 @@ def test_predictive_draws_new_data_and_not_the_data(faithful: bg.Table) -> None:
     np.testing.assert_allclose(drawn["covariances"], np.swapaxes(drawn["covariances"], -1, -2), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_model_serves_plain_numpyro(faithful: bg.Table) -> None:
     mcmc = MCMC(NUTS(bg.model), num_warmup=300, num_samples=100, progress_bar=False)
     mcmc.run(jax.random.key(2), faithful.values, 2)

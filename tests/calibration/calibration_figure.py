@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from intervals import PARAMETERS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -52,7 +53,7 @@ def draw(results: Results) -> Figure:
         samplers, broken = top.subplots(1, 2, sharey=True)
         ranks(samplers, results, OF_SAMPLER, "The truth is one more draw: ranks stay in the band")
         ranks(broken, results, OF_BROKEN, "Controls: broken samplers leave it")
-        samplers.set_ylabel(r"$\sqrt{n}$ (share of ranks below, less what is expected)")
+        samplers.set_ylabel(r"$\sqrt{n}$ (share of ranks below $-$ expected)")
         for ax, n_features in zip(upper.subplots(1, 3, sharey=True), (1, 2, 5), strict=True):
             posterior_coverage(ax, results, n_features)
         for ax, method in zip(lower.subplots(1, len(METHODS), sharey=True), METHODS, strict=True):
@@ -61,10 +62,67 @@ def draw(results: Results) -> Figure:
         return fig
 
 
-def save(results: Results, path: Path) -> None:
+OF_OVERLAP = {
+    ("MLE", "fit"): ("maximum likelihood: weights, means and sds", "#E69F00"),
+    ("posterior", "all"): ("posterior: weights, means and sds", "#0072B2"),
+    ("posterior", "density"): ("posterior: density", "#009E73"),
+}
+"""Name and color of each kind of interval where components overlap."""
+
+
+def draw_overlap(results: Results) -> Figure:
+    """Draw how often intervals hold the truth where components overlap: a panel for each K and D."""
+    of_size: dict[tuple[int, int], Results] = {}
+    for result in results:
+        if result["name"].startswith("overlapping"):
+            cell = result["settings"]["cell"]
+            of_size.setdefault((cell["n_features"], cell["n_components"]), []).append(result)
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(1, len(of_size), figsize=(9, 3.4), sharey=True, layout="constrained", squeeze=False)
+        for ax, ((D, K), cells) in zip(axes[0], sorted(of_size.items()), strict=True):
+            overlap(ax, cells)
+            ax.set_title(f"K = {K}, D = {D}")
+        first = axes[0, 0]
+        first.set_ylabel("share of 90 % intervals\nthat hold the truth")
+        for label, color in OF_OVERLAP.values():
+            first.plot([], [], color=color, marker="o", ms=3.5, label=label)
+        for apart, line in OF_LINES.items():
+            first.plot([], [], color=GREY, ls=line, label=f"{apart:g} sd apart")
+        fig.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower center")
+        return fig
+
+
+OF_LINES = {2.0: "-", 3.0: "--"}
+
+
+def overlap(ax: Axes, cells: Results) -> None:
+    """One panel: each kind of interval, for both distances."""
+    ax.axhline(0.9, color=GREY, lw=0.8)
+    for apart, line in OF_LINES.items():
+        some = sorted(
+            (one["settings"]["cell"]["n_points"], one["numbers"]["coverage"])
+            for one in cells
+            if one["settings"]["cell"]["apart"] == apart
+        )
+        for (method, what), (_, color) in OF_OVERLAP.items():
+            N = [n for n, _ in some]
+            values = [_share(coverage[method], what) for _, coverage in some]
+            ax.plot(N, values, color=color, ls=line, marker="o", ms=3.5, lw=1.4)
+    ax.set_xscale("log")
+    ax.set_xticks([50, 200, 1000], ["50", "200", "1000"])
+    ax.minorticks_off()
+    ax.set(xlabel="points", xlim=(40, 1250), ylim=(0, 1.02))
+
+
+def _share(coverage: dict[str, tuple[float, float]], what: str) -> float:
+    """Coverage of one kind of quantity, or the mean of those of weights, means and sds."""
+    return coverage[what][0] if what in coverage else float(np.mean([coverage[kind][0] for kind in PARAMETERS]))
+
+
+def save(fig: Figure, path: Path) -> None:
     """Write it in few colours, which take a third of the space."""
     image = io.BytesIO()
-    draw(results).savefig(image, dpi=100)
+    fig.savefig(image, dpi=100)
     Image.open(image).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
@@ -102,8 +160,9 @@ def posterior_coverage(ax: Axes, results: Results, n_features: int) -> None:
         found = sorted(
             (result["settings"]["cell"]["places"][1], *result["numbers"][prior]["coverage"][method]["sds"])
             for result in results
-            if result["name"].startswith(f"posterior_K2_D{n_features}_") and prior in result["numbers"]
+            if result["name"].startswith("posterior") and prior in result["numbers"]
             if result["settings"]["cell"]["weights"] == [0.5, 0.5]
+            if result["settings"]["cell"]["n_features"] == n_features
         )
         if found:
             apart, mean, error = np.array(found).T
@@ -113,10 +172,10 @@ def posterior_coverage(ax: Axes, results: Results, n_features: int) -> None:
     ax.set_xscale("log")
     ax.set_xticks([5, 20, 100, 1000], ["5", "20", "100", "1000"])
     ax.minorticks_off()
-    ax.set(title=f"Two components, D = {n_features}", xlabel="distance in sds", ylim=(-0.02, 1.02))
+    ax.set(title=f"Two components, D = {n_features}", xlabel="distance in sds", xlim=(3.5, 1400), ylim=(-0.02, 1.02))
     if n_features == 1:
         ax.set_ylabel("share of 90 % intervals of sds\nthat hold the truth")
-        ax.legend(frameon=False, fontsize=8, loc="center left")
+        ax.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def coverage(ax: Axes, results: Results, method: str) -> None:

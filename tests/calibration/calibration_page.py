@@ -1,4 +1,4 @@
-"""Write the record's page, five rows of it in the project's README, and the figure, from the files of `results/` alone.
+"""Write the record's page, two tables in the project's README, and the figures, from the files of `results/` alone.
 
 python tests/calibration/calibration_page.py
 """
@@ -17,14 +17,16 @@ from recording import RESULTS
 
 ROOT = Path(__file__).parents[2]
 README, PAGE = ROOT / "README.md", Path(__file__).parent / "README.md"
-FIGURE = ROOT / ".readme" / "calibration.png"
-BEGIN, END = "<!-- calibration -->", "<!-- /calibration -->"
+FIGURE, OF_OVERLAP = ROOT / ".readme" / "calibration.png", ROOT / ".readme" / "overlap.png"
+CALIBRATION, OVERLAP = "calibration", "overlap"
+"""Names of the sections between markers."""
 
 ORDER = (
     "sbc_nuts",
     "sbc_laplace",
     "sbc",
     "posterior",
+    "overlapping",
     "coverage",
     "restarts",
     "verdict_sound",
@@ -43,7 +45,7 @@ LONGEST = 75
 INTRODUCTION = """\
 Is what the package says true as often as it says? Simulated data with known answers, and controls that must be noticed,
 measured by the first command; the second writes this section and its figure from the JSON files in
-`tests/calibration/results`, and five rows into the project's README."""
+`tests/calibration/results`, and two tables into the project's README."""
 
 LEGEND = """\
 Proportions are given in percent with their standard error, or with an interval of 95 %. "holds": not told apart from
@@ -56,9 +58,9 @@ SHORT_PICTURE = "![Ranks of the truth, coverage of intervals, verdicts](.readme/
 
 CHECKS: dict[str, Callable[..., dict[str, Any]]] = {
     "NUTS: rank of the truth": min,
-    "90% intervals of the MLE": min,
+    "90% intervals of the posterior": min,
+    "components that overlap": min,
     "EM by default": min,
-    "sound run": min,
     "verdict on a planted failure": max,
 }
 """Checks of which the README shows one setting each, by the beginning of `what`, and which share is the worst."""
@@ -88,20 +90,55 @@ def section(results: list[dict[str, Any]]) -> str:
 
 
 def highlights(results: list[dict[str, Any]]) -> str:
-    """Five rows and the figure, for the project's README: of each check the setting farthest from what is expected."""
+    """A few rows and the figure, for the project's README: of each check the setting farthest from what is expected."""
     rows = [row for result in results for row in result["rows"]]
     lines = ["| check | holds in | farthest off | expected | found |", "|---|---|---|---|---|"]
     for what, worst in CHECKS.items():
         settings = [row for row in rows if row["what"].startswith(what)]
         row = _without_reasons(worst(settings, key=share))
         holds = f"{sum(row['holds'] for row in settings)} of {len(settings)}"
-        setting = re.sub("^the same", "two modes of equal mass", row["setting"])
+        setting = row["setting"].partition(";")[0]
         found = row["found"].partition(";")[0]
         found = found if row["holds"] else f"**{found}**"
         lines.append(f"| {row['what']} | {holds} | {setting} | {row['expected']} | {found} |")
     controls = [row["holds"] for row in rows if row["what"].startswith("control")]
     noticed = f"In bold: falls short. Of {len(controls)} controls, broken on purpose, {sum(controls)} are noticed."
     return "\n\n".join([SHORT_PICTURE, "\n".join(lines), noticed]) + "\n"
+
+
+ROWS_OF_OVERLAP = ((2, 1, 2, 50), (2, 1, 2, 200), (2, 1, 2, 1000), (2, 1, 3, 200), (3, 1, 2, 200), (3, 1, 3, 200))
+"""Components, features, distance in sds and points of the cells in the README's table."""
+
+
+def overlap(results: list[dict[str, Any]]) -> str:
+    """The project's README on components that overlap: intervals of both answers beside each other, and a figure."""
+    of_cell = {tuple(one["settings"]["cell"].values()): one["numbers"] for one in results if is_overlapping(one)}
+    lines = [
+        "| components | 90 % intervals of the fit hold weights / means / sds | of the posterior | its density | "
+        "sampling GOOD | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in ROWS_OF_OVERLAP:
+        numbers, (K, D, apart, N) = of_cell[cell], cell
+        fit, posterior = (
+            [round(100 * mean) for mean, _ in numbers["coverage"][of].values()] for of in ("MLE", "posterior")
+        )
+        seconds = sorted(numbers["processor seconds"])[numbers["n"] // 2]
+        lines.append(
+            f"| K={K}, D={D}, {apart} sd apart, N={N} | {_slashed(fit)} % | {_slashed(posterior[:3])} % | "
+            f"{posterior[3]} % | {numbers['sampling'].get('GOOD', 0)} of {numbers['n']} | {seconds:.1f} |"
+        )
+    figure = "![Coverage of intervals against the sample size](.readme/overlap.png)"
+    return "\n\n".join([figure, "\n".join(lines)]) + "\n"
+
+
+def is_overlapping(result: dict[str, Any]) -> bool:
+    """Whether a result is one of `overlapping`."""
+    return result["name"].startswith("overlapping")
+
+
+def _slashed(values: list[int]) -> str:
+    return " / ".join(map(str, values))
 
 
 def _without_reasons(row: dict[str, Any]) -> dict[str, Any]:
@@ -167,21 +204,32 @@ def _portions(results: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{kind} " + " to ".join(f"{portion:.0%}" for portion in sorted({min(portions), max(portions)}))
 
 
-def with_section(page: str, text: str) -> str:
-    """Page in which what is between the markers is replaced."""
-    if (page.count(BEGIN), page.count(END)) != (1, 1):
-        raise SystemExit(f"the page must hold {BEGIN} and {END} once")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{text}{END}{after}"
+def with_section(page: str, name: str, text: str) -> str:
+    """Page in which what is between the markers of a section is replaced."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if (page.count(begin), page.count(end)) != (1, 1):
+        raise SystemExit(f"the page must hold {begin} and {end} once")
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{text}{end}{after}"
+
+
+def sections(results: list[dict[str, Any]]) -> list[tuple[Path, str, str]]:
+    """All that is written: page, name of the section, text."""
+    return [
+        (PAGE, CALIBRATION, section(results)),
+        (README, CALIBRATION, highlights(results)),
+        (README, OVERLAP, overlap(results)),
+    ]
 
 
 def main() -> None:
-    """Write both pages and the figure."""
+    """Write both pages and the figures."""
     results = load()
-    for path, text in ((PAGE, section(results)), (README, highlights(results))):
-        path.write_text(with_section(path.read_text(encoding="utf-8"), text), encoding="utf-8")
-    calibration_figure.save(results, FIGURE)
+    for path, name, text in sections(results):
+        path.write_text(with_section(path.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+    calibration_figure.save(calibration_figure.draw(results), FIGURE)
+    calibration_figure.save(calibration_figure.draw_overlap(results), OF_OVERLAP)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from proportions import ERROR, covered, mean_and_error
 
 import bayes_gmm as bg
 from bayes_gmm.mle.status import EMStatus
+from bayes_gmm.posterior.fit_nuts import pivot_of
 from bayes_gmm.posterior.relabelling import match
 from bayes_gmm.posterior.verdict import VerdictStatus
 
@@ -138,11 +139,11 @@ def sampled(cell: Cell, prior: str, seed: int) -> tuple[np.ndarray, bg.Posterior
         return x, bg.fit_nuts(x, K, prior=PRIORS[prior](x, K), seed=seed, progress=False)
 
 
-def draws_like(truth: bg.Mixture, x: np.ndarray, posterior: bg.Posterior) -> np.ndarray:
-    """Parameters (draws, Q) under the labels of the truth; the draws agree on labels, so any of them tells which."""
+def draws_like(truth: bg.Mixture, x: np.ndarray, posterior: bg.Posterior) -> bg.Mixture:
+    """Draws (S,) under the labels of the truth; they have those of the pivot, which tells which is which."""
     draws = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), posterior.draws)
-    order = match(jax.tree.map(lambda leaf: leaf[0], draws), truth, x)
-    return parameters(draws.permute(np.broadcast_to(order, draws.log_weights.shape)))
+    order = match(pivot_of(posterior.problem, posterior.mle, posterior.modes), truth, x)
+    return draws.permute(np.broadcast_to(order, draws.log_weights.shape))
 
 
 def wald(fit: bg.EMFit, truth: bg.Mixture, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -167,7 +168,7 @@ def coverage(cell: Cell, prior: str, n_data_sets: int) -> Found:
     for i in range(n_data_sets):
         x, posterior = sampled(cell, prior, seed=i)
         statuses[VerdictStatus(posterior.verdict.sampling).name] += 1
-        draws = draws_like(truth, x, posterior)
+        draws = parameters(draws_like(truth, x, posterior))
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         hits[POSTERIOR].append((low <= true) & (true <= high))
         from_truth.append((draws.mean(0) - true) / draws.std(0))

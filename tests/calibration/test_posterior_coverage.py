@@ -180,8 +180,9 @@ def test_scales_that_follow_all_data_are_noticed(cell: Cell, record: Record) -> 
     sds = found.hits[POSTERIOR][:, found.kinds == "sds"]
     noticed = not holds(found, ("sds",))
     setting = f"{cell}; {found.statuses['GOOD']} of {found.statuses.total()} GOOD"
-    line = Row("control: prior of the scales from the variance of all data: sds", setting, "not 90 %", "", noticed)
     far = cell in (*FAR, UNEQUAL)
+    what = "prior of the scales from the variance of all data: sds"
+    line = Row("control: " * far + what, setting, "not 90 %" if far else "", "", noticed)
     line = line._replace(found=percent({"sds": mean_and_error(sds)}), shown=far)
     record(f"{code(cell)}_control", [line], settings(cell, {FORMER: found}), {FORMER: numbers(found)})
     if far:

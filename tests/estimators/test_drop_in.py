@@ -112,3 +112,30 @@ def test_weights_are_routed_to_the_fit():
     direct = GaussianMixture(2, random_state=0).fit(StandardScaler().fit_transform(X), sample_weight=weights)
     np.testing.assert_allclose(routed.weights_, direct.weights_)
     assert abs(routed.weights_.max() - without.weights_.max()) > 0.01
+
+
+def test_the_output_of_a_transform_that_there_is_not_cannot_be_chosen():
+    mixture = GaussianMixture(2)
+    with pytest.raises(bg.ArgumentError, match="GaussianMixture has no transform"):
+        mixture.set_output(transform="pandas")
+    assert mixture.set_output() is mixture
+    make_pipeline(StandardScaler(), mixture).set_output(transform="pandas")
+
+
+def test_a_posterior_cannot_be_set_by_hand():
+    by_hand = BayesianGaussianMixture(2)
+    by_hand.weights_, by_hand.means_, by_hand.covariances_ = np.array([0.5, 0.5]), X[:2], np.tile(np.eye(2), (2, 1, 1))
+    with pytest.raises(NotFittedError, match="means_, but no posterior_"):
+        by_hand.predict(X)
+
+
+def test_weights_reach_the_posterior():
+    x, weights = X[::8, :1], np.where(X[::8, 0] < 3, 3.0, 1.0)
+    options = {"num_warmup": 20, "num_samples": 20, "num_chains": 2, "n_init": 2, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mixture = BayesianGaussianMixture(1, **options).fit(x, sample_weight=weights)
+    weighted = np.average(x[:, 0], weights=weights)
+    assert abs(mixture.means_[0, 0] - weighted) < abs(x.mean() - weighted) / 2
+    with pytest.raises(bg.ArgumentError, match="sample_weight"):
+        BayesianGaussianMixture(1, **options).fit(x, sample_weight=weights[1:])

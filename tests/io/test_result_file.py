@@ -254,6 +254,7 @@ print(posterior.verdict.status.name, posterior.prior)
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_numbers(posterior_path: Path, faithful_posterior: bg.Posterior) -> None:
     command = [sys.executable, "-W", "error", "-c", IN_ANOTHER_PROCESS, str(posterior_path)]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -572,6 +573,7 @@ def test_when_writing_fails_the_old_file_stays(
     assert os.listdir(tmp_path) == ["mle.nc"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="killed the Unix way")
 def test_after_saves_that_failed_the_garbage_collector_finds_nothing_that_ends_the_process(
     saved_mle: bytes, tmp_path: Path

@@ -149,7 +149,22 @@ BAD = [
     Bad("JAX, NaN", lambda: jnp.array(spoiled(np.nan)), r"'x2' holds nan in row 4", r"impute"),
     Bad("JAX, complex", lambda: jnp.array(GOOD + 1j), r"complex", r"real"),
     Bad("generator", lambda: (i for i in range(3)), r"one generator", r"shape \(N, D\)"),
-    Bad("three axes", lambda: np.zeros((5, 2, 2)), r"3 axes, shape \(5, 2, 2\)", r"[Rr]eshape"),
+    Bad(
+        "three axes",
+        lambda: np.zeros((5, 2, 2)),
+        r"3 axes, shape \(5, 2, 2\)",
+        r"5 x 2 pixels of 2 channels: x\.reshape\(-1, 2\)",
+    ),
+    Bad(
+        "channels first", lambda: np.zeros((3, 8, 9)), r"3 axes", r"3 channels of 8 x 9 pixels: x\.reshape\(3, -1\)\.T"
+    ),
+    Bad(
+        "four axes",
+        lambda: np.zeros((2, 8, 9, 3)),
+        r"4 axes",
+        r"x\.reshape\(-1, x\.shape\[-1\]\) makes points of the last",
+    ),
+    Bad("three axes, none of channels", lambda: np.zeros((5, 3, 4)), r"3 axes", r"of the last axis .* of the first"),
     Bad("nothing", lambda: [], r"without rows", r"filter"),
     Bad("no rows", lambda: np.empty((0, 3)), r"without rows, shape \(0, 3\)", r"filter"),
     Bad("no columns", lambda: np.empty((4, 0)), r"without columns, shape \(4, 0\)", r"file"),
@@ -508,3 +523,12 @@ def test_a_table_prints_its_columns_with_units_and_summary():
     assert lines[3].split() == ["mass", "[kg]", "40", "43.59", "10", "90"]
     assert len({len(line) for line in lines[1:]}) == 1
     assert printed == repr(Table(values, ("height", "mass"), name="trees", units=("m", "kg")))
+
+
+def test_the_way_out_of_three_axes_makes_each_pixel_a_point():
+    image = np.random.default_rng(0).normal(size=(6, 7, 3))
+    for array in (image, np.moveaxis(image, -1, 0)):
+        with pytest.raises(DataError) as refused:
+            as_table(array)
+        code = refused.value.remedy.partition(": ")[2].partition(" makes")[0]
+        np.testing.assert_array_equal(as_table(eval(code, {"x": array})).values, image.reshape(42, 3))

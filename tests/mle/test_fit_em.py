@@ -334,6 +334,7 @@ def test_best_of_all_usable_starts_is_returned(faithful):
     np.testing.assert_allclose(fit.log_likelihood, fit.start_log_likelihoods.max(), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_random_starts_find_the_clusters_that_made_the_data():
     """Six clusters ten sds apart: no optimum is higher than that of the true labels."""
     labels = np.arange(288) % 6
@@ -581,6 +582,10 @@ def test_errors_that_a_few_points_decide_are_doubted(faithful_mle):
         if doubted:
             assert f"{1 / np.sqrt(2 * n_points):.0%} of an sd in component 1" in fit.error_doubts[0]
             assert fit.error_doubts[0] in fit.record()["doubts"]
+            with pytest.warns(bg.FitWarning, match="of an sd in component 1.*Trust the posterior"):
+                errors = fit.standard_errors
+            np.testing.assert_array_equal(errors["scales"], fit.errors()["scales"])
+            np.testing.assert_array_equal(fit.doubted_components, [False, True])
     assert faithful_mle.error_doubts == ()
 
 
@@ -599,3 +604,29 @@ def test_own_parameters_are_those_that_another_component_would_add(faithful):
     assert len(doubts["full"]) == 1
     assert "7.0 points for 5 parameters" in doubts["full"][0]
     assert doubts["tied"] == ()
+
+
+# Spurious maxima
+
+
+@pytest.fixture(scope="module")
+def with_a_close_pair():
+    """Forty points of one cluster, three of which lie close together."""
+    x = np.random.default_rng(1).normal(size=(40, 1))
+    x[:3, 0] = 0.5 + np.array([0.0, 0.01, 0.021])
+    return x
+
+
+def test_spurious_maximum_is_doubted_with_its_clean_rival_and_skipped_on_request(with_a_close_pair):
+    """Control: where no component is thin, skipping changes nothing."""
+    highest, clean = (bg.fit_em(with_a_close_pair, 2, spurious=rule) for rule in ("keep", "skip"))
+    assert clean.log_likelihood < highest.log_likelihood
+    assert (clean.mixture.weights * 40 >= 4).all()
+    (doubt, *_) = highest.doubts
+    assert f"{clean.log_likelihood:.2f}" in doubt
+    assert f"{highest.log_likelihood:.2f}" in doubt
+    assert not any("spurious" in one for one in clean.doubts)
+
+
+def test_skipping_changes_nothing_without_spurious_maxima(faithful, faithful_mle):
+    assert bg.fit_em(faithful, 2, spurious="skip").log_likelihood == faithful_mle.log_likelihood

@@ -8,9 +8,9 @@ import pytest
 
 import bayes_gmm as bg
 from bayes_gmm.posterior import fit_nuts as module, overlapping_components
-from bayes_gmm.posterior.diagnostics import Jumps, judge
+from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
-from bayes_gmm.posterior.overlapping_components import KEPT, obstacle
+from bayes_gmm.posterior.overlapping_components import KEPT, among_their_like, obstacle
 from bayes_gmm.posterior.verdict import VerdictStatus
 
 pytestmark = pytest.mark.numpyro
@@ -52,6 +52,18 @@ def test_the_components_have_no_names_there_and_the_head_says_both(explored: bg.
     assert verdict.status is VerdictStatus.DOUBTFUL
     assert verdict.summary.startswith("sampling GOOD, components DOUBTFUL: ")
     assert verdict.judgements() == {"status": "DOUBTFUL", "sampling": "GOOD", "components": "DOUBTFUL"}
+
+
+def test_rows_of_components_without_a_name_are_marked(explored: bg.Posterior) -> None:
+    comparison = bg.compare(explored.mle, explored)
+    ambiguous = explored.relabelling.ambiguous
+    assert (ambiguous > LARGEST_AMBIGUITY).any()
+    for row in comparison.rows:
+        assert row.ambiguity == ambiguous[row.component]
+        assert ("ambiguous" in row.flags) == (row.ambiguity > LARGEST_AMBIGUITY)
+    worst = int(ambiguous.argmax())
+    assert f"component {worst} (ambiguous: another one in {ambiguous[worst]:.0%} of the draws)" in str(comparison)
+    assert any("quote the density, clusters or sorted quantities" in line for line in comparison.hidden())
 
 
 @pytest.mark.slow
@@ -144,6 +156,15 @@ def test_a_mode_without_draws_is_noticed_by_the_pilot(from_one_mode: bg.Posterio
     assert judge(from_one_mode.tree, from_one_mode.relabelling, jumps=Jumps(np.full(4, 0.3), 0.0)).sampling is GOOD
 
 
+def test_a_missed_mode_is_told_from_points_in_the_tails() -> None:
+    """Of 500 points six lie together far away, and the six farthest of the others lie alone."""
+    points = np.random.default_rng(0).normal(size=(500, 8))
+    points[:6] = 12 + 0.1 * points[:6]
+    tails = 6 + np.argsort(-(points[6:] ** 2).sum(1))[:6]
+    marked = np.isin(np.arange(500), [*range(6), *tails])
+    np.testing.assert_array_equal(np.flatnonzero(among_their_like(marked, points)), np.arange(6))
+
+
 def test_time_runs_out_and_it_is_said() -> None:
     posterior = bg.fit_nuts(overlapping(2), 2, max_seconds=0.01, progress=False)
     assert any("max_seconds" in note for note in posterior.verdict.notes)
@@ -204,3 +225,12 @@ def test_one_chain_of_easy_data_is_good() -> None:
     x = np.concatenate([np.random.default_rng(8).normal(center, 1.0, 100) for center in (0.0, 5.0)])[:, None]
     posterior = bg.fit_nuts(x, 2, num_chains=1, progress=False)
     assert posterior.verdict.sampling is GOOD
+
+
+@pytest.mark.slow
+def test_where_many_transitions_diverge_the_posterior_is_explored() -> None:
+    """R-hat and effective sample size of NUTS suffice there, but 45 of its 4000 transitions diverge."""
+    x = bg.Mixture.from_moments([4 / 9, 5 / 9], [[0.0], [2.0]], np.ones((2, 1, 1))).sample(1000, seed=2)[0]
+    posterior = bg.fit_nuts(x, 2, seed=2, progress=False)
+    assert posterior.verdict.sampling is GOOD
+    assert any("explored from the prior" in note for note in posterior.verdict.notes)

@@ -1,0 +1,265 @@
+"""Moves between components: one is split where it gains most, others are merged or deleted where that loses least.
+
+EM alone never moves a component from where there is one too many to where there is one too few. What every split would
+gain and every removal would lose is told first; all promising moves that touch different components are then made at
+once, and judged by the objective after a short run of EM. Where a batch gains nothing its best quarter is tried, and so
+on to single moves.
+
+Moves also find spurious maxima, components on a few points that lie close together by chance. A component that has few
+points and is narrow is therefore charged a nat for each of its parameters, as by AIC, and log N for the choice of its
+place, when a move is judged; and no move may leave a component with too few points for a covariance.
+
+References
+----------
+Ueda, Nakano, Ghahramani and Hinton (2000), split and merge EM, doi 10.1162/089976600300015088; Zhang, Chen, Sun and
+Chan (2003), doi 10.1016/S0031-3203(03)00059-1.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from bayes_gmm.core.precision import in_threads
+from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.objective.objective import Objective
+from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.component_removals import DELETED, Removal, removals
+from bayes_gmm.search.component_splits import Halves, split_halves
+from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
+from bayes_gmm.search.merged_cells import merged_cells
+from bayes_gmm.search.row_statistics import RowEM, Rows, State
+
+FROM_COMPONENTS = 10
+"""Number of components from which climbs find better maxima than random starts, however many."""
+
+_FEW_COMPONENTS, _SHORT_TABLE = 3, 2000
+"""Numbers of components, and of points, up to which a hundred random starts are as good and cost little."""
+
+_MOST_FEATURES = 64
+"""Number of features up to which moves were tried."""
+
+_CELLS = (5, 10)
+"""Cells for each component of which climbs begin, by turns; so many climbs are made side by side."""
+
+_MOST_CLIMBS, _MOST_CLIMBS_OF_LONG_TABLES, _LONG_TABLE = 8, 4, 5000
+"""Number of climbs that are made at most, and the number of points from which on that is fewer."""
+
+KEPT = 2
+"""Ends of climbs that a fit goes on from, the best ones."""
+
+_SAME_END = 1.0
+"""Nats within which two climbs have come to the same end: no more of them are made then."""
+
+_FIRST_STEPS = 30
+"""Steps of EM before the first move."""
+
+_MOST_STEPS, _STEPS_PER_COMPONENT = 200, 5
+"""E-steps of a climb, and what each component adds to them: it ends earlier where no move is accepted."""
+
+_BATCH_STEPS, _SINGLE_STEPS = 15, 25
+"""Steps of EM after which a batch of moves, and a single one, is judged."""
+
+_PROMISE = 1.0
+"""Expected gain, in nats, from which a move is made together with others."""
+
+_LEAST_PROMISE = -25.0
+"""Expected gain to which single moves are tried: a merge looks worse than it is until the others have adapted."""
+
+_FAILURES = 6
+"""Single moves that fail in succession before a climb ends."""
+
+_MOVES = 50
+"""Moves for each component that are looked at."""
+
+_POINTS_PER_DIMENSION, _POINTS_PER_PARAMETER, _NARROW = 3, 2, 0.05
+"""Few points for a component, by both counts; and a small variance in its narrowest direction, relative to that within
+all components."""
+
+
+def usual_number_of_climbs(problem: Problem) -> int:
+    """Largest number of climbs by default; none where components are few or cannot be moved.
+
+    A component with a name, by a label or a fixed parameter, cannot be where another was; and hard assignment is
+    another objective.
+    """
+    (n_points, n_features), K = problem.table.values.shape, problem.n_components
+    few = K <= _FEW_COMPONENTS or (K < FROM_COMPONENTS and n_points <= _SHORT_TABLE)
+    if few or problem.names_components or problem.assignment != "soft" or n_features > _MOST_FEATURES:
+        return 0
+    return _MOST_CLIMBS if n_points <= _LONG_TABLE else _MOST_CLIMBS_OF_LONG_TABLES
+
+
+def climbs(problem: Problem, objective: Objective, seed: int, most: int, tell: Callable[[float], None]) -> Mixture:
+    """The best two mixtures, or one if no more are asked for, at which moves from merged cells ended, the best first.
+
+    Climbs are made until the best two of them have come to the same end, or there are `most`. Everything is in unit
+    coordinates; `tell` is given the log-likelihood before each round of moves.
+    """
+
+    def climb(number: int) -> tuple[float, Mixture]:
+        rng, n_cells = np.random.default_rng((seed, number)), _CELLS[number % len(_CELLS)]
+        return _climb(problem, objective, rng, n_cells, tell)
+
+    values: list[float] = []
+    found: list[Mixture] = []
+    with ThreadPoolExecutor(len(_CELLS)) as threads:
+        while len(found) < most and not _agree(values):
+            numbers = range(len(found), min(len(found) + len(_CELLS), most))
+            for value, mixture in in_threads(threads, climb, numbers):
+                values.append(value)
+                found.append(mixture)
+    best = np.argsort(-np.array(values), kind="stable")[:KEPT]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(found[i] for i in best))
+
+
+def _agree(values: list[float]) -> bool:
+    second, first = sorted([-np.inf, -np.inf, *values])[-2:]
+    return second > first - _SAME_END
+
+
+def _with_absent(mixture: Mixture, n_slots: int) -> Mixture:
+    """A mixture with absent components up to this number."""
+    absent, n_features = n_slots - len(mixture.log_weights), mixture.means.shape[1]
+    if not absent:
+        return mixture
+    return Mixture(
+        log_weights=np.pad(mixture.log_weights, (0, absent), constant_values=-np.inf),
+        means=np.pad(mixture.means, ((0, absent), (0, 0))),
+        scale_tril=np.concatenate([mixture.scale_tril, np.tile(np.eye(n_features), (absent, 1, 1))]),
+    )
+
+
+def _climb(
+    problem: Problem, objective: Objective, rng: np.random.Generator, n_cells: int, tell: Callable[[float], None]
+) -> tuple[float, Mixture]:
+    """Where moves from merged cells end, and the value of the objective there."""
+    K, shape = problem.n_components, CovarianceShape.of(problem.structure.name)
+    em = RowEM(Rows.of(problem, rng), objective, problem.smallest_scale)
+    n_points, n_features = em.rows.z.shape
+    cells = max(K, min(n_cells * K, n_points // (n_features + 2)))
+    start = em.expect(em.maximise(merged_cells(rng, em.rows.z, em.rows.weights, K, cells, shape)))
+    found = improve(em, em.advance(start, _FIRST_STEPS), rng, shape, tell)
+    value = found.value if np.isfinite(merit(found, shape)) else -np.inf
+    return value, _with_absent(found.mixture, len(objective.present))
+
+
+class Move(NamedTuple):
+    """A split paid for by a removal, and what both are expected to gain."""
+
+    promise: float
+    split: int
+    removal: Removal
+
+    @property
+    def touched(self) -> set[int]:
+        """Components that it changes."""
+        return {self.split, self.removal.gone, self.removal.into} - {DELETED}
+
+
+def improve(
+    em: RowEM, state: State, rng: np.random.Generator, shape: CovarianceShape, tell: Callable[[float], None]
+) -> State:
+    """The state after moves, when none is accepted any more or the steps of a climb are spent."""
+    limit = em.n_steps + _MOST_STEPS + _STEPS_PER_COMPONENT * len(state.eta)
+    while em.n_steps < limit and np.isfinite(state.value):
+        tell(state.value)
+        halves = split_halves(em, state, rng, shape)
+        moves = promising(halves, removals(em, state, rng, shape))
+        better = _together(em, state, halves, moves, limit, shape) or _singly(em, state, halves, moves, limit, shape)
+        if better is None:
+            break
+        state = better
+    return state
+
+
+def _together(
+    em: RowEM, state: State, halves: Halves, moves: list[Move], limit: int, shape: CovarianceShape
+) -> State | None:
+    """The state after the largest batch of promising moves that is accepted: all, the best quarter, and so on."""
+    batch = disjoint([move for move in moves if move.promise > _PROMISE])
+    while batch and em.n_steps < limit:
+        after = _attempt(em, state, halves, batch, _BATCH_STEPS)
+        if merit(after, shape) > merit(state, shape):
+            return after
+        batch = batch[: len(batch) // 4]
+    return None
+
+
+def _singly(
+    em: RowEM, state: State, halves: Halves, moves: list[Move], limit: int, shape: CovarianceShape
+) -> State | None:
+    """The state after the first single move that is accepted, held against a longer run without a move."""
+    settled = em.advance(state, 2 * _SINGLE_STEPS, tol=1e-2)
+    different = {(move.split, move.removal.gone): move for move in reversed(moves) if move.promise > _LEAST_PROMISE}
+    for move in sorted(different.values(), key=lambda move: -move.promise)[:_FAILURES]:
+        if em.n_steps >= limit:
+            break
+        after = _attempt(em, settled, halves, [move], _SINGLE_STEPS)
+        if merit(after, shape) > merit(settled, shape):
+            return after
+    return None
+
+
+def _attempt(em: RowEM, state: State, halves: Halves, batch: list[Move], n_steps: int) -> State:
+    return em.advance(em.expect(em.maximise(moved(state.moments, halves, batch))), n_steps)
+
+
+def merit(state: State, shape: CovarianceShape) -> float:
+    """The value, less the price of components that look spurious; minus infinity where EM loses one."""
+    n_points, n_features = len(state.shares), state.moments.means.shape[1]
+    if not np.isfinite(state.value) or state.moments.counts.min() < shape.fewest_points(n_features):
+        return -np.inf
+    price = shape.n_parameters(n_features) + np.log(n_points)
+    return state.value - float(price * looks_spurious(state.moments, shape).sum())
+
+
+def looks_spurious(found: Moments, shape: CovarianceShape) -> Bool[np.ndarray, " K"]:
+    """Which components have few points and are narrow besides."""
+    counts, means, covariances = found
+    n_features, spurious = means.shape[1], np.zeros(len(counts), bool)
+    enough = min(_POINTS_PER_PARAMETER * shape.n_parameters(n_features), _POINTS_PER_DIMENSION * (n_features + 1))
+    few = np.flatnonzero(counts < enough)
+    if few.size:
+        within = np.einsum("k,kij->ij", counts, covariances) / counts.sum() + LEAST_VARIANCE * np.eye(n_features)
+        whitening = np.linalg.inv(np.linalg.cholesky(within))
+        spurious[few] = np.linalg.eigvalsh(whitening @ covariances[few] @ whitening.T)[:, 0] < _NARROW
+    return spurious
+
+
+def moved(found: Moments, halves: Halves, batch: list[Move]) -> Moments:
+    """Moments after a batch of moves that touch different components."""
+    after = Moments(*(np.array(part) for part in found))
+    for _, split, (_, gone, into) in batch:
+        if into != DELETED:
+            for part, both in zip(after, pair_moments(found, np.array([into]), np.array([gone])), strict=True):
+                part[into] = both[0]
+        for part, half in zip(after, halves.moments, strict=True):
+            part[[split, gone]] = half[split]
+    return after
+
+
+def promising(halves: Halves, removed: list[Removal]) -> list[Move]:
+    """Each split with each removal that does not touch the same component, the best first."""
+    losses, gone, into = (np.array(part) for part in zip(*removed, strict=True))
+    splits = np.arange(len(halves.gains))[:, None]
+    promises = halves.gains[:, None] - losses
+    promises = np.where((splits == gone) | (splits == into), -np.inf, promises)
+    best = np.argsort(-promises, axis=None, kind="stable")[: int((promises > _LEAST_PROMISE).sum())]
+    pairs = zip(*np.unravel_index(best[: _MOVES * len(splits)], promises.shape), strict=True)
+    return [Move(float(promises[split, one]), int(split), removed[one]) for split, one in pairs]
+
+
+def disjoint(moves: list[Move]) -> list[Move]:
+    """The best moves of which no two touch the same component."""
+    chosen: list[Move] = []
+    touched: set[int] = set()
+    for move in moves:
+        if not move.touched & touched:
+            chosen.append(move)
+            touched |= move.touched
+    return chosen

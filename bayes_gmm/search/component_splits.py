@@ -1,0 +1,176 @@
+"""What it would gain to split a component: short runs of EM on its own points, all else kept as it is."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape
+from bayes_gmm.search.row_products import cross_product, rows_product
+from bayes_gmm.search.row_statistics import RowEM, State, features, moments, natural
+
+_STEPS = 8
+"""Steps of EM of two halves; the gain shows by then, and EM of all components follows."""
+
+_ROWS = 1024
+"""Rows on which a split is tried."""
+
+_TRIALS, _TRIALS_OF_FEW_POINTS, _FEW_POINTS = 4, 32, 128
+"""Ways to begin with two halves: more for a component of few points, where they cost little and good ones are rare."""
+
+_SHARE = 1e-4
+"""Responsibility below which a row is not a component's own."""
+
+_NARROWEST = 1e-4
+"""Variance added to halves, relative to the component that is split."""
+
+_NUMBERS_AT_ONCE = 2**22
+"""Largest number of float64 values that are held for components split together."""
+
+
+class Halves(NamedTuple):
+    """The best split of each component.
+
+    Attributes
+    ----------
+    gains : (K,)
+        Lower bound on what it gains, in nats; minus infinity where there is none.
+    moments : (K, 2, ...)
+        Of the two halves.
+    """
+
+    gains: Float[np.ndarray, " K"]
+    moments: Moments
+
+
+class _Own(NamedTuple):
+    """Rows of some components (C,), each in the metric of its component.
+
+    Attributes
+    ----------
+    y : (C, S, D)
+        Rows relative to the mean, with the identity as covariance.
+    weights : (C, S)
+        Weights times responsibilities.
+    centers, roots : (C, D), (C, D, D)
+        Of the map back, z = center + root y.
+    """
+
+    y: Float[np.ndarray, "C S D"]
+    weights: Float[np.ndarray, "C S"]
+    centers: Float[np.ndarray, "C D"]
+    roots: Float[np.ndarray, "C D D"]
+
+
+def split_halves(em: RowEM, state: State, rng: np.random.Generator, shape: CovarianceShape) -> Halves:
+    """The best of a few splits of each component that has points for two."""
+    (n_components, width), n_features = state.eta.shape, em.rows.z.shape[1]
+    square = (n_components, 2, n_features, n_features)
+    halves = Halves(np.full(n_components, -np.inf), Moments(*(np.zeros(square[:size]) for size in (2, 3, 4))))
+    counts = state.moments.counts
+    enough, few = counts > 2 * (n_features + 1), counts < _FEW_POINTS
+    for which, n_trials in ((enough & few, _TRIALS_OF_FEW_POINTS), (enough & ~few, _TRIALS)):
+        size = _ROWS * (width + 2 * n_trials) + 2 * n_trials * n_features**2
+        for numbers in np.array_split(np.flatnonzero(which), which.sum() * size // _NUMBERS_AT_ONCE + 1):
+            if numbers.size:
+                some = _halve(_own(em, state, rng, numbers, shape), n_trials, rng, shape)
+                halves.gains[numbers] = some.gains
+                for every, part in zip(halves.moments, some.moments, strict=True):
+                    every[numbers] = part
+    return halves
+
+
+def _own(
+    em: RowEM, state: State, rng: np.random.Generator, numbers: Int[np.ndarray, " C"], shape: CovarianceShape
+) -> _Own:
+    z, weights = _own_rows(em, state, rng, numbers)
+    counts = weights.sum(1)
+    centers = np.einsum("cs,csd->cd", weights, z) / counts[:, None]
+    offsets = z - centers[:, None]
+    covariances = shape.seen(cross_product(weights[..., None] * offsets, offsets) / counts[:, None, None])
+    roots = np.linalg.cholesky(covariances + LEAST_VARIANCE * np.eye(z.shape[2]))
+    return _Own(rows_product(offsets, np.linalg.inv(roots).mT), weights, centers, roots)
+
+
+def _own_rows(
+    em: RowEM, state: State, rng: np.random.Generator, numbers: Int[np.ndarray, " C"]
+) -> tuple[Float[np.ndarray, "C S D"], Float[np.ndarray, "C S"]]:
+    """Rows of each component with their weights: all that matter, or as many drawn in proportion to their share."""
+    chosen, weights = np.zeros((len(numbers), _ROWS), int), np.zeros((len(numbers), _ROWS))
+    for place, k in enumerate(numbers):
+        own = np.flatnonzero(state.shares[:, k] > _SHARE)
+        shares = state.shares[own, k] * em.rows.weights[own]
+        if len(own) > _ROWS:
+            cumulative = np.cumsum(shares)
+            at = (np.arange(_ROWS) + rng.random()) / _ROWS * cumulative[-1]
+            chosen[place] = own[np.minimum(np.searchsorted(cumulative, at), len(own) - 1)]
+            weights[place] = cumulative[-1] / _ROWS
+        else:
+            chosen[place, : len(own)], weights[place, : len(own)] = own, shares
+    longest = int((weights > 0).sum(1).max())
+    return em.rows.z[chosen[:, :longest]], weights[:, :longest]
+
+
+def _halve(own: _Own, n_trials: int, rng: np.random.Generator, shape: CovarianceShape) -> Halves:
+    """EM of two halves from each beginning, and the best end."""
+    y, weights, centers, roots = own
+    n_features, diagonal = y.shape[2], shape.kind != "full"
+    phi = features(y, diagonal=diagonal)
+    shares = _first_halves(rng, n_trials, y, weights)
+    for _ in range(_STEPS):
+        shares = _step(shares, phi, weights, n_features, shape)[2]
+    halves, log_density, _ = _step(shares, phi, weights, n_features, shape)
+    alone = phi @ natural(np.zeros(()), np.zeros(n_features), np.eye(n_features), diagonal=diagonal)
+    gains = np.einsum("cs,cst->ct", weights, log_density - alone[..., None])
+    gains = np.where(halves.counts.min(2) > n_features + 1, gains, -np.inf)
+    best = np.arange(len(y)), gains.argmax(1)
+    counts, means, covariances = (part[best] for part in halves)
+    back = roots[:, None]
+    return Halves(gains[best], Moments(counts, centers[:, None] + means @ roots.mT, back @ covariances @ back.mT))
+
+
+def _step(
+    shares: Float[np.ndarray, "C S T 2"],
+    phi: Float[np.ndarray, "C S F"],
+    weights: Float[np.ndarray, "C S"],
+    n_features: int,
+    shape: CovarianceShape,
+) -> tuple[Moments, Float[np.ndarray, "C S T"], Float[np.ndarray, "C S T 2"]]:
+    """Halves with these shares, the log density of both together, and their shares by it."""
+    (n_components, n_rows, n_trials, _), diagonal = shares.shape, shape.kind != "full"
+    portions = (shares * weights[..., None, None]).reshape(n_components, n_rows, -1)
+    statistics = cross_product(portions, phi).reshape(n_components, n_trials, 2, -1)
+    counts, means, covariances = moments(statistics, n_features, diagonal=diagonal)
+    covariances = _covariances(Moments(counts, means, covariances), shape)
+    log_weights = np.log(np.maximum(counts, np.finfo(float).tiny) / weights.sum(1)[:, None, None])
+    eta = natural(log_weights, means, covariances, diagonal=diagonal).reshape(n_components, 2 * n_trials, -1)
+    logits = rows_product(phi, eta.mT).reshape(shares.shape)
+    log_density = np.logaddexp(logits[..., 0], logits[..., 1])
+    return Moments(counts, means, covariances), log_density, np.exp(logits - log_density[..., None])
+
+
+def _covariances(halves: Moments, shape: CovarianceShape) -> Float[np.ndarray, "C T 2 D D"]:
+    """Those of halves, or one for both where components share theirs."""
+    counts, _, covariances = halves
+    seen = shape.seen(covariances)
+    if shape.shared:
+        portions = counts / counts.sum(-1, keepdims=True)
+        seen = np.broadcast_to((portions[..., None, None] * seen).sum(-3, keepdims=True), seen.shape)
+    return seen + _NARROWEST * np.eye(seen.shape[-1])
+
+
+def _first_halves(
+    rng: np.random.Generator, n_trials: int, y: Float[np.ndarray, "C S D"], weights: Float[np.ndarray, "C S"]
+) -> Float[np.ndarray, "C S T 2"]:
+    """Ways to halve points: by a random plane through the middle, or by the nearer of two random points."""
+    n_components, n_rows, _ = y.shape
+    cumulative = np.cumsum(weights, 1)
+    at = rng.random((n_components, n_trials)) * cumulative[:, -1:]
+    drawn = (cumulative[:, None] <= at[..., None]).sum(-1).clip(0, n_rows - 1)
+    points = np.take_along_axis(y, drawn[..., None], 1)
+    one, other = np.split(points, 2, axis=1)
+    normals = np.concatenate([rng.normal(size=one.shape), one - other], 1)
+    middles = np.concatenate([np.zeros(one.shape[:2]), ((one**2).sum(-1) - (other**2).sum(-1)) / 2], 1)
+    sides = (rows_product(y, normals.mT) > middles[:, None]).astype(np.float64)
+    return np.stack([sides, 1 - sides], -1)

@@ -1,0 +1,44 @@
+"""Matrix products of many rows, in slices so small that BLAS makes each of them on the core that asks.
+
+Larger products wake the threads of BLAS. They go on spinning after each, which slows down what other threads do
+meanwhile; here several climbs run side by side, and what a product takes is short.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+_MOST_OPERATIONS = 2**18
+"""Multiplications up to which OpenBLAS uses one thread."""
+
+
+def rows_product(
+    rows: Float[np.ndarray, "*batch N F"], matrix: Float[np.ndarray, "*batch F K"]
+) -> Float[np.ndarray, "*batch N K"]:
+    """Rows times a matrix."""
+    (*batch, n_rows, width), n_columns = rows.shape, matrix.shape[-1]
+    size, whole = _slices(n_rows, width * n_columns)
+    product = np.empty((*batch, n_rows, n_columns))
+    if whole:
+        sliced = rows[..., :whole, :].reshape(*batch, -1, size, width)
+        product[..., :whole, :] = (sliced @ matrix[..., None, :, :]).reshape(*batch, whole, n_columns)
+    product[..., whole:, :] = rows[..., whole:, :] @ matrix
+    return product
+
+
+def cross_product(
+    first: Float[np.ndarray, "*batch N K"], second: Float[np.ndarray, "*batch N F"]
+) -> Float[np.ndarray, "*batch K F"]:
+    """Sums over rows of products of one's columns with the other's."""
+    *batch, n_rows, _ = first.shape
+    size, whole = _slices(n_rows, first.shape[-1] * second.shape[-1])
+    total = first[..., whole:, :].mT @ second[..., whole:, :]
+    if whole:
+        one, other = (part[..., :whole, :].reshape(*batch, -1, size, part.shape[-1]) for part in (first, second))
+        total += (one.mT @ other).sum(-3)
+    return total
+
+
+def _slices(n_rows: int, operations_of_a_row: int) -> tuple[int, int]:
+    """Rows of a slice, and of all whole slices together."""
+    size = int(np.clip(_MOST_OPERATIONS // operations_of_a_row, 8, 1024))
+    return size, n_rows // size * size

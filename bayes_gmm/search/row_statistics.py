@@ -1,0 +1,239 @@
+"""EM on rows in NumPy: responsibilities are kept, which moves between components are scored by.
+
+Everything is in unit coordinates (`scaling`). The E-step is the linear form of `likelihood/linear_form.py`, a matrix
+product before the exponential and one after it; the M-step is that of the objective, so that structure, fixed
+parameters and prior are respected. Nothing here is compiled for a number of rows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from bayes_gmm.core.linalg import LOG_2PI
+from bayes_gmm.likelihood.moments import Moments, statistics_of
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.objective.objective import Objective
+from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.row_products import cross_product, rows_product
+
+_ROWS_AT_ONCE = 1024
+"""Rows of one matrix product: their log densities stay in the processor's cache."""
+
+_FEATURES_KEPT = 2**24
+"""Largest number of sufficient statistics of rows that are kept in memory; of longer tables they are made anew."""
+
+MOST_ROWS = 2**15
+"""Rows on which moves are judged: of longer tables a random part."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Rows of positive weight in unit coordinates.
+
+    Attributes
+    ----------
+    z : (N, D)
+        Points.
+    weights : (N,)
+        Their weights.
+    diagonal
+        Whether covariances are diagonal, so that products of different features are not looked at.
+    """
+
+    z: Float[np.ndarray, "N D"]
+    weights: Float[np.ndarray, " N"]
+    diagonal: bool
+
+    @classmethod
+    def of(cls, problem: Problem, rng: np.random.Generator) -> "Rows":
+        """All rows of a problem, or a random part of them that weighs as much."""
+        chosen, weights = np.flatnonzero(problem.sample_weight), problem.sample_weight
+        if len(chosen) > MOST_ROWS:
+            chosen = np.sort(rng.choice(chosen, MOST_ROWS, replace=False))
+            weights = weights * (weights.sum() / weights[chosen].sum())
+        z = problem.scaling.points_to_unit(problem.table.values[chosen])
+        diagonal = problem.structure.is_diagonal
+        return cls(z=z, weights=weights[chosen], diagonal=diagonal)
+
+    @cached_property
+    def _kept(self) -> Float[np.ndarray, "N F"] | None:
+        n_points, n_features = self.z.shape
+        size = n_features * (2 if self.diagonal else n_features)
+        return None if n_points * size > _FEATURES_KEPT else features(self.z, diagonal=self.diagonal)
+
+    def features_of(self, rows: slice | Int[np.ndarray, " some"]) -> Float[np.ndarray, "some F"]:
+        """Sufficient statistics of some of the rows."""
+        return features(self.z[rows], diagonal=self.diagonal) if self._kept is None else self._kept[rows]
+
+    def parts(self) -> Iterator[slice]:
+        """Slices that together are all rows."""
+        return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(self.z), _ROWS_AT_ONCE))
+
+
+def features(z: Float[np.ndarray, "*batch D"], *, diagonal: bool) -> Float[np.ndarray, "*batch F"]:
+    """Sufficient statistics [1, x, vech(x x')] of points; of diagonal covariances [1, x, x^2]."""
+    rows, columns = _squares(z.shape[-1], diagonal=diagonal)
+    return np.concatenate([np.ones_like(z[..., :1]), z, z[..., rows] * z[..., columns]], -1)
+
+
+def _squares(n_features: int, *, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
+    return (np.arange(n_features),) * 2 if diagonal else np.tril_indices(n_features)
+
+
+def natural(
+    log_weights: Float[np.ndarray, "*batch"],
+    means: Float[np.ndarray, "*batch D"],
+    covariances: Float[np.ndarray, "*batch D D"],
+    *,
+    diagonal: bool,
+) -> Float[np.ndarray, "*batch F"]:
+    """Natural parameters of weighted Gaussians: their log density is the product with `features`."""
+    n_features = means.shape[-1]
+    rows, columns = _squares(n_features, diagonal=diagonal)
+    if diagonal:
+        variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+        linear, quadratic, log_determinant = means / variances, -0.5 / variances, np.log(variances).sum(-1)
+    else:
+        precision = np.linalg.inv(covariances)
+        linear = (precision @ means[..., None])[..., 0]
+        # An off-diagonal element of the precision appears twice in x' P x.
+        quadratic = precision[..., rows, columns] * np.where(rows == columns, -0.5, -1.0)
+        log_determinant = np.linalg.slogdet(covariances)[1]
+    constant = log_weights - 0.5 * (log_determinant + n_features * LOG_2PI + (linear * means).sum(-1))
+    return np.concatenate([constant[..., None], linear, quadratic], -1)
+
+
+def moments(statistics: Float[np.ndarray, "*batch F"], n_features: int, *, diagonal: bool) -> Moments:
+    """Counts, means and covariances that have these sums of `features`."""
+    counts = statistics[..., 0]
+    portions = statistics[..., 1:] / np.maximum(counts, np.finfo(float).tiny)[..., None]
+    means, squares = portions[..., :n_features], portions[..., n_features:]
+    rows, columns = _squares(n_features, diagonal=diagonal)
+    covariances = np.zeros((*means.shape, n_features))
+    covariances[..., rows, columns] = squares - means[..., rows] * means[..., columns]
+    covariances[..., columns, rows] = covariances[..., rows, columns]
+    return Moments(counts, means, covariances)
+
+
+class State(NamedTuple):
+    """A mixture and what the E-step finds at it.
+
+    Attributes
+    ----------
+    mixture
+        In unit coordinates, in NumPy.
+    eta : (K, F)
+        Its natural parameters.
+    value
+        The objective.
+    shares : (N, K)
+        Responsibilities.
+    log_density : (N,)
+        Logarithm of the density of each row.
+    moments
+        Of the rows that each component is responsible for.
+    """
+
+    mixture: Mixture
+    eta: Float[np.ndarray, "K F"]
+    value: float
+    shares: Float[np.ndarray, "N K"]
+    log_density: Float[np.ndarray, " N"]
+    moments: Moments
+
+
+class RowEM:
+    """EM on the rows of a problem, with its objective's own M-step; within a scope of float64.
+
+    Attributes
+    ----------
+    rows
+        The rows.
+    n_steps
+        Number of E-steps made so far.
+    """
+
+    def __init__(self, rows: Rows, objective: Objective, smallest_scale: float) -> None:
+        self.rows, self.n_steps = rows, 0
+        self._objective, self._smallest_scale = objective.without_data(), smallest_scale
+
+    # Moments of a component that is lost are not finite, and neither is the mixture then.
+    @np.errstate(divide="ignore", invalid="ignore", over="ignore")
+    def maximise(self, found: Moments, near: Mixture | None = None) -> Mixture:
+        """M-step, in NumPy; iterations of a structure begin at the mixture `near`."""
+        absent = len(self._objective.present) - len(found.counts)
+        statistics = np.pad(statistics_of(found), ((0, absent), (0, 0)))
+        if near is None or self._objective.structure.has_closed_form:
+            near = None
+        elif absent:
+            near = jax.tree.map(lambda leaf: np.pad(leaf, [(0, absent)] + [(0, 0)] * (leaf.ndim - 1)), near)
+        maximised = jax.device_get(_maximise(statistics, self._objective, near))
+        return jax.tree.map(lambda leaf: leaf[: len(found.counts)], maximised)
+
+    def expect(self, mixture: Mixture) -> State:
+        """E-step at a mixture; its value is minus infinity where a component is lost or too narrow."""
+        rows, (n_points, n_features), n_components = self.rows, self.rows.z.shape, len(mixture.log_weights)
+        self.n_steps += 1
+        nothing = Moments(np.zeros(n_components), mixture.means, mixture.scale_tril)
+        if not self._is_sound(mixture):
+            none = np.zeros((n_components, 1)), np.zeros((n_points, n_components)), np.zeros(n_points)
+            return State(mixture, none[0], -np.inf, *none[1:], nothing)
+        covariances = mixture.scale_tril @ mixture.scale_tril.mT
+        eta = natural(mixture.log_weights, mixture.means, covariances, diagonal=rows.diagonal)
+        shares, log_density, statistics = np.empty((n_points, n_components)), np.empty(n_points), np.zeros_like(eta)
+        for part in rows.parts():
+            phi = rows.features_of(part)
+            shares[part] = rows_product(phi, eta.T)
+            log_density[part] = _normalise(shares[part])
+            statistics += cross_product(shares[part] * rows.weights[part, None], phi)
+        value = float(rows.weights @ log_density)
+        if self._objective.prior is not None:
+            value += float(_log_prior(self._objective, mixture))
+        found = moments(statistics, n_features, diagonal=rows.diagonal)
+        return State(mixture, eta, value if np.isfinite(value) else -np.inf, shares, log_density, found)
+
+    def advance(self, state: State, n_steps: int, tol: float = 0.0) -> State:
+        """So many steps of EM, fewer where the objective gains no more than `tol` or a component is lost."""
+        for _ in range(n_steps):
+            if not np.isfinite(state.value):
+                break
+            further = self.expect(self.maximise(state.moments, near=state.mixture))
+            if not further.value > state.value:
+                break
+            gain, state = further.value - state.value, further
+            if gain <= tol:
+                break
+        return state
+
+    def _is_sound(self, mixture: Mixture) -> bool:
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture)):
+            return False
+        narrowest = np.diagonal(mixture.scale_tril, axis1=1, axis2=2).min(initial=np.inf)
+        if not narrowest > self._smallest_scale:
+            return False
+        return bool((1 / np.sqrt((np.linalg.inv(mixture.scale_tril) ** 2).sum((1, 2))) > self._smallest_scale).all())
+
+
+def _normalise(logits: Float[np.ndarray, "B K"]) -> Float[np.ndarray, " B"]:
+    """Log densities of rows; their log joint densities become responsibilities, in place."""
+    top = logits.max(1)
+    logits -= top[:, None]
+    np.exp(logits, out=logits)
+    density = logits.sum(1)
+    logits /= density[:, None]
+    return top + np.log(density)
+
+
+@jax.jit
+def _maximise(statistics: Float[Array, "K F"], objective: Objective, near: Mixture | None) -> Mixture:
+    return objective.maximise(statistics, near)
+
+
+@jax.jit
+def _log_prior(objective: Objective, mixture: Mixture) -> Float[Array, ""]:
+    return objective.log_prior(mixture)
