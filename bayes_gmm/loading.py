@@ -10,6 +10,7 @@ from bayes_gmm.io.result_file import read_result
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import Noise
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
@@ -24,7 +25,7 @@ from bayes_gmm.posterior.verdict import Verdict, VerdictStatus
 # Saved files name these classes; a class that is renamed can no longer be read from the files before.
 _RESULTS = (EMFit, Posterior, LaplaceFit)
 _PARTS = (
-    *(Problem, PosteriorProblem, Table, Structure, Fixed, ConjugatePrior, Prior, Mixture, EMStatus),
+    *(Problem, PosteriorProblem, Table, Structure, Fixed, ConjugatePrior, Prior, Mixture, Noise, EMStatus),
     *(Modes, Laplace, Relabelling, Explanation, Verdict, VerdictStatus),
 )
 _CLASSES = {found.__name__: found for found in (*_RESULTS, *_PARTS)}

@@ -19,7 +19,7 @@ from bayes_gmm.errors import FitError
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.em_run import StoppingRule, run_to_the_end
-from bayes_gmm.mle.standard_errors import REPORTED
+from bayes_gmm.mle.standard_errors import reported
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
 
@@ -87,7 +87,7 @@ class Bootstrap:
                 "Fit fewer components, or give a ConjugatePrior.",
             )
         usable = jax.tree.map(lambda leaf: leaf[self.usable], self.draws)
-        return {name: getattr(usable, name) for name in REPORTED}
+        return {name: getattr(usable, name) for name in reported(usable)}
 
     def __repr__(self) -> str:
         stopped = ", interrupted" if self.interrupted else ""

@@ -2,7 +2,7 @@ r"""Probabilities that two points belong to the same component, which do not dep
 
 .. math:: P(z_n = z_m \mid x) = \frac1S \sum_s \sum_k r^{(s)}_{nk} r^{(s)}_{mk}, \qquad n \ne m,
 
-and one on the diagonal.
+and one on the diagonal. Noise is no component: a point that belongs to it belongs together with no other.
 
 References
 ----------
@@ -61,7 +61,7 @@ def _co_clustering(here: DrawsAtPoints) -> Float[Array, "N N"]:
     phi = linear_form.features(here.points.T)
 
     def add(number: Int[Array, ""], total: Array) -> Array:
-        shares = jax.nn.softmax(here.log_joint(here.natural[number], phi), axis=0)
+        shares = here.of_components(jax.nn.softmax(here.log_joint(here.natural[number], phi), axis=0))
         return total + shares.T @ shares
 
     n_points = phi.shape[1]

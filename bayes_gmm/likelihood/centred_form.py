@@ -21,26 +21,35 @@ from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.mixture.gaps import group_by_gaps, seen_part
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import Noise
 
 _ROWS_AT_ONCE = 4096
 """Rows whose offsets from a mean are held at a time."""
 
 
-def log_joint_densities(mixture: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+def log_joint_densities(mixture: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N _"]:
     """Log joint density of each row and label, in NumPy: a fit asks for it once, which is not worth compiling.
 
-    That of a row with cells that are NaN, which were not seen, is that of the others.
+    That of a row with cells that are NaN, which were not seen, is that of the others. After the components comes noise,
+    where there is any.
     """
     mixture = jax.tree.map(np.asarray, mixture)
     if not np.isnan(x).any():
-        return _log_joint_densities(mixture.log_weights, mixture.means, mixture.scale_tril, x)
+        joint = _log_joint_densities(mixture.log_weights, mixture.means, mixture.scale_tril, x)
+        return _beside_noise(joint, mixture.noise)
     seen, group = group_by_gaps(x)
-    found = np.empty((len(x), mixture.n_components))
+    found = np.empty((len(x), mixture.n_components + (mixture.noise is not None)))
     for number, cells in enumerate(seen):
         rows = group == number
         there = seen_part(mixture.log_weights, mixture.means, mixture.scale_tril, cells)
-        found[rows] = _log_joint_densities(*there, np.where(cells, x[rows], 0.0))
+        joint = _log_joint_densities(*there, np.where(cells, x[rows], 0.0))
+        found[rows] = _beside_noise(joint, mixture.noise and mixture.noise.seen_part(cells))
     return found
+
+
+def _beside_noise(joint: Float[np.ndarray, "N K"], noise: Noise | None) -> Float[np.ndarray, "N _"]:
+    """Log joint densities with one more column for noise."""
+    return joint if noise is None else np.append(joint, np.full((len(joint), 1), noise.log_joint), 1)
 
 
 def _log_joint_densities(

@@ -17,7 +17,7 @@ from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
-from bayes_gmm.likelihood.missing_cells import integrate_out
+from bayes_gmm.likelihood.missing_cells import seen_natural
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -36,13 +36,15 @@ class DrawsAtPoints(NamedTuple):
     Attributes
     ----------
     natural : (S, K, F)
-        Natural parameters of the draws; padding repeats the last draw.
+        Natural parameters of the draws, those of noise after those of the components; padding repeats the last draw.
     points : (N, D)
         Points; padding is zero, and so are cells that were not seen.
     n_draws, n_points
         Numbers of draws and of points without the padding.
     gaps
         Which cells were seen, or None where all were.
+    log_widths : (D,)
+        Where there is noise, logarithms of the sides of its box, else None.
     """
 
     natural: Float[Any, "S K F"]
@@ -50,13 +52,19 @@ class DrawsAtPoints(NamedTuple):
     n_draws: int
     n_points: int
     gaps: GapsAtPoints | None = None
+    log_widths: Float[Any, " D"] | None = None
 
     def log_joint(self, eta: Float[Array, "K F"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
         """Log joint densities of a draw and the points, of which phi are the features."""
         if self.gaps is None:
             return eta @ phi
-        of_groups = jax.vmap(jax.vmap(integrate_out, (0, None)), (None, 0))(eta, jnp.asarray(self.gaps.seen))
+        of_group = partial(seen_natural, log_widths=self.log_widths)
+        of_groups = jax.vmap(of_group, (None, 0))(eta, jnp.asarray(self.gaps.seen))
         return jnp.einsum("nkf,fn->kn", of_groups[jnp.asarray(self.gaps.group)], phi)
+
+    def of_components(self, shares: Float[Array, "K N"]) -> Float[Array, "K N"]:
+        """Shares of the components alone, without those of noise."""
+        return shares if self.log_widths is None else shares[:-1]
 
 
 def at_points(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling | None = None) -> DrawsAtPoints:
@@ -73,9 +81,21 @@ def at_points(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling | No
         seen, group = group_by_gaps(x)
         scaling, gaps = scaling.keeping("columns"), GapsAtPoints(seen, _pad(group, mode="constant"))
         x = np.where(np.isnan(x), scaling.center, x)
-    padded = jax.tree.map(partial(_pad, mode="edge"), scaling.to_unit(flat))
+    unit = scaling.to_unit(flat)
+    padded = jax.tree.map(partial(_pad, mode="edge"), unit)
     points = _pad(scaling.points_to_unit(x), mode="constant")
-    return DrawsAtPoints(_naturals(padded), points, n_draws, len(x), gaps)
+    return DrawsAtPoints(_naturals(padded), points, n_draws, len(x), gaps, _log_widths(unit, gaps))
+
+
+def _log_widths(unit: Mixture, gaps: GapsAtPoints | None) -> Float[np.ndarray, " D"] | None:
+    """Logarithms of the sides of the box that all draws share, which matter where there are gaps."""
+    if unit.noise is None:
+        return None
+    if gaps is None:
+        return np.zeros(unit.n_features)
+    box = jax.tree.map(lambda leaf: np.asarray(leaf)[0], unit.noise)
+    box.require_columns("the density of rows with gaps")
+    return box.log_widths
 
 
 def log_volumes(x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[Any, "*N"]:
@@ -118,7 +138,10 @@ def mean_shares(draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"]) -> F
 
     .. math:: \bar r_{nk} = \frac{1}{S} \sum_s r^{(s)}_{n \rho_s(k)}
     """
-    permuted = np.take_along_axis(draws.natural, _pad(permutations, mode="edge")[..., None], 1)
+    orders = _pad(permutations, mode="edge")
+    n_rows, n_components = draws.natural.shape[1], orders.shape[1]
+    orders = np.pad(orders, ((0, 0), (0, n_rows - n_components)), constant_values=n_components)  # noise stays last
+    permuted = np.take_along_axis(draws.natural, orders[..., None], 1)
     return np.asarray(_mean_shares(draws._replace(natural=permuted)))[:, : draws.n_points].T
 
 
@@ -137,7 +160,7 @@ def _agreements(here: DrawsAtPoints, reference: Float[Array, "N J"], assignment:
     phi, ones = features(here.points.T), jnp.ones(len(here.points))
 
     def of_draw(eta: Array) -> Array:
-        return assignment(here.log_joint(eta, phi), ones)[1] @ reference
+        return here.of_components(assignment(here.log_joint(eta, phi), ones)[1]) @ reference
 
     return lax.map(of_draw, here.natural, batch_size=TUNING.draws_at_once)
 
@@ -147,7 +170,7 @@ def _mean_shares(here: DrawsAtPoints) -> Float[Array, "K N"]:
     phi, ones = features(here.points.T), jnp.ones(len(here.points))
 
     def add(number: Any, total: Array) -> Array:
-        return total + soft(here.log_joint(here.natural[number], phi), ones)[1]
+        return total + here.of_components(soft(here.log_joint(here.natural[number], phi), ones)[1])
 
-    n_components = here.natural.shape[1]
-    return lax.fori_loop(0, here.n_draws, add, jnp.zeros((n_components, len(here.points)))) / here.n_draws
+    nothing = here.of_components(jnp.zeros((here.natural.shape[1], len(here.points))))
+    return lax.fori_loop(0, here.n_draws, add, nothing) / here.n_draws

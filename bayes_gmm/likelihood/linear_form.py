@@ -53,7 +53,10 @@ def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
 
 
 def natural(mixture: Mixture) -> Float[Array, "K F"]:
-    r"""Natural parameters: eta_k with \(\eta_k^\top \phi(x) = \log \pi_k + \log N(x | \mu_k, \Sigma_k)\)."""
+    r"""Natural parameters: eta_k with \(\eta_k^\top \phi(x) = \log \pi_k + \log N(x | \mu_k, \Sigma_k)\).
+
+    Noise is one more row, with a constant alone.
+    """
     whitening = invert_tril(mixture.scale_tril)
     precision = whitening.mT @ whitening
     linear = (precision @ mixture.means[..., None])[..., 0]
@@ -61,7 +64,10 @@ def natural(mixture: Mixture) -> Float[Array, "K F"]:
     constant = mixture.log_weights + normaliser - 0.5 * (linear * mixture.means).sum(-1)
     # An off-diagonal element of the precision appears twice in x' P x.
     multiplicity = vech(np.eye(mixture.n_features) - 2.0) / 2
-    return jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
+    eta = jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
+    if mixture.noise is None:
+        return eta
+    return jnp.concatenate([eta, jnp.zeros_like(eta[:1]).at[0, 0].set(mixture.noise.log_joint)])
 
 
 type Assignment = Callable[[Array, Array], tuple[Array, Array]]

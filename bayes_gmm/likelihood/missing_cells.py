@@ -10,6 +10,7 @@ Rows with the same gaps and the same known label form a group. Each group has na
 at the features of missing cells and cells of zero in their place, so that one compiled pass of `linear_form` serves all
 groups. What a group's statistics say of complete rows is the transpose of the derivative of the map above (Fisher's
 identity): E[x_m | x_o] and E[x_m x_m' | x_o] never have to be written down. A known label forbids the other components.
+Noise has no precision that could be eliminated from: its density rises by the volume of the sides not seen.
 
 References
 ----------
@@ -18,6 +19,7 @@ random: Rubin (1976), doi 10.1093/biomet/63.3.581; Little and Rubin (2019), doi 
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import jax
@@ -32,6 +34,7 @@ from bayes_gmm.likelihood.blocks import Blocks, grouped
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
 from bayes_gmm.mixture.gaps import group_by_gaps
+from bayes_gmm.mixture.noise import Noise, unseen_volume
 from bayes_gmm.mixture.scaling import Scaling
 
 
@@ -52,6 +55,8 @@ class RowsWithGaps(Likelihood):
         Which cells of a group's rows were seen.
     labels : (G,)
         Known component of a group's rows, -1 where it is not known.
+    log_widths : (D,)
+        Where there is noise, logarithms of the sides of its box, else None.
     """
 
     # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
@@ -61,6 +66,7 @@ class RowsWithGaps(Likelihood):
     stops: Annotated[Any, "G"]
     seen: Annotated[Any, "G D"]
     labels: Annotated[Any, "G"]
+    log_widths: Annotated[Any, "D; None without noise"] = None
 
     @property
     def n_features(self) -> int:
@@ -93,7 +99,10 @@ class RowsWithGaps(Likelihood):
         """Hessian of the log-likelihood: the curvature of each group's linear form, and that of the map to it."""
         of_groups = self._seen_natural(eta)
         statistics = self._pass(of_groups, soft)[1]
-        own = jax.vmap(jax.hessian(_weighted_integrals), (0, None, 1))(eta, self.seen, statistics)
+        n_gaussians = len(eta) - (self.log_widths is not None)
+        every = jax.vmap(jax.hessian(_weighted_integrals), (0, None, 1))
+        own = every(eta[:n_gaussians], self.seen, statistics[:, :n_gaussians])
+        own = jnp.pad(own, ((0, len(eta) - n_gaussians), (0, 0), (0, 0)))
         within = jnp.eye(len(eta))[:, None, :, None] * own[:, :, None, :]
         return within + self._sum_of_groups(eta, lambda theirs, rows: linear_form.curvature(theirs, rows))
 
@@ -132,7 +141,7 @@ class RowsWithGaps(Likelihood):
 
     def _seen_natural(self, eta: Float[Array, "K F"]) -> Float[Array, "G K F"]:
         """Natural parameters of the seen cells of each group, without the components that its label forbids."""
-        of_groups = jax.vmap(jax.vmap(integrate_out, (0, None)), (None, 0))(eta, jnp.asarray(self.seen))
+        of_groups = jax.vmap(partial(seen_natural, log_widths=self.log_widths), (None, 0))(eta, jnp.asarray(self.seen))
         allowed = (self.labels[:, None] < 0) | (self.labels[:, None] == np.arange(len(eta))[None])
         return of_groups.at[..., 0].set(jnp.where(allowed, of_groups[..., 0], -jnp.inf))
 
@@ -154,7 +163,7 @@ class RowsWithGaps(Likelihood):
 
         def add(total: Array, group: tuple[Array, ...]) -> tuple[Array, None]:
             theirs, seen, start, stop = group
-            slopes = jax.vmap(jax.jacfwd(integrate_out), (0, None))(eta, seen)
+            slopes = _slopes(eta, seen, has_noise=self.log_widths is not None)
             found = form(theirs, self._rows(start, stop))
             return total + jnp.einsum("kfa,kflg,lgb->kalb", slopes, found, slopes), None
 
@@ -199,6 +208,24 @@ def integrate_out(eta: Float[Array, " F"], seen: Bool[Array, " D"]) -> Float[Arr
     return jnp.concatenate([constant[None], linear, vech(-precision / twice)])
 
 
+def seen_natural(
+    eta: Float[Array, "K F"], seen: Bool[Array, " D"], log_widths: Float[Any, " D"] | None = None
+) -> Float[Array, "K F"]:
+    """Natural parameters of the seen cells for all components, and for noise, which comes last where it has a box."""
+    gaussians = eta if log_widths is None else eta[:-1]
+    integrated = jax.vmap(integrate_out, (0, None))(gaussians, seen)
+    if log_widths is None:
+        return integrated
+    return jnp.concatenate([integrated, eta[-1:].at[:, 0].add(unseen_volume(jnp.asarray(log_widths), seen))])
+
+
+def _slopes(eta: Float[Array, "K F"], seen: Bool[Array, " D"], *, has_noise: bool) -> Float[Array, "K F F"]:
+    """Derivative of each row of `seen_natural` by the same row of the natural parameters."""
+    gaussians = eta[:-1] if has_noise else eta
+    slopes = jax.vmap(jax.jacfwd(integrate_out), (0, None))(gaussians, seen)
+    return jnp.concatenate([slopes, jnp.eye(eta.shape[1])[None]]) if has_noise else slopes
+
+
 def _weighted_integrals(
     eta: Float[Array, " F"], seen: Bool[Array, "G D"], statistics: Float[Array, "G F"]
 ) -> Float[Array, ""]:
@@ -212,11 +239,12 @@ def prepare(
     sample_weight: Float[np.ndarray, " N"],
     scaling: Scaling,
     labels: Int[np.ndarray, " N"] | None = None,
+    noise: Noise | None = None,
 ) -> RowsWithGaps:
     """Rows (N, D) with NaN in missing cells, in unit coordinates that scale each column by itself.
 
     `labels` (N,) are known components, -1 where they are not known. A row without any cell says nothing and is left
-    out, unless its label is known.
+    out, unless its label is known. `noise`, in data units, has a box along the columns.
     """
     seen, group = group_by_gaps(x)
     known = np.full(len(x), -1) if labels is None else labels
@@ -225,4 +253,13 @@ def prepare(
     number = np.where((seen.any(1) | (own_labels >= 0))[number], number, -1)
     z = np.where(np.isnan(x), 0.0, (x - scaling.center) / np.diag(scaling.factor))
     cut, places, starts, stops = grouped(z, sample_weight, number, len(seen))
-    return RowsWithGaps(blocks=cut, places=places, starts=starts, stops=stops, seen=seen, labels=own_labels)
+    log_widths = None if noise is None else scaling.noise_to_unit(noise).log_widths
+    return RowsWithGaps(
+        blocks=cut,
+        places=places,
+        starts=starts,
+        stops=stops,
+        seen=seen,
+        labels=own_labels,
+        log_widths=log_widths,
+    )

@@ -157,6 +157,12 @@ def kl_divergence(p: Mixture, q: Mixture, *, n_points: int = 10_000, seed: int =
 
 def _check_mixture(name: str, mixture: Any) -> None:
     instance_of(name, mixture, Mixture, "Of a fit give its .mixture, of a posterior its .draws.")
+    if mixture.noise is not None:
+        raise ArgumentError(
+            f"{name} has noise, whose density counts outside of its box too, so that it has no entropy.",
+            "a mixture of Gaussians alone",
+            "Fit without noise.",
+        )
 
 
 def _common_batch(p: Mixture, q: Mixture) -> tuple[int, ...]:

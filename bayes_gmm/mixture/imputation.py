@@ -11,6 +11,7 @@ Multiple imputation: Rubin (1987), doi 10.1002/9780470316696.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -58,6 +59,4 @@ def _groups(
 def _given(mixture: Mixture, seen: Bool[np.ndarray, " D"], x: Float[np.ndarray, "R D"]) -> Mixture:
     if seen.any():
         return mixture.condition(np.flatnonzero(seen), x[:, seen])
-    parts = (mixture.log_weights, mixture.means, mixture.scale_tril)
-    log_weights, means, scale_tril = (np.broadcast_to(part, (len(x), *np.shape(part))) for part in parts)
-    return Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril)
+    return jax.tree.map(lambda part: np.broadcast_to(part, (len(x), *np.shape(part))), mixture)

@@ -21,11 +21,11 @@ from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, lower_fact
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.core.validation import feature_indices, positive_integer, real_numbers, seed_integer
-from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import rows_of
 from bayes_gmm.mixture import parameter_checks
 from bayes_gmm.mixture.conditional import condition
 from bayes_gmm.mixture.gaps import group_by_gaps, seen_part
+from bayes_gmm.mixture.noise import Noise, most_probable
 
 
 @jax.tree_util.register_dataclass
@@ -43,6 +43,9 @@ class Mixture:
         Component means, in the units of the data.
     scale_tril : (..., K, D, D)
         Lower triangular Cholesky factors of the covariances.
+    noise
+        Uniform `Noise` beside the Gaussians, or None. Its weight and those of the Gaussians then sum to one. It is no
+        component: `predict` gives -1 where a point most probably belongs to it, and responsibilities leave it its share.
     columns
         Names of the features where a fit made the mixture, else None: points with names are then put into this order,
         or refused. JAX does not see them, so that what it makes of a mixture has none.
@@ -58,6 +61,7 @@ class Mixture:
     log_weights: Annotated[Any, "*batch K"]
     means: Annotated[Any, "*batch K D"]
     scale_tril: Annotated[Any, "*batch K D D"]
+    noise: Noise | None = None
     columns: ClassVar[tuple[str, ...] | None] = None
 
     @classmethod
@@ -80,6 +84,32 @@ class Mixture:
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
         return cls(log_weights=log_weights, means=means, scale_tril=parameter_checks.cholesky(covariances))
+
+    def with_noise(self, weight: Any, low: Any, high: Any) -> "Mixture":
+        """The same mixture with a share of noise, spread evenly over the box from `low` to `high`, (D,) each.
+
+        Raises
+        ------
+        ArgumentError
+            When the weight is not from 0 to below 1, or the box is not finite with `low` below `high`.
+
+        Examples
+        --------
+        >>> mixture = Mixture.from_moments([1.0], [[0.0]], [[[1.0]]]).with_noise(0.2, [-10.0], [10.0])
+        >>> mixture.predict([[0.0], [9.0]])
+        array([ 0, -1])
+        """
+        log_weight, corner, widths = parameter_checks.noise_parts(weight, low, high, self.n_features)
+        batch = self.log_weights.shape[:-1]
+        noise = Noise(
+            log_weight=np.full(batch, log_weight),
+            log_volume=np.full(batch, np.log(widths).sum()),
+            corner=np.broadcast_to(corner, (*batch, len(corner))),
+            edges=np.broadcast_to(np.diag(widths), (*batch, len(corner), len(corner))),
+        )
+        total = _namespace(self).logaddexp.reduce(self.log_weights, axis=-1, keepdims=True)
+        with_room = replace(self, log_weights=self.log_weights - total + np.log1p(-np.exp(log_weight)), noise=noise)
+        return with_room.with_columns(self.columns)
 
     def with_columns(self, columns: Iterable[str] | None) -> "Mixture":
         """The same mixture with names of its features.
@@ -107,14 +137,21 @@ class Mixture:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: (K - 1) + K D + K D (D + 1) / 2."""
+        """Free parameters: (K - 1) + K D + K D (D + 1) / 2, and one for the weight of noise."""
         K, D = self.n_components, self.n_features
-        return (K - 1) + K * D + K * D * (D + 1) // 2
+        return (K - 1) + (self.noise is not None) + K * D + K * D * (D + 1) // 2
 
     @property
     def weights(self) -> Float[Any, "*batch K"]:
         """Weights (..., K)."""
         return _namespace(self).exp(self.log_weights)
+
+    @property
+    def noise_weight(self) -> Float[Any, "*batch"]:
+        """Weight of the noise (...), zero without any."""
+        if self.noise is None:
+            return np.zeros(np.shape(self.log_weights)[:-1])
+        return _namespace(self).exp(self.noise.log_weight)
 
     @property
     def covariances(self) -> Float[Any, "*batch K D D"]:
@@ -134,15 +171,21 @@ class Mixture:
 
     @property
     def mean(self) -> Float[Any, "*batch D"]:
-        r"""Mean of the whole mixture, \(\sum_k \pi_k \mu_k\), (..., D)."""
-        return (self.weights[..., None] * self.means).sum(-2)
+        r"""Mean of the whole mixture, \(\sum_k \pi_k \mu_k\), noise included, (..., D)."""
+        mean = (self.weights[..., None] * self.means).sum(-2)
+        return mean if self.noise is None else mean + self.noise_weight[..., None] * self.noise.mean
 
     @property
     def covariance(self) -> Float[Any, "*batch D D"]:
         """Covariance of the whole mixture: mean of the covariances plus covariance of the means, (..., D, D)."""
         offsets = self.means - self.mean[..., None, :]
         within_and_between = self.covariances + offsets[..., :, None] * offsets[..., None, :]
-        return (self.weights[..., None, None] * within_and_between).sum(-3)
+        covariance = (self.weights[..., None, None] * within_and_between).sum(-3)
+        if self.noise is None:
+            return covariance
+        offset = self.noise.mean - self.mean
+        of_noise = self.noise.covariance + offset[..., :, None] * offset[..., None, :]
+        return covariance + self.noise_weight[..., None, None] * of_noise
 
     def log_joint(self, x: Any) -> Float[np.ndarray, "*batch N K"]:
         r"""Log joint density of point and label, \(\log \pi_k + \log N(x_n | \mu_k, \Sigma_k)\), (..., N, K).
@@ -156,26 +199,36 @@ class Mixture:
         return _at_points(log_prob, self, x)
 
     def responsibilities(self, x: Any) -> Float[np.ndarray, "*batch N K"]:
-        r"""Soft assignments \(p(z_n = k | x_n)\), (..., N, K); each row sums to one."""
+        r"""Soft assignments \(p(z_n = k | x_n)\), (..., N, K); each row sums to one, less the share of noise."""
         return _at_points(responsibilities, self, x)
 
+    def noise_probability(self, x: Any) -> Float[np.ndarray, "*batch N"]:
+        """Probability that each point belongs to the noise, (..., N); zero without noise."""
+        return _at_points(noise_probability, self, x)
+
     def predict(self, x: Any) -> Int[np.ndarray, "*batch N"]:
-        """Most probable component of each point, (..., N)."""
-        return self.log_joint(x).argmax(-1)
+        """Most probable component of each point, (..., N); -1 for noise."""
+        if self.noise is None:
+            return self.log_joint(x).argmax(-1)
+        return most_probable(self.responsibilities(x))
 
     def sample(self, n_points: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw points (..., n_points, D) and their components (..., n_points)."""
+        """Draw points (..., n_points, D) and their components (..., n_points), -1 for noise."""
         positive_integer("n_points", n_points)
         rng = np.random.default_rng(seed_integer(seed))
         batch = self.log_weights.shape[:-1]
         cumulative = np.cumsum(self.weights, -1)
-        uniform = rng.random((*batch, n_points, 1)) * cumulative[..., None, -1:]
-        labels = (uniform > cumulative[..., None, :]).sum(-1)
+        total = cumulative[..., None, -1:] + self.noise_weight[..., None, None]
+        labels = (rng.random((*batch, n_points, 1)) * total > cumulative[..., None, :]).sum(-1)
+        is_noise = labels == self.n_components
+        labels = np.where(is_noise, -1, labels)
         points = np.take_along_axis(np.asarray(self.means), labels[..., None], -2)
-        noise = rng.standard_normal(points.shape)
+        standard = rng.standard_normal(points.shape)
         for j in range(self.n_features):  # column by column: many small matrix products take three times as long
             column = np.take_along_axis(np.asarray(self.scale_tril[..., j]), labels[..., None], -2)
-            points += column * noise[..., j, None]
+            points += column * standard[..., j, None]
+        if self.noise is not None:
+            points = np.where(is_noise[..., None], self.noise.sample(rng.random(points.shape)), points)
         return points, labels
 
     def marginal(self, features: Iterable[int] | np.ndarray) -> "Mixture":
@@ -184,11 +237,13 @@ class Mixture:
         Raises
         ------
         ArgumentError
-            When the features are not one or more different integers from 0 to D - 1.
+            When the features are not one or more different integers from 0 to D - 1, or there is noise in a box along
+            principal axes, of which the density of some features is not constant.
         """
         chosen = feature_indices(features, self.n_features)
         scale_tril = lower_factor(self.scale_tril[..., chosen, :])
-        marginal = replace(self, means=self.means[..., chosen], scale_tril=scale_tril)
+        noise = None if self.noise is None else self.noise.marginal(chosen)
+        marginal = replace(self, means=self.means[..., chosen], scale_tril=scale_tril, noise=noise)
         return marginal.with_columns(self._names_of(chosen))
 
     def condition(self, features: Iterable[int] | np.ndarray, values: Any) -> "Mixture":
@@ -234,17 +289,33 @@ class Mixture:
         log_weights, means, scale_tril = condition(own.log_weights, own.means, own.scale_tril, known, values, names)
         rest = [feature for feature in range(self.n_features) if feature not in known]
         mixture = Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril)
+        if own.noise is not None:
+            shares = own.marginal(known).noise_probability(values)
+            with np.errstate(divide="ignore"):
+                log_weights = log_weights + np.log1p(-shares)[..., None]
+            mixture = replace(mixture, log_weights=log_weights, noise=own.noise.given(shares, rest))
         return mixture.with_columns(self._names_of(rest))
 
     def permute(self, permutations: Any) -> "Mixture":
         """Reorder the components: component k of the result is component `permutations[..., k]`."""
-        order = _orders(permutations, self.log_weights.shape)
+        order = parameter_checks.orders(permutations, self.log_weights.shape)
         permuted = Mixture(
             log_weights=np.take_along_axis(self.log_weights, order, -1),
             means=np.take_along_axis(self.means, order[..., None], -2),
             scale_tril=np.take_along_axis(self.scale_tril, order[..., None, None], -3),
+            noise=self.noise,
         )
         return permuted.with_columns(self.columns)
+
+    def first(self, n_components: int) -> "Mixture":
+        """The first components alone, with the weights that they have, and the noise."""
+        parts = (self.log_weights[..., :n_components], self.means[..., :n_components, :])
+        factors = self.scale_tril[..., :n_components, :, :]
+        return Mixture(log_weights=parts[0], means=parts[1], scale_tril=factors, noise=self.noise)
+
+    def without_noise(self) -> "Mixture":
+        """The Gaussians alone, with the weights that they have."""
+        return replace(self, noise=None).with_columns(self.columns)
 
     def _names_of(self, features: Iterable[int]) -> tuple[str, ...] | None:
         return None if self.columns is None else tuple(self.columns[feature] for feature in features)
@@ -252,21 +323,8 @@ class Mixture:
     def __repr__(self) -> str:
         batch = tuple(np.shape(self.log_weights)[:-1])
         batched = f", batch {batch}" if batch else ""
-        return f"Mixture({self.n_components} components, {self.n_features} features{batched})"
-
-
-def _orders(permutations: Any, shape: tuple[int, ...]) -> Int[np.ndarray, "*batch K"]:
-    """Permutations of the components, one for each mixture of a batch."""
-    try:
-        order = np.broadcast_to(permutations, shape)
-        sound = order.dtype.kind in "iu" and bool((np.sort(order, -1) == np.arange(shape[-1])).all())
-    except ValueError:
-        sound = False
-    if not sound:
-        found = f"permutations is {permutations!r:.200}.".replace("\n", " ")
-        expected = f"each of 0 to {shape[-1] - 1} once, in shapes that broadcast to {shape}"
-        raise ArgumentError(found, expected, "np.argsort makes such an order.")
-    return order
+        noisy = " and noise" if self.noise is not None else ""
+        return f"Mixture({self.n_components} components{noisy}, {self.n_features} features{batched})"
 
 
 def log_joint(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
@@ -279,12 +337,23 @@ def log_joint(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]
 
 def log_prob(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, ""]:
     """Log density of one point with its label summed out."""
-    return logsumexp(log_joint(mixture, point))
+    return logsumexp(_log_joint_and_noise(mixture, point))
 
 
 def responsibilities(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
     """Posterior probabilities of one point's labels, given the parameters."""
-    return softmax(log_joint(mixture, point))
+    return softmax(_log_joint_and_noise(mixture, point))[: mixture.n_components]
+
+
+def noise_probability(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, ""]:
+    """Posterior probability that one point belongs to the noise."""
+    return softmax(_log_joint_and_noise(mixture, point))[mixture.n_components :].sum()
+
+
+def _log_joint_and_noise(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " _"]:
+    """Log joint densities of one point and each label (K,), and after them that of noise where there is any."""
+    joint = log_joint(mixture, point)
+    return joint if mixture.noise is None else jnp.append(joint, mixture.noise.log_joint)
 
 
 @in_float64
@@ -294,7 +363,7 @@ def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
     batch = mixture.log_weights.shape[:-1]
     if np.isnan(points).any():
         return _at_points_with_gaps(function, jax.tree.map(np.asarray, mixture), points)
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), mixture)
+    flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[len(batch) :])), mixture)
     size = min(padded_length(len(points)), TUNING.points_of_a_program)
     parts = [points[first : first + size] for first in range(0, len(points), size)]
     # All parts have one length, so that long tables share a program.
@@ -310,7 +379,8 @@ def _at_points_with_gaps(function: Callable[..., Any], mixture: Mixture, points:
     for number, cells in enumerate(seen):
         rows = np.flatnonzero(group == number)
         log_weights, means, scale_tril = seen_part(mixture.log_weights, mixture.means, mixture.scale_tril, cells)
-        there = Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril)
+        noise = None if mixture.noise is None else mixture.noise.seen_part(cells)
+        there = Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril, noise=noise)
         values = _at_points(function, there, np.where(cells, points[rows], 0.0))
         n_batch = log_weights.ndim - 1
         if found is None:

@@ -7,16 +7,21 @@ from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.mixture.mixture import Mixture
 
 
-def log_joint(mixture: Mixture, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "*batch N K"]:
+def log_joint(mixture: Mixture, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "*batch N _"]:
     r"""Log joint density of each point and label for every mixture of a batch of NumPy arrays.
 
     .. math:: \log \pi_k + \log N(x_n \mid \mu_k, L_k L_k^\top)
 
-    It is evaluated in the centred form, \(-\frac12 |L_k^{-1} (x_n - \mu_k)|^2\), which does not cancel.
+    After the components comes noise, where there is any. It is evaluated in the centred form,
+    \(-\frac12 |L_k^{-1} (x_n - \mu_k)|^2\), which does not cancel.
     """
     inverse = np.linalg.inv(mixture.scale_tril)
     offsets = points[:, None] - mixture.means[..., None, :, :]
     whitened = (inverse[..., None, :, :, :] @ offsets[..., None])[..., 0]
     log_scale = np.log(np.diagonal(inverse, axis1=-2, axis2=-1)).sum(-1)
     constant = mixture.log_weights + log_scale - 0.5 * points.shape[1] * LOG_2PI
-    return np.asarray(constant[..., None, :] - 0.5 * (whitened**2).sum(-1))
+    joint = np.asarray(constant[..., None, :] - 0.5 * (whitened**2).sum(-1))
+    if mixture.noise is None:
+        return joint
+    of_noise = np.broadcast_to(mixture.noise.log_joint[..., None, None], (*joint.shape[:-1], 1))
+    return np.concatenate([joint, of_noise], -1)

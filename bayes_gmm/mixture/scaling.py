@@ -4,7 +4,7 @@ The map is triangular, z = A^{-1} (x - c) with A lower triangular, so a componen
 one on both sides and nothing has to be factorised again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import jax
@@ -16,6 +16,7 @@ from bayes_gmm.core.linalg import inverse_factor
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.mixture.gaps import fit_one_gaussian, seen_moments
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import Noise
 
 
 @jax.tree_util.register_dataclass
@@ -88,7 +89,14 @@ class Scaling:
             log_weights=mixture.log_weights,
             means=_solve(self.factor, (mixture.means - self._center_of(mixture)).mT).mT,
             scale_tril=_solve(self.factor, mixture.scale_tril),
+            noise=None if mixture.noise is None else self.noise_to_unit(mixture.noise),
         )
+
+    def noise_to_unit(self, noise: Noise) -> Noise:
+        """Noise from data units to unit coordinates."""
+        corner = _solve(self.factor, (noise.corner - self.center)[..., None])[..., 0]
+        edges = _solve(self.factor, noise.edges)
+        return replace(noise, log_volume=noise.log_volume - self.log_volume, corner=corner, edges=edges)
 
     def to_data(self, mixture: Mixture) -> Mixture:
         """Mixture from unit coordinates to data units."""
@@ -96,7 +104,13 @@ class Scaling:
             log_weights=mixture.log_weights,
             means=self._center_of(mixture) + mixture.means @ self.factor.T,
             scale_tril=self.factor @ mixture.scale_tril,
+            noise=None if mixture.noise is None else self._noise_to_data(mixture.noise),
         )
+
+    def _noise_to_data(self, noise: Noise) -> Noise:
+        corner = self.center + (self.factor @ noise.corner[..., None])[..., 0]
+        log_volume = noise.log_volume + self.log_volume
+        return replace(noise, log_volume=log_volume, corner=corner, edges=self.factor @ noise.edges)
 
     def _center_of(self, mixture: Mixture) -> Any:
         return self.center.reshape((1,) * (mixture.means.ndim - 1) + (-1,))

@@ -16,7 +16,8 @@ from bayes_gmm.io.table_checks import suspected_markers
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.standard_errors import REPORTED, standard_errors
+from bayes_gmm.mixture.noise import most_probable, noise_share
+from bayes_gmm.mle.standard_errors import reported, standard_errors
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import degenerate_components, rows_in_words
 from bayes_gmm.objective.problem import Problem
@@ -159,16 +160,32 @@ class EMFit:
 
         Biernacki, Celeux and Govaert (2000), doi 10.1109/34.865189.
         """
-        certainty = np.where(self.problem.labels >= 0, 1.0, self.responsibilities().max(1))
+        shares = self.responsibilities()
+        largest = np.maximum(shares.max(1), noise_share(shares))
+        certainty = np.where(self.problem.labels >= 0, 1.0, largest)
         return self.bic() - 2 * float(self.sample_weight @ np.log(certainty))
 
     def responsibilities(self) -> np.ndarray:
         """Soft assignments of the fitted points, (N, K), by the mixture alone: known labels are not looked at."""
         return self.mixture.responsibilities(self.table.values)
 
+    def noise_probability(self) -> Float[np.ndarray, " N"]:
+        """Probability of each fitted row to belong to the noise, (N,), zero without noise.
+
+        Examples
+        --------
+        >>> import numpy as np, bayes_gmm as bg
+        >>> x = np.vstack([bg.datasets.load("faithful").values, [[5.0, 45.0], [1.7, 95.0]]])
+        >>> bg.fit_em(x, n_components=2, noise=True).noise_probability()[-2:].round(2)
+        array([1., 1.])
+        """
+        return self.mixture.noise_probability(self.table.values)
+
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:
-        """Standard errors of weights, means, scales, correlations and covariances (`standard_errors`).
+        """Standard errors of weights, means, scales, correlations and covariances, and of `noise_weight` with noise.
+
+        By `standard_errors`.
 
         Whether they can be believed is in `error_doubts`, of which a `FitWarning` is given here.
         """
@@ -204,11 +221,13 @@ class EMFit:
     def record(self) -> dict[str, Any]:
         """Everything but the data as plain lists and numbers, ready for JSON."""
         mixture, table = self.mixture, self.table
+        noise = {} if mixture.noise is None else {"noise_probability": self.noise_probability().tolist()}
         return {
             "columns": list(table.columns),
             "structure": self.structure.name,
             "n_points": table.n_points,
-            **{name: getattr(mixture, name).tolist() for name in REPORTED},
+            **{name: getattr(mixture, name).tolist() for name in reported(mixture)},
+            **noise,
             "standard_errors": {name: values.tolist() for name, values in self._errors_or_nothing().items()},
             "doubts": [*self.doubts, *self.error_doubts],
             "log_likelihood": self.log_likelihood,
@@ -251,7 +270,7 @@ class EMFit:
         thin = np.flatnonzero(thin_components(self.mixture, self.problem))
         if not thin.size:
             return ()
-        labels, counts = self.responsibilities().argmax(1), self.mixture.weights * self.sample_weight.sum()
+        labels, counts = most_probable(self.responsibilities()), self.mixture.weights * self.sample_weight.sum()
         rows = [np.flatnonzero(labels == k) for k in thin]
         return (f"{_thin(thin, counts[thin], rows, own_parameters(self.problem))}{self._clean_rival()}",)
 
@@ -287,6 +306,17 @@ class EMFit:
     def _gaps(self) -> tuple[str, ...]:
         return (self.table.gaps,) if self.table.has_gaps else ()
 
+    def _noise(self) -> tuple[str, ...]:
+        """A sentence on the weight of the noise, and on how many rows belong to it."""
+        if self.mixture.noise is None:
+            return ()
+        error = self._errors_or_nothing().get("noise_weight", np.float64(np.nan))
+        within = "" if np.isnan(error) else f" +- {error:.2g}"
+        rows = int((most_probable(self.responsibilities()) < 0).sum())
+        return (
+            f"Noise has a weight of {self.mixture.noise_weight:.3g}{within}; {rows} rows belong most probably to it.",
+        )
+
     def check(self) -> "EMFit":
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
         if self.status.failed:
@@ -305,7 +335,9 @@ class EMFit:
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
-            + "".join(f"\n  {sentence}" for sentence in (*self.table.left_out, *self._gaps(), *self.doubts))
+            + "".join(
+                f"\n  {sentence}" for sentence in (*self.table.left_out, *self._gaps(), *self._noise(), *self.doubts)
+            )
         )
 
 

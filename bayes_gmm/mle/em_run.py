@@ -59,7 +59,7 @@ class EMRun:
     Attributes
     ----------
     mixture, statistics
-        The mixture to be evaluated next, and the statistics (K, F) that it was made of.
+        The mixture to be evaluated next, and the statistics (K, F) that it was made of, those of noise last.
     extrapolated
         Whether it comes from an extrapolated step.
     fallback
@@ -94,7 +94,8 @@ def run_to_the_end(start: Mixture, objective: Objective, rule: StoppingRule) -> 
 
 def begin(starts: Mixture, path_length: int) -> EMRun:
     """Runs (...) before their first step, with room for `path_length` values of the objective."""
-    shape = (*starts.log_weights.shape, n_statistics(starts.n_features))
+    n_rows = starts.n_components + (starts.noise is not None)
+    shape = (*starts.log_weights.shape[:-1], n_rows, n_statistics(starts.n_features))
     nothing, unknown = np.zeros(shape), np.full(shape[:-2], np.nan)
     return EMRun(
         mixture=starts,

@@ -66,6 +66,7 @@ def fit_em(
     prior: ConjugatePrior | None = None,
     assignment: str = "soft",
     missing: str = "integrate",
+    noise: Any = False,
     accelerate: bool = True,
     tol: float | int = 1e-8,
     max_steps: int = 1000,
@@ -95,7 +96,7 @@ def fit_em(
         merged and moved while that gains; few random starts, or none, follow. There are no climbs with hard
         assignment, known labels, fixed parameters that name components, or more than 64 features.
     start
-        Labels (N,), responsibilities (N, K) or a `Mixture`, in place of random starts.
+        Labels (N,), responsibilities (N, K) or a `Mixture`, in place of random starts. With noise the label -1 is its.
     sample_weight : (N,)
         A row of weight w counts as w equal rows.
     labels : (N,)
@@ -151,7 +152,7 @@ def fit_em(
     References
     ----------
     Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; classification EM: Celeux and Govaert
-    (1992), doi 10.1016/0167-9473(92)90042-E; missing cells: `missing_cells`.
+    (1992), doi 10.1016/0167-9473(92)90042-E; missing cells: `missing_cells`; noise: `Noise`.
 
     Examples
     --------
@@ -170,6 +171,7 @@ def fit_em(
         prior=prior,
         assignment=assignment,
         missing=missing,
+        noise=noise,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
     fit = fit_problem(problem, SearchOptions.of(start=start, spurious=spurious, progress=progress, **options))
@@ -281,7 +283,7 @@ def _run_all_starts(
             runs = jax.tree.map(lambda *leaves: np.concatenate(leaves), runs, more)
     log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(runs.status))
     constant = problem.log_volume
-    mixture = problem.scaling.to_data(jax.tree.map(lambda leaf: leaf[:, :K], runs.mixture))
+    mixture = problem.scaling.to_data(runs.mixture.first(K))
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
 
 

@@ -6,6 +6,8 @@ choices are made in NumPy, since nothing in them is worth compiling.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -29,6 +31,9 @@ _PARENTS = 3
 
 _SPLIT = 0.8
 """Distance of the halves of a split component from its centre, in its own standard deviations along the split."""
+
+_NOISE = 0.05
+"""Weight with which noise starts: a large one takes the place of clusters that have not found their points yet."""
 
 _KINDS = "a Mixture, labels (N,) or responsibilities (N, K)"
 
@@ -59,6 +64,8 @@ def starting_mixtures(problem: Problem, objective: Objective, start: Any, n_star
 
 def _given_mixture(problem: Problem, start: Mixture) -> Mixture:
     shape = (problem.n_components, problem.table.n_features)
+    if start.noise is not None and problem.noise is None:
+        raise ArgumentError("The starting mixture has noise.", "noise= beside it", "Give noise=True to fit it as well.")
     if np.shape(start.means) != shape:
         raise ArgumentError(
             f"The starting mixture has means of shape {np.shape(start.means)}.",
@@ -71,7 +78,19 @@ def _given_mixture(problem: Problem, start: Mixture) -> Mixture:
             "one mixture of finite numbers",
             "It may be of a fit that collapsed; Mixture.from_moments refuses such numbers.",
         )
-    return jax.tree.map(lambda leaf: leaf[None], problem.scaling.to_unit(start))
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], problem.scaling.to_unit(_with_noise_of(problem, start)))
+
+
+def _with_noise_of(problem: Problem, start: Mixture) -> Mixture:
+    """The start with the box of the problem, and a little noise where it has none of its own."""
+    if problem.noise is None:
+        return start
+    log_noise = np.log(_NOISE) if start.noise is None else start.noise.log_weight
+    if problem.fixed is not None and problem.fixed.log_noise is not None:
+        log_noise = problem.fixed.log_noise
+    left = np.log1p(-np.exp(log_noise)) - np.logaddexp.reduce(start.log_weights)
+    noise = problem.noise.with_log_weight(np.float64(log_noise))
+    return replace(start, log_weights=start.log_weights + left, noise=noise)
 
 
 def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objective) -> Mixture:
@@ -117,7 +136,7 @@ def split_starts(
     Ueda, Nakano, Ghahramani and Hinton (2000), split and merge EM, doi 10.1162/089976600300015088.
     """
     rng = np.random.default_rng(seed)
-    parents = [jax.tree.map(lambda leaf, i=i: leaf[i, : problem.n_components], found) for i in _best_distinct(values)]
+    parents = [jax.tree.map(itemgetter(i), found).first(problem.n_components) for i in _best_distinct(values)]
     moved = [_split(rng, parents[i % len(parents)]) for i in range(n_starts)]
     weights, means, covariances = map(np.stack, zip(*moved, strict=True))
     return _maximise(Moments(weights * problem.sample_weight.sum(), means, covariances), objective)
@@ -149,10 +168,11 @@ def _split(rng: np.random.Generator, parent: Mixture) -> Moments:
 
 
 def start_from(start: Any, problem: Problem, objective: Objective) -> Mixture:
-    """One mixture (1,) from labels (N,) or responsibilities (N, K)."""
+    """One mixture (1,) from labels (N,) or responsibilities (N, K); with noise those of -1 belong to no component."""
     z = unit_points_without_gaps(problem)
     given = any_array("The start", start, _KINDS, "Of a fit give its .mixture; leave start out for random mixtures.")
-    shares = _responsibilities(problem.table.of_kept_rows(given), len(z), problem.n_components)
+    kept = problem.table.of_kept_rows(given)
+    shares = _responsibilities(kept, len(z), problem.n_components, with_noise=problem.noise is not None)
     mixture = _maximise(_one(_moments(shares * problem.sample_weight[:, None], z)), objective)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture)):
         raise ArgumentError(
@@ -173,10 +193,15 @@ def _one(moments: Moments) -> Moments:
 
 
 def _maximise(moments: Moments, objective: Objective) -> Mixture:
-    """Mixtures (R,) of moments, with absent components where the objective has room for more."""
+    """Mixtures (R,) of moments, with absent components where the objective has room for more, and a little noise."""
     statistics = statistics_of(moments)
     absent = len(objective.present) - statistics.shape[1]
-    return _maximise_all(np.pad(statistics, ((0, 0), (0, absent), (0, 0))), objective.without_data())
+    statistics = np.pad(statistics, ((0, 0), (0, absent), (0, 0)))
+    if objective.noise is not None:
+        of_noise = np.zeros_like(statistics[:, :1])
+        of_noise[:, 0, 0] = statistics[..., 0].sum(1) * _NOISE / (1 - _NOISE)
+        statistics = np.concatenate([statistics, of_noise], 1)
+    return _maximise_all(statistics, objective.without_data())
 
 
 @jax.jit
@@ -283,11 +308,14 @@ def _spread(
     return Moments(np.full(n_components, counts[0] / n_components), centers, squares[:, None, None] * covariances)
 
 
-def _responsibilities(start: np.ndarray, n_points: int, n_components: int) -> np.ndarray:
+def _responsibilities(start: np.ndarray, n_points: int, n_components: int, *, with_noise: bool) -> np.ndarray:
+    """Shares (N, K) of a start; with noise labels may be -1, and shares sum to less than one."""
     if start.shape == (n_points,) and np.issubdtype(start.dtype, np.integer):
-        return _one_hot(start, n_components)
+        return _one_hot(start, n_components, with_noise=with_noise)
     if start.shape == (n_points, n_components) and start.dtype.kind in "iuf":
-        if np.isfinite(start).all() and (start >= 0).all() and np.allclose(start.sum(1), 1):
+        total = start.sum(1)
+        is_whole = np.allclose(total, 1) or (with_noise and (total < 1 + 1e-6).all())
+        if np.isfinite(start).all() and (start >= 0).all() and is_whole:
             return start.astype(np.float64)
     raise ArgumentError(
         f"The start has shape {start.shape} and type {start.dtype}{_sums(start)}.",
@@ -305,12 +333,12 @@ def _sums(start: np.ndarray) -> str:
     return f", and row {row} is {start[row].tolist()} with sum {start[row].sum():g}"
 
 
-def _one_hot(labels: Int[np.ndarray, " N"], n_components: int) -> np.ndarray:
-    present = np.unique(labels)
+def _one_hot(labels: Int[np.ndarray, " N"], n_components: int, *, with_noise: bool) -> np.ndarray:
+    present = np.unique(labels[labels != -1] if with_noise else labels)
     if not np.array_equal(present, np.arange(n_components)):
         raise ArgumentError(
             f"The labels of the start are {present.tolist()}.",
             f"each of 0 to {n_components - 1} at least once",
             "Number the groups from 0, one for each component.",
         )
-    return np.eye(n_components)[labels]
+    return np.eye(n_components + 1)[labels, :n_components]

@@ -32,9 +32,14 @@ from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 
 REPORTED = (*PARAMETERS, "covariances")
-"""Properties of a mixture that have standard errors."""
+"""Properties of the components of a mixture that have standard errors."""
 
 KINDS = ("information", "sandwich", "scores")
+
+
+def reported(mixture: Mixture) -> tuple[str, ...]:
+    """Properties of a mixture that have standard errors: those of its components, and the weight of its noise."""
+    return REPORTED if mixture.noise is None else (*REPORTED, "noise_weight")
 
 
 @in_float64
@@ -111,14 +116,16 @@ def _root_of_inverse(
 
 
 def _free_coordinates(problem: Problem) -> Float[np.ndarray, "all P"]:
-    """Selection matrix (K + K D, P) of the log odds (K) and means (K D) that are free."""
+    """Selection matrix (O + K D, P) of the log odds (O), those of noise last, and means (K D) that are free."""
     K, D = problem.n_components, problem.table.n_features
-    odds, means = np.ones(K, bool), np.ones((K, D), bool)
+    with_noise = problem.noise is not None
+    odds, means = np.ones(K + with_noise, bool), np.ones((K, D), bool)
     if problem.fixed is not None:
-        odds, means = ~problem.fixed.weights, np.repeat(~problem.fixed.means[:, None], D, 1)
+        held = np.asarray(problem.fixed.held_weights(with_noise=with_noise)[0])
+        odds, means = ~held, np.repeat(~problem.fixed.means[:, None], D, 1)
     # The last free log odds is the one against which the others are measured.
     odds[np.flatnonzero(odds)[-1:]] = False
-    return np.eye(K + K * D)[:, np.concatenate([odds, means.ravel()])]
+    return np.eye(len(odds) + K * D)[:, np.concatenate([odds, means.ravel()])]
 
 
 def _tangents(mixture: Mixture, problem: Problem) -> Float[np.ndarray, "KV P"]:
@@ -166,13 +173,13 @@ def _derivatives(
         return data.natural(rebuild(theta)).ravel()
 
     def log_likelihood(flat: Array) -> Array:
-        eta = flat.reshape(unit.n_components, -1)
+        eta = flat.reshape(objective.known.shape)
         return data.log_likelihood(eta) + (eta * objective.known).sum()
 
     eta = natural(origin)
     slope, curvature = (
         jax.grad(log_likelihood)(eta),
-        data.curvature(eta.reshape(unit.n_components, -1)).reshape(eta.size, -1),
+        data.curvature(eta.reshape(objective.known.shape)).reshape(eta.size, -1),
     )
     jacobian = jax.jacfwd(natural)(origin)
 
@@ -195,25 +202,28 @@ def _known_score_products(problem: Problem) -> Float[np.ndarray, "KF KF"]:
     """Sum of w_n s_n s_n' over the points with a label, whose score is phi in the place of their component."""
     z, labels, weights = problem.known_points()
     phi = np.asarray(linear_form.features(jnp.asarray(z.T))).T
-    K, n_statistics = problem.n_components, phi.shape[1]
-    total = np.zeros((K, n_statistics, K, n_statistics))
-    for component in range(K):
+    n_rows, n_statistics = problem.n_components + (problem.noise is not None), phi.shape[1]
+    total = np.zeros((n_rows, n_statistics, n_rows, n_statistics))
+    for component in range(problem.n_components):
         own = phi[labels == component]
         total[component, :, component] = (own.T * weights[labels == component]) @ own
-    return total.reshape(K * n_statistics, -1)
+    return total.reshape(n_rows * n_statistics, -1)
 
 
 def _reported(mixture: Mixture) -> dict[str, Array]:
-    return {name: getattr(mixture, name) for name in REPORTED}
+    return {name: getattr(mixture, name) for name in reported(mixture)}
 
 
 def _rebuild(theta: Float[Array, " P"], at: Mixture, free: Array, tangents: Array, objective: Objective) -> Mixture:
     """Mixture at free coordinates: changes of the log odds, the means and the covariances."""
     K, D = at.n_components, at.n_features
-    odds, shifts = jnp.split(free @ theta[: free.shape[1]], [K])
+    odds, shifts = jnp.split(free @ theta[: free.shape[1]], [len(objective.known)])
     covariances = unvech(jnp.asarray(vech(at.covariances)) + (tangents @ theta[free.shape[1] :]).reshape(K, -1), D)
+    old = at.log_weights if at.noise is None else jnp.append(at.log_weights, at.noise.log_weight)
+    log_weights = objective.free_log_weights(old + odds)
     return Mixture(
-        log_weights=objective.free_log_weights(at.log_weights + odds),
+        log_weights=log_weights[:K],
         means=at.means + shifts.reshape(K, D),
         scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * covariances, at.covariances),
+        noise=objective.noise_with(log_weights),
     )

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from bayes_gmm.core.linalg import invert_tril
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import most_probable
 from bayes_gmm.mixture.scaling import Scaling
 
 SMALLEST_SCALE = 1e-4
@@ -68,7 +69,7 @@ def degenerate_groups(
     """
     if not np.isfinite(shares).all():
         return ()
-    labels = shares.argmax(1)
+    labels = most_probable(shares)
     members = [np.flatnonzero(labels == k) for k in range(shares.shape[1])]
     found = [(k, _degeneracy(rows, values, columns)) for k, rows in enumerate(members)]
     said = [f"Component {k} {what}." for k, what in found if what]

@@ -20,6 +20,7 @@ from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import Noise
 from bayes_gmm.objective.conjugate_prior import PseudoStatistics
 from bayes_gmm.objective.fixed_parameters import Fixed
 
@@ -37,7 +38,7 @@ class Objective:
     data
         The likelihood of the rows without a label.
     known : (K, F)
-        Statistics of the points with a label.
+        Statistics of the points with a label; noise has one more row of zeros.
     present : (K,)
         Whether each component exists. Several numbers of components share one compiled program, with some absent.
     fixed
@@ -48,6 +49,8 @@ class Objective:
         What the covariances have in common.
     assignment
         `linear_form.soft` or `linear_form.hard`.
+    noise
+        The box of the noise, whose statistics come after those of the components, or None.
     """
 
     # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
@@ -58,6 +61,7 @@ class Objective:
     prior: PseudoStatistics | None
     structure: Structure = field(metadata={"static": True})
     assignment: Assignment = field(metadata={"static": True})
+    noise: Noise | None = None
 
     @property
     def n_features(self) -> int:
@@ -77,33 +81,49 @@ class Objective:
 
     def complete(self, statistics: Float64[Array, "K F"], mixture: Mixture) -> Float64[Array, ""]:
         """The function that the M-step maximises: the value if the statistics were those of observed labels."""
-        counts, centers, covariances = self.data.moments(statistics)
+        counts, centers, covariances = self.data.moments(self._of_components(statistics))
         whitening = invert_tril(mixture.scale_tril)
         offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
         trace = jnp.einsum("kij,kjl,kil->k", whitening, covariances, whitening)
         log_density = mixture.log_weights + log_diagonal(whitening) - 0.5 * ((offsets**2).sum(-1) + trace)
-        return jnp.where(counts > 0, counts * log_density, 0.0).sum() + self.log_prior(mixture)
+        total = jnp.where(counts > 0, counts * log_density, 0.0).sum() + self.log_prior(mixture)
+        if mixture.noise is None:
+            return total
+        count = statistics[-1, 0]
+        return total + jnp.where(count > 0, count * mixture.noise.log_joint, 0.0)
 
     def log_prior(self, mixture: Mixture) -> Float[Array, ""]:
         """Logarithm of the prior density up to a constant; zero without a prior."""
         if self.prior is None:
             return jnp.zeros((), jnp.result_type(mixture.means))
-        return jnp.where(self.present, self.prior.log_density(mixture), 0.0).sum()
+        of_components = jnp.where(self.present, self.prior.log_density(mixture), 0.0).sum()
+        if mixture.noise is None:
+            return of_components
+        return of_components + self.prior.weight_count * mixture.noise.log_weight
 
     def maximise(self, statistics: Float64[Array, "K F"], near: Mixture | None = None) -> Mixture:
         """M-step: the best mixture if these were the statistics of observed labels.
 
         For structures whose M-step iterates, the iteration begins at the mixture `near` and never ends below it.
         """
-        counts, centers, covariances = self.data.moments(statistics)
+        counts, centers, covariances = self.data.moments(self._of_components(statistics))
         means = self._means(counts, centers)
         offsets = centers - means
         scatters = counts[:, None, None] * (covariances + offsets[:, :, None] * offsets[:, None, :])
+        log_weights = self._log_weights(statistics[:, 0])
         return Mixture(
-            log_weights=self._log_weights(counts),
+            log_weights=log_weights[: len(counts)],
             means=jnp.where(self.present[:, None], means, 0.0),
             scale_tril=self._scale_tril(counts, scatters, means, near),
+            noise=self.noise_with(log_weights),
         )
+
+    def noise_with(self, log_weights: Float[Array, " _"]) -> Noise | None:
+        """The noise, with the last of the logarithms of the weights; None without any."""
+        return None if self.noise is None else self.noise.with_log_weight(log_weights[-1])
+
+    def _of_components(self, statistics: Float64[Array, "_ F"]) -> Float64[Array, "K F"]:
+        return statistics if self.noise is None else statistics[:-1]
 
     def without_data(self) -> "Objective":
         """An objective with this M-step and no data, for programs that only maximise."""
@@ -118,7 +138,7 @@ class Objective:
         def extend(leaf: Any) -> Any:
             return np.pad(leaf, [(0, absent)] + [(0, 0)] * (np.ndim(leaf) - 1))
 
-        fixed = None if self.fixed is None else jax.tree.map(extend, self.fixed)
+        fixed = None if self.fixed is None else self.fixed.with_components(extend)
         return replace(self, known=extend(self.known), present=extend(self.present), fixed=fixed)
 
     def is_free(self) -> Bool[Array | np.ndarray, " K"]:
@@ -147,13 +167,14 @@ class Objective:
             factors = jnp.where(self.fixed.covariances[:, None, None], self.fixed.values.scale_tril, factors)
         return jnp.where(self.present[:, None, None], factors, identity)
 
-    def free_log_weights(self, log_counts: Float[Array, " K"]) -> Float[Array, " K"]:
-        """Logarithms of the weights, proportional to counts where they are free."""
+    def free_log_weights(self, log_counts: Float[Array, " _"]) -> Float[Array, " _"]:
+        """Logarithms of the weights (K,), and of noise after them, proportional to counts where they are free."""
+        present = self.present if self.noise is None else jnp.append(self.present, True)
         if self.fixed is None:
-            return log_softmax(jnp.where(self.present, log_counts, -jnp.inf))
-        held = self.fixed.weights
-        log_held = jnp.where(held, self.fixed.values.log_weights, -jnp.inf)
-        shares = log_softmax(jnp.where(self.present & ~held, log_counts, -jnp.inf))
+            return log_softmax(jnp.where(present, log_counts, -jnp.inf))
+        held, log_values = self.fixed.held_weights(with_noise=self.noise is not None)
+        log_held = jnp.where(held, log_values, -jnp.inf)
+        shares = log_softmax(jnp.where(present & ~held, log_counts, -jnp.inf))
         return jnp.where(held, log_held, jnp.log1p(-jnp.exp(log_held).sum()) + shares)
 
     def _scale_tril(self, counts: Array, scatters: Array, means: Array, near: Mixture | None) -> Array:

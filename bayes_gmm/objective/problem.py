@@ -21,13 +21,14 @@ from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import Noise, noise_box
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.degeneracy import narrowest_allowed
 from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
 from bayes_gmm.objective.objective import Objective
 
-PROBLEM_OPTIONS = {"sample_weight", "labels", "fixed", "prior", "assignment"}
+PROBLEM_OPTIONS = {"sample_weight", "labels", "fixed", "prior", "assignment", "noise"}
 """Arguments of `fit_em` that belong to the problem, beside the number of components and the structure."""
 
 ASSIGNMENTS = {"soft": linear_form.soft, "hard": linear_form.hard}
@@ -55,6 +56,8 @@ class Problem:
         Conjugate prior, or None.
     assignment
         "soft" or "hard".
+    noise
+        The box of the noise, in data units, or None.
     """
 
     table: Table
@@ -65,6 +68,7 @@ class Problem:
     fixed: Fixed | None
     prior: ConjugatePrior | None
     assignment: str
+    noise: Noise | None = None
 
     @classmethod
     def of(
@@ -79,6 +83,7 @@ class Problem:
         prior: Any = None,
         assignment: Any = "soft",
         missing: Any = "integrate",
+        noise: Any = False,
     ) -> "Problem":
         """Check and convert what a user gives.
 
@@ -99,15 +104,17 @@ class Problem:
         if not structure.is_diagonal:
             check_full_rank(table.values[weights > 0], table.columns)
             check_seen_together(table.values, weights, table.columns)
+        box = noise_box(noise, table.values, weights, table.columns)
         problem = cls(
             table=table,
             sample_weight=weights,
             labels=_known_labels(labels, table, K),
             n_components=K,
             structure=structure,
-            fixed=fixed_parameters(fixed, K, table.n_features),
+            fixed=fixed_parameters(fixed, K, table.n_features, with_noise=box is not None),
             prior=prior,
             assignment=assignment,
+            noise=box,
         )
         problem._check_held_scales()
         return problem
@@ -156,6 +163,8 @@ class Problem:
         free = dict.fromkeys(("weights", "means", "covariances"), K)
         if self.fixed is not None:
             free = {name: int(K - getattr(self.fixed, name).sum()) for name in free}
+        if self.noise is not None and (self.fixed is None or self.fixed.log_noise is None):
+            free["weights"] += 1
         covariances = self.structure.n_parameters(free["covariances"], D) if free["covariances"] else 0
         return max(free["weights"] - 1, 0) + free["means"] * D + covariances
 
@@ -176,12 +185,13 @@ class Problem:
             prior=prior,
             structure=self.structure,
             assignment=ASSIGNMENTS[self.assignment],
+            noise=None if self.noise is None else scaling.noise_to_unit(self.noise),
         )
 
     def _likelihood(self, n_rows: int) -> Likelihood:
         weights = self.summed_out(self.sample_weight)
         if self.table.has_gaps:
-            return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels)
+            return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels, self.noise)
         return complete_rows.prepare(self.table.values, weights, self.scaling, n_rows)
 
     def summed_out(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
@@ -213,15 +223,19 @@ class Problem:
         known = (self.labels >= 0) & (not self.table.has_gaps)
         return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
 
-    def known_statistics(self, sample_weight: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "K F"]:
-        """Statistics (K, F) of the points with a label, under the weights given or else the problem's own."""
+    def known_statistics(self, sample_weight: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "_ F"]:
+        """Statistics (K, F) of the points with a label, under the weights given or else the problem's own.
+
+        Noise has one more row, of zeros.
+        """
         z, labels, weights = self.known_points()
+        n_rows = self.n_components + (self.noise is not None)
         if not len(z):
-            return np.zeros((self.n_components, n_statistics(self.table.n_features)))
+            return np.zeros((n_rows, n_statistics(self.table.n_features)))
         if sample_weight is not None:
             weights = sample_weight[self.labels >= 0]
         phi = statistics_of(Moments(np.ones(len(z)), z, np.zeros((*z.shape, z.shape[1]))))
-        return (np.eye(self.n_components)[labels] * weights[:, None]).T @ phi
+        return (np.eye(n_rows)[labels] * weights[:, None]).T @ phi
 
     def _covariance(self) -> Float[np.ndarray, "D D"]:
         """Unbiased covariance (D, D) of the data."""

@@ -84,12 +84,13 @@ all components."""
 def usual_number_of_climbs(problem: Problem) -> int:
     """Largest number of climbs by default; none where components are few or cannot be moved.
 
-    A component with a name, by a label or a fixed parameter, cannot be where another was; and hard assignment is
-    another objective.
+    A component with a name, by a label or a fixed parameter, cannot be where another was; and hard assignment and noise
+    are other objectives.
     """
     (n_points, n_features), K = problem.table.values.shape, problem.n_components
     few = K <= _FEW_COMPONENTS or (K < FROM_COMPONENTS and n_points <= _SHORT_TABLE)
-    if few or problem.names_components or problem.assignment != "soft" or n_features > _MOST_FEATURES:
+    plain = problem.assignment == "soft" and problem.noise is None
+    if few or problem.names_components or not plain or n_features > _MOST_FEATURES:
         return 0
     return _MOST_CLIMBS if n_points <= _LONG_TABLE else _MOST_CLIMBS_OF_LONG_TABLES
 
