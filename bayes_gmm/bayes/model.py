@@ -3,16 +3,20 @@ r"""The mixture as a NumPyro model, with the labels z summed out.
 .. math:: p(x_n \mid \pi, \mu, \Sigma) = \sum_k \pi_k \, N(x_n \mid \mu_k, \Sigma_k)
 """
 
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.sites import Sites, assemble, free
+from bayes_gmm.bayes.sites import Sites, assemble, free, noise_sites
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.mixture.mixture import Mixture, log_prob
+from bayes_gmm.mixture.noise import Noise, noise_box
 
 
 def model(
@@ -22,8 +26,11 @@ def model(
     covariance_type: str = "full",
     prior: Prior | None = None,
     n_points: int | None = None,
+    noise: Any = False,
 ) -> None:
     """Gaussian mixture as a plain NumPyro model: sites weights, means, scales (or variances), correlation_tril, x.
+
+    With noise there is a site noise_weight (1,), and weights are how the components share the rest.
 
     Parameters
     ----------
@@ -37,6 +44,8 @@ def model(
         Prior in data units; what it leaves out is filled from x.
     n_points
         Number of points to draw when x is None.
+    noise
+        Uniform noise over a box that x tells, as in `fit_nuts`.
 
     Notes
     -----
@@ -47,8 +56,8 @@ def model(
     Raises
     ------
     ArgumentError
-        When x is None and the prior leaves something out or `n_points` or `n_components` is missing, or a cell of x was
-        not seen.
+        When x is None and the prior leaves something out or `n_points` or `n_components` is missing or there is noise,
+        or a cell of x was not seen.
 
     Examples
     --------
@@ -68,13 +77,51 @@ def model(
             "n_components, and x or n_points",
             "Call model(x, n_components), or model(None, n_components, prior=prior, n_points=100) to simulate.",
         )
-    complete = prior if x is None or prior.is_complete else prior.for_data(_concrete(x), n_components, covariance_type)
-    sites = complete.sites(n_components, complete.n_features if x is None else np.shape(x)[1], covariance_type)
+    box = _box(noise, x)
+    if x is not None and not (prior.is_complete and box is None):
+        prior = prior.for_data(_concrete(x), n_components, covariance_type, with_noise=box is not None)
+    sites = prior.sites(n_components, prior.n_features if x is None else np.shape(x)[1], covariance_type)
+    if box is not None:
+        sites |= noise_sites(box, prior.noise)
     mixture = assemble(_sample(sites, n_components))
-    components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
     numpyro.deterministic("covariances", mixture.covariances)
     with numpyro.plate("point", n_points):
-        numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x)
+        numpyro.sample("x", _distribution(mixture), obs=x)
+
+
+class _WithNoise(dist.Distribution):
+    """Points of a mixture with noise, of which the density is known and which are only ever observed."""
+
+    support = dist.constraints.real_vector
+
+    def __init__(self, mixture: Mixture) -> None:
+        self.mixture = mixture
+        super().__init__(event_shape=(mixture.n_features,))
+
+    def log_prob(self, value: Any) -> Any:
+        """Log density of points (..., D)."""
+        points = jnp.reshape(value, (-1, self.mixture.n_features))
+        return jax.vmap(partial(log_prob, self.mixture))(points).reshape(jnp.shape(value)[:-1])
+
+
+def _distribution(mixture: Mixture) -> dist.Distribution:
+    if mixture.noise is not None:
+        return _WithNoise(mixture)
+    components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
+    return dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components)
+
+
+def _box(noise: Any, x: Any) -> Noise | None:
+    if x is None:
+        if noise is not False:
+            raise ArgumentError(
+                "There is noise and no x, which would tell its box.", "x beside noise", "Mixture.with_noise simulates."
+            )
+        return None
+    if noise is False:
+        return None
+    values = _concrete(x)
+    return noise_box(noise, values, np.ones(len(values)), [f"x{j + 1}" for j in range(values.shape[1])])
 
 
 def _require_every_cell(x: Any) -> None:

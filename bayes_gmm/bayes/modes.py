@@ -198,15 +198,18 @@ def _moments_of_all(x: np.ndarray) -> GaussianMoments:
     return GaussianMoments(x.mean(0), np.atleast_2d(np.cov(x, rowvar=False)))
 
 
-def _merge(mixture: Mixture, pair: tuple[int, int], n_points: int, every: GaussianMoments) -> Mixture:
+def _merge(whole: Mixture, pair: tuple[int, int], n_points: int, every: GaussianMoments) -> Mixture:
     kept, freed = pair
+    log_total = np.logaddexp.reduce(whole.log_weights)
+    mixture = replace(whole.without_noise(), log_weights=whole.log_weights - log_total)
     both = jax.tree.map(lambda leaf: leaf[list(pair)], mixture)
     weights, means, covariances = mixture.weights * (1 - 1 / n_points), mixture.means.copy(), mixture.covariances
     weights[kept], weights[freed] = weights[list(pair)].sum(), 1 / n_points
     both = replace(both, log_weights=both.log_weights - np.logaddexp.reduce(both.log_weights))
     means[kept], covariances[kept] = both.mean, both.covariance
     means[freed], covariances[freed] = every
-    return Mixture.from_moments(weights, means, covariances)
+    merged = Mixture.from_moments(weights, means, covariances)
+    return replace(merged, log_weights=merged.log_weights + log_total, noise=whole.noise)
 
 
 def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -> list[Laplace]:

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.bayes.ordered_sites import OrderedSites
-from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.sites import Sites, as_arrays, exchangeable, family, free
+from bayes_gmm.bayes.prior import Prior, sample_sites
+from bayes_gmm.bayes.sites import Sites, as_arrays, exchangeable, family, free, noise_sites
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
 from bayes_gmm.core.precision import require_float64, require_own_jax
@@ -21,9 +21,11 @@ from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
 from bayes_gmm.likelihood import complete_rows, missing_cells
+from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import Noise, noise_box
 from bayes_gmm.mixture.scaling import Scaling
 
 
@@ -45,6 +47,8 @@ class PosteriorProblem:
         Whether the prior of the scales is the package's own.
     sample_weight : (N,)
         Weight of each row, or None where all count once.
+    noise
+        The box of the noise, in data units, or None.
     """
 
     table: Table
@@ -53,6 +57,7 @@ class PosteriorProblem:
     prior: Prior
     default_scales: bool
     sample_weight: Float[np.ndarray, " N"] | None = None
+    noise: Noise | None = None
 
     @classmethod
     def of(
@@ -64,6 +69,7 @@ class PosteriorProblem:
         prior: Any,
         sample_weight: Any = None,
         missing: Any = "integrate",
+        noise: Any = False,
     ) -> "PosteriorProblem":
         """Check and convert what a user gives; warn of tied values under which the posterior is improper.
 
@@ -87,13 +93,16 @@ class PosteriorProblem:
             )
         prior = prior or Prior()
         weights = None if sample_weight is None else point_weights(sample_weight, table)
+        box = noise_box(noise, table.values, np.ones(table.n_points) if weights is None else weights, table.columns)
+        own = {"sample_weight": weights, "with_noise": box is not None}
         problem = cls(
             table=table,
             n_components=K,
             covariance_type=covariance_type,
-            prior=prior.for_data(table.values, K, covariance_type, sample_weight=weights),
+            prior=prior.for_data(table.values, K, covariance_type, **own),
             default_scales=prior.scales is None and prior.variances is None,
             sample_weight=weights,
+            noise=box,
         )
         problem._require_a_parameter()
         for sentence in problem.tie_warnings:
@@ -109,13 +118,20 @@ class PosteriorProblem:
     def mixture_shape(self) -> Mixture:
         """A mixture of shapes and types only, for programs that are compiled before there is one."""
         K, D = self.n_components, self.table.n_features
-        parts = {"log_weights": (K,), "means": (K, D), "scale_tril": (K, D, D)}
-        return Mixture(**{name: jax.ShapeDtypeStruct(shape, np.float64) for name, shape in parts.items()})
+        shape = partial(jax.ShapeDtypeStruct, dtype=np.float64)
+        box = {"log_weight": shape(()), "log_volume": shape(()), "corner": shape((D,)), "edges": shape((D, D))}
+        return Mixture(
+            log_weights=shape((K,)),
+            means=shape((K, D)),
+            scale_tril=shape((K, D, D)),
+            noise=None if self.noise is None else Noise(**box),
+        )
 
     @cached_property
     def sites(self) -> Sites:
         """Distribution or fixed value of each parameter."""
-        return self.prior.sites(self.n_components, self.table.n_features, self.covariance_type)
+        sites = self.prior.sites(self.n_components, self.table.n_features, self.covariance_type)
+        return sites if self.noise is None else sites | noise_sites(self.noise, self.prior.noise)
 
     @cached_property
     def scaling(self) -> Scaling:
@@ -152,14 +168,16 @@ class PosteriorProblem:
 
     def sample_prior(self, num_draws: int, *, seed: int) -> Mixture:
         """Mixtures (num_draws,) from the prior, in data units."""
-        K, D = self.n_components, self.table.n_features
-        return self.prior.sample(num_draws, K, D, covariance_type=self.covariance_type, seed=seed)
+        return sample_sites(self.sites, num_draws, seed)
 
     def target(self) -> Target:
         """The density to sample, its arrays on JAX's device; callable in a scope of float64 only."""
         require_float64()
-        likelihood = missing_cells if self.table.has_gaps else complete_rows
-        data = likelihood.prepare(self.table.values, self.row_weights, self.scaling)
+        given = self.table.values, self.row_weights, self.scaling
+        if self.table.has_gaps:
+            data: Likelihood = missing_cells.prepare(*given, noise=self.noise)
+        else:
+            data = complete_rows.prepare(*given)
         return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
 
     def _require_a_parameter(self) -> None:

@@ -39,7 +39,7 @@ from bayes_gmm.mixture.mixture import Mixture
 PRIOR_PARTS = ("weights", "means", "scales", "correlations")
 """Parts of the prior, by the names of the reported parameters that they are about."""
 
-_PART = {"variances": "scales", "correlation_tril": "correlations"}
+_PART = {"variances": "scales", "correlation_tril": "correlations", "noise_weight": "weights"}
 """Part to which a parameter of the model belongs whose name is another."""
 
 
@@ -66,10 +66,11 @@ def _of_draws(mixtures: Mixture, sites: Sites) -> dict[str, Float[Array, " S"]]:
 
 def _of_one(mixture: Mixture, sites: Sites) -> dict[str, Float[Array, ""]]:
     values = disassemble(mixture, sites)
-    return {
-        _part(name): site.log_prob(values[name]).sum() - _log_measure(name, values[name])
-        for name, site in free(sites).items()
-    }
+    found: dict[str, Float[Array, ""]] = {}
+    for name, site in free(sites).items():
+        relative = site.log_prob(values[name]).sum() - _log_measure(name, values[name])
+        found[_part(name)] = found.get(_part(name), 0.0) + relative
+    return found
 
 
 def _part(name: str) -> str:
@@ -78,6 +79,8 @@ def _part(name: str) -> str:
 
 def _log_measure(name: str, value: Float[Any, "..."]) -> Any:
     """Log density of the measure without information, in the variables in which the prior's density is."""
+    if name == "noise_weight":  # Jeffreys' prior of one share
+        return -0.5 * (jnp.log(value) + jnp.log1p(-value)).sum()
     match _part(name):
         case "weights":
             return -0.5 * jnp.log(value).sum()

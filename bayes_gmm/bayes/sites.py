@@ -15,6 +15,9 @@ spherical  VII   (K, 1)  identity            one scale for each
 
 Where columns have a resolution, the covariances are those of scales and correlations plus a floor, which is held:
 `least_covariance` (1, D, D), or without correlations `least_variances` (1, D), for spherical components (1, 1).
+
+Noise has the weight `noise_weight` (1,), a share of all points, and a box that is held: `noise_log_volume` (1,),
+`noise_corner` (1, D) and `noise_edges` (1, D, D). The site `weights` is then how the components share what is left.
 """
 
 from typing import Any, NamedTuple
@@ -32,6 +35,7 @@ from bayes_gmm.core.validation import real_numbers
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import find_structure
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import Noise
 
 Sites = dict[str, Any]
 """One entry for each parameter of the model: a distribution, or an array that holds the parameter fixed."""
@@ -45,6 +49,9 @@ _LEAST_ABOVE = 1e-2
 
 _ABOVE = 1e-6
 """Variance above the floor, relative to it, down to which a mixture is taken apart exactly."""
+
+_LEAST_NOISE = 1e-3
+"""Weight of noise, and of all else, to which that of a mixture without any is lifted where it becomes coordinates."""
 
 _STRUCTURES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
 
@@ -101,22 +108,51 @@ def assemble(values: dict[str, Any]) -> Mixture:
     scale_tril = scales[..., None] * values["correlation_tril"]
     if "least_covariance" in values:
         scale_tril = jnp.linalg.cholesky(scale_tril @ scale_tril.mT + values["least_covariance"])
-    means = values["means"]
+    means, log_weights, noise = values["means"], jnp.log(values["weights"]), None
+    if "noise_weight" in values:
+        noise = _noise(values)
+        log_weights = log_weights + jnp.log1p(-values["noise_weight"])
     return Mixture(
-        log_weights=jnp.log(values["weights"]),
+        log_weights=log_weights,
         means=means,
         scale_tril=jnp.broadcast_to(scale_tril, (*means.shape, means.shape[-1])),
+        noise=noise,
+    )
+
+
+def noise_sites(noise: Noise, weight: Any) -> Sites:
+    """Sites of noise with this box: a prior of its weight, or a held weight, and the box."""
+    return {
+        "noise_weight": _site("noise_weight", weight, (1,), (), constraints.unit_interval),
+        "noise_log_volume": np.reshape(noise.log_volume, (1,)),
+        "noise_corner": np.asarray(noise.corner)[None],
+        "noise_edges": np.asarray(noise.edges)[None],
+    }
+
+
+def _noise(values: dict[str, Any]) -> Noise:
+    """Noise with the values of its sites; the box is the same for all draws, which may have leading axes."""
+    log_weight = jnp.log(values["noise_weight"][..., 0])
+    box = {name: values[f"noise_{name}"] for name in ("log_volume", "corner", "edges")}
+    return Noise(
+        log_weight=log_weight,
+        log_volume=box["log_volume"][..., 0],
+        corner=box["corner"][..., 0, :],
+        edges=box["edges"][..., 0, :, :],
     )
 
 
 def disassemble(mixture: Mixture, sites: Sites) -> dict[str, Any]:
     """Values of the free parameters at a mixture of this structure: the inverse of `assemble`.
 
-    What lies below the floor is lifted a little above it.
+    What lies below the floor is lifted a little above it, and noise without a weight gets a little.
     """
     scales, correlation_tril = _above_the_floor(mixture, sites)
-    values = {
-        "weights": mixture.weights,
+    weights = {"weights": mixture.weights}
+    if mixture.noise is not None:
+        share = jnp.clip(mixture.noise_weight, _LEAST_NOISE, 1 - _LEAST_NOISE)
+        weights = {"weights": mixture.weights / mixture.weights.sum(), "noise_weight": share[None]}
+    values = weights | {
         "means": mixture.means,
         "scales": scales,
         "variances": scales**2,
@@ -280,11 +316,14 @@ def _check_support(name: str, value: Any, support: Any) -> None:
     else:
         below = np.full(value.event_shape, -1.0)
         inside = support is constraints.real or not np.any(value.support(below))
+    if support is constraints.unit_interval:
+        inside = inside and not np.any(value.support(np.full(value.event_shape, 2.0)))
     if value.is_discrete or not inside:
         raise ArgumentError(
             f"The prior of {name} is {type(value).__name__}, over {_words(value.support)} values.",
             f"a continuous distribution over {_words(support)} values",
-            "A Dirichlet is over weights; LogNormal, HalfNormal, Gamma and InverseGamma are over positive values.",
+            "A Dirichlet is over weights, a Beta over that of noise; LogNormal, HalfNormal, Gamma and InverseGamma are "
+            "over positive values.",
         )
 
 

@@ -45,7 +45,7 @@ class Mixture:
         Lower triangular Cholesky factors of the covariances.
     noise
         Uniform `Noise` beside the Gaussians, or None. Its weight and those of the Gaussians then sum to one. It is no
-        component: `predict` gives -1 where a point most probably belongs to it, and responsibilities leave it its share.
+        component: `predict` gives -1 where a point most probably belongs to it, and responsibilities sum to the rest.
     columns
         Names of the features where a fit made the mixture, else None: points with names are then put into this order,
         or refused. JAX does not see them, so that what it makes of a mixture has none.

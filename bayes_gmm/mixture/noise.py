@@ -133,8 +133,8 @@ def noise_box(
     ----------
     noise
         False or None; True or "box" for the smallest box along the columns that holds all rows; "principal box" for
-        that along the principal axes of the standardised columns; or a density, in one over the units of all columns,
-        to which the box of the data is blown up or shrunk.
+        that along the principal axes of the standardised columns; a density, in one over the units of all columns, to
+        which the box of the data is blown up or shrunk; or the `Noise` of another fit, whose box is taken.
 
     Raises
     ------
@@ -152,6 +152,8 @@ def noise_box(
     if noise is None or (isinstance(noise, bool | np.bool_) and not noise):
         return None
     rows = x[sample_weight > 0]
+    if isinstance(noise, Noise) and np.shape(noise.corner) == x.shape[1:]:
+        return noise.with_log_weight(np.float64(-np.inf))
     if isinstance(noise, str):
         one_of("noise", noise, KINDS, _REMEDY)
         return _along_columns(rows, columns) if noise == "box" else _along_principal_axes(rows, columns)
@@ -210,6 +212,14 @@ def _box(corner: np.ndarray, edges: np.ndarray, widths: np.ndarray, names: Seque
         found = f"The data have a range of {widths.min():g} in {flat}, so that their box has no volume."
         raise DataError(found, "columns that vary", "Leave that column out, or give the density of the noise.")
     return Noise(log_weight=np.float64(-np.inf), log_volume=np.float64(log_volume), corner=corner, edges=edges)
+
+
+def same_box(one: Noise | None, other: Noise | None) -> bool:
+    """Whether both are noise over the same box, or neither is noise."""
+    if one is None or other is None:
+        return one is other
+    pairs = ((getattr(one, name), getattr(other, name)) for name in ("log_volume", "corner", "edges"))
+    return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 
 
 def most_probable(shares: Float[np.ndarray, "*batch N K"]) -> Int[np.ndarray, "*batch N"]:

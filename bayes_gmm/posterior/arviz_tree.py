@@ -15,6 +15,7 @@ from bayes_gmm.mixture.parameter_names import PARAMETERS
 
 _DIMENSIONS = {
     **{name: parameter.dimensions for name, parameter in PARAMETERS.items()},
+    "noise_weight": (),
     "mixture_mean": ("feature",),
     "mixture_covariance": ("feature", "feature_bis"),
     "sorted_weights": ("rank",),
@@ -99,10 +100,15 @@ def log_prior_dataset(parts: dict[str, Float[np.ndarray, "chain draw"]]) -> xr.D
 
 
 def parameters(mixture: Mixture, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Reported parameters of a mixture or a batch of them: weights, means, scales and, for D > 1, correlations."""
+    """Reported parameters of a mixture or a batch of them: weights, means, scales and, for D > 1, correlations.
+
+    With noise its weight comes last.
+    """
     reported = {name: np.asarray(getattr(mixture, name)) for name in PARAMETERS if name != "correlations"}
     if len(columns) > 1:
         reported["correlations"] = lower_pairs(mixture.correlations)
+    if mixture.noise is not None:
+        reported["noise_weight"] = np.asarray(mixture.noise_weight)
     return reported
 
 
@@ -129,8 +135,9 @@ def invariants(
     logs = np.where(weights > 0, draws.log_weights, 0.0)
     joint = log_joint(draws, points)
     log_density = np.logaddexp.reduce(joint, axis=-1)
-    shares = np.exp(joint - log_density[..., None])
-    return {
+    shares = np.exp(joint[..., : draws.n_components] - log_density[..., None])
+    noise = {} if draws.noise is None else {"noise_weight": draws.noise_weight}
+    return noise | {
         "log_likelihood": log_likelihood,
         "mixture_mean": draws.mean,
         "mixture_covariance": draws.covariance,

@@ -159,6 +159,7 @@ def fit_laplace(
     prior: Prior | None = None,
     sample_weight: Any = None,
     missing: str = "integrate",
+    noise: Any = False,
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
@@ -179,6 +180,8 @@ def fit_laplace(
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
     missing
         What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_nuts`.
+    noise
+        Uniform noise over a box: False, True, "box", "principal box" or a density, as in `fit_em`.
     num_draws
         Number of draws from the approximation.
     seed
@@ -210,6 +213,7 @@ def fit_laplace(
         prior=prior,
         sample_weight=sample_weight,
         missing=missing,
+        noise=noise,
     )
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):
@@ -313,5 +317,5 @@ def _plus_minus(mean: Float[np.ndarray, "K ..."], sd: Float[np.ndarray, "K ..."]
     """Mean and sd of each entry, with semicolons between components."""
     return "; ".join(
         ", ".join(f"{m:.4g} +- {s:.2g}" for m, s in zip(np.atleast_1d(ms), np.atleast_1d(ss), strict=True))
-        for ms, ss in zip(mean, sd, strict=True)
+        for ms, ss in zip(np.atleast_1d(mean), np.atleast_1d(sd), strict=True)
     )

@@ -23,6 +23,7 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.likelihood.pointwise import log_densities
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import same_box
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.posterior.arviz_tree import posterior_tree
@@ -58,6 +59,7 @@ def fit_nuts(
     prior: Prior | None = None,
     sample_weight: Any = None,
     missing: str = "integrate",
+    noise: Any = False,
     num_warmup: int = 200,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -94,6 +96,9 @@ def fit_nuts(
     missing
         What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
         is that of the seen ones, which the posterior says. "refuse" raises; "drop" leaves rows with missing cells out.
+    noise
+        Uniform noise over a box, which takes outliers: False, True, "box", "principal box" or a density, as in
+        `fit_em`. Its weight has the prior `Prior.noise`.
     num_warmup
         Transitions of each chain to tune NUTS's step size.
     num_samples
@@ -142,7 +147,7 @@ def fit_nuts(
     >>> posterior.verdict.status.name
     'GOOD'
     """
-    given = {"prior": prior, "sample_weight": sample_weight, "missing": missing}
+    given = {"prior": prior, "sample_weight": sample_weight, "missing": missing, "noise": noise}
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, **given)
     options = SamplingOptions.of(
         num_warmup=num_warmup,
@@ -184,6 +189,7 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             problem.n_components,
             covariance_type=problem.covariance_type,
             sample_weight=problem.sample_weight,
+            noise=problem.noise,
             seed=seed,
         )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
@@ -198,6 +204,12 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             f"an EM fit of the same table ({problem.table.n_points} points) with {problem.n_components} components of "
             f"structure {problem.structure.name}",
             "Leave start out, or fit it with fit_em(x, n_components, covariance_type=).",
+        )
+    if not same_box(start.problem.noise, problem.noise):
+        raise ArgumentError(
+            "start was fitted with other noise, or one of the two has none.",
+            "an EM fit with the noise that is given here",
+            "Leave start out, or give fit_em and this function the same noise.",
         )
     if not np.array_equal(start.problem.sample_weight, problem.row_weights):
         raise ArgumentError(

@@ -142,7 +142,8 @@ class _Reference(NamedTuple):
 
 def _reference(pivot: Mixture, points: Float[np.ndarray, "N D"], method: str) -> _Reference:
     if method == "ecr":
-        return _Reference(np.eye(pivot.n_components)[pivot.predict(points)], hard)
+        K = pivot.n_components
+        return _Reference(np.eye(K + 1)[pivot.predict(points), :K], hard)  # noise, -1, belongs to no component
     return _Reference(pivot.responsibilities(points), soft)
 
 
