@@ -99,6 +99,7 @@ def _add_select(verbs: Any) -> None:
     )
     _add_table(verb)
     _add_choice(verb, counts="1-9", starts=16, several=True)
+    _add_noise(verb)
     verb.add_argument("--out", metavar="FILE", type=Path, help="CSV file for all criteria (default: none)")
     verb.add_argument("--json", action="store_true", help="print all criteria as JSON rather than one as a table")
 
@@ -147,6 +148,17 @@ def _add_choice(verb: argparse.ArgumentParser, *, counts: str, starts: int, seve
     )
     verb.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of everything random (default: %(default)s)"
+    )
+
+
+def _add_noise(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--noise",
+        nargs="?",
+        const="box",
+        metavar="KIND",
+        help='uniform noise that takes outliers: over the box of the data ("box", also without KIND), over its '
+        '"principal box", or of a density (default: none)',
     )
 
 
@@ -208,6 +220,7 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="full, tied, diag, spherical, EEI or EII covariances (default: %(default)s)",
     )
+    _add_noise(verb)
     verb.add_argument("--starts", type=int, metavar="N", help="random starts of EM (default: more where cheap)")
     verb.add_argument(
         "--bootstrap", type=int, default=0, metavar="N", help="replicates for standard errors by resampling"

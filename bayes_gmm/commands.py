@@ -56,6 +56,7 @@ def select(options: argparse.Namespace) -> None:
         counts,
         covariance_type=_names(options.covariance),
         criterion=options.criterion,
+        noise=_noise(options.noise),
         n_starts=options.starts,
         seed=options.seed,
         progress=sys.stderr.isatty(),
@@ -130,7 +131,7 @@ def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
     from bayes_gmm.mle.fit_em import fit_em
     from bayes_gmm.posterior.fit_nuts import fit_nuts
 
-    shared = {"covariance_type": options.covariance, "seed": options.seed}
+    shared = {"covariance_type": options.covariance, "seed": options.seed, "noise": _noise(options.noise)}
     mle = fit_em(table, options.components, n_starts=options.starts, **shared).check()
     resampled = bootstrap(mle, n_replicates=options.bootstrap, seed=options.seed) if options.bootstrap else None
     posterior = fit_nuts(
@@ -192,6 +193,16 @@ def _numbers(text: str) -> list[int]:
             )
         counts += found
     return counts
+
+
+def _noise(text: str | None) -> str | float | bool:
+    """Noise as `fit_em` takes it: nothing, a kind of box, or a density."""
+    if text is None:
+        return False
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _about(table: Table) -> dict[str, object]:

@@ -30,6 +30,7 @@ from bayes_gmm.html_page import (
     wide_table,
 )
 from bayes_gmm.io.table import Table, column_summary
+from bayes_gmm.mixture.noise import Noise, noise_share
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.verdict import Verdict, VerdictStatus
@@ -219,7 +220,8 @@ def _uncertain_points(comparison: Comparison) -> str:
     order = points.uncertain[np.argsort(-points.entropy[points.uncertain], kind="stable")]
     if not len(order):
         return ""
-    head = ["row", *table.columns, *(f"p(component {k})" for k in range(points.responsibilities.shape[1])), "by MLE"]
+    shares = [f"p(component {k})" for k in range(points.responsibilities.shape[1])]
+    head = ["row", *table.columns, *shares, *([] if points.noise_sd is None else ["p(noise)"]), "by MLE"]
     body = [_point(comparison, n) for n in order[:_MOST_POINTS].tolist()]
     rest = len(order) - len(body)
     return scrolling(html_table(head, body)) + (paragraphs(f"{rest} more are not listed.") if rest else "")
@@ -227,9 +229,12 @@ def _uncertain_points(comparison: Comparison) -> str:
 
 def _point(comparison: Comparison, n: int) -> list[str]:
     points, values = comparison.points, comparison.posterior.table.values[n]
-    shares = zip(points.responsibilities[n], points.responsibilities_sd[n], strict=True)
-    by_mle = points.mle_responsibilities[n].argmax()
-    return [str(n), *(f"{value:.6g}" for value in values), *(f"{p:.2f} ± {sd:.2f}" for p, sd in shares), str(by_mle)]
+    shares = list(zip(points.responsibilities[n], points.responsibilities_sd[n], strict=True))
+    if points.noise_sd is not None:
+        shares.append((noise_share(points.responsibilities[n]), points.noise_sd[n]))
+    by_mle = int(points.mle_components[n])
+    named = str(by_mle) if by_mle >= 0 else "noise"
+    return [str(n), *(f"{value:.6g}" for value in values), *(f"{p:.2f} ± {sd:.2f}" for p, sd in shares), named]
 
 
 def _trust(comparison: Comparison) -> str:
@@ -269,10 +274,19 @@ def _model(comparison: Comparison) -> str:
         f"Each row comes from one of K = {K} Gaussians in D = {D} dimensions; from which is not known and is summed "
         f"out. The weights are positive and sum to one; {structure}."
     )
+    noise = []
+    if problem.noise is not None:
+        volume = np.exp(problem.noise.log_volume)
+        words += (
+            f" Rows that come from none of them are noise, of constant density over a box of volume V = {volume:.4g}, "
+            "with a weight of its own, which counts in that sum. Its prior below is of that weight, and the one of the "
+            "weights is of how the components share the rest."
+        )
+        noise = [operator("+"), symbol("π", "0"), operator("/"), "<mi>V</mi>"]
     mixture = formula(
         "<mi>p</mi>", operator("("), symbol("x", "n"), operator(")"), operator("="), over("∑", "k"),
         symbol("π", "k"), "<mi>N</mi>", operator("("), symbol("x", "n"), operator("|"), symbol("μ", "k"),
-        operator(","), symbol("Σ", "k"), operator(")"),
+        operator(","), symbol("Σ", "k"), operator(")"), *noise,
     )  # fmt: skip
     posterior = formula(
         "<mi>p</mi>", operator("("), "<mi>θ</mi>", operator("|"), "<mi>x</mi>", operator(")"), operator("∝"),
@@ -293,19 +307,25 @@ def _reproduce(comparison: Comparison, command: str) -> str:
     mle, posterior = comparison.mle, comparison.posterior
     attributes, (chains, draws) = posterior.tree["posterior"].attrs, posterior.draws.log_weights.shape[:2]
     K, structure = posterior.problem.n_components, posterior.problem.covariance_type
+    noise = "" if posterior.problem.noise is None else f", noise={_noise(posterior.problem.noise)}"
     lines = [
         "import bayes_gmm as bg",
         f"x = {_origin(posterior.table)}",
-        f"mle = bg.fit_em(x, {K}, covariance_type={mle.structure.name!r}, n_starts={len(mle.start_statuses)})",
+        f"mle = bg.fit_em(x, {K}, covariance_type={mle.structure.name!r}, n_starts={len(mle.start_statuses)}{noise})",
         f"posterior = bg.fit_nuts(x, {K}, covariance_type={structure!r}, num_warmup={attributes['num_warmup']}, "
         f"num_samples={attributes.get('num_samples', draws)},",
         f"                        num_chains={chains}, target_accept_prob={attributes['target_accept_prob']}, "
-        f"seed={attributes['seed']}, start=mle)",
+        f"seed={attributes['seed']}, start=mle{noise})",
         "bg.report(mle, posterior, 'report.html')",
     ]
     versions = ", ".join(f"{name} {version(name)}" for name in ("bayes_gmm", "jax", "numpyro", "arviz", "numpy"))
     asked = paragraphs("The command:") + code(command) if command else ""
     return asked + paragraphs("In Python:") + code("\n".join(lines)) + paragraphs(f"Versions: {versions}.")
+
+
+def _noise(noise: Noise) -> str:
+    """The argument that gives this box, of the data or of another density."""
+    return repr(float(np.exp(-noise.log_volume))) if noise.along_columns else repr("principal box")
 
 
 def _origin(table: Table) -> str:

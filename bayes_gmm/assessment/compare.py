@@ -21,6 +21,7 @@ from bayes_gmm.core.export import Record, counted, write_csv, write_json
 from bayes_gmm.core.validation import one_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import rows_of
+from bayes_gmm.mixture.noise import same_box
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.posterior.posterior import Posterior
@@ -42,7 +43,7 @@ class Comparison:
     Attributes
     ----------
     rows
-        One `Row` for each weight, mean, sd and correlation.
+        One `Row` for each weight, mean, sd and correlation, and with noise one for its weight.
     scores
         Log-likelihood, leave-one-out and held-out predictive density.
     points
@@ -81,7 +82,7 @@ class Comparison:
         table = self.posterior.table
         if table.labels is None:
             return None
-        components = self.points.responsibilities.argmax(1)
+        components = self.points.components
         return agreement(table.labels, components, self.posterior.draws.n_components, table.labels_from)
 
     def records(self, part: str = "parameters") -> list[Record]:
@@ -199,6 +200,7 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
             mle_responsibilities=mixture.responsibilities(data.values),
             responsibilities=posterior.responsibilities(),
             responsibilities_sd=posterior.responsibilities_sd(),
+            noise_sd=None if posterior.draws.noise is None else posterior.noise_probability_sd(),
         ),
         mle=mle,
         posterior=posterior,
@@ -232,6 +234,8 @@ def _mismatch(mle: EMFit, posterior: Posterior) -> str:
     K, other_K = mle.mixture.n_components, posterior.draws.n_components
     if ours.columns != theirs.columns:
         return f"The EM fit has the columns {', '.join(ours.columns)}, the posterior {', '.join(theirs.columns)}."
+    if not same_box(mle.problem.noise, posterior.problem.noise):
+        return "The EM fit and the posterior have different noise, or one of the two has none."
     if ours.n_points != theirs.n_points:
         return f"The EM fit is of {ours.n_points} points, the posterior of {theirs.n_points}."
     if not np.array_equal(ours.values, theirs.values):

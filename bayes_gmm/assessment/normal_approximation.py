@@ -124,7 +124,7 @@ def _near_boundary(name: str, values: Float[np.ndarray, "S *parameter"]) -> Bool
     center, reach = values.mean(0), _NEAR * values.std(0)
     if name == "means":
         return np.zeros(center.shape, bool)
-    if name == "weights":
+    if name in ("weights", "noise_weight"):
         return (center < reach) | (1 - center < reach)
     return center < reach if name == "scales" else 1 - np.abs(center) < reach
 

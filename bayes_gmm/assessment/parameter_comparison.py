@@ -14,9 +14,9 @@ from bayes_gmm.assessment.prior_sensitivity import INFORMATIVE, prior_sensitivit
 from bayes_gmm.bayes.prior_densities import PRIOR_PARTS
 from bayes_gmm.core.export import Record, html_table
 from bayes_gmm.errors import FitError
-from bayes_gmm.mixture.parameter_names import LABELS
+from bayes_gmm.mixture.parameter_names import LABELS, NOISE_LABEL
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.standard_errors import REPORTED
+from bayes_gmm.mle.standard_errors import reported
 from bayes_gmm.posterior.arviz_tree import lower_pairs, pair_names, parameters
 from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, summary
 from bayes_gmm.posterior.posterior import Posterior
@@ -38,7 +38,8 @@ class Row:
     Attributes
     ----------
     component, parameter, feature
-        Number of the component, "weight", "mean", "sd" or "correlation", and the feature or the pair of features.
+        Number of the component, "weight", "mean", "sd" or "correlation", and the feature or the pair of features. The
+        weight of noise has the component -1 and the parameter "noise weight".
     estimate, standard_error
         By maximum likelihood; the error is NaN where it could not be computed.
     error_doubted
@@ -90,6 +91,8 @@ class Row:
     @property
     def name(self) -> str:
         """Parameter with its component and feature, such as "mean[0, waiting]"."""
+        if self.component < 0:
+            return self.parameter
         return f"{self.parameter}[{', '.join(filter(None, (str(self.component), self.feature)))}]"
 
     @property
@@ -140,7 +143,9 @@ def table(rows: Sequence[Row]) -> list[str]:
     ]
     lines = [line.rstrip() for line in lines]
     for row in rows:
-        if row.parameter == "weight":
+        if row.component < 0:
+            lines.append("noise")
+        elif row.parameter == "weight":
             lines.append(f"component {row.component}{_in_other_hands(row)}")
         lines.append(f"{f'  {row.parameter} {row.feature}':{label_width}}   {_line(row, resampled)}")
     return lines
@@ -258,25 +263,39 @@ def _standard_errors(mle: EMFit, order: Int[np.ndarray, " K"]) -> _Errors:
 
 def _ordered(errors: ByName, order: Int[np.ndarray, " K"]) -> ByName:
     """Errors in the order of the components, with the pairs below the diagonal of the correlations."""
-    ordered = {name: values[order] for name, values in errors.items()}
+    ordered = {name: values[order] if np.ndim(values) else values for name, values in errors.items()}
     return ordered | {"correlations": lower_pairs(ordered["correlations"])}
 
 
 def _missing(mle: EMFit) -> ByName:
     """NaN in place of every error."""
-    shapes = {name: np.shape(getattr(mle.mixture, name)) for name in REPORTED}
+    shapes = {name: np.shape(getattr(mle.mixture, name)) for name in reported(mle.mixture)}
     errors = {name: np.full(shape, np.nan) for name, shape in shapes.items()}
     return errors | {"correlations": lower_pairs(errors["correlations"])}
 
 
 def _rows(estimates: ByName, errors: _Errors, resampled: ByName, posterior: Posterior) -> Iterator[Row]:
-    """Rows component by component: weight, means, sds, correlations."""
+    """Rows component by component: weight, means, sds, correlations; and the weight of noise."""
     columns = posterior.table.columns
     labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
     draws = posterior.tree["posterior"].to_dataset()
     found, prior = summary(draws, probability=PROBABILITY), prior_sensitivity(draws, posterior.log_prior)
     gaussian = gaussian_at_mode(posterior)
     reasons = flags(posterior, gaussian, PROBABILITY)
+
+    def columns_of(name: str) -> dict[str, Any]:
+        """Numbers of one parameter of all components, by the columns of the table."""
+        columns = {
+            "estimate": estimates[name],
+            "standard_error": errors.values[name],
+            "bootstrap_error": resampled[name],
+            **{statistic: values[name].values for statistic, values in found.items()},
+        }
+        if gaussian is not None:
+            columns |= {"mode": gaussian.mode[name], "laplace_sd": gaussian.sd[name]}
+        columns |= {f"sensitivity_{part}": of_part[name] for part, of_part in prior.of_part.items()}
+        return columns | {"prior_shift": prior.shift[name]}
+
     for component, ambiguity in enumerate(posterior.relabelling.ambiguous):
         named = AMBIGUOUS * bool(ambiguity > LARGEST_AMBIGUITY)
         of_component: dict[str, Any] = {
@@ -284,24 +303,20 @@ def _rows(estimates: ByName, errors: _Errors, resampled: ByName, posterior: Post
             "ambiguity": float(ambiguity),
             "error_doubted": bool(errors.doubted[component]),
         }
-        for name in estimates:
-            columns_of = {
-                "estimate": estimates[name],
-                "standard_error": errors.values[name],
-                "bootstrap_error": resampled[name],
-                **{statistic: values[name].values for statistic, values in found.items()},
-            }
-            if gaussian is not None:
-                columns_of |= {"mode": gaussian.mode[name], "laplace_sd": gaussian.sd[name]}
-            columns_of |= {f"sensitivity_{part}": of_part[name] for part, of_part in prior.of_part.items()}
-            columns_of["prior_shift"] = prior.shift[name]
-            parts = {column: np.atleast_1d(values[component]) for column, values in columns_of.items()}
+        for name in labels:
+            if name not in estimates:
+                continue
+            parts = {column: np.atleast_1d(values[component]) for column, values in columns_of(name).items()}
             why = np.atleast_1d(reasons[name][component])
             for i, label in enumerate(labels[name]):
                 numbers: dict[str, Any] = {column: float(values[i]) for column, values in parts.items()}
                 flag = ", ".join(filter(None, (named, str(why[i]), PRIOR * _is_informative(numbers))))
                 of_row = of_component | {"parameter": LABELS[name], "feature": label, "flag": flag}
                 yield Row(**of_row, **numbers)
+    if (name := "noise_weight") in estimates:
+        numbers = {column: float(value) for column, value in columns_of(name).items()}
+        flag = ", ".join(filter(None, (str(reasons[name]), PRIOR * _is_informative(numbers))))
+        yield Row(component=-1, parameter=NOISE_LABEL, feature="", flag=flag, **numbers)
 
 
 def _is_informative(numbers: dict[str, float]) -> bool:

@@ -16,28 +16,32 @@ from bayes_gmm.mixture.scaling import Scaling
 
 
 class AssignmentMoments(NamedTuple):
-    """Posterior mean and standard deviation of the responsibility of each component for each point."""
+    """Posterior mean and standard deviation of the responsibility of each component, and of noise, for each point."""
 
     mean: Float[np.ndarray, "N K"]
     sd: Float[np.ndarray, "N K"]
+    noise_mean: Float[np.ndarray, " N"]
+    noise_sd: Float[np.ndarray, " N"]
 
 
 def assignment_moments(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> AssignmentMoments:
     """Mean and standard deviation of the responsibilities over all draws, which have any leading axes."""
-    mean, sd = _assignment_moments(at_points(draws, x, scaling))
-    return AssignmentMoments(mean[:, : len(x)].T, sd[:, : len(x)].T)
+    K = draws.n_components
+    mean, sd = (np.asarray(rows)[:, : len(x)] for rows in _assignment_moments(at_points(draws, x, scaling)))
+    return AssignmentMoments(mean[:K].T, sd[:K].T, mean[K:].sum(0), sd[K:].sum(0))
 
 
 @in_float64
 @jax.jit
-def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "K N"], Float[Array, "K N"]]:
+def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "_ N"], Float[Array, "_ N"]]:
+    """Moments for the components (K,), and for noise after them where there is any."""
     phi = linear_form.features(here.points.T)
 
     # The variance is that of differences from the first draw, which does not cancel where all draws agree.
-    first = here.of_components(jax.nn.softmax(here.log_joint(here.natural[0], phi), axis=0))
+    first = jax.nn.softmax(here.log_joint(here.natural[0], phi), axis=0)
 
     def add(number: Int[Array, ""], sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        difference = here.of_components(jax.nn.softmax(here.log_joint(here.natural[number], phi), axis=0)) - first
+        difference = jax.nn.softmax(here.log_joint(here.natural[number], phi), axis=0) - first
         return sums[0] + difference, sums[1] + difference**2
 
     total, squares = lax.fori_loop(0, here.n_draws, add, (jnp.zeros_like(first), jnp.zeros_like(first)))

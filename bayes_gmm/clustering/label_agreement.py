@@ -22,7 +22,7 @@ class LabelAgreement(NamedTuple):
     classes
         Names of the classes (C,), in alphabetical order.
     counts : (C, K)
-        Number of points of each class in each component; points without a class do not count.
+        Number of points of each class in each component; points without a class, or that are noise, do not count.
     n_unknown
         Number of points without a class.
     """
@@ -79,12 +79,13 @@ class LabelAgreement(NamedTuple):
 def agreement(
     labels: Sequence[str], components: Int[np.ndarray, " N"], n_components: int, name: str = ""
 ) -> LabelAgreement:
-    """Cross table of known classes (N,), "" where not known, and components (N,)."""
-    known = np.array([label != "" for label in labels], bool)
+    """Cross table of known classes (N,), "" where not known, and components (N,), -1 for noise."""
+    named = np.array([label != "" for label in labels], bool)
+    known = named & (components >= 0)
     classes, numbers = np.unique(np.array(labels, dtype=object)[known].astype(str), return_inverse=True)
     counts = np.zeros((len(classes), n_components), int)
     np.add.at(counts, (numbers, components[known]), 1)
-    return LabelAgreement(name or "label", tuple(classes.tolist()), counts, int((~known).sum()))
+    return LabelAgreement(name or "label", tuple(classes.tolist()), counts, int((~named).sum()))
 
 
 def _pairs(counts: Any) -> Any:

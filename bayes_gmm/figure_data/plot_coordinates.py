@@ -51,6 +51,17 @@ def weighted_component_densities(
     return np.asarray(mixture.weights[..., None] * densities)
 
 
+def mixture_density(mixture: Mixture, feature: int, x: Float[np.ndarray, " G"]) -> Float[np.ndarray, "*batch G"]:
+    """Density of a whole mixture at values of one feature; of noise only that of a box along the columns is in it."""
+    total = weighted_component_densities(mixture, feature, x).sum(-2)
+    if mixture.noise is None or not mixture.noise.along_columns:
+        return total
+    low = mixture.noise.corner[..., feature, None]
+    width = mixture.noise.edges[..., feature, feature, None]
+    inside = (x >= low) & (x <= low + width)
+    return total + inside * mixture.noise_weight[..., None] / width
+
+
 def histogram_edges(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " edges"]:
     """Edges (B + 1,) of equal bins whose width is a multiple of the smallest distance between two values.
 

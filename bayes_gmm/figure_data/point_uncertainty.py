@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.clustering.assignment_moments import assignment_moments
+from bayes_gmm.clustering.assignment_moments import AssignmentMoments, assignment_moments
 from bayes_gmm.figure_data.shown_components import MOST_POINTS, draws_for_many_points, sampled_rows
+from bayes_gmm.mixture.noise import noise_share
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.posterior import Posterior
 
@@ -25,7 +26,7 @@ class PointUncertainty(NamedTuple):
     sd : (M,) or None
         Posterior standard deviation of that probability; None for a point estimate.
     component, runner_up : (M,)
-        The most probable component, and the second most probable; equal where there is only one component.
+        The most probable component, and the second most probable; equal where there is only one. Noise is -1.
     """
 
     rows: Int[np.ndarray, " M"]
@@ -68,6 +69,8 @@ def point_uncertainty(fit: Posterior | EMFit, seed: int) -> PointUncertainty:
     runner_up = ranked[:, -2] if ranked.shape[1] > 1 else component
     uncertainty = 1 - np.take_along_axis(means, component[:, None], 1)[:, 0]
     sd = None if sds is None else np.take_along_axis(sds, component[:, None], 1)[:, 0]
+    mixture = fit.mixture if isinstance(fit, EMFit) else fit.draws
+    component, runner_up = (np.where(number == mixture.n_components, -1, number) for number in (component, runner_up))
     in_table_order = PointUncertainty(rows, uncertainty, sd, component, runner_up)
     return in_table_order.at(np.argsort(-uncertainty, kind="stable"))
 
@@ -75,9 +78,19 @@ def point_uncertainty(fit: Posterior | EMFit, seed: int) -> PointUncertainty:
 def _responsibility_moments(
     fit: Posterior | EMFit, rows: Int[np.ndarray, " M"]
 ) -> tuple[Float[np.ndarray, "M K"], Float[np.ndarray, "M K"] | None]:
-    """Posterior means and standard deviations of the responsibilities; of an EM fit, its own and None."""
+    """Posterior means and standard deviations of the responsibilities; of an EM fit, its own and None.
+
+    Where there is noise, it is the last column.
+    """
     if isinstance(fit, EMFit):
-        return fit.mixture.responsibilities(fit.table.values[rows]), None
+        shares = fit.mixture.responsibilities(fit.table.values[rows])
+        return (shares if fit.mixture.noise is None else np.column_stack([shares, noise_share(shares)])), None
     if len(rows) == fit.table.n_points:
-        return fit.responsibilities(), fit.responsibilities_sd()
-    return assignment_moments(draws_for_many_points(fit), fit.table.values[rows], fit.problem.scaling)
+        moments = AssignmentMoments(
+            fit.responsibilities(), fit.responsibilities_sd(), fit.noise_probability(), fit.noise_probability_sd()
+        )
+    else:
+        moments = assignment_moments(draws_for_many_points(fit), fit.table.values[rows], fit.problem.scaling)
+    if fit.draws.noise is None:
+        return moments.mean, moments.sd
+    return np.column_stack([moments.mean, moments.noise_mean]), np.column_stack([moments.sd, moments.noise_sd])

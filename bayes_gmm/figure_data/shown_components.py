@@ -1,6 +1,6 @@
 """Which points, posterior draws and maximum-likelihood fit a figure of components shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from bayes_gmm.io.rows import column_order
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.likelihood.pointwise import thinned
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import most_probable, noise_share
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.posterior import Posterior
 
@@ -70,9 +71,15 @@ class ShownComponents:
         return self.responsibilities.shape[1]
 
     @property
+    def components(self) -> Int[np.ndarray, " M"]:
+        """Most probable component of each point, -1 for noise."""
+        return most_probable(self.responsibilities)
+
+    @property
     def uncertain(self) -> Bool[np.ndarray, " M"]:
-        """Whether the most probable component of a point has a probability below 0.9."""
-        return np.asarray(self.responsibilities.max(1) < CERTAIN)
+        """Whether the most probable component of a point, or noise, has a probability below 0.9."""
+        largest = np.maximum(self.responsibilities.max(1), noise_share(self.responsibilities))
+        return np.asarray(largest < CERTAIN)
 
     def column_label(self, feature: int) -> str:
         """Column name with its unit."""
@@ -149,10 +156,17 @@ def explanations_note(posterior: Posterior) -> str:
 
 
 def mean_mixture(draws: Mixture) -> Mixture:
-    """The mixture of the mean weights, means and covariances of draws with leading axes."""
+    """The mixture of the mean weights, means and covariances of draws with leading axes, which share a box of noise."""
     batch = tuple(range(draws.log_weights.ndim - 1))
     moments = (np.asarray(part).mean(batch) for part in (draws.weights, draws.means, draws.covariances))
-    return Mixture.from_moments(*moments)
+    weights, means, covariances = moments
+    if draws.noise is None:
+        return Mixture.from_moments(weights, means, covariances)
+    total = weights.sum()
+    mean = Mixture.from_moments(weights / total, means, covariances)
+    box = jax.tree.map(lambda leaf: np.asarray(leaf)[(0,) * len(batch)], draws.noise)
+    noise = box.with_log_weight(np.log(draws.noise_weight.mean()))
+    return replace(mean, log_weights=mean.log_weights + np.log(total), noise=noise)
 
 
 def mean_responsibilities(posterior: Posterior, sample: Table) -> Float[np.ndarray, "M K"]:

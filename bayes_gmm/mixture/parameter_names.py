@@ -26,4 +26,7 @@ PARAMETERS = {
 }
 """By the names of the properties, in the order of tables and figures."""
 
+NOISE_LABEL = "noise weight"
+"""What the weight of noise is called, which belongs to no component."""
+
 LABELS = {name: parameter.label for name, parameter in PARAMETERS.items()}

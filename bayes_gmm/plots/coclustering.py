@@ -101,16 +101,16 @@ def _draw_matrix(ax: Axes, together: Float[np.ndarray, "M M"]) -> None:
 
 
 def _draw_strip(ax: Axes, labels: Int[np.ndarray, " M"]) -> None:
-    """Most probable component of each row, at the left; its number where a run of rows has room for it."""
+    """Most probable component of each row, at the left, noise in grey; its number where a run of rows has room for it."""
     strip = ax.inset_axes((-0.06, 0, 0.04, 1))
-    colors = ListedColormap([component_color(k) for k in range(labels.max() + 1)])
+    colors = ListedColormap([component_color(k) for k in range(-1, labels.max() + 1)])
     strip.imshow(
-        labels[:, None], cmap=colors, vmin=-0.5, vmax=labels.max() + 0.5, aspect="auto", interpolation="nearest"
+        labels[:, None], cmap=colors, vmin=-1.5, vmax=labels.max() + 0.5, aspect="auto", interpolation="nearest"
     )
     strip.set(xticks=[], yticks=[])
     strip.spines[:].set_visible(False)
     strip.set_ylabel("most probable component", **TEXT)
     edges = np.flatnonzero(np.diff(labels)) + 1
     for run in np.split(np.arange(len(labels)), edges):
-        if len(run) >= len(labels) / _MOST_NUMBERS:
+        if labels[run[0]] >= 0 and len(run) >= len(labels) / _MOST_NUMBERS:
             draw_component_number(strip, int(labels[run[0]]), 0.0, float(run.mean()))

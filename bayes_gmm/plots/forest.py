@@ -13,7 +13,7 @@ from bayes_gmm.core.validation import instance_of, positive_integer
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.shown_components import explanations_note
 from bayes_gmm.io.table import Table
-from bayes_gmm.mixture.parameter_names import LABELS
+from bayes_gmm.mixture.parameter_names import LABELS, NOISE_LABEL
 from bayes_gmm.plots.style import (
     DASHED,
     FRAME,
@@ -30,7 +30,7 @@ from bayes_gmm.plots.style import (
     title_start,
 )
 
-KINDS = tuple(LABELS.values())
+KINDS = (*LABELS.values(), NOISE_LABEL)
 
 _FLAG_COLOR = "#A63603"
 
@@ -68,7 +68,7 @@ def plot_forest(
     comparison
         What `compare` returned.
     parameters
-        Which kinds to show: "weight", "mean", "sd", "correlation", or several of them.
+        Which kinds to show: "weight", "mean", "sd", "correlation", "noise weight", or several of them.
     n_rows
         Most rows to show; where there are more, those are shown in which estimate and posterior differ most.
     ax

@@ -118,8 +118,8 @@ def _draw_points(ax: Axes, groups: GroupFits, name: Any, features: list[int], pa
     color: Any = FRAME
     if name in groups.fits:
         fit = groups[name]
-        color = [component_color(k) for k in fit.responsibilities().argmax(1)]
-        for k, ellipse in enumerate(component_ellipses(fit.mixture.marginal(features), _MASS)):
+        color = [component_color(k) for k in fit.mixture.predict(fit.table.values)]
+        for k, ellipse in enumerate(component_ellipses(fit.mixture.without_noise().marginal(features), _MASS)):
             ax.plot(*ellipse.T, color=component_color(k), linewidth=1.2, zorder=4)
     size = float(np.clip(120 / np.sqrt(len(values)), 2, 10))
     ax.scatter(values[:, 0], values[:, 1], s=size, c=color, alpha=0.5, linewidths=0, zorder=3)

@@ -16,9 +16,11 @@ from bayes_gmm.figure_data.plot_coordinates import (
     component_ellipses,
     density_abscissae,
     histogram_edges,
+    mixture_density,
     weighted_component_densities,
 )
 from bayes_gmm.figure_data.shown_components import ShownComponents
+from bayes_gmm.mixture.noise import noise_share
 from bayes_gmm.plots.style import (
     DASHED,
     FRAME,
@@ -111,19 +113,23 @@ def _panel(ax: Axes, shown: ShownComponents, i: int, j: int) -> None:
 
 
 def _draw_points(ax: Axes, shown: ShownComponents, xy: Float[np.ndarray, "M 2"]) -> None:
-    """Each point in the colour of its most probable component; the uncertain ones last, in dark rings.
+    """Each point in the colour of its most probable component, noise as grey crosses; uncertain ones in dark rings.
 
     The more points there are, the smaller and the more transparent they are, so that the ellipses stay visible.
     """
+    components = shown.components
     order = np.argsort(shown.uncertain, kind="stable")
+    order = order[components[order] >= 0]
     crowding = np.sqrt(len(xy))
     size, alpha = float(np.clip(180 / crowding, 2.5, 14)), float(np.clip(20 / crowding, 0.25, 0.6))
     palette = to_rgba_array([component_color(k) for k in range(shown.n_components)], alpha)
-    fill = palette[shown.responsibilities.argmax(1)[order]]
+    fill = palette[components[order]]
     ring_alpha = np.where(shown.uncertain[order], np.clip(50 / crowding, 0.3, 1), 0)
-    rings: Any = to_rgba_array([INK] * len(xy), ring_alpha)
+    rings: Any = to_rgba_array([INK] * len(order), ring_alpha)
     x, y = xy[order].T
     ax.scatter(x, y, s=size, c=fill, edgecolors=rings, linewidths=0.22 * np.sqrt(size), zorder=3)
+    if (noise := xy[components < 0]).size:
+        ax.scatter(*noise.T, s=1.6 * size, c=FRAME, marker="x", linewidths=0.3 * np.sqrt(size), zorder=3)
 
 
 def _draw_points_below(ax: Axes, shown: ShownComponents, feature: int) -> None:
@@ -138,10 +144,10 @@ def _draw_points_below(ax: Axes, shown: ShownComponents, feature: int) -> None:
 def _draw_ellipses(ax: Axes, shown: ShownComponents, i: int, j: int) -> None:
     """Ellipses of the fit dashed and of the draws in colour; numbers at the means of the draws, or of the fit alone."""
     if shown.mle is not None:
-        for ellipse in component_ellipses(shown.mle.marginal([i, j]), shown.probability):
+        for ellipse in component_ellipses(shown.mle.without_noise().marginal([i, j]), shown.probability):
             ax.plot(*ellipse.T, **DASHED, zorder=4)
     if shown.draws is not None:
-        ellipses = component_ellipses(shown.draws.marginal([i, j]), shown.probability)
+        ellipses = component_ellipses(shown.draws.without_noise().marginal([i, j]), shown.probability)
         for k in range(shown.draws.n_components):
             if shown.averaged:
                 ax.plot(*ellipses[0, k].T, color=component_color(k), linewidth=1.8, zorder=3.5)
@@ -169,9 +175,9 @@ def _draw_densities(ax: Axes, shown: ShownComponents, feature: int) -> None:
     _draw_histogram(ax, shown, feature)
     x = density_abscissae(shown, feature)
     if shown.mle is not None:
-        ax.plot(x, weighted_component_densities(shown.mle, feature, x).sum(-2), **DASHED, zorder=4)
+        ax.plot(x, mixture_density(shown.mle, feature, x), **DASHED, zorder=4)
     if shown.draws is not None:
-        _draw_totals(ax, shown, x, weighted_component_densities(shown.draws, feature, x).sum(-2))
+        _draw_totals(ax, shown, x, mixture_density(shown.draws, feature, x))
     parts = weighted_component_densities(_numbered(shown), feature, x)
     for k, density in enumerate(parts.reshape(-1, *parts.shape[-2:]).mean(0)):
         if not shown.averaged:
@@ -200,9 +206,13 @@ def _draw_histogram(ax: Axes, shown: ShownComponents, feature: int) -> None:
     if not shown.averaged:
         ax.hist(values, edges, color=PALE, **style)
         return
-    K = shown.n_components
-    style |= {"weights": list(shown.responsibilities.T), "color": [component_color(k) for k in range(K)], "alpha": 0.35}
-    ax.hist([shown.points[:, feature]] * K, edges, stacked=True, **style)
+    shares = shown.responsibilities
+    if (shown.components < 0).any():
+        shares = np.column_stack([shares, noise_share(shares)])
+    n_parts = shares.shape[1]
+    colors = [component_color(k if k < shown.n_components else -1) for k in range(n_parts)]
+    style |= {"weights": list(shares.T), "color": colors, "alpha": 0.35}
+    ax.hist([shown.points[:, feature]] * n_parts, edges, stacked=True, **style)
 
 
 def _title(shown: ShownComponents, features: list[int]) -> str:
@@ -229,6 +239,8 @@ def _legend_entries(shown: ShownComponents) -> dict[str, Any]:
         entries["posterior draws"] = legend_line(FRAME, linewidth=0.8)
     if shown.mle is not None:
         entries["maximum likelihood"] = legend_line(**DASHED)
+    if noise := int((shown.components < 0).sum()):
+        entries[f"noise ({noise:,} points)"] = legend_marker(FRAME, marker="x")
     if shown.uncertain.any():
         entries[f"uncertain (< {CERTAIN:.0%})"] = legend_marker("none", markeredgecolor=INK)
     return entries

@@ -31,8 +31,8 @@ _NUMBER: dict[str, Any] = {"color": "white", "fontsize": 8, "weight": "bold", "h
 
 
 def component_color(component: int | np.integer) -> str:
-    """Colour of a component, the same in every plot; the palette repeats after seven."""
-    return PALETTE[component % len(PALETTE)]
+    """Colour of a component, the same in every plot; the palette repeats after seven, and noise, -1, is grey."""
+    return FRAME if component < 0 else PALETTE[component % len(PALETTE)]
 
 
 def chain_color(chain: int, n_chains: int) -> str:

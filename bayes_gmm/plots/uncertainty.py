@@ -205,7 +205,8 @@ def _places_to_name(xy: Float[np.ndarray, "M 2"]) -> list[int]:
 def _draw_title_and_legend(
     ax: Axes, fit: Posterior | EMFit, points: PointUncertainty, which: str, entries: dict[str, Any]
 ) -> None:
-    components = {f"component {k}": legend_marker(component_color(k)) for k in np.unique(points.component)[:7]}
+    names = {k: f"component {k}" if k >= 0 else "noise" for k in np.unique(points.component)[:7]}
+    components = {name: legend_marker(component_color(k)) for k, name in names.items()}
     which = which or sample_words(len(points.rows), fit.table.n_points)
     uncertain = int((points.uncertainty > 1 - CERTAIN).sum())
     title = f"{fit.table.name}" + f", {which}" * bool(which) + f", {uncertain:,} above {1 - CERTAIN:.1f}"

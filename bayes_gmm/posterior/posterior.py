@@ -28,6 +28,7 @@ from bayes_gmm.likelihood import pointwise
 from bayes_gmm.likelihood.pointwise import thinned
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows, draw_missing
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import most_probable
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.arviz_tree import log_prior_dataset, prior_groups
 from bayes_gmm.posterior.explanations import Explanation
@@ -114,13 +115,21 @@ class Posterior:
         """Posterior standard deviation of the soft assignments, (N, K)."""
         return self._assignment_moments(x).sd
 
+    def noise_probability(self, x: Any = None) -> Float[np.ndarray, " N"]:
+        """Posterior probability of points to belong to the noise, (N,), of the data or of other points; 0 without any."""
+        return self._assignment_moments(x).noise_mean
+
+    def noise_probability_sd(self, x: Any = None) -> Float[np.ndarray, " N"]:
+        """Posterior standard deviation of the probability under each draw to belong to the noise, (N,)."""
+        return self._assignment_moments(x).noise_sd
+
     def co_clustering(self, x: Any = None) -> Float[np.ndarray, "N N"]:
         """Probability that two points belong to the same component, (N, N), for at most 5000 points."""
         return co_clustering.co_clustering(self.draws, self._points(x), self.problem.scaling)
 
     def predict(self, x: Any = None) -> Int[np.ndarray, " N"]:
-        """Component with the largest posterior mean responsibility, (N,)."""
-        return self.responsibilities(x).argmax(1)
+        """Component with the largest posterior mean responsibility, (N,); -1 where that of noise is larger."""
+        return most_probable(self.responsibilities(x))
 
     def log_prob(self, x: Any) -> Float[np.ndarray, " N"]:
         r"""Log posterior predictive density \(\log \frac1S \sum_s p(x_n \mid \theta_s)\) of points, (N,)."""
@@ -234,12 +243,22 @@ class Posterior:
         write_result(path, self)
 
     def __repr__(self) -> str:
-        said = (*self.table.left_out, *([self.table.gaps] if self.table.has_gaps else []), self.verdict.summary)
+        gaps = [self.table.gaps] if self.table.has_gaps else []
+        said = (*self.table.left_out, *gaps, *self._noise(), self.verdict.summary)
         lines = [self._head(), *(f"  {sentence}" for sentence in said)]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
 
     def _repr_html_(self) -> str:
         return f"<p>{self._head()}{self.verdict._repr_html_()}"
+
+    def _noise(self) -> tuple[str, ...]:
+        """A sentence on the weight of the noise, and on how many rows belong to it."""
+        if self.draws.noise is None:
+            return ()
+        weights, rows = self.draws.noise_weight, int((self.predict() < 0).sum())
+        return (
+            f"Noise has a weight of {weights.mean():.3g} +- {weights.std():.2g}; {rows} rows belong most probably to it.",
+        )
 
     def _head(self) -> str:
         chains, draws = self.draws.log_weights.shape[:2]
