@@ -1,8 +1,9 @@
-"""The posterior with uniform noise: its density, NUTS against Laplace's approximation, the model, and what is refused."""
+"""The posterior with uniform noise: its density, NUTS against Laplace's approximation, figures, what is refused."""
 
 import itertools
 
 import jax
+import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 import numpyro.distributions as dist
@@ -47,9 +48,8 @@ def log_likelihood(values, x, widths):
     for row in x:
         o = np.flatnonzero(~np.isnan(row))
         parts = [np.log(noise) - np.log(widths[o]).sum()]
-        for w, m, s, f in zip(
-            *(np.asarray(values[n]) for n in ("weights", "means", "scales", "correlation_tril")), strict=True
-        ):
+        names = ("weights", "means", "scales", "correlation_tril")
+        for w, m, s, f in zip(*(np.asarray(values[name]) for name in names), strict=True):
             cov = (s[:, None] * f) @ (s[:, None] * f).T
             density = multivariate_normal(m[o], cov[np.ix_(o, o)]).logpdf(row[o]) if o.size else 0.0
             parts.append(np.log1p(-noise) + np.log(w) + density)
@@ -67,7 +67,7 @@ def test_potential_is_that_of_scipy_and_its_gradient_that_of_differences(table, 
     with jax.enable_x64(True):
         target = problem.target()
         potential, slope = jax.jit(type(target).potential), jax.jit(jax.grad(type(target).potential, argnums=1))
-        at = np.random.default_rng(1).normal(size=n_coordinates_of(problem.sites)) / 2
+        at = jnp.asarray(np.random.default_rng(1).normal(size=n_coordinates_of(problem.sites)) / 2)
         values, log_prior = constrain(target.sites, at)
         expected = log_prior + log_likelihood(values, x, widths)
         np.testing.assert_allclose(-float(potential(target, at)), expected, rtol=1e-10)
