@@ -53,12 +53,14 @@ class Prior:
     are the defaults, with the middle c, half the range h and the standard deviation s of each column, and the width r
     of the steps to which it was recorded, zero where no values are tied (`resolution`). a_d is integrated out
     (`ExchangeableLogNormal`). A distribution replaces a default; a number or an array holds the parameter at that
-    value. Where there is noise its weight is Beta(1, 9), and the weights above are how the components share the rest:
-    its mean is one point in ten, 90 % of its mass lies below 0.23, its density is highest at none, and it depends on
-    neither K nor N. The middle and the range then hold outliers as well, and the sd is larger for them. That makes the
-    prior of the means wider, and moves the level of the scales by the logarithm of the ratio of the sds, which is small
-    against its own sd of 2 unless outliers are hundreds of sds away. Scales that the structure shares have one prior: tied ones have shape (1, D), spherical ones (K, 1), with the
+    value. Scales that the structure shares have one prior: tied ones have shape (1, D), spherical ones (K, 1), with the
     root of the columns' mean square in place of s_d and r_d.
+
+    Where there is noise its weight is Beta(1, 9), and the weights above are how the components share the rest. Its mean
+    is one point in ten, 90 % of its mass lies below 0.23, its density is highest at none, and it depends on neither K
+    nor N. The range then holds outliers too, and the sd is larger for them: that makes the prior of the means wider,
+    and moves the level of the scales by the logarithm of the ratio of the sds, which is small against its own sd of 2
+    unless outliers lie hundreds of sds away.
 
     Attributes
     ----------

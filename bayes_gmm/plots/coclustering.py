@@ -101,7 +101,7 @@ def _draw_matrix(ax: Axes, together: Float[np.ndarray, "M M"]) -> None:
 
 
 def _draw_strip(ax: Axes, labels: Int[np.ndarray, " M"]) -> None:
-    """Most probable component of each row, at the left, noise in grey; its number where a run of rows has room for it."""
+    """Most probable component of each row, at the left, noise in grey; its number where a run of rows has room."""
     strip = ax.inset_axes((-0.06, 0, 0.04, 1))
     colors = ListedColormap([component_color(k) for k in range(-1, labels.max() + 1)])
     strip.imshow(

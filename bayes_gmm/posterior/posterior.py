@@ -116,7 +116,7 @@ class Posterior:
         return self._assignment_moments(x).sd
 
     def noise_probability(self, x: Any = None) -> Float[np.ndarray, " N"]:
-        """Posterior probability of points to belong to the noise, (N,), of the data or of other points; 0 without any."""
+        """Posterior probability of points to belong to the noise, (N,), of the data or other points; 0 without any."""
         return self._assignment_moments(x).noise_mean
 
     def noise_probability_sd(self, x: Any = None) -> Float[np.ndarray, " N"]:
@@ -256,9 +256,8 @@ class Posterior:
         if self.draws.noise is None:
             return ()
         weights, rows = self.draws.noise_weight, int((self.predict() < 0).sum())
-        return (
-            f"Noise has a weight of {weights.mean():.3g} +- {weights.std():.2g}; {rows} rows belong most probably to it.",
-        )
+        weight = f"{weights.mean():.3g} +- {weights.std():.2g}"
+        return (f"Noise has a weight of {weight}; {rows} rows belong most probably to it.",)
 
     def _head(self) -> str:
         chains, draws = self.draws.log_weights.shape[:2]
