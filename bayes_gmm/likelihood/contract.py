@@ -12,7 +12,8 @@ of what was observed, o, whether that is x itself, some of its cells, or x with 
           \frac{\partial \ell}{\partial \eta_k} = \sum_n w_n r_{nk} \, E[\phi(x) \mid o_n, z_n = k],
 
 so that the gradient is always the expected statistics of complete rows, and one M-step, one acceleration and one set
-of standard errors serve all likelihoods.
+of standard errors serve all likelihoods. Uniform noise is one more row of eta, after the components, whose only entry
+that is not zero is the constant log weight less log volume; so K below counts it where there is noise.
 
 References
 ----------

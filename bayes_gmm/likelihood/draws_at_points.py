@@ -62,7 +62,7 @@ class DrawsAtPoints(NamedTuple):
         of_groups = jax.vmap(of_group, (None, 0))(eta, jnp.asarray(self.gaps.seen))
         return jnp.einsum("nkf,fn->kn", of_groups[jnp.asarray(self.gaps.group)], phi)
 
-    def of_components(self, shares: Float[Array, "K N"]) -> Float[Array, "K N"]:
+    def of_components(self, shares: Float[Array, "_ N"]) -> Float[Array, "K N"]:
         """Shares of the components alone, without those of noise."""
         return shares if self.log_widths is None else shares[:-1]
 

@@ -14,6 +14,7 @@ from scipy.stats import multivariate_normal
 from bayes_gmm.likelihood import complete_rows, missing_cells
 from bayes_gmm.likelihood.linear_form import hard, natural, soft
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import noise_box
 from bayes_gmm.mixture.scaling import Scaling
 
 N_COMPONENTS, N_FEATURES = 3, 3
@@ -28,13 +29,19 @@ def float64():
 class Kind(NamedTuple):
     """A likelihood: how its rows are drawn, prepared, and what the log joint density (N, K) of each row and label is.
 
-    `completed` gives E[phi(x) | o_n, k] (N, K, F).
+    `completed` gives E[phi(x) | o_n, k] (N, K, F). With noise it counts as one more component, and `mixture` has it.
     """
 
     draw: Callable
     prepare: Callable
     log_joint: Callable
     completed: Callable
+    with_noise: bool = False
+
+    def mixture(self, seed):
+        """A mixture for these rows."""
+        mixture = some_mixture(seed)
+        return mixture.with_noise(0.2, LOW, HIGH) if self.with_noise else mixture
 
 
 def phi(x):
@@ -95,11 +102,57 @@ def completed_from_seen(mixture, x):
     return found
 
 
+# Noise
+
+
+LOW, HIGH = np.array([-3.0, -4.0, -5.0]), np.array([4.0, 3.0, 5.0])
+BOX = noise_box(True, np.stack([LOW, HIGH]), np.ones(2), ["a", "b", "c"])
+
+
+def beside_noise(log_joint):
+    """Log joint densities with those of noise, whose density is that over the sides that were seen."""
+
+    def of_all(mixture, x):
+        of_noise = np.log(0.2) - (~np.isnan(x)) @ np.log(HIGH - LOW)
+        return np.column_stack([log_joint(mixture, x), of_noise])
+
+    return of_all
+
+
+def completed_beside_noise(completed):
+    """Noise says nothing of cells that were not seen, and their natural parameters take no part: zeros stand there."""
+
+    def of_all(mixture, x):
+        return np.concatenate([completed(mixture, x), phi(np.where(np.isnan(x), 0.0, x))[:, None]], 1)
+
+    return of_all
+
+
+def gaps_with_noise(x, weights, scaling, labels=None):
+    return missing_cells.prepare(x, weights, scaling, labels, noise=BOX)
+
+
+def rows_themselves(mixture, x):
+    return np.repeat(phi(x)[:, None], N_COMPONENTS, 1)
+
+
 KINDS = {
-    "complete rows": Kind(
-        complete, complete_rows.prepare, joint_of_complete, lambda mixture, x: np.repeat(phi(x)[:, None], 3, 1)
-    ),
+    "complete rows": Kind(complete, complete_rows.prepare, joint_of_complete, rows_themselves),
     "missing cells": Kind(with_gaps, missing_cells.prepare, joint_of_seen, completed_from_seen),
+    "complete rows, noise": Kind(
+        complete,
+        complete_rows.prepare,
+        beside_noise(joint_of_complete),
+        completed_beside_noise(rows_themselves),
+        with_noise=True,
+    ),
+    "missing cells, noise": Kind(
+        with_gaps,
+        gaps_with_noise,
+        beside_noise(joint_of_seen),
+        completed_beside_noise(completed_from_seen),
+        with_noise=True,
+    ),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -117,7 +170,7 @@ UNIT = Scaling(center=np.zeros(N_FEATURES), factor=np.eye(N_FEATURES))
 
 def setting(kind, n_points=40):
     """A mixture, its natural parameters, rows, their weights, and the likelihood."""
-    mixture, x = some_mixture(1), kind.draw(2, n_points)
+    mixture, x = kind.mixture(1), kind.draw(2, n_points)
     weights = np.random.default_rng(3).integers(0, 3, n_points) / 2
     return mixture, np.asarray(natural(mixture)), x, weights, kind.prepare(x, weights, UNIT)
 
@@ -146,10 +199,10 @@ def test_likelihood_and_statistics_are_those_of_all_assignments(kind):
     mixture, eta, x, _, _ = setting(kind, 6)
     rows = kind.prepare(x, np.ones(6), UNIT)
     log_joint = kind.log_joint(mixture, x)
-    labels = np.array(list(itertools.product(range(N_COMPONENTS), repeat=6)))
+    labels = np.array(list(itertools.product(range(log_joint.shape[1]), repeat=6)))
     log_probabilities = log_joint[np.arange(6), labels].sum(1)
     total = logsumexp(log_probabilities)
-    shares = np.einsum("a,ank->nk", np.exp(log_probabilities - total), np.eye(N_COMPONENTS)[labels])
+    shares = np.einsum("a,ank->nk", np.exp(log_probabilities - total), np.eye(log_joint.shape[1])[labels])
     value, statistics = expected_statistics(rows, eta)
     np.testing.assert_allclose(value, total, rtol=1e-12)
     expected = np.einsum("nk,nkf->kf", shares, kind.completed(mixture, x))
@@ -176,7 +229,7 @@ def test_hard_assignment_gives_rows_whole(kind):
     joint = kind.log_joint(mixture, x)
     value, statistics = expected_statistics(rows, eta, hard)
     np.testing.assert_allclose(value, weights @ joint.max(1), rtol=1e-12)
-    shares = np.eye(N_COMPONENTS)[joint.argmax(1)] * weights[:, None]
+    shares = np.eye(joint.shape[1])[joint.argmax(1)] * weights[:, None]
     np.testing.assert_allclose(
         statistics, np.einsum("nk,nkf->kf", shares, kind.completed(mixture, x)), rtol=1e-10, atol=1e-10
     )
