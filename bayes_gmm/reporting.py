@@ -256,7 +256,7 @@ def _data(comparison: Comparison) -> str:
         [name, unit, *(f"{value:.4g}" for value in row)]
         for name, unit, row in zip(table.columns, units, column_summary(table), strict=True)
     ]
-    words = [text for text in (*table.left_out, table.source, table.caveats) if text]
+    words = [text for text in (*table.remarks, table.source, table.caveats) if text]
     return scrolling(html_table(head, rows, n_left=2)) + paragraphs(*words)
 
 

@@ -118,6 +118,7 @@ class Comparison:
             **parts,
             "hidden": self.hidden(),
             "left_out": self.posterior.table.left_out,
+            "missing_cells": self.posterior.table.gaps,
             **({} if found is None else {"adjusted_rand_index": found.adjusted_rand_index, "labels": found.records()}),
             "notes": self.notes,
         }
@@ -234,8 +235,9 @@ def _mismatch(mle: EMFit, posterior: Posterior) -> str:
         return f"The EM fit has the columns {', '.join(ours.columns)}, the posterior {', '.join(theirs.columns)}."
     if ours.n_points != theirs.n_points:
         return f"The EM fit is of {ours.n_points} points, the posterior of {theirs.n_points}."
-    if not np.array_equal(ours.values, theirs.values):
-        rows = int((ours.values != theirs.values).any(1).sum())
+    if not ours.has_values_of(theirs):
+        same = (ours.values == theirs.values) | (np.isnan(ours.values) & np.isnan(theirs.values))
+        rows = int((~same).any(1).sum())
         return f"The EM fit and the posterior are of different data: {rows} of {ours.n_points} rows differ."
     return "" if K == other_K else f"The EM fit has {K} components, the posterior {other_K}."
 
@@ -258,8 +260,8 @@ def _header(comparison: Comparison) -> list[str]:
         f"{counted(comparison.posterior.draws.n_components, 'component')}"
     )
     if verdict.sampling is not VerdictStatus.BAD:
-        return [head, *data.left_out]
-    return [head, *data.left_out, f"THE DRAWS ARE BAD, and the posterior's numbers with them: {verdict.reasons[0]}"]
+        return [head, *data.remarks]
+    return [head, *data.remarks, f"THE DRAWS ARE BAD, and the posterior's numbers with them: {verdict.reasons[0]}"]
 
 
 def _criteria(comparison: Comparison) -> list[str]:

@@ -187,10 +187,7 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             seed=seed,
         )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
-    same = (
-        np.array_equal(start.table.values, problem.table.values, equal_nan=True)
-        and start.structure == problem.structure
-    )
+    same = start.table.has_values_of(problem.table) and start.structure == problem.structure
     if not (start.mixture.n_components == problem.n_components and same):
         raise ArgumentError(
             f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "

@@ -234,7 +234,7 @@ class Posterior:
         write_result(path, self)
 
     def __repr__(self) -> str:
-        said = (*self.table.left_out, *([self.table.gaps] if self.table.has_gaps else []), self.verdict.summary)
+        said = (*self.table.remarks, self.verdict.summary)
         lines = [self._head(), *(f"  {sentence}" for sentence in said)]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
 
