@@ -105,10 +105,10 @@ def check_seen(values: NDArray[np.float64], columns: Sequence[str]) -> None:
         _refuse_infinite(values, columns)
 
 
-def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+def check_numbers(values: NDArray[np.float64], columns: Sequence[str], *, gaps: bool = False) -> NDArray[np.float64]:
     """Smallest and largest value of each column (2, D); numbers that are not finite, or their squares, are refused.
 
-    Rows that are given after a fit must meet these two conditions only.
+    Rows that are given after a fit must meet these two conditions only. With `gaps` cells may be NaN, not seen.
 
     Raises
     ------
@@ -116,6 +116,9 @@ def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArra
         The message is about the first condition that is not met.
     """
     ends = np.stack([values.min(axis=0), values.max(axis=0)])
+    if gaps and np.isnan(ends).any():
+        seen = np.where(np.isnan(values), 0.0, values)
+        ends = np.stack([seen.min(axis=0), seen.max(axis=0)])
     if not np.isfinite(ends).all():
         _refuse_infinite(values, columns)
     _check_size(ends, columns)

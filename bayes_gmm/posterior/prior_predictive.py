@@ -33,7 +33,8 @@ def prior_predictive(
     prior
         Prior in data units; parts that it leaves out are the defaults.
     missing
-        What cells that were not seen (NaN) mean for the default prior: "integrate", "refuse" or "drop", as in `fit_nuts`.
+        What cells that were not seen (NaN) mean to the default prior: "integrate", "refuse" or "drop", as in
+        `fit_nuts`.
     num_draws
         Mixtures to draw.
     seed
