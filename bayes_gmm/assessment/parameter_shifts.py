@@ -1,6 +1,6 @@
 r"""How parameters move between two fits, in standard errors or posterior sds: what a model of the rows is worth.
 
-.. math:: \mathrm{shift} = \frac{\hat\theta_{\text{fit}} - \hat\theta_{\text{reference}}}{\mathrm{sd}(\theta_{\text{fit}})}
+.. math:: \mathrm{shift} = (\hat\theta_{\text{fit}} - \hat\theta_{\text{reference}}) / \mathrm{sd}(\theta_{\text{fit}})
 
 Two answers from overlapping data are not independent, so a shift is no test; it says whether a conclusion would change.
 """

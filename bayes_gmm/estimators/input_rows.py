@@ -36,7 +36,8 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     Raises
     ------
     DataError
-        When `x` does not have two axes, has fewer than `fewest` rows, or cells that are neither finite real numbers nor NaN.
+        When `x` does not have two axes, has fewer than `fewest` rows, or a cell that is neither a finite real number
+        nor NaN.
     """
     named = _of_table(x) if isinstance(x, Table) else named_columns(x)
     if named is None:

@@ -200,10 +200,10 @@ def _draw_histogram(ax: Axes, shown: ShownComponents, feature: int) -> None:
     if not shown.averaged:
         ax.hist(values, edges, color=PALE, **style)
         return
-    K = shown.n_components
-    style |= {"weights": list(shown.responsibilities.T), "color": [component_color(k) for k in range(K)], "alpha": 0.35}
-    points = np.ma.masked_invalid(shown.points[:, feature])
-    ax.hist([points] * K, edges, stacked=True, **style)
+    K, seen = shown.n_components, ~np.isnan(shown.points[:, feature])
+    shares = list(shown.responsibilities[seen].T)
+    style |= {"weights": shares, "color": [component_color(k) for k in range(K)], "alpha": 0.35}
+    ax.hist([shown.points[seen, feature]] * K, edges, stacked=True, **style)
 
 
 def _title(shown: ShownComponents, features: list[int]) -> str:
