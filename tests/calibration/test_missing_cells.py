@@ -1,4 +1,4 @@
-"""Intervals where cells are missing at random hold the truth as often as they say; those of complete rows do not."""
+"""Intervals where cells are missing at random hold the truth nearly as often as they say; those of complete rows not."""
 
 import numpy as np
 import pytest
