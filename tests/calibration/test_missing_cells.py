@@ -1,4 +1,4 @@
-"""Intervals where cells are missing at random hold the truth nearly as often as they say; those of complete rows not."""
+"""Intervals where cells are missing at random hold the truth about as often as they say; complete rows do not."""
 
 import numpy as np
 import pytest
