@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bayes_gmm import use_compile_cache
 from bayes_gmm.commands import fit, groups, list_datasets, report, select
 from bayes_gmm.datasets import catalogue
 from bayes_gmm.errors import BayesGMMError, FitWarning
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its status is 0 on success, 2 if the table or an option cannot be used, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     options.command = ["bayes-gmm", *(sys.argv[1:] if arguments is None else arguments)]
+    if not getattr(options, "compile_cache", True):
+        use_compile_cache(False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", FitWarning)
@@ -197,6 +200,12 @@ def _add_table(verb: argparse.ArgumentParser) -> None:
         "--header",
         action=argparse.BooleanOptionalAction,
         help="whether a text file has names above its rows (default: found out)",
+    )
+    verb.add_argument(
+        "--no-compile-cache",
+        action="store_false",
+        dest="compile_cache",
+        help="do not keep compiled programs for the next time in the user's cache folder",
     )
 
 
