@@ -1,6 +1,7 @@
 """The command `bayes-gmm`: its options and exit statuses; `commands` has the functions that it calls."""
 
 import argparse
+import gc
 import os
 import sys
 import warnings
@@ -29,8 +30,19 @@ exit status: 0 when it succeeded, 2 when the table or the request cannot be used
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its status is 0 on success, 2 if the table or an option cannot be used, 130 if interrupted."""
+    if arguments is not None:
+        return _run(arguments)
+    # A short process: to look through the objects of all libraries for garbage, and again at its end, takes a second.
+    gc.disable()
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        gc.freeze()
+
+
+def _run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    options.command = ["bayes-gmm", *(sys.argv[1:] if arguments is None else arguments)]
+    options.command = ["bayes-gmm", *arguments]
     if not getattr(options, "compile_cache", True):
         use_compile_cache(False)
     try:
