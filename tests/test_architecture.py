@@ -54,7 +54,7 @@ LIBRARIES = {
     "optax": {"mle.gradient_ascent"},
     "tqdm": {
         *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream", "mle.fit_em"),
-        "assessment.fit_em_groups",
+        *("assessment.fit_em_groups", "core.compilation"),
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
     "argparse": {"cli", "commands"},
