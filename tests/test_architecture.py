@@ -54,7 +54,7 @@ LIBRARIES = {
     "optax": {"mle.gradient_ascent"},
     "tqdm": {
         *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream", "mle.fit_em"),
-        "assessment.fit_em_groups",
+        *("assessment.fit_em_groups", "core.compilation"),
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
     "argparse": {"cli", "commands"},
@@ -212,9 +212,10 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
             "prior_predictive",
             "fit_laplace",
         ),
-        *("compare", "compare_models", "report", "model"),
+        *("compare", "compare_models", "report", "model", "parameter_shifts", "ParameterShifts"),
         *(
             "plot_groups",
+            "plot_imputed",
             "plot_clusters",
             "plot_ellipses",
             "plot_pair",

@@ -200,8 +200,7 @@ def _moments_of_all(x: np.ndarray) -> GaussianMoments:
 
 def _merge(whole: Mixture, pair: tuple[int, int], n_points: int, every: GaussianMoments) -> Mixture:
     kept, freed = pair
-    log_total = np.logaddexp.reduce(whole.log_weights)
-    mixture = replace(whole.without_noise(), log_weights=whole.log_weights - log_total)
+    mixture = whole.without_noise()
     both = jax.tree.map(lambda leaf: leaf[list(pair)], mixture)
     weights, means, covariances = mixture.weights * (1 - 1 / n_points), mixture.means.copy(), mixture.covariances
     weights[kept], weights[freed] = weights[list(pair)].sum(), 1 / n_points
@@ -209,7 +208,7 @@ def _merge(whole: Mixture, pair: tuple[int, int], n_points: int, every: Gaussian
     means[kept], covariances[kept] = both.mean, both.covariance
     means[freed], covariances[freed] = every
     merged = Mixture.from_moments(weights, means, covariances)
-    return replace(merged, log_weights=merged.log_weights + log_total, noise=whole.noise)
+    return replace(merged, log_weights=merged.log_weights + np.log1p(-whole.noise_weight), noise=whole.noise)
 
 
 def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -> list[Laplace]:

@@ -98,6 +98,15 @@ class Table:
         """A sentence on the cells that were not seen, by column; empty where all were."""
         return gaps_in_words(self.values, self.columns)
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on what was left out of the source, and on the cells that were not seen."""
+        return (*self.left_out, *filter(None, [self.gaps]))
+
+    def has_values_of(self, other: Table) -> bool:
+        """Whether the values, and the cells that were not seen, are those of another table."""
+        return np.array_equal(self.values, other.values, equal_nan=True)
+
     def seen(self, feature: int) -> NDArray[np.float64]:
         """Values of a column in the rows where it was seen."""
         values = self.values[:, feature]
@@ -141,7 +150,7 @@ class Table:
         lines += [" " * width + "".join(f"{s:>11}" for s in ("mean", "sd", "min", "max"))]
         for head, row in zip(heads, column_summary(self), strict=True):
             lines += [f"{head:<{width}}" + "".join(f"{number:>11.4g}" for number in row)]
-        return "\n".join([*lines, *self.left_out, *([self.gaps] if self.has_gaps else [])])
+        return "\n".join([*lines, *self.remarks])
 
 
 def column_summary(table: Table) -> NDArray[np.float64]:
@@ -159,8 +168,8 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
     data frame (pandas, polars, pyarrow, or any that narwhals, Arrow's stream or the interchange protocol reads), an
     xarray DataArray (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD. What is not in
     memory, a query or chunks of Dask, is refused. With `missing="drop"` rows with missing cells are left out, which
-    `Table.left_out` says and `Table.kept_rows` tells; with "integrate" they stay, NaN where a cell was not seen. Columns
-    of text are always refused.
+    `Table.left_out` says and `Table.kept_rows` tells; with "integrate" they stay, NaN where a cell was not seen.
+    Columns of text are always refused.
 
     Raises
     ------
@@ -179,7 +188,7 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
     if isinstance(x, Table):
         return x if missing == "integrate" or not x.has_gaps else _without_gaps(x, missing)
     if missing != "refuse" and isinstance(x, np.ma.MaskedArray) and x.dtype.names is None:
-        x = x.astype(np.float64).filled(np.nan)
+        x = np.ma.filled(x.astype(np.float64), np.nan)
     values, names = _values_and_names(x)
     if missing == "refuse":
         check_seen(values, names)
@@ -209,7 +218,7 @@ def read_table(
     *,
     without: str | Sequence[str] = (),
     labels: str | None = None,
-    missing: str = "refuse",
+    missing: str = "integrate",
     header: bool | None = None,
 ) -> Table:
     r"""Measurements in a file, as a `Table` that is named after the file.
@@ -234,7 +243,8 @@ def read_table(
     labels
         Name of a column with the known class of each row, for `Table.labels`; it is no measurement.
     missing
-        "refuse", or "drop" to leave out rows with missing cells, which is said as well, or "integrate" to keep them.
+        What to do about missing cells: "integrate" keeps their rows, with NaN, for the fits to integrate out; "drop"
+        leaves out the rows, which is said as well; "refuse" raises.
     header
         Whether there are names above the rows of a text; found out by default.
 
@@ -289,10 +299,10 @@ def _without_gaps(table: Table, missing: str) -> Table:
     values, columns = table.values, table.columns
     if missing == "refuse":
         check_seen(values, columns)
-    rows = ~np.isnan(values).any(axis=1)
+    rows = np.asarray(sound_rows(values, columns, missing, lambda row: f"in row {row}"))
     labels = None if table.labels is None else tuple(np.array(table.labels, dtype=object)[rows])
     left_out = (*table.left_out, missing_rows(values, columns, rows))
-    return replace(table, values=values[rows], labels=labels, left_out=left_out)
+    return replace(table, values=values[rows], labels=labels, left_out=left_out, kept_rows=rows)
 
 
 def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:

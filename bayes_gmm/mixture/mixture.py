@@ -25,7 +25,7 @@ from bayes_gmm.io.rows import rows_of
 from bayes_gmm.mixture import parameter_checks
 from bayes_gmm.mixture.conditional import condition
 from bayes_gmm.mixture.gaps import group_by_gaps, seen_part
-from bayes_gmm.mixture.noise import Noise, most_probable
+from bayes_gmm.mixture.noise import Noise, box_from, most_probable
 
 
 @jax.tree_util.register_dataclass
@@ -99,17 +99,9 @@ class Mixture:
         >>> mixture.predict([[0.0], [9.0]])
         array([ 0, -1])
         """
-        log_weight, corner, widths = parameter_checks.noise_parts(weight, low, high, self.n_features)
-        batch = self.log_weights.shape[:-1]
-        noise = Noise(
-            log_weight=np.full(batch, log_weight),
-            log_volume=np.full(batch, np.log(widths).sum()),
-            corner=np.broadcast_to(corner, (*batch, len(corner))),
-            edges=np.broadcast_to(np.diag(widths), (*batch, len(corner), len(corner))),
-        )
-        total = _namespace(self).logaddexp.reduce(self.log_weights, axis=-1, keepdims=True)
-        with_room = replace(self, log_weights=self.log_weights - total + np.log1p(-np.exp(log_weight)), noise=noise)
-        return with_room.with_columns(self.columns)
+        noise = box_from(low, high, weight, self.n_features).repeated(self.log_weights.shape[:-1])
+        log_weights = self.without_noise().log_weights + np.log1p(-np.exp(noise.log_weight))[..., None]
+        return replace(self, log_weights=log_weights, noise=noise).with_columns(self.columns)
 
     def with_columns(self, columns: Iterable[str] | None) -> "Mixture":
         """The same mixture with names of its features.
@@ -314,8 +306,11 @@ class Mixture:
         return Mixture(log_weights=parts[0], means=parts[1], scale_tril=factors, noise=self.noise)
 
     def without_noise(self) -> "Mixture":
-        """The Gaussians alone, with the weights that they have."""
-        return replace(self, noise=None).with_columns(self.columns)
+        """The Gaussians alone, whose weights then sum to one."""
+        if self.noise is None:
+            return self
+        total = np.logaddexp.reduce(self.log_weights, axis=-1, keepdims=True)
+        return replace(self, log_weights=self.log_weights - total, noise=None).with_columns(self.columns)
 
     def _names_of(self, features: Iterable[int]) -> tuple[str, ...] | None:
         return None if self.columns is None else tuple(self.columns[feature] for feature in features)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from bayes_gmm.core.validation import one_of
+from bayes_gmm.core.validation import finite_numbers, one_of
 from bayes_gmm.errors import ArgumentError, DataError
 
 KINDS = ("box", "principal box")
@@ -99,6 +99,10 @@ class Noise:
         self.require_columns("the density of rows with gaps")
         return replace(self, log_volume=self.log_volume - unseen_volume(self.log_widths, seen))
 
+    def repeated(self, batch: tuple[int, ...]) -> "Noise":
+        """The same noise for each mixture of a batch."""
+        return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*batch, *np.shape(leaf))), self)
+
     def given(self, shares: Float[np.ndarray, "*batch M"], features: Sequence[int]) -> "Noise":
         """Noise (..., M) of some of the columns, given M rows of the others of which it has these shares."""
         n_batch = shares.ndim - 1
@@ -167,6 +171,27 @@ def noise_box(
     if not (np.isfinite(edges).all() and np.isfinite(corner).all()):
         raise ArgumentError(f"noise is {noise}, whose box is infinite.", "the density of a finite box", _REMEDY)
     return replace(box, log_volume=np.float64(log_volume), corner=corner, edges=edges)
+
+
+def box_from(low: Any, high: Any, weight: Any, n_features: int) -> Noise:
+    """Noise of a weight from 0 to below 1 over the box along the columns from `low` to `high`, (D,) each.
+
+    Raises
+    ------
+    ArgumentError
+        When the weight is none, or the box is not finite with `low` below `high`.
+    """
+    remedy = "Give the smallest and the largest value of each column."
+    share = finite_numbers("The weight of the noise", weight, (), "It is a share of all points, such as 0.1.")
+    if not 0 <= share < 1:
+        raise ArgumentError(f"The weight of the noise is {share}.", "a number from 0 to below 1", "For example 0.1.")
+    corner, top = (finite_numbers(name, value, (n_features,), remedy) for name, value in (("low", low), ("high", high)))
+    if not (top > corner).all():
+        raise ArgumentError(f"The box goes from {corner.tolist()} to {top.tolist()}.", "low below high", remedy)
+    widths = top - corner
+    with np.errstate(divide="ignore"):
+        log_weight = np.log(share)
+    return Noise(log_weight=log_weight, log_volume=np.log(widths).sum(), corner=corner, edges=np.diag(widths))
 
 
 def _density(noise: Any) -> float:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from bayes_gmm.core.validation import finite_numbers
 from bayes_gmm.errors import ArgumentError
 
 SHAPES = "Give one weight, one mean and one covariance matrix for each component."
@@ -58,19 +57,6 @@ def cholesky(covariances: np.ndarray) -> np.ndarray:
             "finite, symmetric, positive definite matrices",
             "Check the units and that no component sits on a single point or a line.",
         ) from None
-
-
-def noise_parts(weight: Any, low: Any, high: Any, n_features: int) -> tuple[float, np.ndarray, np.ndarray]:
-    """Logarithm of the weight of noise, a corner of its box (D,) and the lengths of its sides (D,)."""
-    remedy = "Give the smallest and the largest value of each column."
-    share = finite_numbers("The weight of the noise", weight, (), "It is a share of all points, such as 0.1.")
-    if not 0 <= share < 1:
-        raise ArgumentError(f"The weight of the noise is {share}.", "a number from 0 to below 1", "For example 0.1.")
-    corner, top = (finite_numbers(name, value, (n_features,), remedy) for name, value in (("low", low), ("high", high)))
-    if not (top > corner).all():
-        raise ArgumentError(f"The box goes from {corner.tolist()} to {top.tolist()}.", "low below high", remedy)
-    with np.errstate(divide="ignore"):
-        return float(np.log(share)), corner, top - corner
 
 
 def orders(permutations: Any, shape: tuple[int, ...]) -> Int[np.ndarray, "*batch K"]:

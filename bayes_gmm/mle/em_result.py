@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from bayes_gmm.errors import FitError, FitWarning
+from bayes_gmm.io.number_text import suspected_markers
 from bayes_gmm.io.table import Table
-from bayes_gmm.io.table_checks import suspected_markers
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
 from bayes_gmm.mixture.mixture import Mixture
@@ -303,9 +303,6 @@ class EMFit:
         except FitError:
             return {}
 
-    def _gaps(self) -> tuple[str, ...]:
-        return (self.table.gaps,) if self.table.has_gaps else ()
-
     def _noise(self) -> tuple[str, ...]:
         """A sentence on the weight of the noise, and on how many rows belong to it."""
         if self.mixture.noise is None:
@@ -335,9 +332,7 @@ class EMFit:
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
-            + "".join(
-                f"\n  {sentence}" for sentence in (*self.table.left_out, *self._gaps(), *self._noise(), *self.doubts)
-            )
+            + "".join(f"\n  {sentence}" for sentence in (*self.table.remarks, *self._noise(), *self.doubts))
         )
 
 

@@ -19,7 +19,7 @@ from bayes_gmm.figure_data.plot_coordinates import (
     mixture_density,
     weighted_component_densities,
 )
-from bayes_gmm.figure_data.shown_components import ShownComponents
+from bayes_gmm.figure_data.shown_components import ShownComponents, gaps_note
 from bayes_gmm.mixture.noise import noise_share
 from bayes_gmm.plots.style import (
     DASHED,
@@ -200,19 +200,19 @@ def _draw_totals(
 
 def _draw_histogram(ax: Axes, shown: ShownComponents, feature: int) -> None:
     """All values; where the draws are averaged, the points by component, each counted by its responsibilities."""
-    values = shown.table.values[:, feature]
+    values = shown.table.seen(feature)
     edges = histogram_edges(values).tolist()
     style: dict[str, Any] = {"density": True, "edgecolor": "white", "linewidth": 0.4, "zorder": 1}
     if not shown.averaged:
         ax.hist(values, edges, color=PALE, **style)
         return
-    shares = shown.responsibilities
+    shares, seen = shown.responsibilities, ~np.isnan(shown.points[:, feature])
     if (shown.components < 0).any():
         shares = np.column_stack([shares, noise_share(shares)])
     n_parts = shares.shape[1]
     colors = [component_color(k if k < shown.n_components else -1) for k in range(n_parts)]
-    style |= {"weights": list(shares.T), "color": colors, "alpha": 0.35}
-    ax.hist([shown.points[:, feature]] * n_parts, edges, stacked=True, **style)
+    style |= {"weights": list(shares[seen].T), "color": colors, "alpha": 0.35}
+    ax.hist([shown.points[seen, feature]] * n_parts, edges, stacked=True, **style)
 
 
 def _title(shown: ShownComponents, features: list[int]) -> str:
@@ -225,6 +225,7 @@ def _title(shown: ShownComponents, features: list[int]) -> str:
         + f", {100 * shown.probability:g}% ellipses" * (F > 1)
         + f", {which}{F} of {D} features" * (F < D)
         + f", {sampled}" * bool(sampled)
+        + gaps_note(table)
         + shown.explanations_note
     )
 

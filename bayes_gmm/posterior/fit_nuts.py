@@ -18,14 +18,10 @@ from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import instance_of
-from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.likelihood.pointwise import log_densities
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mixture.noise import same_box
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.posterior.arviz_tree import posterior_tree
 from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, MANY_DIVERGENT, Jumps, judge, load_arviz, split_r_hat
 from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
@@ -34,6 +30,7 @@ from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import Relabelling, match, relabel
 from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of
 from bayes_gmm.posterior.sampling_options import SamplingOptions
+from bayes_gmm.posterior.starting_fit import starting_fit
 from bayes_gmm.posterior.verdict import LARGEST_RHAT, Verdict
 from bayes_gmm.sampling import nuts
 from bayes_gmm.sampling.numpyro_hmc import SamplerSettings
@@ -181,45 +178,6 @@ class Prepared(NamedTuple):
     sampling: CompilingAhead
 
 
-def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
-    """The given EM fit, when it is of the data and structure of the problem, or a new one where none is given."""
-    if start is None:
-        return fit_em(
-            problem.table,
-            problem.n_components,
-            covariance_type=problem.covariance_type,
-            sample_weight=problem.sample_weight,
-            noise=problem.noise,
-            seed=seed,
-        )
-    instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
-    same = (
-        np.array_equal(start.table.values, problem.table.values, equal_nan=True)
-        and start.structure == problem.structure
-    )
-    if not (start.mixture.n_components == problem.n_components and same):
-        raise ArgumentError(
-            f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "
-            f"{start.table.n_points} points.",
-            f"an EM fit of the same table ({problem.table.n_points} points) with {problem.n_components} components of "
-            f"structure {problem.structure.name}",
-            "Leave start out, or fit it with fit_em(x, n_components, covariance_type=).",
-        )
-    if not same_box(start.problem.noise, problem.noise):
-        raise ArgumentError(
-            "start was fitted with other noise, or one of the two has none.",
-            "an EM fit with the noise that is given here",
-            "Leave start out, or give fit_em and this function the same noise.",
-        )
-    if not np.array_equal(start.problem.sample_weight, problem.row_weights):
-        raise ArgumentError(
-            "start was fitted with other weights of the rows.",
-            "an EM fit with the sample_weight that is given here",
-            "Leave start out, or give fit_em and this function the same sample_weight.",
-        )
-    return start
-
-
 def _prepare(problem: PosteriorProblem) -> Prepared:
     with jax.enable_x64(True):
         target, mixture = problem.target(), problem.mixture_shape
@@ -237,12 +195,12 @@ def _sample(
     checkpoint: Checkpoint | None,
 ) -> Sampled:
     target = prepared.target
-    prepared.searching.wait()
+    prepared.searching.wait(progress=options.progress)
     modes = find_modes(problem, target, mle)
     mode_of_chain = modes.allocate(options.num_chains)
     around = jax.tree.map(lambda leaf: leaf[mode_of_chain], modes.around)
     plan = _plan(modes, options)
-    prepared.sampling.wait()
+    prepared.sampling.wait(progress=options.progress)
     stop = _Stop(options, began, explorable=not obstacle(problem)) if options.until_done else None
     chains = nuts.sample(
         target,

@@ -243,8 +243,7 @@ class Posterior:
         write_result(path, self)
 
     def __repr__(self) -> str:
-        gaps = [self.table.gaps] if self.table.has_gaps else []
-        said = (*self.table.left_out, *gaps, *self._noise(), self.verdict.summary)
+        said = (*self.table.remarks, *self._noise(), self.verdict.summary)
         lines = [self._head(), *(f"  {sentence}" for sentence in said)]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
 
