@@ -51,8 +51,8 @@ _CONSTANT = 1e-12
 class Gaussian(NamedTuple):
     """Values at the mode and sds around it, by the names of the parameters."""
 
-    mode: dict[str, Float[np.ndarray, "K ..."]]
-    sd: dict[str, Float[np.ndarray, "K ..."]]
+    mode: dict[str, Float[np.ndarray, "..."]]
+    sd: dict[str, Float[np.ndarray, "..."]]
 
 
 @in_float64
@@ -63,19 +63,17 @@ def gaussian_at_mode(posterior: Posterior) -> Gaussian | None:
     around = jax.tree.map(itemgetter(0), posterior.modes.around)
     order, sites = _orders(posterior)[0], as_arrays(posterior.problem.sites)
 
-    def at(coordinates: Float[np.ndarray, "S P"]) -> dict[str, Float[np.ndarray, "S K ..."]]:
+    def at(coordinates: Float[np.ndarray, "S P"]) -> dict[str, Float[np.ndarray, "S ..."]]:
         return _parameters(to_mixtures(coordinates, sites)[0].permute(order), posterior)
 
     columns = _STEP * around.factor.T
     mode, ahead, behind = at(around.mode[None]), at(around.mode + columns), at(around.mode - columns)
     slopes = {name: (ahead[name] - behind[name]) / (2 * _STEP) for name in mode}
-    sds = {name: np.sqrt((slope**2).sum(0)) for name, slope in slopes.items()}
-    return Gaussian({name: values[0] for name, values in mode.items()}, sds)
+    sds = {name: np.asarray(np.sqrt((slope**2).sum(0))) for name, slope in slopes.items()}
+    return Gaussian({name: np.asarray(values[0]) for name, values in mode.items()}, sds)
 
 
-def flags(
-    posterior: Posterior, gaussian: Gaussian | None, probability: float
-) -> dict[str, Shaped[np.ndarray, "K ..."]]:
+def flags(posterior: Posterior, gaussian: Gaussian | None, probability: float) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Why the draws of each parameter differ from the Gaussian, empty where they do not: arrays of texts by name."""
     draws = _draws(posterior)
     if gaussian is None:
@@ -95,11 +93,11 @@ def flags(
     return found
 
 
-def _parameters(mixtures: Mixture, posterior: Posterior) -> dict[str, Float[np.ndarray, "S K ..."]]:
+def _parameters(mixtures: Mixture, posterior: Posterior) -> dict[str, Float[np.ndarray, "S ..."]]:
     return parameters(mixtures, posterior.table.columns)
 
 
-def _draws(posterior: Posterior) -> dict[str, Float[np.ndarray, "chain draw K ..."]]:
+def _draws(posterior: Posterior) -> dict[str, Float[np.ndarray, "chain draw ..."]]:
     """Draws of each parameter by name."""
     return {str(name): variable.values for name, variable in posterior.tree["posterior"].to_dataset().items()}
 
@@ -125,14 +123,14 @@ def _near_boundary(name: str, values: Float[np.ndarray, "S *parameter"]) -> Bool
     if name == "means":
         return np.zeros(center.shape, bool)
     if name in ("weights", "noise_weight"):
-        return (center < reach) | (1 - center < reach)
+        return np.asarray((center < reach) | (1 - center < reach))
     return center < reach if name == "scales" else 1 - np.abs(center) < reach
 
 
 def _skewness(values: Float[np.ndarray, "S *parameter"]) -> Float[np.ndarray, "*parameter"]:
     offsets = values - values.mean(0)
     spread = values.std(0)
-    return (offsets**3).mean(0) / np.where(spread > 0, spread, 1.0) ** 3
+    return np.asarray((offsets**3).mean(0) / np.where(spread > 0, spread, 1.0) ** 3)
 
 
 def _orders(posterior: Posterior) -> Int[np.ndarray, "M K"]:
@@ -144,7 +142,7 @@ def _orders(posterior: Posterior) -> Int[np.ndarray, "M K"]:
     return np.array([match(mode, posterior.mle.mixture, posterior.table.values) for mode in each])
 
 
-def _other_modes(posterior: Posterior) -> dict[str, Float[np.ndarray, "others K ..."]]:
+def _other_modes(posterior: Posterior) -> dict[str, Float[np.ndarray, "others ..."]]:
     """Parameters at all modes with some share of the mass except the first, and posterior means of each explanation.
 
     Explanations count where there is more than one.

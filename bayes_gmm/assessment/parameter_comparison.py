@@ -226,7 +226,7 @@ def _has_bootstrap(rows: Sequence[Row]) -> bool:
     return not all(np.isnan(row.bootstrap_error) for row in rows)
 
 
-type ByName = dict[str, Float[np.ndarray, "K ..."]]
+type ByName = dict[str, Float[np.ndarray, "..."]]
 """Numbers of each component by the names of the parameters."""
 
 

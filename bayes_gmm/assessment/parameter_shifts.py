@@ -164,7 +164,7 @@ def _center(fit: EMFit | Posterior) -> Any:
     return fit.mixture if isinstance(fit, EMFit) else fit.mle.mixture
 
 
-type _ByName = dict[str, Float[np.ndarray, "K ..."]]
+type _ByName = dict[str, Float[np.ndarray, "..."]]
 
 
 def _summary(fit: EMFit | Posterior) -> tuple[_ByName, _ByName]:
@@ -172,7 +172,9 @@ def _summary(fit: EMFit | Posterior) -> tuple[_ByName, _ByName]:
     if isinstance(fit, Posterior):
         draws = fit.tree["posterior"].to_dataset()
         chains = {str(name): variable.values for name, variable in draws.items()}
-        return {n: v.mean((0, 1)) for n, v in chains.items()}, {n: v.std((0, 1)) for n, v in chains.items()}
+        moments = (np.mean, np.std)
+        means, sds = ({n: np.asarray(of(v, axis=(0, 1))) for n, v in chains.items()} for of in moments)
+        return means, sds
     values = parameters(fit.mixture, fit.table.columns)
     try:
         errors = dict(fit.standard_errors)

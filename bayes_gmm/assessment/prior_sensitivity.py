@@ -61,8 +61,8 @@ class PriorSensitivity(NamedTuple):
         Posterior mean less that without the prior, in posterior sds.
     """
 
-    of_part: dict[str, dict[str, Float[np.ndarray, "K ..."]]]
-    shift: dict[str, Float[np.ndarray, "K ..."]]
+    of_part: dict[str, dict[str, Float[np.ndarray, "..."]]]
+    shift: dict[str, Float[np.ndarray, "..."]]
 
 
 def prior_sensitivity(draws: xr.Dataset, log_prior: xr.Dataset) -> PriorSensitivity:
@@ -86,7 +86,7 @@ def prior_sensitivity(draws: xr.Dataset, log_prior: xr.Dataset) -> PriorSensitiv
 
 def _power_scaled(
     draws: xr.Dataset, log_density: Float[np.ndarray, "chain draw"]
-) -> dict[str, Float[np.ndarray, "K ..."]]:
+) -> dict[str, Float[np.ndarray, "..."]]:
     """ArviZ's sensitivity of every parameter to one part; none to a part that is constant, as its measure itself is."""
     if np.ptp(log_density) < _CONSTANT:
         return {name: np.zeros(values.shape[2:]) for name, values in _by_name(draws).items()}
@@ -101,7 +101,7 @@ def _by_name(dataset: xr.Dataset) -> dict[str, np.ndarray]:
 
 def shifts(
     draws: dict[str, Float[np.ndarray, "chain draw ..."]], log_prior: Float[np.ndarray, "chain draw"]
-) -> dict[str, Float[np.ndarray, "K ..."]]:
+) -> dict[str, Float[np.ndarray, "..."]]:
     """By how many posterior sds the prior has moved the mean of each parameter; 0 for a constant."""
     h = (log_prior - log_prior.mean()).ravel()
     found = {}
@@ -112,5 +112,5 @@ def shifts(
         first, second = (standardised * h).mean(-1), (standardised * h**2).mean(-1)
         large = np.abs(first) > _SMALL_SHIFT
         curvature = np.where(large, second / np.where(large, 2 * first, 1.0), 0.0)
-        found[name] = first / np.maximum(1 + curvature, 1 - _STRONGEST)
+        found[name] = np.asarray(first / np.maximum(1 + curvature, 1 - _STRONGEST))
     return found

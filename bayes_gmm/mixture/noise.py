@@ -25,6 +25,9 @@ from bayes_gmm.errors import ArgumentError, DataError
 
 KINDS = ("box", "principal box")
 
+_ROUNDING = 1e-9
+"""Size of an edge along another column, relative to that column's own edge, which is none but for rounding."""
+
 _REMEDY = 'noise=True takes the box of the data; noise="principal box" one along their principal axes.'
 
 
@@ -73,9 +76,10 @@ class Noise:
 
     @property
     def along_columns(self) -> bool:
-        """Whether each side of the box belongs to one column."""
-        n_features = self.edges.shape[-1]
-        return not np.any(np.asarray(self.edges)[..., ~np.eye(n_features, dtype=bool)])
+        """Whether each side of the box belongs to one column, but for rounding by changes of coordinates."""
+        sizes = np.abs(np.asarray(self.edges))
+        own = np.diagonal(sizes, axis1=-2, axis2=-1)[..., None]
+        return bool((np.where(np.eye(sizes.shape[-1], dtype=bool), 0.0, sizes) <= _ROUNDING * own).all())
 
     def with_log_weight(self, log_weight: Any) -> "Noise":
         """The same box with another weight."""

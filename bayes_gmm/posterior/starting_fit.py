@@ -1,5 +1,7 @@
 """The fit by EM from which a posterior is looked for: the one that the user gives, or a new one."""
 
+import numpy as np
+
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.core.validation import instance_of
 from bayes_gmm.errors import ArgumentError
