@@ -89,7 +89,7 @@ def model(
         numpyro.sample("x", _distribution(mixture), obs=x)
 
 
-class _WithNoise(dist.Distribution):
+class _WithNoise(dist.Distribution):  # type: ignore[misc]
     """Points of a mixture with noise, of which the density is known and which are only ever observed."""
 
     support = dist.constraints.real_vector

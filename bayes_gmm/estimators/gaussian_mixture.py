@@ -344,7 +344,7 @@ class GaussianMixture(Estimator):
 
     def _with_given_parameters(self, start: Mixture) -> Mixture:
         """The start, with `weights_init`, `means_init` and `precisions_init` in place of its own where given."""
-        given = {}
+        given: dict[str, Any] = {}
         if self.weights_init is not None:
             with np.errstate(divide="ignore"):
                 given["log_weights"] = np.log(np.asarray(self.weights_init, float))

@@ -128,8 +128,11 @@ def _draw_points(ax: Axes, shown: ShownComponents, xy: Float[np.ndarray, "M 2"])
     rings: Any = to_rgba_array([INK] * len(order), ring_alpha)
     x, y = xy[order].T
     ax.scatter(x, y, s=size, c=fill, edgecolors=rings, linewidths=0.22 * np.sqrt(size), zorder=3)
-    if (noise := xy[components < 0]).size:
-        ax.scatter(*noise.T, s=1.6 * size, c=FRAME, marker="x", linewidths=0.3 * np.sqrt(size), zorder=3)
+    crosses = xy[components < 0]
+    if len(crosses):
+        ax.scatter(
+            crosses[:, 0], crosses[:, 1], s=1.6 * size, c=FRAME, marker="x", linewidths=0.3 * np.sqrt(size), zorder=3
+        )
 
 
 def _draw_points_below(ax: Axes, shown: ShownComponents, feature: int) -> None:
