@@ -10,9 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, seed_integer
+from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.shown_components import column_label, explanations_note
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.parameter_names import NOISE_LABEL
 from bayes_gmm.plots.forest import kinds_of
 from bayes_gmm.plots.style import (
     INK,
@@ -62,7 +64,7 @@ def plot_prior_posterior(
     posterior
         Posterior draws, with their prior.
     parameters
-        Which kinds to show, one a row: "weight", "mean", "sd", "correlation", or several of them.
+        Which kinds to show, one a row: "weight", "mean", "sd", "correlation", "noise weight", or several of them.
     features
         Up to six columns by name or index; by default the first six.
     seed
@@ -94,6 +96,9 @@ def plot_prior_posterior(
     prior = posterior.problem.sample_prior(_PRIOR_DRAWS, seed=seed_integer(seed))
     before, after = (_draws_by_kind(mixtures, table, columns) for mixtures in (prior, posterior.draws))
     rows = [[(name, before[kind][name], after[kind][name]) for name in before[kind]] for kind in kinds]
+    if not any(rows):
+        found = f"The posterior has no parameter of the kinds {', '.join(kinds)}."
+        raise ArgumentError(found, "kinds that it has", "One feature has no correlations, and few fits have noise.")
     axes = _draw_rows(rows, shared=posterior.problem.exchangeable)
     title = title_start(table.name, prior.n_components)
     if len(columns) < table.n_features:
@@ -115,7 +120,9 @@ def _draws_by_kind(
         "correlation": {f"correlation\n{pair}": correlations[..., place] for place, pair in enumerate(pairs)},
     }
     K = mixtures.n_components
-    return {kind: {name: np.reshape(part, (-1, K)) for name, part in parts.items()} for kind, parts in draws.items()}
+    found = {kind: {name: np.reshape(part, (-1, K)) for name, part in parts.items()} for kind, parts in draws.items()}
+    noise = {} if mixtures.noise is None else {NOISE_LABEL: np.reshape(mixtures.noise_weight, (-1, 1))}
+    return found | {NOISE_LABEL: noise}
 
 
 def _draw_rows(rows: list[list[_Panel]], *, shared: bool) -> np.ndarray:
@@ -145,7 +152,7 @@ def _draw_panel(ax: Axes, panel: _Panel, shared: bool) -> None:
     if shared:
         ax.stairs(*_scaled(before.ravel(), _PRIOR_BINS, (low, high)), fill=True, color=_PRIOR_COLOR, zorder=1)
     for k, own in enumerate(ranges):
-        color = component_color(k)
+        color = INK if name == NOISE_LABEL else component_color(k)
         if not shared:
             ax.stairs(*_scaled(before[:, k], _PRIOR_BINS, (low, high)), color=color, linestyle="--", zorder=1)
         ax.stairs(*_scaled(after[:, k], _POSTERIOR_BINS, own), fill=True, color=color, alpha=0.75, zorder=2)

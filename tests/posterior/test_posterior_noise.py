@@ -149,6 +149,7 @@ def test_figures_show_noise_as_crosses(comparison, posterior):
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     assert any(word.startswith("noise (") for word in words)
     bg.plot_forest(comparison, parameters="noise weight")
+    assert bg.plot_prior_posterior(posterior, parameters="noise weight").flat[0].get_xlabel() == "noise weight"
     bg.plot_uncertainty(posterior)
     bg.plot_coclustering(posterior)
     bg.plot_density(posterior, mle=posterior.mle)
