@@ -152,7 +152,7 @@ def _draw_surface(ax: Axes, posterior: Posterior, shown: ShownComponents, featur
     }
     if shown.mle is not None:
         density = surface.density_of(shown.mle.marginal(features))
-        levels = highest_density_levels(surface.mean, _OUTLINED)
+        levels = np.unique(highest_density_levels(surface.mean, _OUTLINED))
         style = {"colors": INK, "linewidths": 1.1, "linestyles": [DASHED["linestyle"]], "zorder": 4}
         ax.contour(surface.x, surface.y, density, levels=levels, **style)
         entries["maximum likelihood"] = legend_line(**DASHED)
@@ -163,12 +163,16 @@ def _draw_surface(ax: Axes, posterior: Posterior, shown: ShownComponents, featur
 
 
 def _draw_regions(ax: Axes, surface: DensitySurface) -> None:
-    """Highest-density regions, filled, with a colour bar that names their shares."""
-    levels = [*highest_density_levels(surface.mean, _SHARES), surface.mean.max() * (1 + 1e-9)]
-    colors = colormaps["Blues"](np.linspace(0.12, 0.75, len(_SHARES)))
+    """Highest-density regions, filled, with a colour bar that names their shares.
+
+    Where noise has one density far and wide, several shares end at that: the largest of them stands for all.
+    """
+    lowest, kept = np.unique(highest_density_levels(surface.mean, _SHARES), return_index=True)
+    levels = [*lowest, surface.mean.max() * (1 + 1e-9)]
+    colors = colormaps["Blues"](np.linspace(0.12, 0.75, len(_SHARES)))[kept]
     filled = ax.contourf(surface.x, surface.y, surface.mean, levels=levels, colors=list(colors), zorder=1)
     bar = ax.figure.colorbar(filled, ax=ax, spacing="uniform", pad=0.02, shrink=0.8)
-    bar.set_ticks(levels[:-1], labels=[f"{share:.0%}" for share in _SHARES])
+    bar.set_ticks(levels[:-1], labels=[f"{_SHARES[number]:.0%}" for number in kept])
     bar.set_label("share of the posterior mean density inside", **TEXT)
     bar.ax.tick_params(labelsize=8, length=0, labelcolor=INK)
     bar.outline.set_edgecolor(FRAME)

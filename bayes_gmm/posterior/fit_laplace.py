@@ -314,7 +314,7 @@ def _log_sum_in_order(
     return jax.nn.logsumexp(gaussians.log_heights - 0.5 * (whitened**2).sum(1)) + volume
 
 
-def _plus_minus(mean: Float[np.ndarray, "K ..."], sd: Float[np.ndarray, "K ..."]) -> str:
+def _plus_minus(mean: Float[np.ndarray, "..."], sd: Float[np.ndarray, "..."]) -> str:
     """Mean and sd of each entry, with semicolons between components."""
     return "; ".join(
         ", ".join(f"{m:.4g} +- {s:.2g}" for m, s in zip(np.atleast_1d(ms), np.atleast_1d(ss), strict=True))

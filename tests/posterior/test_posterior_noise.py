@@ -26,11 +26,7 @@ def planted(seed, n_points=150, share=0.1):
     return truth.with_noise(share, [-12.0, -12.0], [12.0, 12.0]).sample(n_points, seed=seed)
 
 
-@pytest.fixture(autouse=True)
-def ranks_as_in_numpy():
-    """NumPyro's own densities, which are evaluated here, promote ranks."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
+pytestmark = pytest.mark.numpyro
 
 
 @pytest.fixture(scope="module")
