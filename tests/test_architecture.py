@@ -36,6 +36,7 @@ LIBRARIES = {
         *(
             "figure_files",
             "plots.groups",
+            "plots.imputed",
             "plots.style",
             "plots.panels",
             "plots.clusters",
