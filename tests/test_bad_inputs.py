@@ -42,6 +42,11 @@ def changed(array, place, value):
     return array
 
 
+NEVER_TOGETHER = changed(changed(X, np.s_[:15, 0], np.nan), np.s_[15:, 1], np.nan)
+DEPENDENT = changed(X, np.s_[:, 1], 2 * X[:, 0] + 1)
+DEPENDENT[::3, 1] = np.nan
+
+
 class Shared:
     """Fits that many rows need, each made once, and files."""
 
@@ -169,7 +174,12 @@ DATA = [
     Bad("empty", em(np.empty((0, 2)), 1), r"without rows, shape \(0, 2\)", DataError),
     Bad("sparse", em(scipy.sparse.csr_array(X), 1), r"sparse matrix", DataError),
     Bad("constant", em(changed(X, np.s_[:, 1], 3), 1), r"'x2' is constant, every value is 3", DataError),
-    Bad("NaN", em(changed(X, (4, 1), np.nan), 2), r"'x2' holds nan in row 4", DataError),
+    Bad("NaN", em(changed(X, (4, 1), np.nan), 2, missing="refuse"), r"'x2' holds nan in row 4", DataError),
+    Bad("no value", em(changed(X, np.s_[:, 1], np.nan), 2), r"'x2' holds no value at all", DataError),
+    Bad("never together", em(NEVER_TOGETHER, 1), r"No row has both 'x1' and 'x2'", DataError),
+    Bad("dependent where seen", em(DEPENDENT, 1), r"'x[12]' is a linear combination", DataError),
+    Bad("missing", em(missing="impute"), r"missing is 'impute'"),
+    Bad("adam", lambda _: bg.fit_gradient(changed(X, (4, 1), np.nan), 2, method="adam"), r"missing cells \(x2 1\)"),
     Bad("infinity", em(changed(X, (4, 1), -np.inf), 2), r"'x2' holds -inf in row 4", DataError),
     Bad("complex", em(X + 1j, 2), r"complex numbers", DataError),
     Bad("dates", em(X.astype("M8[s]"), 2), r"dates", DataError),
@@ -338,7 +348,7 @@ POSTERIOR = [
     Bad("nuts, acceptance", nuts(target_accept_prob=1.0), r"target_accept_prob is 1\.0"),
     Bad("nuts, seed", nuts(seed=-1), r"seed is -1"),
     Bad("nuts, K", nuts(X, 2.5), r"n_components is 2\.5"),
-    Bad("nuts, data", nuts(changed(X, 0, np.nan), 2), r"holds nan in row 0", DataError),
+    Bad("nuts, data", nuts(changed(X, 0, np.inf), 2), r"holds inf in row 0", DataError),
     Bad("nuts, relabelling", nuts(relabelling="sort"), r"relabelling is 'sort'"),
     Bad("nuts, structure", nuts(covariance_type="VEV"), r"'VEV', for which there is no prior"),
     Bad("nuts, structure unknown", nuts(covariance_type="blob"), r"'blob'"),
@@ -378,7 +388,7 @@ POSTERIOR = [
     Bad("density, probability", lambda s: s.posterior.density(X, probability=1.0), r"probability is 1\.0"),
     Bad("density, columns", lambda s: s.posterior.density(X[:, :1]), r"shape \(30, 1\)"),
     Bad("log_prob, text", lambda s: s.posterior.log_prob("x"), r"points .*str"),
-    Bad("log_prob, None", lambda s: s.posterior.log_prob([[None, 1.0]]), r"points .*None|points .*nan"),
+    Bad("log_prob, infinite", lambda s: s.posterior.log_prob([[np.inf, 1.0]]), r"points .*inf"),
     Bad("predict, ragged", lambda s: s.posterior.predict([[1, 2], [3]]), r"points .*list"),
     Bad("sample, none", lambda s: s.posterior.sample(0, seed=0), r"n_points is 0"),
     Bad("resample", lambda s: s.laplace.resample(0), r"num_draws is 0"),
@@ -401,7 +411,7 @@ MIXTURES = [
     Bad("points ragged", lambda _: MIXTURE.predict([[1, 2], [3]]), r"points .*list"),
     Bad("points complex", lambda _: MIXTURE.log_prob(X + 1j), r"points .*complex"),
     Bad("points dates", lambda _: MIXTURE.log_prob(X.astype("M8[s]")), r"points .*datetime64"),
-    Bad("points NaN", lambda _: MIXTURE.predict(changed(X, (3, 0), np.nan)), r"nan.*row 3|row 3.*nan"),
+    Bad("points infinite", lambda _: MIXTURE.predict(changed(X, (3, 0), np.inf)), r"inf.*row 3|row 3.*inf"),
     Bad("sample -1", lambda _: MIXTURE.sample(-1, seed=0), r"n_points is -1"),
     Bad("sample 1.5", lambda _: MIXTURE.sample(1.5, seed=0), r"n_points is 1\.5"),
     Bad("sample seed", lambda _: MIXTURE.sample(3, seed="x"), r"seed is 'x'"),

@@ -166,9 +166,7 @@ def _resample(
 def _fit_all(fit: EMFit, weights: Float[np.ndarray, "size N"]) -> tuple[Mixture, Int[np.ndarray | Array, " size"]]:
     """Fits (size,) to the rows with each row of weights, in data units, and their statuses."""
     problem, objective = fit.problem, fit.problem.objective()
-    unlabelled = np.where(problem.labels >= 0, 0.0, weights)
-    padding = objective.data.weights.size - unlabelled.shape[1]
-    blocks = np.pad(unlabelled, ((0, 0), (0, padding))).reshape(-1, *objective.data.weights.shape)
+    blocks = objective.data.in_blocks(problem.summed_out(weights))
     known = np.stack([problem.known_statistics(of_replicate) for of_replicate in weights])
     rule = StoppingRule(tol=_TOL, max_steps=_MAX_STEPS, smallest_scale=problem.smallest_scale, accelerate=True)
     mixtures, statuses = _follow_all(problem.scaling.to_unit(fit.mixture), objective, blocks, known, rule)
@@ -194,5 +192,4 @@ def _follow_all(
 
 def _reweighted(objective: Objective, weights: Float[Array, "*blocks"], known: Float[Array, "K F"]) -> Objective:
     """The objective with other weights of the rows, and the statistics of the labelled rows under these weights."""
-    data = replace(objective.data, weights=weights)
-    return replace(objective, data=data, known=known)
+    return replace(objective, data=objective.data.with_weights(weights), known=known)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.validation import positive_integer
 from bayes_gmm.errors import ArgumentError, FitError
-from bayes_gmm.io.table import as_table
+from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import SEARCH_OPTIONS, SearchOptions, fit_problem
 from bayes_gmm.objective.problem import Problem
@@ -69,7 +69,7 @@ def likelihood_ratio_test(
     *,
     covariance_type: str = "full",
     n_replicates: int = 99,
-    missing: str = "refuse",
+    missing: str = "integrate",
     progress: bool = True,
     **options: Any,
 ) -> LikelihoodRatioTest:
@@ -143,7 +143,8 @@ def _simulated_statistic(null: EMFit, pair: list[Problem], search: SearchOptions
     """The statistic of one table simulated from the null fit, or None when a fit collapses."""
     # One stream of random numbers for each table, so that an interruption changes none.
     seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
-    table = as_table(null.mixture.sample(null.table.n_points, seed=seed)[0])
+    drawn = null.mixture.sample(null.table.n_points, seed=seed)[0]
+    table = Table(np.where(np.isnan(null.table.values), np.nan, drawn), null.table.columns)
     fits = [fit_problem(replace(problem, table=table), search) for problem in pair]
     if any(fit.status.failed for fit in fits):
         return None

@@ -107,7 +107,7 @@ def select_em(
     *,
     covariance_type: str | Iterable[str] = "full",
     criterion: str = "bic",
-    missing: str = "refuse",
+    missing: str = "integrate",
     progress: bool = True,
     **options: Any,
 ) -> Selection:
@@ -126,7 +126,7 @@ def select_em(
     criterion
         "bic", "icl" or "aic".
     missing
-        "refuse", or "drop" to leave out rows with missing cells, for all fits alike.
+        What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_em`, for all fits alike.
     progress
         Whether to show a progress bar on standard error.
     **options

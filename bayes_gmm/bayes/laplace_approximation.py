@@ -10,7 +10,6 @@ from jaxtyping import Array, Bool, Float, Float64, Int
 
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril
-from bayes_gmm.likelihood import linear_form
 
 
 class Laplace(NamedTuple):
@@ -135,8 +134,8 @@ def derivatives(
     there: the data enter only through the expected statistics and the curvature, one pass each.
     """
     eta = target.natural_parameters(coordinates)[0]
-    log_likelihood, statistics = linear_form.expected_statistics(eta, target.data)
-    curvature = linear_form.curvature(eta, target.data).reshape(eta.size, eta.size)
+    log_likelihood, statistics = target.data.expected_statistics(eta)
+    curvature = target.data.curvature(eta).reshape(eta.size, eta.size)
 
     def potential(theta: Array) -> Array:
         moved, log_prior = target.natural_parameters(theta)

@@ -47,7 +47,8 @@ def model(
     Raises
     ------
     ArgumentError
-        When x is None and the prior leaves something out or `n_points` or `n_components` is missing.
+        When x is None and the prior leaves something out or `n_points` or `n_components` is missing, or a cell of x was
+        not seen.
 
     Examples
     --------
@@ -59,6 +60,7 @@ def model(
     """
     prior = prior or Prior()
     if x is not None:
+        _require_every_cell(x)
         n_points = np.shape(x)[0]
     if n_components is None or n_points is None:
         raise ArgumentError(
@@ -73,6 +75,16 @@ def model(
     numpyro.deterministic("covariances", mixture.covariances)
     with numpyro.plate("point", n_points):
         numpyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components), obs=x)
+
+
+def _require_every_cell(x: Any) -> None:
+    """Refuse NaN, which NumPyro would make the density of; what JAX traces cannot be looked at."""
+    if not isinstance(x, jax.core.Tracer) and np.isnan(np.asarray(x, dtype=np.float64)).any():
+        raise ArgumentError(
+            "A cell of x is NaN, and this model is that of complete rows.",
+            "rows whose every cell was seen",
+            "fit_nuts and fit_laplace integrate missing cells out; Posterior.impute completes tables.",
+        )
 
 
 def _concrete(x: Any) -> np.ndarray:

@@ -22,6 +22,7 @@ from bayes_gmm.bayes.target import Target, coordinate_programs, to_coordinates, 
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import FitError
+from bayes_gmm.mixture.gaps import GaussianMoments, fit_one_gaussian
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.numpy_density import log_joint
 from bayes_gmm.mle.em_result import EMFit
@@ -215,19 +216,26 @@ def _merged_starts(best: Laplace, problem: PosteriorProblem, target: Target) -> 
     if problem.n_components == 1:
         return []
     mixture, x = to_mixtures(best.mode, target.sites)[0], problem.table.values
+    every = _moments_of_all(x)
     lowest = mixture.log_prob(x).sum() - _MARGIN - 0.5 * len(best.mode)
     pairs = itertools.combinations(range(problem.n_components), 2)
-    return [merged for pair in pairs if (merged := _merge(mixture, pair, x)).log_prob(x).sum() > lowest]
+    return [merged for pair in pairs if (merged := _merge(mixture, pair, len(x), every)).log_prob(x).sum() > lowest]
 
 
-def _merge(mixture: Mixture, pair: tuple[int, int], x: np.ndarray) -> Mixture:
+def _moments_of_all(x: np.ndarray) -> GaussianMoments:
+    if np.isnan(x).any():
+        return fit_one_gaussian(x, np.ones(len(x)))
+    return GaussianMoments(x.mean(0), np.atleast_2d(np.cov(x, rowvar=False)))
+
+
+def _merge(mixture: Mixture, pair: tuple[int, int], n_points: int, every: GaussianMoments) -> Mixture:
     kept, freed = pair
     both = jax.tree.map(lambda leaf: leaf[list(pair)], mixture)
-    weights, means, covariances = mixture.weights * (1 - 1 / len(x)), mixture.means.copy(), mixture.covariances
-    weights[kept], weights[freed] = weights[list(pair)].sum(), 1 / len(x)
+    weights, means, covariances = mixture.weights * (1 - 1 / n_points), mixture.means.copy(), mixture.covariances
+    weights[kept], weights[freed] = weights[list(pair)].sum(), 1 / n_points
     both = replace(both, log_weights=both.log_weights - np.logaddexp.reduce(both.log_weights))
     means[kept], covariances[kept] = both.mean, both.covariance
-    means[freed], covariances[freed] = x.mean(0), np.cov(x, rowvar=False)
+    means[freed], covariances[freed] = every
     return Mixture.from_moments(weights, means, covariances)
 
 

@@ -20,8 +20,9 @@ from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.likelihood import complete_rows, missing_cells
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
+from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -62,7 +63,7 @@ class PosteriorProblem:
         covariance_type: Any,
         prior: Any,
         sample_weight: Any = None,
-        missing: Any = "refuse",
+        missing: Any = "integrate",
     ) -> "PosteriorProblem":
         """Check and convert what a user gives; warn of tied values under which the posterior is improper.
 
@@ -78,6 +79,7 @@ class PosteriorProblem:
         check_full_rank(
             table.values, table.columns, "the coordinates in which a posterior is sampled, of any structure"
         )
+        check_seen_together(table.values, np.ones(table.n_points), table.columns)
         K = component_count(n_components, table)
         if not (prior is None or isinstance(prior, Prior)):
             raise ArgumentError(
@@ -117,8 +119,9 @@ class PosteriorProblem:
 
     @cached_property
     def scaling(self) -> Scaling:
-        """Map to unit coordinates, in which the data have the identity as covariance."""
-        return Scaling.whitening(self.table.values, self.row_weights)
+        """Map to unit coordinates, in which the data have the identity as covariance, or as its diagonal with gaps."""
+        whitening = Scaling.whitening(self.table.values, self.row_weights)
+        return whitening.keeping("columns") if self.table.has_gaps else whitening
 
     @property
     def row_weights(self) -> Float[np.ndarray, " N"]:
@@ -155,7 +158,8 @@ class PosteriorProblem:
     def target(self) -> Target:
         """The density to sample, its arrays on JAX's device; callable in a scope of float64 only."""
         require_float64()
-        data = blocks(self.table.values, self.row_weights, self.scaling)
+        likelihood = missing_cells if self.table.has_gaps else complete_rows
+        data = likelihood.prepare(self.table.values, self.row_weights, self.scaling)
         return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
 
     def _require_a_parameter(self) -> None:

@@ -30,6 +30,7 @@ from bayes_gmm.bayes.resolution import resolutions
 from bayes_gmm.bayes.sites import Layout, Sites, as_arrays, assemble, build_sites, family, free, innermost
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.mixture.gaps import seen_moments
 from bayes_gmm.mixture.mixture import Mixture
 
 FROM_DATA = "data"
@@ -225,7 +226,7 @@ def _defaults(
     x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"], layout: Layout, *, own_scales: bool
 ) -> dict[str, Any]:
     """Parts of the default prior, by their names; with scales of the user's own, without scales and resolution."""
-    low, high, (n_scales, n_widths) = x.min(0), x.max(0), layout.n_scales
+    low, high, (n_scales, n_widths) = np.nanmin(x, 0), np.nanmax(x, 0), layout.n_scales
     every_mean = np.ones((layout.n_components, layout.n_features))
     found: dict[str, Any] = {
         "weights": dist.Dirichlet(np.ones(layout.n_components)),
@@ -234,7 +235,10 @@ def _defaults(
     }
     if own_scales:
         return found
-    variances = np.average((x - np.average(x, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+    if np.isnan(x).any():
+        variances = np.diag(seen_moments(x, weights).covariance)
+    else:
+        variances = np.average((x - np.average(x, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
     typical = np.sqrt(variances if n_widths == layout.n_features else variances.mean(keepdims=True))
     return found | {"scales": ExchangeableLogNormal(n_scales, typical / 10), "resolution": FROM_DATA}
 

@@ -44,14 +44,16 @@ def resolutions(
 
     A point of weight 2 ties with itself, as two equal rows do. Where components have correlations and more than D + 1
     points lie on a hyperplane of columns without ties, as where one column repeats another in part of the rows, these
-    columns count as recorded to a millionth of their sd.
+    columns count as recorded to a millionth of their sd. Cells that were not seen (NaN) say nothing; hyperplanes are
+    looked for among the complete rows.
     """
-    found = np.array([_of_column(column, weights) for column in x.T])
+    found = np.array([_of_column(column[~np.isnan(column)], weights[~np.isnan(column)]) for column in x.T])
     untied = np.flatnonzero(found == 0)
-    if correlated and len(untied) > 1:
-        plane = largest_hyperplane(x[:, untied], weights)
+    whole = ~np.isnan(x).any(1)
+    if correlated and len(untied) > 1 and whole.sum() > len(untied) + 1:
+        plane = largest_hyperplane(x[np.ix_(whole, untied)], weights[whole])
         if plane.weight >= len(untied) + 2:
-            found[untied] = np.where(plane.normal != 0, _OF_COINCIDENCES * x[:, untied].std(0), 0.0)
+            found[untied] = np.where(plane.normal != 0, _OF_COINCIDENCES * np.nanstd(x[:, untied], 0), 0.0)
     return found
 
 

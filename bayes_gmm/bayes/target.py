@@ -4,50 +4,37 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float64
+from jaxtyping import Array, Float
 
 from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, unconstrain
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.tuning import TUNING
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
-
-
-def potential(coordinates: Float64[Array, " P"], sites: Sites, data: Blocks, scaling: Scaling) -> Float64[Array, ""]:
-    """Minus the log posterior density of `model`, by the linear form, whose gradient takes one pass."""
-    eta, log_prior = natural_parameters(coordinates, sites, scaling)
-    return -(log_prior + linear_form.log_likelihood(eta, data) - data.weights.sum() * scaling.log_volume)
-
-
-def natural_parameters(
-    coordinates: Float[Array, " P"], sites: Sites, scaling: Scaling
-) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
-    """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
-    values, log_prior = constrain(sites, coordinates)
-    return linear_form.natural(scaling.to_unit(assemble(values))), log_prior
 
 
 class Target(NamedTuple):
     """All that the posterior density depends on: prior sites, data in unit coordinates, and the map to these."""
 
     sites: Sites
-    data: Blocks
+    data: Likelihood
     scaling: Scaling
 
     def potential(self, coordinates: Float[Array, " P"]) -> Float[Array, ""]:
-        """Minus the log posterior density at unconstrained coordinates."""
-        return potential(coordinates, self.sites, self.data, self.scaling)
+        """Minus the log posterior density of `model`, whose gradient takes one pass over the data."""
+        eta, log_prior = self.natural_parameters(coordinates)
+        return -(log_prior + self.data.log_likelihood(eta) - self.log_volume)
 
     def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
         """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
-        return natural_parameters(coordinates, self.sites, self.scaling)
+        values, log_prior = constrain(self.sites, coordinates)
+        return self.data.natural(self.scaling.to_unit(assemble(values))), log_prior
 
     @property
     def log_volume(self) -> Float[Any, ""]:
         """Difference of the log-likelihood in unit coordinates and in data units."""
-        return self.data.weights.sum() * self.scaling.log_volume
+        return self.data.log_volume(self.scaling)
 
 
 @jax.jit

@@ -106,10 +106,11 @@ def _ties(points: _Points, n_scales: int, n_widths: int) -> Iterator[Tie]:
     else:
         parts = [(points.values, "the row", 0)]
     for values, where, column in parts:
-        tie = _tie_of(values, points.weights, where, column)
+        whole = ~np.isnan(values).any(1)
+        tie = _tie_of(values[whole], points.weights[whole], where, column)
         if not shared:
             yield tie
-        elif (distinct := len(np.unique(values, axis=0))) <= points.n_components:
+        elif (distinct := len(np.unique(values[whole], axis=0))) <= points.n_components:
             yield tie._replace(times=points.weights.sum(), n_means=distinct)
 
 
@@ -181,8 +182,12 @@ def _onto_hyperplanes(sites: Sites, points: _Points) -> Iterator[str]:
     # Held scales allow a component to shrink along few directions only.
     if len(free) < 2 or not all(isinstance(part, dist.Distribution) for part in (site, scales)):
         return
-    D, unit = points.values.shape[1], points.values[:, free] / points.values[:, free].std(0)
-    plane = largest_hyperplane(unit, points.weights)
+    whole = ~np.isnan(points.values).any(1)
+    D, chosen = points.values.shape[1], points.values[np.ix_(whole, free)]
+    if len(chosen) <= D + 1:
+        return
+    unit = chosen / chosen.std(0)
+    plane = largest_hyperplane(unit, points.weights[whole])
     names = ", ".join(points.columns[d] for d in free[plane.normal != 0])
     n_points, n_means = plane.weight, 1
     if site.shape()[0] == 1:

@@ -34,10 +34,10 @@ def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "K N"], Float
     phi = linear_form.features(here.points.T)
 
     # The variance is that of differences from the first draw, which does not cancel where all draws agree.
-    first = jax.nn.softmax(here.natural[0] @ phi, axis=0)
+    first = jax.nn.softmax(here.log_joint(here.natural[0], phi), axis=0)
 
     def add(number: Int[Array, ""], sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        difference = jax.nn.softmax(here.natural[number] @ phi, axis=0) - first
+        difference = jax.nn.softmax(here.log_joint(here.natural[number], phi), axis=0) - first
         return sums[0] + difference, sums[1] + difference**2
 
     total, squares = lax.fori_loop(0, here.n_draws, add, (jnp.zeros_like(first), jnp.zeros_like(first)))

@@ -61,7 +61,7 @@ def _co_clustering(here: DrawsAtPoints) -> Float[Array, "N N"]:
     phi = linear_form.features(here.points.T)
 
     def add(number: Int[Array, ""], total: Array) -> Array:
-        shares = jax.nn.softmax(here.natural[number] @ phi, axis=0)
+        shares = jax.nn.softmax(here.log_joint(here.natural[number], phi), axis=0)
         return total + shares.T @ shares
 
     n_points = phi.shape[1]

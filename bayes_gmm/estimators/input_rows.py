@@ -31,12 +31,13 @@ class Rows(NamedTuple):
 
 
 def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
-    """Finite rows of an array, a list or a data frame; `owner` is the name of the estimator.
+    """Rows of an array, a list or a frame, NaN where a cell was not seen; `owner` is the name of the estimator.
 
     Raises
     ------
     DataError
-        When `x` does not have two axes, has fewer than `fewest` rows, or cells that are not finite real numbers.
+        When `x` does not have two axes, has fewer than `fewest` rows, or a cell that is neither a finite real number
+        nor NaN.
     """
     named = _of_table(x) if isinstance(x, Table) else named_columns(x)
     if named is None:
@@ -46,7 +47,7 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     else:
         _check_counts(named.shape, owner, fewest)
         values, columns = from_columns(named)
-    check_numbers(values, columns)
+    check_numbers(values, columns, gaps=True)
     return Rows(np.ascontiguousarray(values), _names(named), _result_type(x))
 
 

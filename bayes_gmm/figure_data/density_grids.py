@@ -53,7 +53,7 @@ def density_curve(posterior: Posterior, shown: ShownComponents, feature: int, pr
 
 def density_surface(posterior: Posterior, shown: ShownComponents, features: list[int]) -> DensitySurface:
     """Density of two features over at most 500 draws, evenly spaced."""
-    x, y = (_even_grid(shown.table.values[:, feature]) for feature in features)
+    x, y = (_even_grid(shown.table.seen(feature)) for feature in features)
     draws = thinned(posterior.draws, _DRAWS).marginal(features)
     densities = np.exp(log_densities(draws, _grid_points(x, y), _scaling(posterior, features)))
     mean, sd = densities.mean(0), densities.std(0)

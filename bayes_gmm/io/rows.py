@@ -41,11 +41,18 @@ def component_count(n_components: Any, table: Table) -> int:
 
 
 def rows_of(
-    name: str, x: Any, n_features: int, fewest: int = 1, columns: Sequence[str] | None = None
+    name: str,
+    x: Any,
+    n_features: int,
+    fewest: int = 1,
+    columns: Sequence[str] | None = None,
+    *,
+    gaps: bool = False,
 ) -> Float[np.ndarray, "N {n_features}"]:
     """At least `fewest` finite points, from an array or any table with named columns.
 
-    With the names of `columns`, those of a table are put into their order; without, its order counts.
+    With the names of `columns`, those of a table are put into their order; without, its order counts. With `gaps` cells
+    may be NaN, which were not seen.
 
     Raises
     ------
@@ -70,10 +77,10 @@ def rows_of(
             f"rows of {n_features} features, shape (N, {n_features})",
             way_to_two_axes(points.shape) if points.ndim > 2 else _ROWS,
         )
-    bad = ~np.isfinite(points).all(1)
+    bad = ~(np.isfinite(points) | (np.isnan(points) & gaps)).all(1)
     if bad.any():
         row = int(bad.argmax())
-        found = f"The {name} hold NaN or infinity: {points[row].tolist()} in row {row}."
+        found = f"The {name} hold {'infinity' if gaps else 'NaN or infinity'}: {points[row].tolist()} in row {row}."
         raise ArgumentError(found, "finite numbers", "Drop or impute those rows.")
     return points
 

@@ -22,8 +22,10 @@ from bayes_gmm.io.table_checks import (
     TABLE,
     check_axes,
     check_kinds,
+    check_seen,
     check_shape,
     check_values,
+    gaps_in_words,
     missing_rows,
     one_of_missing,
     sound_rows,
@@ -35,7 +37,7 @@ _COMPRESSED = re.compile(r"\.(gz|bz2|xz|zip)$")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table:
-    """N points with D named features: finite, non-degenerate, read-only float64 `values` (N, D).
+    """N points with D named features: non-degenerate, read-only float64 `values` (N, D), finite or not seen (NaN).
 
     `units` has one entry per column, `labels` the known class of each row, "" where it is not known; either may be
     None. `labels_from` is the name of the column that they come from. `left_out` has a sentence for whatever of the
@@ -86,6 +88,30 @@ class Table:
         """The number of columns, D."""
         return len(self.columns)
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether some cells were not seen."""
+        return bool(np.isnan(self.values).any())
+
+    @property
+    def gaps(self) -> str:
+        """A sentence on the cells that were not seen, by column; empty where all were."""
+        return gaps_in_words(self.values, self.columns)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on what was left out of the source, and on the cells that were not seen."""
+        return (*self.left_out, *filter(None, [self.gaps]))
+
+    def has_values_of(self, other: Table) -> bool:
+        """Whether the values, and the cells that were not seen, are those of another table."""
+        return np.array_equal(self.values, other.values, equal_nan=True)
+
+    def seen(self, feature: int) -> NDArray[np.float64]:
+        """Values of a column in the rows where it was seen."""
+        values = self.values[:, feature]
+        return values[~np.isnan(values)]
+
     def of_kept_rows(self, entries: NDArray[Any]) -> NDArray[Any]:
         """Entries (N, ...) of the rows of this table, of an array that has one for each of them or of its source's."""
         source = self.kept_rows
@@ -124,12 +150,14 @@ class Table:
         lines += [" " * width + "".join(f"{s:>11}" for s in ("mean", "sd", "min", "max"))]
         for head, row in zip(heads, column_summary(self), strict=True):
             lines += [f"{head:<{width}}" + "".join(f"{number:>11.4g}" for number in row)]
-        return "\n".join([*lines, *self.left_out])
+        return "\n".join([*lines, *self.remarks])
 
 
 def column_summary(table: Table) -> NDArray[np.float64]:
-    """Mean, standard deviation (N - 1), minimum and maximum of each column, (D, 4)."""
+    """Mean, standard deviation (N - 1), minimum and maximum of the seen cells of each column, (D, 4)."""
     x = table.values
+    if table.has_gaps:
+        return np.stack([np.nanmean(x, 0), np.nanstd(x, 0, ddof=1), np.nanmin(x, 0), np.nanmax(x, 0)], axis=1)
     return np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
 
 
@@ -140,7 +168,8 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
     data frame (pandas, polars, pyarrow, or any that narwhals, Arrow's stream or the interchange protocol reads), an
     xarray DataArray (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD. What is not in
     memory, a query or chunks of Dask, is refused. With `missing="drop"` rows with missing cells are left out, which
-    `Table.left_out` says and `Table.kept_rows` tells; columns of text are always refused.
+    `Table.left_out` says and `Table.kept_rows` tells; with "integrate" they stay, NaN where a cell was not seen.
+    Columns of text are always refused.
 
     Raises
     ------
@@ -148,7 +177,7 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
         `x` is not a table of numbers, or no mixture can be fitted to it (missing
         values, constant or linearly dependent columns, fewer than D + 1 rows).
     ArgumentError
-        `missing` is neither "refuse" nor "drop".
+        `missing` is not "refuse", "drop" or "integrate".
 
     Examples
     --------
@@ -157,9 +186,13 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
     """
     one_of_missing(missing)
     if isinstance(x, Table):
-        return x
+        return x if missing == "integrate" or not x.has_gaps else _without_gaps(x, missing)
+    if missing != "refuse" and isinstance(x, np.ma.MaskedArray) and x.dtype.names is None:
+        x = np.ma.filled(x.astype(np.float64), np.nan)
     values, names = _values_and_names(x)
-    if missing == "refuse" or not np.isnan(values).any():
+    if missing == "refuse":
+        check_seen(values, names)
+    if missing != "drop" or not np.isnan(values).any():
         return Table(values, names)
     rows = sound_rows(values, names, missing, lambda row: f"in row {row}")
     left_out = () if rows is None else (missing_rows(values, names, rows),)
@@ -185,7 +218,7 @@ def read_table(
     *,
     without: str | Sequence[str] = (),
     labels: str | None = None,
-    missing: str = "refuse",
+    missing: str = "integrate",
     header: bool | None = None,
 ) -> Table:
     r"""Measurements in a file, as a `Table` that is named after the file.
@@ -210,7 +243,8 @@ def read_table(
     labels
         Name of a column with the known class of each row, for `Table.labels`; it is no measurement.
     missing
-        "refuse", or "drop" to leave out rows with missing cells, which is said as well.
+        What to do about missing cells: "integrate" keeps their rows, with NaN, for the fits to integrate out; "drop"
+        leaves out the rows, which is said as well; "refuse" raises.
     header
         Whether there are names above the rows of a text; found out by default.
 
@@ -258,6 +292,17 @@ def _check_length(what: str, entries: Sized | None, n_expected: int) -> None:
     if entries is not None and len(entries) != n_expected:
         found = f"Found {len(entries)} {what}."
         raise ArgumentError(found, f"{n_expected} {what} or None", f"Give {n_expected} {what}.")
+
+
+def _without_gaps(table: Table, missing: str) -> Table:
+    """Rows of a table whose every cell was seen; refused where gaps are."""
+    values, columns = table.values, table.columns
+    if missing == "refuse":
+        check_seen(values, columns)
+    rows = np.asarray(sound_rows(values, columns, missing, lambda row: f"in row {row}"))
+    labels = None if table.labels is None else tuple(np.array(table.labels, dtype=object)[rows])
+    left_out = (*table.left_out, missing_rows(values, columns, rows))
+    return replace(table, values=values[rows], labels=labels, left_out=left_out, kept_rows=rows)
 
 
 def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:

@@ -29,16 +29,15 @@ _CERTAINLY_FULL_RANK = 1e-8
 It is the square of a relative singular value of 1e-4, far above `RANK_TOLERANCE` and the rounding of the matrix.
 """
 
-MISSING_CHOICES = ("refuse", "drop")
-DROP = 'Drop or impute those rows; missing="drop", in as_table, read_table and the fits, leaves them out.'
+WITHOUT_GAPS = ("refuse", "drop")
+MISSING_CHOICES = (*WITHOUT_GAPS, "integrate")
+DROP = (
+    'Drop or impute those rows; missing="drop", in as_table, read_table and the fits, leaves them out, and '
+    '"integrate" keeps what was seen.'
+)
 CHOOSE = "Correct the cell, choose columns with columns= (--columns), or leave this one out with without= (--without)."
 
-_AGREED_MARKERS = {*(float("9" * digits) for digits in range(2, 8)), 99.9, 999.9, 9999.9, 7777.0, 8888.0, 1e20, 1e30}
-_FEWEST_REPETITIONS = 3
-"""Times that a value occurs far from all others before it is doubted, where it is none that is agreed upon."""
-_FEWEST_OTHER_VALUES = 5
-
-_DIAGONAL = 'fit_em with covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
+DIAGONAL = 'fit_em with covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
 
 TABLE = "a table of numbers, N rows (points) by D columns (features)"
 MISSING = {"", "na", "n/a", "nan", "nat", "none", "null", "<na>"}
@@ -53,7 +52,7 @@ ANY_OTHER_KIND = ("no plain numbers", "Convert them with .astype(float).")
 
 
 def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
-    """Refuse values (N, D) to which no Gaussian mixture can be fitted.
+    """Refuse values (N, D) to which no Gaussian mixture can be fitted; cells that were not seen are NaN.
 
     Raises
     ------
@@ -68,13 +67,15 @@ def check_values(values: NDArray[np.float64], columns: Sequence[str]) -> None:
     check_names(columns)
     if len(values) < 2:
         _refuse_rows(values, "at least 2 rows", "")
-    ends = check_numbers(values, columns)
+    ends = check_numbers(_with_gaps_closed(values, columns), columns)
     _check_constant(ends, columns)
     _check_spread(ends, columns)
 
 
 def check_full_rank(values: NDArray[np.float64], columns: Sequence[str], needed_for: str = "covariances") -> None:
     """Refuse values (N, D) whose covariance matrix is singular, which only diagonal and spherical structures take.
+
+    Where cells are missing, only their number is looked at here.
 
     Raises
     ------
@@ -87,14 +88,27 @@ def check_full_rank(values: NDArray[np.float64], columns: Sequence[str], needed_
     """
     n_points, n_features = values.shape
     if n_points <= n_features:
-        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for {needed_for}", f"; {_DIAGONAL}")
-    _check_rank(values, columns, needed_for)
+        _refuse_rows(values, f"at least D + 1 = {n_features + 1} rows for {needed_for}", f"; {DIAGONAL}")
+    if not np.isnan(values).any():
+        _check_rank(values, columns, needed_for)
 
 
-def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+def check_seen(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    """Refuse values (N, D) with missing cells, which are NaN.
+
+    Raises
+    ------
+    DataError
+        The message names the first of them.
+    """
+    if np.isnan(values).any():
+        _refuse_infinite(values, columns)
+
+
+def check_numbers(values: NDArray[np.float64], columns: Sequence[str], *, gaps: bool = False) -> NDArray[np.float64]:
     """Smallest and largest value of each column (2, D); numbers that are not finite, or their squares, are refused.
 
-    Rows that are given after a fit must meet these two conditions only.
+    Rows that are given after a fit must meet these two conditions only. With `gaps` cells may be NaN, not seen.
 
     Raises
     ------
@@ -102,6 +116,9 @@ def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArra
         The message is about the first condition that is not met.
     """
     ends = np.stack([values.min(axis=0), values.max(axis=0)])
+    if gaps and np.isnan(ends).any():
+        seen = np.where(np.isnan(values), 0.0, values)
+        ends = np.stack([seen.min(axis=0), seen.max(axis=0)])
     if not np.isfinite(ends).all():
         _refuse_infinite(values, columns)
     _check_size(ends, columns)
@@ -198,6 +215,18 @@ def is_number(cell: Any) -> bool:
     return True
 
 
+def _with_gaps_closed(values: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Values with some seen value of its column in each missing cell, which changes no extreme of a column."""
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return values
+    empty = np.flatnonzero(gaps.all(axis=0))
+    if empty.size:
+        found = f"Column {columns[empty[0]]!r} holds no value at all."
+        raise DataError(found, "columns some cells of which were seen", "Drop the column.")
+    return np.where(gaps, values[(~gaps).argmax(axis=0), np.arange(len(columns))], values)
+
+
 def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:
     """Error about a cell that is missing or not a number; `remedy` is what to do about the latter."""
     what = "not a finite number"
@@ -221,15 +250,16 @@ def _refuse_infinite(values: NDArray[np.float64], columns: Sequence[str]) -> NoR
     raise CellError(found, "a finite number in every cell", remedy)
 
 
-def one_of_missing(missing: Any) -> None:
+def one_of_missing(missing: Any, choices: tuple[str, ...] = MISSING_CHOICES) -> None:
     """Refuse what is no way to treat missing cells."""
-    one_of("missing", missing, MISSING_CHOICES, '"drop" leaves rows with missing cells out.')
+    kept = ', "integrate" keeps what was seen of them' * ("integrate" in choices)
+    one_of("missing", missing, choices, f'"drop" leaves rows with missing cells out{kept}.')
 
 
 def sound_rows(
     values: NDArray[np.float64], columns: Sequence[str], missing: str, place: Callable[[int], str]
 ) -> NDArray[np.bool_] | None:
-    """Which rows (N,) have every cell, or None where all do; `missing` is "refuse" or "drop".
+    """Which rows (N,) are kept, or None where all are: "drop" keeps those with every cell, "integrate" all of them.
 
     Raises
     ------
@@ -245,6 +275,8 @@ def sound_rows(
         row, column = map(int, np.argwhere(infinite)[0])
         raise bad_cell(columns[column], str(values[row, column]), place(row), CHOOSE)
     gaps = np.isnan(values)
+    if not gaps.any() or missing == "integrate":
+        return None
     rows = ~gaps.any(axis=1)
     if missing == "refuse":
         row, column = map(int, np.argwhere(gaps)[0])
@@ -267,46 +299,23 @@ def missing_rows(values: NDArray[np.float64], columns: Sequence[str], kept: NDAr
     return f"left out: {len(dropped)} of {len(kept)} rows with {_blame(np.isnan(values), columns)}{listed}"
 
 
+def gaps_in_words(values: NDArray[np.float64], columns: Sequence[str]) -> str:
+    """A sentence on missing cells that are kept and integrated out, or an empty text where there are none."""
+    gaps = np.isnan(values)
+    if not gaps.any():
+        return ""
+    return (
+        f"{_blame(gaps, columns)} in {int(gaps.any(axis=1).sum())} of {len(values)} rows, taken as missing at random "
+        "and integrated out"
+    )
+
+
 def _blame(gaps: NDArray[np.bool_], columns: Sequence[str]) -> str:
     """How many cells are missing in which columns, those with most first."""
     counts = gaps.sum(axis=0)
     order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
     listed = ", ".join(f"{columns[i]} {counts[i]}" for i in order[:6]) + (", ..." if len(order) > 6 else "")
     return f"missing cells ({listed})"
-
-
-def suspected_markers(values: NDArray[np.float64], columns: Sequence[str]) -> list[str]:
-    """A sentence for each value that seems to stand for a missing one: one far from all others, again and again.
-
-    That is the smallest or largest value of a column, which is repeated, and farther from the next than all others are
-    from each other, or an agreed one such as -999 once; or zeros below positive numbers, farther from the next than
-    the quartiles of these are apart.
-
-    Examples
-    --------
-    >>> depths = np.array([[3.1], [2.4], [2.9], [-999.0], [3.3], [2.2], [-999.0]])
-    >>> suspected_markers(depths, ["depth"])[0].partition(",")[0]
-    "Column 'depth' holds -999 in 2 rows"
-    """
-    sentences = []
-    for name, x in zip(columns, values.T, strict=True):
-        for marker in (x.min(), x.max()):
-            rest = x[x != marker]
-            if len(np.unique(rest)) >= _FEWEST_OTHER_VALUES and _is_marker(marker, len(x) - len(rest), rest):
-                sentences.append(
-                    f"Column {name!r} holds {marker:g} in {len(x) - len(rest)} rows, far from the other values "
-                    f"({rest.min():g} to {rest.max():g}): does it stand for a missing value? Then make it NaN, and "
-                    'leave those rows out with missing="drop".'
-                )
-    return sentences
-
-
-def _is_marker(value: float, count: int, rest: NDArray[np.float64]) -> bool:
-    gap = np.abs(rest - value).min()
-    if value == 0:
-        return bool(count >= 2 and rest.min() > 0 and gap > np.subtract(*np.percentile(rest, [75, 25])))
-    agreed = abs(value) in _AGREED_MARKERS
-    return bool((count >= _FEWEST_REPETITIONS or agreed) and gap > np.ptp(rest))
 
 
 def _check_size(ends: NDArray[np.float64], columns: Sequence[str]) -> None:
@@ -359,4 +368,4 @@ def _check_rank(values: NDArray[np.float64], columns: Sequence[str], needed_for:
     if rank < len(columns):
         culprit = columns[int(np.abs(np.diag(triangle)).argmin())]
         found = f"The columns have rank {rank} of {len(columns)}: {culprit!r} is a linear combination of the others."
-        raise DataError(found, f"linearly independent columns for {needed_for}", f"Drop {culprit!r}; {_DIAGONAL}.")
+        raise DataError(found, f"linearly independent columns for {needed_for}", f"Drop {culprit!r}; {DIAGONAL}.")

@@ -6,13 +6,18 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.scaling import Scaling
 
+_SIZES = (8, 32, 64, 192, 448)
+"""Numbers of points of a block among which one is chosen where groups of points are small."""
+
+_PRICE_OF_A_BLOCK = 64
+"""Points whose pass takes as long as the step from one block to the next."""
 _SMALL_BLOCK = 128
 """Points of a block of short tables that share a program."""
 
@@ -73,6 +78,45 @@ def blocks(
         points[block, :, : len(z)] = z.T
         weights[block, : len(z)] = sample_weight[rows]
     return Blocks(points=points, weights=weights, first=np.asarray(0), stop=np.asarray(n_used))
+
+
+def grouped(
+    z: Float[np.ndarray, "N D"],
+    sample_weight: Float[np.ndarray, " N"],
+    group: Int[np.ndarray, " N"],
+    n_groups: int,
+) -> tuple[Blocks, Int[np.ndarray, " N"], Int[np.ndarray, " G"], Int[np.ndarray, " G"]]:
+    """Points (N, D) in unit coordinates in blocks none of which holds points of two groups.
+
+    Returns
+    -------
+    blocks
+        The blocks; points of group -1 are left out.
+    places : (N,)
+        Where each point stands among the points of all blocks, -1 for those that are left out.
+    starts, stops : (G,)
+        First block of each group, and the one after its last.
+    """
+    counts = np.bincount(group[group >= 0], minlength=n_groups)
+    size = _common_size(counts, z.shape[1])
+    stops = np.cumsum(-(-counts // size))
+    starts = np.concatenate([[0], stops[:-1]])
+    order = np.argsort(group, kind="stable")[(group < 0).sum() :]
+    rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[group[order]]
+    places = np.full(len(z), -1)
+    places[order] = starts[group[order]] * size + rank
+    points = np.zeros((_block_count(max(int(stops[-1]), 1)) * size, z.shape[1]))
+    weights = np.zeros(len(points))
+    points[places[order]], weights[places[order]] = z[order], sample_weight[order]
+    cut = np.ascontiguousarray(points.reshape(-1, size, z.shape[1]).mT)
+    blocks = Blocks(points=cut, weights=weights.reshape(-1, size), first=np.asarray(0), stop=np.asarray(stops[-1]))
+    return blocks, places, starts, stops
+
+
+def _common_size(counts: Int[np.ndarray, " G"], n_features: int) -> int:
+    """Points of a block for groups of these sizes: large blocks are quick, and much padding is slow."""
+    sizes = [size for size in _SIZES if size < _largest_block(n_features)] + [_largest_block(n_features)]
+    return min(sizes, key=lambda size: int((-(-counts // size)).sum()) * (size + _PRICE_OF_A_BLOCK))
 
 
 def _block_size(n_points: int, n_features: int) -> int:

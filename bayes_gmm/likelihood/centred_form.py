@@ -19,6 +19,7 @@ from bayes_gmm.core.linalg import LOG_2PI, inverse_factor, invert_tril, log_diag
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.mixture.gaps import group_by_gaps, seen_part
 from bayes_gmm.mixture.mixture import Mixture
 
 _ROWS_AT_ONCE = 4096
@@ -26,10 +27,31 @@ _ROWS_AT_ONCE = 4096
 
 
 def log_joint_densities(mixture: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
-    """Log joint density of each row and label, in NumPy: a fit asks for it once, which is not worth compiling."""
-    means, whitening = np.asarray(mixture.means), inverse_factor(np.asarray(mixture.scale_tril))
+    """Log joint density of each row and label, in NumPy: a fit asks for it once, which is not worth compiling.
+
+    That of a row with cells that are NaN, which were not seen, is that of the others.
+    """
+    mixture = jax.tree.map(np.asarray, mixture)
+    if not np.isnan(x).any():
+        return _log_joint_densities(mixture.log_weights, mixture.means, mixture.scale_tril, x)
+    seen, group = group_by_gaps(x)
+    found = np.empty((len(x), mixture.n_components))
+    for number, cells in enumerate(seen):
+        rows = group == number
+        there = seen_part(mixture.log_weights, mixture.means, mixture.scale_tril, cells)
+        found[rows] = _log_joint_densities(*there, np.where(cells, x[rows], 0.0))
+    return found
+
+
+def _log_joint_densities(
+    log_weights: Float[np.ndarray, " K"],
+    means: Float[np.ndarray, "K D"],
+    scale_tril: Float[np.ndarray, "K D D"],
+    x: Float[np.ndarray, "N D"],
+) -> Float[np.ndarray, "N K"]:
+    whitening = inverse_factor(scale_tril)
     log_determinants = np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(1)
-    constants = np.asarray(mixture.log_weights) + log_determinants - 0.5 * mixture.n_features * LOG_2PI
+    constants = log_weights + log_determinants - 0.5 * means.shape[1] * LOG_2PI
     squares = np.empty((len(x), len(means)))
     for start in range(0, len(x), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)

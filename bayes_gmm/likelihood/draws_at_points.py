@@ -11,14 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
+from bayes_gmm.likelihood.missing_cells import integrate_out
+from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
+
+
+class GapsAtPoints(NamedTuple):
+    """Cells that were seen in each group of points (G, D), and the group of each point (N,); padding is of group 0."""
+
+    seen: Bool[Any, "G D"]
+    group: Int[Any, " N"]
 
 
 class DrawsAtPoints(NamedTuple):
@@ -29,27 +38,51 @@ class DrawsAtPoints(NamedTuple):
     natural : (S, K, F)
         Natural parameters of the draws; padding repeats the last draw.
     points : (N, D)
-        Points; padding is zero.
+        Points; padding is zero, and so are cells that were not seen.
     n_draws, n_points
         Numbers of draws and of points without the padding.
+    gaps
+        Which cells were seen, or None where all were.
     """
 
     natural: Float[Any, "S K F"]
     points: Float[Any, "N D"]
     n_draws: int
     n_points: int
+    gaps: GapsAtPoints | None = None
+
+    def log_joint(self, eta: Float[Array, "K F"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
+        """Log joint densities of a draw and the points, of which phi are the features."""
+        if self.gaps is None:
+            return eta @ phi
+        of_groups = jax.vmap(jax.vmap(integrate_out, (0, None)), (None, 0))(eta, jnp.asarray(self.gaps.seen))
+        return jnp.einsum("nkf,fn->kn", of_groups[jnp.asarray(self.gaps.group)], phi)
 
 
 def at_points(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling | None = None) -> DrawsAtPoints:
     """Bring draws with leading axes (flattened to S) and points (N, D) to unit coordinates, and pad both.
 
-    The unit coordinates are those of the points, unless others are given.
+    The unit coordinates are those of the points, unless others are given. Where points have missing (NaN) cells each
+    column has its own.
     """
     n_batch = draws.log_weights.ndim - 1
     flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *leaf.shape[n_batch:])), draws)
     n_draws, scaling = len(flat.log_weights), scaling or Scaling.whitening(x, np.ones(len(x)))
+    gaps = None
+    if np.isnan(x).any():
+        seen, group = group_by_gaps(x)
+        scaling, gaps = scaling.keeping("columns"), GapsAtPoints(seen, _pad(group, mode="constant"))
+        x = np.where(np.isnan(x), scaling.center, x)
     padded = jax.tree.map(partial(_pad, mode="edge"), scaling.to_unit(flat))
-    return DrawsAtPoints(_naturals(padded), _pad(scaling.points_to_unit(x), mode="constant"), n_draws, len(x))
+    points = _pad(scaling.points_to_unit(x), mode="constant")
+    return DrawsAtPoints(_naturals(padded), points, n_draws, len(x), gaps)
+
+
+def log_volumes(x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[Any, "*N"]:
+    """By how much log densities at points are higher in the coordinates of `at_points`; one number where all agree."""
+    if not np.isnan(x).any():
+        return scaling.log_volume
+    return ~np.isnan(x) @ np.log(scaling.keeping("columns").factor.diagonal())
 
 
 @in_float64
@@ -75,7 +108,7 @@ def agreements(
         Exact but for rounding: no point is left out.
     """
     padded = _pad(reference, mode="constant")  # zeros, so that a padded point adds nothing
-    sums = _agreements(draws.natural, draws.points, padded, assignment)
+    sums = _agreements(draws, padded, assignment)
     return np.asarray(sums)[: draws.n_draws].mT
 
 
@@ -86,7 +119,7 @@ def mean_shares(draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"]) -> F
     .. math:: \bar r_{nk} = \frac{1}{S} \sum_s r^{(s)}_{n \rho_s(k)}
     """
     permuted = np.take_along_axis(draws.natural, _pad(permutations, mode="edge")[..., None], 1)
-    return np.asarray(_mean_shares(permuted, draws.points, draws.n_draws))[:, : draws.n_points].T
+    return np.asarray(_mean_shares(draws._replace(natural=permuted)))[:, : draws.n_points].T
 
 
 def _pad(rows: np.ndarray, mode: Any) -> np.ndarray:
@@ -99,19 +132,22 @@ def _naturals(draws: Mixture) -> Float[Array, "S K F"]:
     return jax.vmap(natural)(draws)
 
 
-@partial(jax.jit, static_argnums=3)
-def _agreements(
-    etas: Float[Array, "S K F"], points: Float[Array, "N D"], reference: Float[Array, "N J"], assignment: Assignment
-) -> Float[Array, "S K J"]:
-    phi, ones = features(points.T), jnp.ones(len(points))
-    return lax.map(lambda eta: assignment(eta @ phi, ones)[1] @ reference, etas, batch_size=TUNING.draws_at_once)
+@partial(jax.jit, static_argnums=2)
+def _agreements(here: DrawsAtPoints, reference: Float[Array, "N J"], assignment: Assignment) -> Float[Array, "S K J"]:
+    phi, ones = features(here.points.T), jnp.ones(len(here.points))
+
+    def of_draw(eta: Array) -> Array:
+        return assignment(here.log_joint(eta, phi), ones)[1] @ reference
+
+    return lax.map(of_draw, here.natural, batch_size=TUNING.draws_at_once)
 
 
 @jax.jit
-def _mean_shares(etas: Float[Array, "S K F"], points: Float[Array, "N D"], n_draws: Any) -> Float[Array, "K N"]:
-    phi, ones = features(points.T), jnp.ones(len(points))
+def _mean_shares(here: DrawsAtPoints) -> Float[Array, "K N"]:
+    phi, ones = features(here.points.T), jnp.ones(len(here.points))
 
     def add(number: Any, total: Array) -> Array:
-        return total + soft(etas[number] @ phi, ones)[1]
+        return total + soft(here.log_joint(here.natural[number], phi), ones)[1]
 
-    return lax.fori_loop(0, n_draws, add, jnp.zeros((etas.shape[1], len(points)))) / n_draws
+    n_components = here.natural.shape[1]
+    return lax.fori_loop(0, here.n_draws, add, jnp.zeros((n_components, len(here.points)))) / here.n_draws

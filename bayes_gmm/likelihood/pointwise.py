@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, at_points
+from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, at_points, log_volumes
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -23,7 +23,7 @@ from bayes_gmm.mixture.scaling import Scaling
 def log_densities(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[np.ndarray, "*batch N"]:
     """Log density of each draw at each point, (..., N)."""
     here = at_points(draws, x, scaling)
-    values = _log_densities(here)[: here.n_draws, : len(x)] - scaling.log_volume
+    values = _log_densities(here)[: here.n_draws, : len(x)] - log_volumes(x, scaling)
     return np.asarray(values).reshape(*draws.log_weights.shape[:-1], len(x))
 
 
@@ -73,4 +73,6 @@ def _in_parts(x: np.ndarray, n_draws: int) -> list[np.ndarray]:
 @jax.jit
 def _log_densities(here: DrawsAtPoints) -> Float[Array, "S N"]:
     phi = linear_form.features(here.points.T)
-    return lax.map(lambda eta: jax.nn.logsumexp(eta @ phi, axis=0), here.natural, batch_size=TUNING.draws_at_once)
+    return lax.map(
+        lambda eta: jax.nn.logsumexp(here.log_joint(eta, phi), axis=0), here.natural, batch_size=TUNING.draws_at_once
+    )

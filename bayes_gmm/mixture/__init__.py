@@ -5,7 +5,8 @@ Read `mixture` first: `Mixture` is a pytree with leading batch axes, so that a p
 can share volume, shape and orientation, with their M-steps; `scaling` changes the coordinates of points and mixtures,
 `unconstrained` maps mixtures to vectors; `conditional`, `entropy` and `monte_carlo` answer questions about one mixture.
 `numpy_density` evaluates a batch at a few points without compiling; `parameter_names` is the one table of the names,
-labels and dimensions of what is reported of a mixture.
+labels and dimensions of what is reported of a mixture. `gaps` groups rows by the cells that were not seen, and
+`imputation` says what these may be.
 
 May import: `errors`, `core`, `io`.
 Add here: another question about a distribution (a file named after it), or a covariance structure (a row in the table

@@ -25,6 +25,7 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import rows_of
 from bayes_gmm.mixture import parameter_checks
 from bayes_gmm.mixture.conditional import condition
+from bayes_gmm.mixture.gaps import group_by_gaps, seen_part
 
 
 @jax.tree_util.register_dataclass
@@ -144,7 +145,10 @@ class Mixture:
         return (self.weights[..., None, None] * within_and_between).sum(-3)
 
     def log_joint(self, x: Any) -> Float[np.ndarray, "*batch N K"]:
-        r"""Log joint density of point and label, \(\log \pi_k + \log N(x_n | \mu_k, \Sigma_k)\), (..., N, K)."""
+        r"""Log joint density of point and label, \(\log \pi_k + \log N(x_n | \mu_k, \Sigma_k)\), (..., N, K).
+
+        Of a point with cells that are NaN, which were not seen, it is that of the others; so it is in all that follows.
+        """
         return _at_points(log_joint, self, x)
 
     def log_prob(self, x: Any) -> Float[np.ndarray, "*batch N"]:
@@ -286,8 +290,10 @@ def responsibilities(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array
 @in_float64
 def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
     """Evaluate a function of one mixture and one point for all mixtures of a batch at all points."""
-    points = rows_of("points", x, mixture.n_features, columns=mixture.columns)
+    points = rows_of("points", x, mixture.n_features, columns=mixture.columns, gaps=True)
     batch = mixture.log_weights.shape[:-1]
+    if np.isnan(points).any():
+        return _at_points_with_gaps(function, jax.tree.map(np.asarray, mixture), points)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[len(batch) :]), mixture)
     size = min(padded_length(len(points)), TUNING.points_of_a_program)
     parts = [points[first : first + size] for first in range(0, len(points), size)]
@@ -295,6 +301,22 @@ def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
     padded = (np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge") for part in parts)
     values = np.concatenate([np.asarray(_map_points(function, flat, part)) for part in padded], 1)[:, : len(points)]
     return values.reshape(*batch, *values.shape[1:])
+
+
+def _at_points_with_gaps(function: Callable[..., Any], mixture: Mixture, points: Float[np.ndarray, "N D"]) -> Any:
+    """Evaluate a function at points with missing cells: group by group of those with the same ones."""
+    seen, group = group_by_gaps(points)
+    found: Any = None
+    for number, cells in enumerate(seen):
+        rows = np.flatnonzero(group == number)
+        log_weights, means, scale_tril = seen_part(mixture.log_weights, mixture.means, mixture.scale_tril, cells)
+        there = Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril)
+        values = _at_points(function, there, np.where(cells, points[rows], 0.0))
+        n_batch = log_weights.ndim - 1
+        if found is None:
+            found = np.empty((*values.shape[:n_batch], len(points), *values.shape[n_batch + 1 :]), values.dtype)
+        found[(slice(None),) * n_batch + (rows,)] = values
+    return found
 
 
 @partial(jax.jit, static_argnums=0)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from bayes_gmm.core.linalg import inverse_factor
 from bayes_gmm.core.tuning import TUNING
+from bayes_gmm.mixture.gaps import fit_one_gaussian, seen_moments
 from bayes_gmm.mixture.mixture import Mixture
 
 
@@ -38,8 +39,12 @@ class Scaling:
     def whitening(cls, x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"]) -> "Scaling":
         """Map under which the weighted data have mean zero and the identity as covariance.
 
-        A fit of full covariances in these coordinates is equivariant under every affine map of the data.
+        A fit of full covariances in these coordinates is equivariant under every affine map of the data. Where cells
+        are missing (NaN) it is the Gaussian of maximum likelihood that gets the identity.
         """
+        if np.isnan(x).any():
+            center, covariance = fit_one_gaussian(x, sample_weight)
+            return cls(center=center, factor=np.linalg.cholesky(covariance))
         center = np.average(x, axis=0, weights=sample_weight)
         roots = np.sqrt(sample_weight / sample_weight.sum())
         # QR of the data rather than Cholesky of their covariance, which would lose half the digits. It goes part by
@@ -52,7 +57,10 @@ class Scaling:
 
     @classmethod
     def standardising(cls, x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"]) -> "Scaling":
-        """Map under which each weighted column has mean zero and variance one."""
+        """Map under which what was seen of each weighted column has mean zero and variance one."""
+        if np.isnan(x).any():
+            center, covariance = seen_moments(x, sample_weight)
+            return cls(center=center, factor=np.sqrt(covariance))
         center = np.average(x, axis=0, weights=sample_weight)
         variances = np.average((x - center) ** 2, axis=0, weights=sample_weight)
         return cls(center=center, factor=np.diag(np.sqrt(variances)))

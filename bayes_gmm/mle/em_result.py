@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from bayes_gmm.errors import FitError, FitWarning
+from bayes_gmm.io.number_text import suspected_markers
 from bayes_gmm.io.table import Table
-from bayes_gmm.io.table_checks import suspected_markers
 from bayes_gmm.mixture.covariance_structures import Structure
+from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.standard_errors import REPORTED, standard_errors
 from bayes_gmm.mle.status import EMStatus
@@ -151,7 +152,7 @@ class EMFit:
 
     def bic(self) -> float:
         """Schwarz's criterion, -2 log L + p log N; lower is better (Schwarz 1978, doi 10.1214/aos/1176344136)."""
-        return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.sample_weight.sum()))
+        return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.problem.n_informative))
 
     def icl(self) -> float:
         """BIC minus twice the log probability of the most probable labels, where unknown; lower is better.
@@ -183,6 +184,22 @@ class EMFit:
     def errors(self, kind: str = "information") -> dict[str, np.ndarray]:
         """Standard errors by "information", "sandwich" or "scores" (`standard_errors`); see also `bootstrap`."""
         return standard_errors(self.mixture, self.problem, kind)
+
+    def completed(self) -> CompletedRows:
+        """Conditional mean of each cell of the table (N, D) given the seen ones of its row, and its sd.
+
+        The sd is that of the missing cell under this mixture, zero where the cell was seen. That the mixture is an
+        estimate is not in it: `Posterior.impute` has both.
+
+        Examples
+        --------
+        >>> import bayes_gmm as bg
+        >>> x = bg.datasets.load("faithful").values.copy()
+        >>> x[::5, 1] = float("nan")
+        >>> bg.fit_em(x, n_components=2).completed().mean[0].round(1)
+        array([ 3.6, 73.4])
+        """
+        return completed_rows(self.mixture, self.table.values)
 
     def record(self) -> dict[str, Any]:
         """Everything but the data as plain lists and numbers, ready for JSON."""
@@ -285,7 +302,7 @@ class EMFit:
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
-            + "".join(f"\n  {sentence}" for sentence in (*self.table.left_out, *self.doubts))
+            + "".join(f"\n  {sentence}" for sentence in (*self.table.remarks, *self.doubts))
         )
 
 

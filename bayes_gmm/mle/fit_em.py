@@ -65,7 +65,7 @@ def fit_em(
     fixed: Any = None,
     prior: ConjugatePrior | None = None,
     assignment: str = "soft",
-    missing: str = "refuse",
+    missing: str = "integrate",
     accelerate: bool = True,
     tol: float | int = 1e-8,
     max_steps: int = 1000,
@@ -110,8 +110,9 @@ def fit_em(
         "soft" is EM. "hard" gives each point whole to its most probable component: classification EM, which with
         `covariance_type="EII"` and fixed equal weights is k-means.
     missing
-        "refuse", or "drop" to leave out rows with missing cells, with their weights and labels: `Table.left_out` says
-        so, and `Table.kept_rows` which are left.
+        What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
+        is that of the seen ones, which the fit says. "refuse" raises; "drop" leaves out rows with missing cells, with
+        their weights and labels: `Table.left_out` says so, and `Table.kept_rows` which are left.
     accelerate
         Whether runs that are not done after 20 steps extrapolate (`em_run`). The objective never falls.
     tol
@@ -150,7 +151,7 @@ def fit_em(
     References
     ----------
     Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; classification EM: Celeux and Govaert
-    (1992), doi 10.1016/0167-9473(92)90042-E.
+    (1992), doi 10.1016/0167-9473(92)90042-E; missing cells: `missing_cells`.
 
     Examples
     --------
@@ -279,7 +280,7 @@ def _run_all_starts(
             more = _one_generation(starts, objective, rule, problem)
             runs = jax.tree.map(lambda *leaves: np.concatenate(leaves), runs, more)
     log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(runs.status))
-    constant = problem.sample_weight.sum() * problem.scaling.log_volume
+    constant = problem.log_volume
     mixture = problem.scaling.to_data(jax.tree.map(lambda leaf: leaf[:, :K], runs.mixture))
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
 
@@ -312,7 +313,7 @@ def _ends_of_climbs(problem: Problem, objective: Objective, options: SearchOptio
             bar.set_postfix_str(f"log-likelihood {value - constant:.1f}", refresh=False)
             bar.update()
 
-        constant = problem.sample_weight.sum() * problem.scaling.log_volume
+        constant = problem.log_volume
         return climbs(problem, objective, options.seed, most, tell)
 
 
@@ -333,8 +334,8 @@ def _optima(runs: EMRun, best: int, problem: Problem) -> Mixture:
 
 def _without_labels(mixtures: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "M D+D*D"]:
     """Sums over the components of means and covariances of mixtures (M,), in sds of the data, (M, D + D D)."""
-    spread = x.std(0)
-    means = ((mixtures.means - x.mean(0)) / spread).sum(-2)
+    spread = np.nanstd(x, 0)
+    means = ((mixtures.means - np.nanmean(x, 0)) / spread).sum(-2)
     factors = mixtures.scale_tril / spread[:, None]
     return np.concatenate([means, (factors @ factors.mT).sum(-3).reshape(len(means), -1)], 1)
 

@@ -14,8 +14,7 @@ from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, FitError, FitWarning
 from bayes_gmm.io.table import Table
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
@@ -107,7 +106,7 @@ def fit_gradient(
     method: str = "lbfgs",
     start: Any = None,
     sample_weight: Any = None,
-    missing: str = "refuse",
+    missing: str = "integrate",
     batch_size: int = 256,
     learning_rate: float | int = 0.02,
     max_steps: int = 2000,
@@ -137,7 +136,7 @@ def fit_gradient(
     sample_weight : (N,)
         A row of weight w counts as w equal rows; Adam draws rows in proportion to it.
     missing
-        "refuse", or "drop" to leave out rows with missing cells, with their weights.
+        What cells that were not seen (NaN) mean: "integrate" (not by Adam), "refuse" or "drop", as in `fit_em`.
     batch_size, learning_rate
         For Adam: points of a minibatch, at most N, and the first step size, which falls to zero as a cosine over
         `max_steps`.
@@ -177,6 +176,9 @@ def fit_gradient(
         positive_integer("batch_size", batch_size), _number("learning_rate", learning_rate, 1e-300)
     )
     one_of("method", method, METHODS, 'Begin with "lbfgs".')
+    if method == "adam" and problem.table.has_gaps:
+        found = f"Adam draws minibatches of complete rows, and there are {problem.table.gaps}."
+        raise ArgumentError(found, 'method="lbfgs" where cells are missing', 'Or leave those rows out: missing="drop".')
     if method == "lbfgs":
         ascent = _run_lbfgs(start, problem, rule, shape, seed_integer(seed))
     else:
@@ -204,8 +206,8 @@ def _begin(start: Any, problem: Problem, objective: Objective, seed: int) -> Arr
 
 
 @jax.jit
-def _log_likelihoods(starts: Mixture, data: Blocks) -> Array:
-    return jax.lax.map(lambda mixture: linear_form.log_likelihood(linear_form.natural(mixture), data), starts)
+def _log_likelihoods(starts: Mixture, data: Likelihood) -> Array:
+    return jax.lax.map(lambda mixture: data.log_likelihood(data.natural(mixture)), starts)
 
 
 @in_float64
@@ -243,7 +245,7 @@ def _run_adam(
 def _in_data_units(ascent: Ascent, problem: Problem, shape: Shape) -> tuple[Mixture, Any]:
     """Mixture at the end of the ascent, and by how much its log-likelihood is higher in unit coordinates."""
     mixture = problem.scaling.to_data(from_unconstrained(jax.numpy.asarray(ascent.theta), *shape))
-    return mixture, problem.sample_weight.sum() * problem.scaling.log_volume
+    return mixture, problem.log_volume
 
 
 def _report(ascent: Ascent, problem: Problem, shape: Shape, method: str) -> GradientFit:

@@ -11,8 +11,8 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Float64, Int
 
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.complete_rows import CompleteRows
+from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.unconstrained import from_unconstrained
 from bayes_gmm.mle.status import EMStatus
@@ -79,9 +79,9 @@ class Sampling(NamedTuple):
     learning_rate: Array | float
 
 
-def log_likelihood(theta: Float[Array, " P"], data: Blocks, shape: Shape) -> Float[Array, ""]:
+def log_likelihood(theta: Float[Array, " P"], data: Likelihood, shape: Shape) -> Float[Array, ""]:
     """Marginal log-likelihood at unconstrained coordinates."""
-    return linear_form.log_likelihood(linear_form.natural(from_unconstrained(theta, *shape)), data)
+    return data.log_likelihood(data.natural(from_unconstrained(theta, *shape)))
 
 
 def _begin(theta: Array, value: Array, passes: float, path_length: int) -> Ascent:
@@ -136,13 +136,15 @@ class _Search(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("shape", "path_length"))
-def ascend_lbfgs(theta: Float[Array, " P"], data: Blocks, rule: AscentRule, shape: Shape, path_length: int) -> Ascent:
+def ascend_lbfgs(
+    theta: Float[Array, " P"], data: Likelihood, rule: AscentRule, shape: Shape, path_length: int
+) -> Ascent:
     """Ascent by L-BFGS with a line search for the strong Wolfe conditions, each trial of which is a pass.
 
     Ends when both the last gain and half the slope along the direction that is proposed next, which is the gain that
     the quadratic model promises, are below `tol` nats.
     """
-    total = data.weights.sum()
+    total = data.total_weight
 
     def loss(theta: Array) -> Array:
         return -log_likelihood(theta, data, shape) / total
@@ -196,7 +198,7 @@ def _status(ascent: Ascent, remaining: Array, gain: Array, rule: AscentRule) -> 
 @partial(jax.jit, static_argnames=("shape", "path_length", "batch_size"))
 def ascend_adam(
     theta: Float64[Array, " P"],
-    data: Blocks,
+    data: Likelihood,
     rule: AscentRule,
     sampling: Sampling,
     *,
@@ -234,10 +236,10 @@ def _end(ascent: Ascent, rule: AscentRule) -> Ascent:
     return ascent._replace(status=jnp.where(over, int(EMStatus.MAX_STEPS), ascent.status))
 
 
-def _draw(step: Array, sampling: Sampling, batch_size: int) -> Blocks:
+def _draw(step: Array, sampling: Sampling, batch_size: int) -> CompleteRows:
     """Points drawn with probabilities proportional to their weights, so that the mean over them is unbiased."""
     key = jax.random.fold_in(jax.random.key(sampling.seed), step)
     levels = jax.random.uniform(key, (batch_size,)) * sampling.cumulative[-1]
     chosen = jnp.searchsorted(jnp.asarray(sampling.cumulative), levels, side="right")
     points = jnp.asarray(sampling.points)[chosen]
-    return Blocks(points=points.T[None], weights=jnp.ones((1, batch_size)), first=0, stop=1)
+    return CompleteRows(points=points.T[None], weights=jnp.ones((1, batch_size)), first=0, stop=1)

@@ -19,6 +19,7 @@ from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.nearest_donors import unit_points_without_gaps
 
 _SEEDING_POINTS = 4096
 """Random points on which starts are grown: more would not change where components begin."""
@@ -149,7 +150,7 @@ def _split(rng: np.random.Generator, parent: Mixture) -> Moments:
 
 def start_from(start: Any, problem: Problem, objective: Objective) -> Mixture:
     """One mixture (1,) from labels (N,) or responsibilities (N, K)."""
-    z = problem.scaling.points_to_unit(problem.table.values)
+    z = unit_points_without_gaps(problem)
     given = any_array("The start", start, _KINDS, "Of a fit give its .mixture; leave start out for random mixtures.")
     shares = _responsibilities(problem.table.of_kept_rows(given), len(z), problem.n_components)
     mixture = _maximise(_one(_moments(shares * problem.sample_weight[:, None], z)), objective)
@@ -194,8 +195,9 @@ def _anchors(problem: Problem) -> tuple[Bool[Any, " K"], Float[Any, "K D"]]:
 
 
 def _known_moments(problem: Problem) -> Moments:
-    z, labels, weights = problem.known_points()
-    return _moments(np.eye(problem.n_components)[labels] * weights[:, None], z)
+    known = np.flatnonzero(problem.labels >= 0)
+    shares = np.eye(problem.n_components)[problem.labels[known]] * problem.sample_weight[known, None]
+    return _moments(shares, unit_points_without_gaps(problem, known))
 
 
 def _subset(rng: np.random.Generator, problem: Problem) -> tuple[Float[np.ndarray, "S D"], Float[np.ndarray, " S"]]:
@@ -205,7 +207,7 @@ def _subset(rng: np.random.Generator, problem: Problem) -> tuple[Float[np.ndarra
     if len(chosen) > _SEEDING_POINTS:
         chosen = rng.choice(chosen, _SEEDING_POINTS, replace=False, p=weights / weights.sum())
         weights = np.ones(len(chosen))
-    return problem.scaling.points_to_unit(problem.table.values[chosen]), weights
+    return unit_points_without_gaps(problem, chosen), weights
 
 
 def _plus_plus(

@@ -17,7 +17,7 @@ from jaxtyping import Array, Int
 
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import TUNING, n_cores
-from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Expectation
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_run import RUNNING, EMRun, StoppingRule, advance, begin, step
@@ -97,17 +97,17 @@ def _share_runs(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, searc
 
 
 def _share_passes(
-    runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search, parts: list[Blocks]
+    runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search, parts: Sequence[Likelihood]
 ) -> None:
     """The threads share each pass over the data, run by run and step by step."""
 
-    def expect(part: Blocks) -> Expectation:
+    def expect(part: Likelihood) -> Expectation:
         return jax.block_until_ready(_expect(run.mixture, replace(rest, data=part)))
 
     rest = search.objective.without_data()
     for number in chosen:
         run = jax.tree.map(lambda leaf, number=number: leaf[number], runs)
-        _expect(run.mixture, replace(rest, data=replace(parts[0], stop=parts[0].first)))  # compiles, for all threads
+        _expect(run.mixture, replace(rest, data=parts[0].unvisited()))  # compiles, for all threads
         while int(run.status) == RUNNING and int(run.n_steps) < limit:
             run = _step(run, list(in_threads(search.threads, expect, parts)), rest, search.rule)
         _put(runs, np.array([number]), jax.tree.map(lambda leaf: np.asarray(leaf)[None], run))

@@ -156,22 +156,23 @@ def _derivatives(
     """Observed information, and derivatives of the natural parameters and of everything that is reported.
 
     By the chain rule through the natural parameters: the data enter only through the gradient and the Hessian of the
-    linear form. The rest is differentiated in forward mode where it contains iterations.
+    likelihood. The rest is differentiated in forward mode where it contains iterations.
     """
+    data = objective.data
     rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, objective=objective)
     origin = jnp.zeros(free.shape[1] + tangents.shape[1])
 
     def natural(theta: Array) -> Array:
-        return linear_form.natural(rebuild(theta)).ravel()
+        return data.natural(rebuild(theta)).ravel()
 
     def log_likelihood(flat: Array) -> Array:
         eta = flat.reshape(unit.n_components, -1)
-        return linear_form.log_likelihood(eta, objective.data) + (eta * objective.known).sum()
+        return data.log_likelihood(eta) + (eta * objective.known).sum()
 
     eta = natural(origin)
     slope, curvature = (
         jax.grad(log_likelihood)(eta),
-        linear_form.curvature(eta.reshape(unit.n_components, -1), objective.data).reshape(eta.size, -1),
+        data.curvature(eta.reshape(unit.n_components, -1)).reshape(eta.size, -1),
     )
     jacobian = jax.jacfwd(natural)(origin)
 
@@ -187,7 +188,7 @@ def _derivatives(
 @jax.jit
 def _score_products(unit: Mixture, objective: Objective) -> Float[Array, "KF KF"]:
     """Sum of w_n s_n s_n' over the points without a label, s_n in natural parameters."""
-    return linear_form.score_products(linear_form.natural(unit), objective.data)
+    return objective.data.score_products(objective.data.natural(unit))
 
 
 def _known_score_products(problem: Problem) -> Float[np.ndarray, "KF KF"]:

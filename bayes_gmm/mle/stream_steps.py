@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks, blocks
+from bayes_gmm.likelihood.complete_rows import CompleteRows, prepare
+from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.mle.status import StreamStatus
@@ -61,20 +62,20 @@ def m_step_of(problem: Problem) -> Objective:
     return problem.objective().without_data()
 
 
-def padded_blocks(points: np.ndarray) -> Blocks:
+def padded_blocks(points: np.ndarray) -> CompleteRows:
     """Points (n, D) in blocks whose shapes are those of all batches of the same padded length."""
     padding = (0, padded_length(len(points)) - len(points))
-    return blocks(np.pad(points, (padding, (0, 0))), np.pad(np.ones(len(points)), padding))
+    return prepare(np.pad(points, (padding, (0, 0))), np.pad(np.ones(len(points)), padding))
 
 
 @in_float64
 @jax.jit
 def learn(
-    state: State, data: Blocks, move: Move, scaling: Scaling, smallest_scale: Array | float, objective: Objective
+    state: State, data: Likelihood, move: Move, scaling: Scaling, smallest_scale: Array | float, objective: Objective
 ) -> tuple[State, Array]:
     """State after one step, or before it when it leads to a collapse; and the mean log density before the step."""
-    n_points = data.weights.sum()
-    value, found = linear_form.expected_statistics(linear_form.natural(state.mixture), data)
+    n_points = data.total_weight
+    value, found = data.expected_statistics(data.natural(state.mixture))
     statistics = state.statistics + move.size * (found / n_points - state.statistics)
     mixture = objective.maximise(statistics)
     status = jnp.select(

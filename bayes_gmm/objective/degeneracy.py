@@ -93,15 +93,19 @@ def _degeneracy(rows: np.ndarray, values: np.ndarray, columns: Sequence[str]) ->
     """What is wrong with the rows of a component, or an empty text."""
     if not len(rows):
         return "has no row that it claims"
-    x, spread = values[rows], np.ptp(values, axis=0)
+    x, spread = values[rows], np.nanmax(values, axis=0) - np.nanmin(values, axis=0)
     if len(rows) == 1:
         return f"holds only {rows_in_words(rows)} for {len(columns)} column{'s' * (len(columns) > 1)}"
-    constant = np.flatnonzero(np.ptp(x, axis=0) <= _CONSTANT * spread)
+    seen = ~np.isnan(x)
+    low, high = np.where(seen, x, np.inf).min(0), np.where(seen, x, -np.inf).max(0)
+    constant = np.flatnonzero(seen.any(0) & (high - low <= _CONSTANT * spread))
     if len(constant):
-        held = ", ".join(f"{columns[j]!r} is {x[0, j]:g}" for j in constant[:_MOST_LISTED])
+        held = ", ".join(f"{columns[j]!r} is {low[j]:g}" for j in constant[:_MOST_LISTED])
         return f"holds {rows_in_words(rows)}, in which {held}"
     if len(rows) <= len(columns):
         return f"holds only {rows_in_words(rows)} for {len(columns)} columns"
+    if not seen.all():
+        return ""
     sizes, directions = np.linalg.svd((x - x.mean(0)) / spread, full_matrices=False)[1:]
     if sizes[-1] > _CONSTANT * np.sqrt(len(rows)):
         return ""

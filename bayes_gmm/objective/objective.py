@@ -16,10 +16,8 @@ from jax.nn import log_softmax
 from jaxtyping import Array, Bool, Float, Float64
 
 from bayes_gmm.core.linalg import invert_tril, log_diagonal
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks
+from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation
-from bayes_gmm.likelihood.moments import moments_of
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.conjugate_prior import PseudoStatistics
@@ -37,7 +35,7 @@ class Objective:
     Attributes
     ----------
     data
-        Points without a label.
+        The likelihood of the rows without a label.
     known : (K, F)
         Statistics of the points with a label.
     present : (K,)
@@ -53,7 +51,7 @@ class Objective:
     """
 
     # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
-    data: Blocks
+    data: Likelihood
     known: Annotated[Any, "K F"]
     present: Annotated[Any, "K"]
     fixed: Fixed | None
@@ -64,22 +62,22 @@ class Objective:
     @property
     def n_features(self) -> int:
         """D, the number of columns of the data."""
-        return int(self.data.points.shape[1])
+        return self.data.n_features
 
     def expect(self, mixture: Mixture) -> Expectation:
         """The pass over the data: by far the longest part of `evaluate`, and the only one that is a sum over points."""
-        return linear_form.expected_statistics(linear_form.natural(mixture), self.data, self.assignment)
+        return self.data.expected_statistics(self.data.natural(mixture), self.assignment)
 
     def evaluate(self, mixture: Mixture, expected: Expectation | None = None) -> Expectation:
         """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is the result of `expect`."""
         value, statistics = self.expect(mixture) if expected is None else expected
         # An absent component has log weight minus infinity and no statistics; their product is taken as zero.
-        labelled = jnp.where(self.known != 0, self.known * linear_form.natural(mixture), 0.0).sum()
+        labelled = jnp.where(self.known != 0, self.known * self.data.natural(mixture), 0.0).sum()
         return Expectation(value + labelled + self.log_prior(mixture), statistics + self.known)
 
     def complete(self, statistics: Float64[Array, "K F"], mixture: Mixture) -> Float64[Array, ""]:
         """The function that the M-step maximises: the value if the statistics were those of observed labels."""
-        counts, centers, covariances = moments_of(statistics, mixture.n_features)
+        counts, centers, covariances = self.data.moments(statistics)
         whitening = invert_tril(mixture.scale_tril)
         offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
         trace = jnp.einsum("kij,kjl,kil->k", whitening, covariances, whitening)
@@ -97,7 +95,7 @@ class Objective:
 
         For structures whose M-step iterates, the iteration begins at the mixture `near` and never ends below it.
         """
-        counts, centers, covariances = moments_of(statistics, self.n_features)
+        counts, centers, covariances = self.data.moments(statistics)
         means = self._means(counts, centers)
         offsets = centers - means
         scatters = counts[:, None, None] * (covariances + offsets[:, :, None] * offsets[:, None, :])
@@ -109,7 +107,7 @@ class Objective:
 
     def without_data(self) -> "Objective":
         """An objective with this M-step and no data, for programs that only maximise."""
-        return replace(self, data=jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self.data))
+        return replace(self, data=self.data.without_rows())
 
     def with_slots(self, n_slots: int) -> "Objective":
         """An objective with room for more components, all of them absent."""

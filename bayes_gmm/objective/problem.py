@@ -1,6 +1,6 @@
 """The question that a maximum-likelihood fit answers, in data units, and the objective in unit coordinates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +14,12 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.likelihood import complete_rows, linear_form, missing_cells
 from bayes_gmm.likelihood.centred_form import log_joint_densities
-from bayes_gmm.likelihood.moments import Moments, statistics_of
+from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
+from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
@@ -77,7 +78,7 @@ class Problem:
         fixed: Any = None,
         prior: Any = None,
         assignment: Any = "soft",
-        missing: Any = "refuse",
+        missing: Any = "integrate",
     ) -> "Problem":
         """Check and convert what a user gives.
 
@@ -97,6 +98,7 @@ class Problem:
         structure = find_structure(covariance_type, table.n_features)
         if not structure.is_diagonal:
             check_full_rank(table.values[weights > 0], table.columns)
+            check_seen_together(table.values, weights, table.columns)
         problem = cls(
             table=table,
             sample_weight=weights,
@@ -110,6 +112,26 @@ class Problem:
         problem._check_held_scales()
         return problem
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the rows are complete, so that the likelihood is the plain one."""
+        return not self.table.has_gaps
+
+    def plain(self) -> "Problem":
+        """The same question of the plain Gaussian mixture, to the rows whose every cell was seen.
+
+        Raises
+        ------
+        DataError
+            When there are too few such rows.
+        """
+        table = as_table(self.table, missing="drop")
+        rows = np.asarray(table.kept_rows) if self.table.has_gaps else np.ones(table.n_points, bool)
+        if not self.structure.is_diagonal:
+            check_full_rank(table.values[self.sample_weight[rows] > 0], table.columns)
+        component_count(self.n_components, table)
+        return replace(self, table=table, sample_weight=self.sample_weight[rows], labels=self.labels[rows])
+
     @cached_property
     def whitening(self) -> Scaling:
         """Map to coordinates in which the data have the identity as covariance, or as its diagonal.
@@ -121,8 +143,21 @@ class Problem:
 
     @property
     def scaling(self) -> Scaling:
-        """Map to the unit coordinates of this structure."""
-        return self.whitening.keeping(self.structure.invariance)
+        """Map to the unit coordinates of this structure; each column by itself where a row may lack the others."""
+        affine = self.structure.invariance == "affine"
+        return self.whitening.keeping("columns" if affine and self.table.has_gaps else self.structure.invariance)
+
+    @cached_property
+    def log_volume(self) -> float:
+        """By how much the log-likelihood is higher in unit coordinates than in data units."""
+        if not self.table.has_gaps:
+            return float(self.sample_weight.sum() * self.scaling.log_volume)
+        return float(self.sample_weight @ ~np.isnan(self.table.values) @ np.log(self.scaling.factor.diagonal()))
+
+    @property
+    def n_informative(self) -> float:
+        """Weight of the rows that say something: those some cell of which was seen."""
+        return float(self.sample_weight[~np.isnan(self.table.values).all(1)].sum())
 
     @property
     def smallest_scale(self) -> float:
@@ -150,13 +185,11 @@ class Problem:
         With `n_rows`, tables of up to so many rows share a program (`blocks`).
         """
         require_float64()
-        scaling, x = self.scaling, self.table.values
-        unlabelled = np.where(self.labels >= 0, 0.0, self.sample_weight)
-        prior = None
+        scaling, prior = self.scaling, None
         if self.prior is not None:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
-            data=jax.device_put(blocks(x, unlabelled, scaling, n_rows)),
+            data=jax.device_put(self._likelihood(n_rows)),
             known=self.known_statistics(),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
@@ -164,6 +197,16 @@ class Problem:
             structure=self.structure,
             assignment=ASSIGNMENTS[self.assignment],
         )
+
+    def _likelihood(self, n_rows: int) -> Likelihood:
+        weights = self.summed_out(self.sample_weight)
+        if self.table.has_gaps:
+            return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels)
+        return complete_rows.prepare(self.table.values, weights, self.scaling, n_rows)
+
+    def summed_out(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
+        """Weights of the rows in the likelihood: complete rows with a label enter as statistics instead."""
+        return weights if self.table.has_gaps else np.where(self.labels >= 0, 0.0, weights)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Log-likelihood of a mixture in the centred form; labelled points count with their label."""
@@ -183,13 +226,18 @@ class Problem:
         return float(self.sample_weight @ np.take_along_axis(log_joint, labels[:, None], 1)[:, 0])
 
     def known_points(self) -> tuple[Float[np.ndarray, "L D"], Int[np.ndarray, " L"], Float[np.ndarray, " L"]]:
-        """Points with a label (L, D), in unit coordinates, their labels and their weights."""
-        known = self.labels >= 0
+        """Complete points with a label (L, D), in unit coordinates, their labels and their weights.
+
+        Of a table with gaps there are none: the likelihood has the labels.
+        """
+        known = (self.labels >= 0) & (not self.table.has_gaps)
         return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
 
     def known_statistics(self, sample_weight: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "K F"]:
         """Statistics (K, F) of the points with a label, under the weights given or else the problem's own."""
         z, labels, weights = self.known_points()
+        if not len(z):
+            return np.zeros((self.n_components, n_statistics(self.table.n_features)))
         if sample_weight is not None:
             weights = sample_weight[self.labels >= 0]
         phi = statistics_of(Moments(np.ones(len(z)), z, np.zeros((*z.shape, z.shape[1]))))

@@ -144,8 +144,10 @@ def invariants(
 def probes(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "probe D"]:
     """A few points far from each other in columns of unit sd, beginning with the point nearest to the mean.
 
-    Each further one is the point whose distance to the nearest of those already chosen is largest.
+    Each further one is the point whose distance to the nearest of those already chosen is largest. A cell that was not
+    seen is at the mean of its column.
     """
+    x = np.where(np.isnan(x), np.nanmean(x, 0), x)
     z = x / x.std(0)
     chosen = [int(((z - z.mean(0)) ** 2).sum(1).argmin())]
     while len(chosen) < min(_PROBES, len(x)):

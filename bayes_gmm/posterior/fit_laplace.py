@@ -158,7 +158,7 @@ def fit_laplace(
     covariance_type: str = "full",
     prior: Prior | None = None,
     sample_weight: Any = None,
-    missing: str = "refuse",
+    missing: str = "integrate",
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
@@ -178,7 +178,7 @@ def fit_laplace(
     sample_weight : (N,)
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
     missing
-        "refuse", or "drop" to leave out rows with missing cells, with their weights.
+        What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_nuts`.
     num_draws
         Number of draws from the approximation.
     seed

@@ -57,7 +57,7 @@ def fit_nuts(
     covariance_type: str = "full",
     prior: Prior | None = None,
     sample_weight: Any = None,
-    missing: str = "refuse",
+    missing: str = "integrate",
     num_warmup: int = 200,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -92,7 +92,8 @@ def fit_nuts(
     sample_weight : (N,)
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
     missing
-        "refuse", or "drop" to leave out rows with missing cells, with their weights.
+        What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
+        is that of the seen ones, which the posterior says. "refuse" raises; "drop" leaves rows with missing cells out.
     num_warmup
         Transitions of each chain to tune NUTS's step size.
     num_samples
@@ -186,7 +187,7 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             seed=seed,
         )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
-    same = np.array_equal(start.table.values, problem.table.values) and start.structure == problem.structure
+    same = start.table.has_values_of(problem.table) and start.structure == problem.structure
     if not (start.mixture.n_components == problem.n_components and same):
         raise ArgumentError(
             f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "

@@ -20,16 +20,22 @@ from bayes_gmm.clustering.assignment_moments import AssignmentMoments, assignmen
 from bayes_gmm.core.export import counted
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import open_probability, positive_integer, seed_integer
+from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.result_file import write_result
 from bayes_gmm.io.rows import rows_of
 from bayes_gmm.io.table import Table
 from bayes_gmm.likelihood import pointwise
+from bayes_gmm.likelihood.pointwise import thinned
+from bayes_gmm.mixture.imputation import CompletedRows, completed_rows, draw_missing
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.arviz_tree import log_prior_dataset, prior_groups
 from bayes_gmm.posterior.explanations import Explanation
 from bayes_gmm.posterior.relabelling import Relabelling
 from bayes_gmm.posterior.verdict import Verdict
+
+_DRAWS_OF_CELLS = 200
+"""Draws over which missing cells are averaged: their Monte Carlo error is then a fourteenth of the sd."""
 
 
 class DensityBand(NamedTuple):
@@ -120,6 +126,48 @@ class Posterior:
         r"""Log posterior predictive density \(\log \frac1S \sum_s p(x_n \mid \theta_s)\) of points, (N,)."""
         return pointwise.log_predictive_density(self.draws, self._points(x), self.problem.scaling)
 
+    def completed(self) -> CompletedRows:
+        """Posterior mean of each cell of the table (N, D) given the seen ones, and its posterior predictive sd.
+
+        Both are over at most 200 draws, evenly spaced; the sd is zero where the cell was seen.
+        """
+        some = thinned(self.draws, _DRAWS_OF_CELLS)
+        given = [completed_rows(one, self.table.values) for one in _each(some)]
+        means, sds = np.stack([one.mean for one in given]), np.stack([one.sd for one in given])
+        return CompletedRows(means.mean(0), np.sqrt((sds**2).mean(0) + means.var(0)))
+
+    def impute(self, num: int = 20, *, seed: int = 0) -> Float[np.ndarray, "num N D"]:
+        """Tables (num, N, D) in which the cells that were not seen are drawn: multiple imputation.
+
+        Each is drawn under another draw of the posterior, so that what differs between the tables is all that is not
+        known of the cells. Analyse each table by itself, and combine the answers by Rubin's rules.
+
+        Raises
+        ------
+        ArgumentError
+            There are not so many draws.
+
+        References
+        ----------
+        Rubin (1987), doi 10.1002/9780470316696.
+
+        Examples
+        --------
+        >>> import bayes_gmm as bg
+        >>> x = bg.datasets.load("faithful").values.copy()
+        >>> x[::5, 1] = float("nan")
+        >>> bg.fit_nuts(x, n_components=2, progress=False).impute(num=5).shape
+        (5, 272, 2)
+        """
+        most = int(np.prod(self.draws.log_weights.shape[:-1]))
+        if positive_integer("num", num) > most:
+            raise ArgumentError(f"num is {num}.", f"at most {most}, the number of draws", "Leave num out for 20.")
+        some = _each(thinned(self.draws, num))
+        seeds = np.random.SeedSequence(seed_integer(seed)).generate_state(num)
+        return np.stack(
+            [draw_missing(one, self.table.values, seed=int(own)) for one, own in zip(some, seeds, strict=True)]
+        )
+
     def density(self, x: Any, *, probability: float = 0.94) -> DensityBand:
         """Posterior mean of the density at points (N, D), and both ends of its central interval, (N,) each.
 
@@ -186,7 +234,8 @@ class Posterior:
         write_result(path, self)
 
     def __repr__(self) -> str:
-        lines = [self._head(), *(f"  {sentence}" for sentence in (*self.table.left_out, self.verdict.summary))]
+        said = (*self.table.remarks, self.verdict.summary)
+        lines = [self._head(), *(f"  {sentence}" for sentence in said)]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
 
     def _repr_html_(self) -> str:
@@ -208,7 +257,11 @@ class Posterior:
 
     def _points(self, x: Any) -> Float[np.ndarray, "N D"]:
         table = self.table
-        return table.values if x is None else rows_of("points", x, table.n_features, columns=table.columns)
+        return table.values if x is None else rows_of("points", x, table.n_features, columns=table.columns, gaps=True)
+
+
+def _each(draws: Mixture) -> list[Mixture]:
+    return [jax.tree.map(lambda leaf, s=s: leaf[s], draws) for s in range(len(draws.log_weights))]
 
 
 @in_float64

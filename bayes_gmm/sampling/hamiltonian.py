@@ -21,7 +21,6 @@ from jaxtyping import Array, Bool, Float
 
 from bayes_gmm.bayes.sites import assemble
 from bayes_gmm.bayes.target import Target
-from bayes_gmm.likelihood import linear_form
 from bayes_gmm.sampling.label_symmetry import constrain_symmetric
 
 LEAPFROGS = 5
@@ -64,8 +63,8 @@ class Moved(NamedTuple):
 def place_at(coordinates: Float[Array, " P"], target: Target) -> Place:
     """Densities at symmetric coordinates; minus infinity where they are not defined."""
     values, log_prior = constrain_symmetric(target.sites, coordinates)
-    eta = linear_form.natural(target.scaling.to_unit(assemble(values)))
-    log_likelihood = linear_form.log_likelihood(eta, target.data) - target.log_volume
+    eta = target.data.natural(target.scaling.to_unit(assemble(values)))
+    log_likelihood = target.data.log_likelihood(eta) - target.log_volume
     defined = jnp.isfinite(log_prior) & jnp.isfinite(log_likelihood)
     return Place(coordinates, *(jnp.where(defined, part, -jnp.inf) for part in (log_prior, log_likelihood)))
 

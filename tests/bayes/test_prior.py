@@ -16,8 +16,8 @@ from numpyro.infer.util import potential_energy
 import bayes_gmm as bg
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.sites import as_arrays, assemble, constrain, disassemble, free, unconstrain
-from bayes_gmm.bayes.target import potential, to_coordinates
-from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.bayes.target import Target, to_coordinates
+from bayes_gmm.likelihood.complete_rows import prepare
 from bayes_gmm.mixture.scaling import Scaling
 
 pytestmark = pytest.mark.numpyro
@@ -50,7 +50,8 @@ def both_potentials(prior: bg.Prior, x: np.ndarray, mixture: bg.Mixture) -> tupl
         sites = as_arrays(prior.for_data(x, K).sites(K, x.shape[1]))
         values = disassemble(mixture, sites)
         coordinates = jax.jit(unconstrain)(sites, values)
-        ours = jax.jit(potential)(coordinates, sites, blocks(x, np.ones(len(x)), scaling), scaling)
+        target = Target(sites, prepare(x, np.ones(len(x)), scaling), scaling)
+        ours = jax.jit(Target.potential)(target, coordinates)
 
         @jax.jit
         def of_numpyro(values: dict) -> jax.Array:

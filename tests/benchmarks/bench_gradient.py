@@ -22,9 +22,9 @@ from measuring import OURS, Record, Skipped, main, measure, seconds
 
 import bayes_gmm as bg
 from bayes_gmm.bayes.sites import as_arrays, disassemble, unconstrain
-from bayes_gmm.bayes.target import potential
+from bayes_gmm.bayes.target import Target
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.likelihood.complete_rows import prepare
 from bayes_gmm.mixture.scaling import Scaling
 
 LIMIT = 1.5
@@ -123,10 +123,10 @@ def price_of_the_potential(n_points: int, repeats: int) -> Record:
     prior, ones = bg.Prior().for_data(x, n_components), np.ones(len(x))
     with jax.enable_x64(True):
         scaling = Scaling.whitening(x, ones)
-        data, sites = blocks(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
+        data, sites = prepare(x, ones, scaling), as_arrays(prior.sites(n_components, x.shape[1]))
         at = unconstrain(sites, disassemble(mixture, sites))
         eta = linear_form.natural(scaling.to_unit(mixture))
-        whole = partial(jax.jit(partial(many_gradients, potential)), at, sites, data, scaling)
+        whole = partial(jax.jit(partial(many_gradients, potential)), at, Target(sites, data, scaling))
         alone = partial(jax.jit(partial(many_gradients, linear_form.log_likelihood)), eta, data)
         pairs = [
             [1e4 * seconds(lambda call=call: jax.block_until_ready(call())) for call in (whole, alone)]
@@ -135,6 +135,10 @@ def price_of_the_potential(n_points: int, repeats: int) -> Record:
     turns = {OURS: [mine / kernels for mine, kernels in pairs]}
     case = f"N = {n_points}, D = 2, K = 3"
     return measure("potential's gradient", case, "kernel gradients", turns, limit=LIMIT, microseconds=pairs)
+
+
+def potential(at: Any, target: Target) -> Any:
+    return target.potential(at)
 
 
 def many_gradients(function: Callable[..., Any], at: Any, *arguments: Any) -> Any:

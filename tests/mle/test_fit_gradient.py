@@ -9,7 +9,7 @@ import pytest
 import bayes_gmm as bg
 from bayes_gmm import datasets
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
-from bayes_gmm.likelihood.blocks import blocks
+from bayes_gmm.likelihood.complete_rows import prepare
 from bayes_gmm.mixture.covariance_structures import STRUCTURES
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -32,7 +32,7 @@ def known_labels(name):
 def unit_data(table, weights, structure):
     """Points in unit coordinates, as rows and in blocks."""
     scaling = Scaling.whitening(table.values, weights).keeping(structure.invariance)
-    return scaling.points_to_unit(table.values), blocks(table.values, weights, scaling)
+    return scaling.points_to_unit(table.values), prepare(table.values, weights, scaling)
 
 
 def rough_start(table, n_components):

@@ -1,0 +1,227 @@
+r"""The likelihood of rows with gaps: cells that were not seen, missing at random, are integrated out.
+
+With the seen cells o of a row and the missing ones m, a component's complete rows have the log joint density
+eta' phi(x) = c + h' x - x' P x / 2, and the integral over x_m is again linear in the features of x_o:
+
+.. math:: P_o = P_{oo} - P_{om} P_{mm}^{-1} P_{mo}, \qquad h_o = h_o - P_{om} P_{mm}^{-1} h_m, \qquad
+          c_o = c + \tfrac12 h_m^\top P_{mm}^{-1} h_m - \tfrac12 \log |P_{mm}| + \tfrac{|m|}{2} \log 2 \pi.
+
+Rows with the same gaps and the same known label form a group. Each group has natural parameters of its own, with zeros
+at the features of missing cells and cells of zero in their place, so that one compiled pass of `linear_form` serves all
+groups. What a group's statistics say of complete rows is the transpose of the derivative of the map above (Fisher's
+identity): E[x_m | x_o] and E[x_m x_m' | x_o] never have to be written down. A known label forbids the other components.
+
+References
+----------
+Ghahramani and Jordan (1994), Supervised learning from incomplete data via an EM approach, NIPS 6, 120-127; missing at
+random: Rubin (1976), doi 10.1093/biomet/63.3.581; Little and Rubin (2019), doi 10.1002/9781119482260, chapter 11.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Float64, Int
+
+from bayes_gmm.core.linalg import LOG_2PI, unvech, vech
+from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.blocks import Blocks, grouped
+from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
+from bayes_gmm.mixture.gaps import group_by_gaps
+from bayes_gmm.mixture.scaling import Scaling
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowsWithGaps(Likelihood):
+    """Rows some cells of which were not seen, sorted into groups with the same gaps and the same known label.
+
+    Attributes
+    ----------
+    blocks
+        The rows in unit coordinates, zero where a cell is missing; no block holds rows of two groups.
+    places : (N,)
+        Where each row of the table stands in the blocks; -1 for a row that says nothing.
+    starts, stops : (G,)
+        First block of each group, and the one after its last.
+    seen : (G, D)
+        Which cells of a group's rows were seen.
+    labels : (G,)
+        Known component of a group's rows, -1 where it is not known.
+    """
+
+    # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
+    blocks: Blocks
+    places: Annotated[Any, "N"]
+    starts: Annotated[Any, "G"]
+    stops: Annotated[Any, "G"]
+    seen: Annotated[Any, "G D"]
+    labels: Annotated[Any, "G"]
+
+    @property
+    def n_features(self) -> int:
+        """D, the number of columns of the table."""
+        return int(self.seen.shape[1])
+
+    @property
+    def total_weight(self) -> Any:
+        """Sum of the weights of the rows."""
+        return self.blocks.weights.sum()
+
+    def log_volume(self, scaling: Scaling) -> Any:
+        """The weight of the seen cells of each column times the logarithm of its unit."""
+        numbers = np.arange(len(self.blocks.weights))[None]
+        own = (numbers >= self.starts[:, None]) & (numbers < self.stops[:, None])
+        of_columns = (own @ self.blocks.weights.sum(1)) @ self.seen
+        return of_columns @ jnp.log(jnp.diagonal(scaling.factor))
+
+    def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
+        """E-step, in one pass over the seen cells."""
+        of_groups, complete = jax.vjp(self._seen_natural, eta)
+        values, statistics = self._pass(of_groups, assignment)
+        return Expectation(values.sum(), *complete(statistics))
+
+    def log_likelihood(self, eta: Float64[Array, "K F"]) -> Float64[Array, ""]:
+        """Marginal log-likelihood of the seen cells, whose gradient costs no second pass."""
+        return _log_likelihood(self._seen_natural(eta), self)
+
+    def curvature(self, eta: Float64[Array, "K F"]) -> Float64[Array, "K F K F"]:
+        """Hessian of the log-likelihood: the curvature of each group's linear form, and that of the map to it."""
+        of_groups = self._seen_natural(eta)
+        statistics = self._pass(of_groups, soft)[1]
+        own = jax.vmap(jax.hessian(_weighted_integrals), (0, None, 1))(eta, self.seen, statistics)
+        within = jnp.eye(len(eta))[:, None, :, None] * own[:, :, None, :]
+        return within + self._sum_of_groups(eta, lambda theirs, rows: linear_form.curvature(theirs, rows))
+
+    def score_products(self, eta: Float64[Array, "K F"]) -> Float64[Array, "KF KF"]:
+        """Sum of the weighted products of the scores of the rows."""
+        shape = (*eta.shape, *eta.shape)
+        total = self._sum_of_groups(eta, lambda theirs, rows: linear_form.score_products(theirs, rows).reshape(shape))
+        return total.reshape(eta.size, eta.size)
+
+    def milliseconds(self, n_components: int) -> float:
+        """Rough time of a pass over the rows on one core."""
+        return self.blocks.milliseconds(n_components)
+
+    def parts(self, count: int) -> "list[RowsWithGaps]":
+        """These rows in `count` parts, or in as many as there are blocks if these are fewer."""
+        return [replace(self, blocks=part) for part in self.blocks.parts(count)]
+
+    def unvisited(self) -> "RowsWithGaps":
+        """The same arrays, no block of which is visited."""
+        return replace(self, blocks=replace(self.blocks, stop=self.blocks.first))
+
+    def without_rows(self) -> "RowsWithGaps":
+        """No rows."""
+        return jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self)
+
+    def in_blocks(self, row_weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R *blocks"]:
+        """Other weights of the rows (R, N), laid out as the blocks are (R, M, B)."""
+        places = np.asarray(self.places)
+        laid_out = np.zeros((len(row_weights), self.blocks.weights.size))
+        laid_out[:, places[places >= 0]] = row_weights[:, places >= 0]
+        return laid_out.reshape(-1, *self.blocks.weights.shape)
+
+    def with_weights(self, weights: Float[Array, "*blocks"]) -> "RowsWithGaps":
+        """The same rows with other weights (M, B)."""
+        return replace(self, blocks=replace(self.blocks, weights=weights))
+
+    def _seen_natural(self, eta: Float[Array, "K F"]) -> Float[Array, "G K F"]:
+        """Natural parameters of the seen cells of each group, without the components that its label forbids."""
+        of_groups = jax.vmap(jax.vmap(integrate_out, (0, None)), (None, 0))(eta, jnp.asarray(self.seen))
+        allowed = (self.labels[:, None] < 0) | (self.labels[:, None] == np.arange(len(eta))[None])
+        return of_groups.at[..., 0].set(jnp.where(allowed, of_groups[..., 0], -jnp.inf))
+
+    def _rows(self, start: Int[Array, ""], stop: Int[Array, ""]) -> Blocks:
+        """The blocks of a group that are to be visited."""
+        first = jnp.maximum(start, self.blocks.first)
+        return replace(self.blocks, first=first, stop=jnp.maximum(first, jnp.minimum(stop, self.blocks.stop)))
+
+    def _pass(self, of_groups: Float[Array, "G K F"], assignment: Assignment) -> Expectation:
+        """Values (G,) and statistics (G, K, F) of the linear forms of all groups."""
+
+        def of_group(group: tuple[Array, Array, Array]) -> Expectation:
+            return linear_form.expected_statistics(group[0], self._rows(*group[1:]), assignment)
+
+        return lax.map(of_group, (of_groups, jnp.asarray(self.starts), jnp.asarray(self.stops)))
+
+    def _sum_of_groups(self, eta: Float[Array, "K F"], form: Any) -> Float[Array, "K F K F"]:
+        """Sum over groups of a quadratic form in their natural parameters, as one in those of complete rows."""
+
+        def add(total: Array, group: tuple[Array, ...]) -> tuple[Array, None]:
+            theirs, seen, start, stop = group
+            slopes = jax.vmap(jax.jacfwd(integrate_out), (0, None))(eta, seen)
+            found = form(theirs, self._rows(start, stop))
+            return total + jnp.einsum("kfa,kflg,lgb->kalb", slopes, found, slopes), None
+
+        groups = self._seen_natural(eta), jnp.asarray(self.seen), jnp.asarray(self.starts), jnp.asarray(self.stops)
+        return lax.scan(add, jnp.zeros((*eta.shape, *eta.shape)), groups)[0]
+
+
+@jax.custom_jvp
+def _log_likelihood(of_groups: Float64[Array, "G K F"], rows: RowsWithGaps) -> Float64[Array, ""]:
+    return rows._pass(of_groups, soft).value.sum()
+
+
+@_log_likelihood.defjvp
+def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    of_groups, rows = primals
+    values, statistics = rows._pass(of_groups, soft)
+    return values.sum(), (statistics * tangents[0]).sum()
+
+
+def integrate_out(eta: Float[Array, " F"], seen: Bool[Array, " D"]) -> Float[Array, " F"]:
+    """Natural parameters (F,) of the seen cells; zero at the features of the others.
+
+    The missing cells are integrated out one by one: each step is the elimination of a variable from P.
+    """
+    n_features = seen.shape[0]
+    twice = 1.0 + np.eye(n_features)
+    precision = -twice * unvech(eta[1 + n_features :], n_features)
+
+    def eliminate(state: tuple[Array, Array, Array], cell: Array) -> tuple[tuple[Array, Array, Array], None]:
+        constant, linear, precision = state
+        missing = ~seen[cell]
+        pivot = jnp.where(missing, precision[cell, cell], 1.0)
+        column, height = jnp.where(missing, precision[cell], 0.0), jnp.where(missing, linear[cell], 0.0)
+        gained = 0.5 * (height**2 / pivot - jnp.log(pivot) + jnp.where(missing, LOG_2PI, 0.0))
+        rest = precision - column[:, None] * column[None] / pivot
+        return (constant + gained, linear - column * height / pivot, rest), None
+
+    state = eta[0], eta[1 : 1 + n_features], jnp.asarray(precision)
+    (constant, linear, rest), _ = lax.scan(eliminate, state, jnp.arange(n_features))
+    linear, rest = jnp.where(seen, linear, 0.0), jnp.where(seen[:, None] & seen[None], rest, 0.0)
+    return jnp.concatenate([constant[None], linear, vech(-rest / twice)])
+
+
+def _weighted_integrals(
+    eta: Float[Array, " F"], seen: Bool[Array, "G D"], statistics: Float[Array, "G F"]
+) -> Float[Array, ""]:
+    """Sum over groups of the statistics times the natural parameters of their seen cells, for one component."""
+    of_groups = jax.vmap(integrate_out, (None, 0))(eta, jnp.asarray(seen))
+    return (statistics * of_groups).sum()
+
+
+def prepare(
+    x: Float[np.ndarray, "N D"],
+    sample_weight: Float[np.ndarray, " N"],
+    scaling: Scaling,
+    labels: Int[np.ndarray, " N"] | None = None,
+) -> RowsWithGaps:
+    """Rows (N, D) with NaN in missing cells, in unit coordinates that scale each column by itself.
+
+    `labels` (N,) are known components, -1 where they are not known. A row without any cell says nothing and is left
+    out, unless its label is known.
+    """
+    seen, group = group_by_gaps(x)
+    known = np.full(len(x), -1) if labels is None else labels
+    kinds, number = np.unique(np.stack([group, known]), axis=1, return_inverse=True)
+    seen, own_labels = seen[kinds[0]], kinds[1]
+    number = np.where((seen.any(1) | (own_labels >= 0))[number], number, -1)
+    z = np.where(np.isnan(x), 0.0, (x - scaling.center) / np.diag(scaling.factor))
+    cut, places, starts, stops = grouped(z, sample_weight, number, len(seen))
+    return RowsWithGaps(blocks=cut, places=places, starts=starts, stops=stops, seen=seen, labels=own_labels)

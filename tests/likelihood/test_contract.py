@@ -1,0 +1,285 @@
+"""Every likelihood keeps the contract: the same tests for all, against SciPy, enumeration and finite differences."""
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import logsumexp, softmax
+from scipy.stats import multivariate_normal
+
+from bayes_gmm.likelihood import complete_rows, missing_cells
+from bayes_gmm.likelihood.linear_form import hard, natural, soft
+from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.scaling import Scaling
+
+N_COMPONENTS, N_FEATURES = 3, 3
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+class Kind(NamedTuple):
+    """A likelihood: how its rows are drawn, prepared, and what the log joint density (N, K) of each row and label is.
+
+    `completed` gives E[phi(x) | o_n, k] (N, K, F).
+    """
+
+    draw: Callable
+    prepare: Callable
+    log_joint: Callable
+    completed: Callable
+
+
+def phi(x):
+    """Features of complete rows (..., D), one product at a time."""
+    D = x.shape[-1]
+    squares = [x[..., i] * x[..., j] for i in range(D) for j in range(i + 1)]
+    return np.stack([np.ones(x.shape[:-1]), *np.moveaxis(x, -1, 0), *squares], -1)
+
+
+def components(mixture):
+    return list(zip(mixture.weights, mixture.means, mixture.covariances, strict=True))
+
+
+# Complete rows
+
+
+def complete(seed, n_points):
+    return np.random.default_rng(seed).normal(size=(n_points, N_FEATURES))
+
+
+def joint_of_complete(mixture, x):
+    return np.stack(
+        [np.log(w) + np.atleast_1d(multivariate_normal(m, c).logpdf(x)) for w, m, c in components(mixture)], 1
+    )
+
+
+# Missing cells
+
+
+def with_gaps(seed, n_points):
+    """Rows a third of whose cells were not seen, but at least one of each."""
+    x, rng = complete(seed, n_points), np.random.default_rng(seed + 1)
+    gaps = rng.random(x.shape) < 1 / 3
+    gaps[np.arange(n_points), rng.integers(0, N_FEATURES, n_points)] = False
+    x[gaps] = np.nan
+    return x
+
+
+def joint_of_seen(mixture, x):
+    joint = np.empty((len(x), N_COMPONENTS))
+    for n, row in enumerate(x):
+        o = np.flatnonzero(~np.isnan(row))
+        for k, (w, m, c) in enumerate(components(mixture)):
+            joint[n, k] = np.log(w) + (multivariate_normal(m[o], c[np.ix_(o, o)]).logpdf(row[o]) if o.size else 0.0)
+    return joint
+
+
+def completed_from_seen(mixture, x):
+    """E[phi(x) | seen cells, k] by the textbook's regression."""
+    found = np.empty((len(x), N_COMPONENTS, phi(x).shape[-1]))
+    for n, row in enumerate(x):
+        o = np.flatnonzero(~np.isnan(row))
+        for k, (_, m, c) in enumerate(components(mixture)):
+            slopes = c[:, o] @ np.linalg.inv(c[np.ix_(o, o)])
+            mean, spread = m + slopes @ (row[o] - m[o]), c - slopes @ c[o]
+            squares = (spread + np.outer(mean, mean))[np.tril_indices(N_FEATURES)]
+            found[n, k] = np.concatenate([[1.0], mean, squares])
+    return found
+
+
+KINDS = {
+    "complete rows": Kind(
+        complete, complete_rows.prepare, joint_of_complete, lambda mixture, x: np.repeat(phi(x)[:, None], 3, 1)
+    ),
+    "missing cells": Kind(with_gaps, missing_cells.prepare, joint_of_seen, completed_from_seen),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def some_mixture(seed):
+    rng = np.random.default_rng(seed)
+    roots = rng.normal(size=(N_COMPONENTS, N_FEATURES, N_FEATURES + 3))
+    weights = rng.dirichlet(np.full(N_COMPONENTS, 5.0))
+    means = rng.normal(size=(N_COMPONENTS, N_FEATURES))
+    return Mixture.from_moments(weights, means, roots @ roots.mT / (N_FEATURES + 3))
+
+
+UNIT = Scaling(center=np.zeros(N_FEATURES), factor=np.eye(N_FEATURES))
+
+
+def setting(kind, n_points=40):
+    """A mixture, its natural parameters, rows, their weights, and the likelihood."""
+    mixture, x = some_mixture(1), kind.draw(2, n_points)
+    weights = np.random.default_rng(3).integers(0, 3, n_points) / 2
+    return mixture, np.asarray(natural(mixture)), x, weights, kind.prepare(x, weights, UNIT)
+
+
+@jax.jit
+def log_likelihood(rows, eta):
+    return rows.log_likelihood(eta)
+
+
+gradient = jax.jit(jax.grad(lambda rows, eta: rows.log_likelihood(eta), argnums=1))
+curvature = jax.jit(lambda rows, eta: rows.curvature(eta))
+score_products = jax.jit(lambda rows, eta: rows.score_products(eta))
+
+
+def expected_statistics(rows, eta, assignment=soft):
+    return jax.jit(lambda rows, eta: rows.expected_statistics(eta, assignment))(rows, eta)
+
+
+def differences(function, at, step=1e-5):
+    slopes = [(function(at + h) - function(at - h)) / (2 * step) for h in step * np.eye(at.size).reshape(-1, *at.shape)]
+    return np.stack(slopes).reshape(*at.shape, *np.shape(slopes[0]))
+
+
+@every_kind
+def test_likelihood_and_statistics_are_those_of_all_assignments(kind):
+    mixture, eta, x, _, _ = setting(kind, 6)
+    rows = kind.prepare(x, np.ones(6), UNIT)
+    log_joint = kind.log_joint(mixture, x)
+    labels = np.array(list(itertools.product(range(N_COMPONENTS), repeat=6)))
+    log_probabilities = log_joint[np.arange(6), labels].sum(1)
+    total = logsumexp(log_probabilities)
+    shares = np.einsum("a,ank->nk", np.exp(log_probabilities - total), np.eye(N_COMPONENTS)[labels])
+    value, statistics = expected_statistics(rows, eta)
+    np.testing.assert_allclose(value, total, rtol=1e-12)
+    expected = np.einsum("nk,nkf->kf", shares, kind.completed(mixture, x))
+    np.testing.assert_allclose(statistics, expected, rtol=1e-10, atol=1e-10)
+    shares[3, :2] += 1e-3, -1e-3
+    wrong = np.einsum("nk,nkf->kf", shares, kind.completed(mixture, x))
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(statistics, wrong, rtol=1e-10, atol=1e-10)
+
+
+@every_kind
+def test_value_is_the_weighted_sum_over_rows(kind):
+    mixture, eta, x, weights, rows = setting(kind)
+    expected = weights @ logsumexp(kind.log_joint(mixture, x), axis=1)
+    np.testing.assert_allclose(log_likelihood(rows, eta), expected, rtol=1e-12)
+    np.testing.assert_allclose(expected_statistics(rows, eta)[0], expected, rtol=1e-12)
+    assert rows.total_weight == weights.sum()
+    assert rows.n_features == N_FEATURES
+
+
+@every_kind
+def test_hard_assignment_gives_rows_whole(kind):
+    mixture, eta, x, weights, rows = setting(kind)
+    joint = kind.log_joint(mixture, x)
+    value, statistics = expected_statistics(rows, eta, hard)
+    np.testing.assert_allclose(value, weights @ joint.max(1), rtol=1e-12)
+    shares = np.eye(N_COMPONENTS)[joint.argmax(1)] * weights[:, None]
+    np.testing.assert_allclose(
+        statistics, np.einsum("nk,nkf->kf", shares, kind.completed(mixture, x)), rtol=1e-10, atol=1e-10
+    )
+
+
+@every_kind
+def test_gradient_is_the_expected_statistics_and_the_slope_of_the_value(kind):
+    _, eta, _, _, rows = setting(kind)
+    slope = gradient(rows, eta)
+    np.testing.assert_allclose(slope, expected_statistics(rows, eta)[1], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(slope, differences(lambda at: float(log_likelihood(rows, at)), eta), atol=1e-6)
+
+
+@every_kind
+def test_curvature_is_the_slope_of_the_gradient(kind):
+    _, eta, _, _, rows = setting(kind)
+    slopes = differences(lambda at: np.asarray(gradient(rows, at)), eta)
+    np.testing.assert_allclose(curvature(rows, eta), slopes, atol=1e-6)
+
+
+@every_kind
+def test_score_products_are_those_of_single_rows(kind):
+    mixture, eta, x, weights, rows = setting(kind)
+    shares = softmax(kind.log_joint(mixture, x), axis=1)
+    scores = (shares[..., None] * kind.completed(mixture, x)).reshape(len(x), -1)
+    expected = (scores * weights[:, None]).T @ scores
+    np.testing.assert_allclose(score_products(rows, eta), expected, rtol=1e-10, atol=1e-10)
+
+
+@every_kind
+def test_value_and_gradient_cost_one_pass_over_the_rows(kind):
+    """The rule gives what plain differentiation cannot: loops of a length that is not known have no reverse mode."""
+    _, eta, x, weights, _ = setting(kind, 20_000)
+    rows = kind.prepare(x, weights, UNIT)
+    text = jax.jit(jax.value_and_grad(lambda eta, rows: rows.log_likelihood(eta))).lower(eta, rows).as_text()
+    alone = jax.jit(lambda eta, rows: rows.expected_statistics(eta)).lower(eta, rows).as_text()
+    assert text.count("stablehlo.exponential") == alone.count("stablehlo.exponential")
+
+
+@every_kind
+def test_parts_add_and_unvisited_rows_are_worth_nothing(kind):
+    _, eta, x, weights, _ = setting(kind, 20_000)
+    rows = kind.prepare(x, weights, UNIT)
+    parts = rows.parts(3)
+    assert len(parts) == 3
+    sums = [sum(found) for found in zip(*(expected_statistics(part, eta) for part in parts), strict=True)]
+    for ours, whole in zip(sums, expected_statistics(rows, eta), strict=True):
+        np.testing.assert_allclose(ours, whole, rtol=1e-11, atol=1e-8)
+    assert log_likelihood(rows.unvisited(), eta) == 0
+    assert sum(part.milliseconds(3) for part in parts) == pytest.approx(rows.milliseconds(3))
+    assert rows.without_rows().n_features == N_FEATURES
+
+
+@every_kind
+def test_other_weights_are_those_of_the_rows(kind):
+    _, eta, x, _, rows = setting(kind)
+    others = np.random.default_rng(5).random((2, len(x)))
+    for laid_out, own in zip(rows.in_blocks(others), others, strict=True):
+        expected = log_likelihood(kind.prepare(x, own, UNIT), eta)
+        np.testing.assert_allclose(log_likelihood(rows.with_weights(jnp.asarray(laid_out)), eta), expected, rtol=1e-12)
+    assert abs(log_likelihood(rows, eta) - expected) > 1
+
+
+@every_kind
+def test_units_of_the_columns_shift_the_value_by_the_log_volume(kind):
+    """The density of rows in other units, with a mixture in these: a change of variables."""
+    mixture, _, x, weights, _ = setting(kind)
+    scaling = Scaling(center=np.array([1.0, -2.0, 0.5]), factor=np.diag([2.0, 0.5, 3.0]))
+    moved = kind.prepare(x, weights, scaling)
+    value = log_likelihood(moved, np.asarray(natural(scaling.to_unit(mixture))))
+    expected = weights @ logsumexp(kind.log_joint(mixture, x), axis=1)
+    np.testing.assert_allclose(value - moved.log_volume(scaling), expected, rtol=1e-11)
+    assert abs(moved.log_volume(scaling)) > 1
+
+
+# What is special about a kind
+
+
+def test_without_gaps_the_form_for_gaps_is_the_other_bit_for_bit():
+    _, eta, x, weights, rows = setting(KINDS["complete rows"])
+    same = missing_cells.prepare(x, weights, UNIT)
+    for ours, theirs in zip(expected_statistics(same, eta), expected_statistics(rows, eta), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_rows_without_any_cell_say_nothing_and_known_labels_forbid_the_others():
+    kind = KINDS["missing cells"]
+    mixture, eta, x, weights, rows = setting(kind)
+    more = np.concatenate([x, np.full((5, N_FEATURES), np.nan)])
+    with_empty = missing_cells.prepare(more, np.concatenate([weights, np.ones(5)]), UNIT)
+    np.testing.assert_allclose(log_likelihood(with_empty, eta), log_likelihood(rows, eta), rtol=1e-14)
+    labels = np.random.default_rng(6).integers(-1, N_COMPONENTS, len(x))
+    joint = kind.log_joint(mixture, x)
+    expected = np.where(labels >= 0, joint[np.arange(len(x)), labels], logsumexp(joint, axis=1))
+    labelled = missing_cells.prepare(x, weights, UNIT, labels)
+    np.testing.assert_allclose(log_likelihood(labelled, eta), weights @ expected, rtol=1e-12)
+    slope = gradient(labelled, eta)
+    np.testing.assert_allclose(slope, differences(lambda at: float(log_likelihood(labelled, at)), eta), atol=1e-6)
+    only = missing_cells.prepare(np.full((1, N_FEATURES), np.nan), np.ones(1), UNIT, np.array([1]))
+    np.testing.assert_allclose(log_likelihood(only, eta), mixture.log_weights[1], rtol=1e-10)
+
+
+def test_many_groups_of_few_rows_waste_little():
+    x = with_gaps(8, 3000)
+    data = missing_cells.prepare(x, np.ones(len(x)), UNIT).blocks
+    assert data.points.shape[0] * data.points.shape[2] < 3 * len(x)
