@@ -130,7 +130,7 @@ def _modes(found: list[Laplace], problem: PosteriorProblem, target: Target) -> M
 
 def _unlike(draws: Mixture, known: Mixture, x: np.ndarray) -> Mixture:
     """Some of the draws (*, S), each of which differs most in density from the known mixtures and those before it."""
-    points = x[:: max(1, len(x) // _LOOKED_AT)]
+    points = np.where(np.isnan(x), np.nanmean(x, axis=0), x)[:: max(1, len(x) // _LOOKED_AT)]
     size = draws.log_weights[..., 0].size
     rows = slice(None, None, max(1, size // _LOOKED_AT))
     some = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[draws.log_weights.ndim - 1 :])[rows], draws)
