@@ -114,7 +114,7 @@ class LaplaceFit:
     def _moments(self, values: Shaped[np.ndarray, "S ..."]) -> Moments:
         weights = np.exp(self.log_weights)
         mean = np.tensordot(weights, values, 1)
-        return Moments(mean, np.sqrt(np.tensordot(weights, (values - mean) ** 2, 1)))
+        return Moments(mean, np.asarray(np.sqrt(np.tensordot(weights, (values - mean) ** 2, 1))))
 
     def resample(self, num_draws: int, *, seed: int = 0) -> Mixture:
         """Mixtures (num_draws,) of equal weight, drawn with replacement by their weights."""
