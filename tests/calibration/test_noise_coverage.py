@@ -15,7 +15,7 @@ from recording import Record, Row
 import bayes_gmm as bg
 from bayes_gmm.mixture.mixture import Mixture
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::bayes_gmm.FitWarning")]
+pytestmark = [pytest.mark.slow, pytest.mark.numpyro, pytest.mark.filterwarnings("ignore::bayes_gmm.FitWarning")]
 
 LEVEL, DATA_SETS, N_POINTS, SHARE = 0.9, 200, 400, 0.1
 OF_POSTERIOR = 60
