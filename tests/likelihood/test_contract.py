@@ -11,7 +11,7 @@ import pytest
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
-from bayes_gmm.likelihood import complete_rows, missing_cells
+from bayes_gmm.likelihood import complete_rows, measurement_errors, missing_cells
 from bayes_gmm.likelihood.linear_form import hard, natural, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -95,10 +95,47 @@ def completed_from_seen(mixture, x):
     return found
 
 
+# Errors of measurement
+
+
+def errors_of(n_points):
+    """Covariances (N, D, D) of the errors: one row in ten has none, and all others have their own."""
+    roots = np.random.default_rng(9).normal(size=(n_points, N_FEATURES, N_FEATURES + 2)) / 2
+    return (roots @ roots.mT) * (np.arange(n_points) % 10 > 0)[:, None, None]
+
+
+def joint_with_errors(mixture, x):
+    joint = np.empty((len(x), N_COMPONENTS))
+    for n, (row, noise) in enumerate(zip(x, errors_of(len(x)), strict=True)):
+        o = np.flatnonzero(~np.isnan(row))
+        for k, (w, m, c) in enumerate(components(mixture)):
+            joint[n, k] = np.log(w) + multivariate_normal(m[o], (c + noise)[np.ix_(o, o)]).logpdf(row[o])
+    return joint
+
+
+def completed_with_errors(mixture, x):
+    """E[phi(x) | what was observed, k] by the textbook's regression."""
+    found = np.empty((len(x), N_COMPONENTS, phi(x).shape[-1]))
+    for n, (row, noise) in enumerate(zip(x, errors_of(len(x)), strict=True)):
+        o = np.flatnonzero(~np.isnan(row))
+        for k, (_, m, c) in enumerate(components(mixture)):
+            slopes = c[:, o] @ np.linalg.inv((c + noise)[np.ix_(o, o)])
+            mean, spread = m + slopes @ (row[o] - m[o]), c - slopes @ c[o]
+            squares = (spread + np.outer(mean, mean))[np.tril_indices(N_FEATURES)]
+            found[n, k] = np.concatenate([[1.0], mean, squares])
+    return found
+
+
+def prepare_with_errors(x, weights, scaling):
+    return measurement_errors.prepare(x, weights, scaling, errors_of(len(x)))
+
+
 KINDS = {
     "complete rows": Kind(
         complete, complete_rows.prepare, joint_of_complete, lambda mixture, x: np.repeat(phi(x)[:, None], 3, 1)
     ),
+    "errors": Kind(complete, prepare_with_errors, joint_with_errors, completed_with_errors),
+    "errors and missing cells": Kind(with_gaps, prepare_with_errors, joint_with_errors, completed_with_errors),
     "missing cells": Kind(with_gaps, missing_cells.prepare, joint_of_seen, completed_from_seen),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
