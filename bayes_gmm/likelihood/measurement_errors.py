@@ -31,10 +31,14 @@ from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril, log_diagonal, unvech, vech
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
+from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
 _ROWS_OF_A_BLOCK = 256
 """Rows of a block: its factors, D^2 numbers for each row and component, then stay in the cache."""
+
+_MOST_COLUMNS_WRITTEN_OUT = 8
+"""Columns up to which sums over them are written out: programs of more would take long to compile."""
 
 
 @jax.tree_util.register_dataclass
@@ -84,14 +88,11 @@ class RowsWithErrors(Likelihood):
 
     def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass."""
-        form = _moment_form(eta)
+        return self._expected(_moment_form(eta), assignment)
 
-        def of_block(number: Array) -> Expectation:
-            given = self._given(form, number)
-            value, shares = assignment(given.log_joint, jnp.asarray(self.weights)[number])
-            return Expectation(value, (shares[:, None] * _features(given)).sum(-1))
-
-        return self._sum(of_block)
+    def expected_at(self, mixture: Mixture, assignment: Assignment = soft) -> Expectation:
+        """The same at a mixture, some of whose covariances may be next to singular."""
+        return self._expected(_MomentForm(mixture.log_weights, mixture.means, mixture.covariances), assignment)
 
     def log_likelihood(self, eta: Float64[Array, "K F"]) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient costs no second pass."""
@@ -150,6 +151,14 @@ class RowsWithErrors(Likelihood):
         """The same rows with other weights (M, B)."""
         return replace(self, weights=weights)
 
+    def _expected(self, form: "_MomentForm", assignment: Assignment) -> Expectation:
+        def of_block(number: Array) -> Expectation:
+            given = self._given(form, number)
+            value, shares = assignment(given.log_joint, jnp.asarray(self.weights)[number])
+            return Expectation(value, (shares[:, None] * _features(given)).sum(-1))
+
+        return self._sum(of_block)
+
     def _given(self, form: "_MomentForm", number: Array) -> "_Given":
         points, seen, noise = (jnp.asarray(leaf)[number] for leaf in (self.points, self.seen, self.noise))
         given, labels = _condition(form, points, seen, noise), jnp.asarray(self.labels)[number]
@@ -205,9 +214,17 @@ def _moment_form(eta: Float[Array, "K F"]) -> _MomentForm:
 
 
 def _condition(form: _MomentForm, points: Array, seen: Array, noise: Array) -> _Given:
-    """What the rows of a block say of complete rows, for each component; sums over columns are written out."""
+    """What the rows of a block say of complete rows, for each component."""
+    by_columns = points.shape[0] <= _MOST_COLUMNS_WRITTEN_OUT
+    given = (_condition_by_columns if by_columns else _condition_by_matrices)(form, points, seen, noise)
+    constants = form.constants[:, None] - 0.5 * seen.sum(0)[None] * LOG_2PI
+    return given._replace(log_joint=constants + given.log_joint)
+
+
+def _condition_by_columns(form: _MomentForm, points: Array, seen: Array, noise: Array) -> _Given:
+    """Sums over columns are written out, and their terms are arrays (K, B)."""
     D = points.shape[0]
-    entry = unvech(np.arange(noise.shape[0]), D)
+    entry = _entries(D)
     S = [[form.covariances[:, i, j, None] for j in range(D)] for i in range(D)]
     mean = [form.means[:, i, None] for i in range(D)]
 
@@ -215,40 +232,68 @@ def _condition(form: _MomentForm, points: Array, seen: Array, noise: Array) -> _
         both = (seen[i] & seen[j])[None]
         return jnp.where(both, S[i][j] + noise[entry[i, j]][None], 1.0 if i == j else 0.0)
 
-    L = _factor(total, D)
+    L, pivots = _factor(total, D)
+    inverse = [1 / pivot for pivot in pivots]
     u = _solve_lower(L, [jnp.where(seen[i][None], points[i][None] - mean[i], 0.0) for i in range(D)])
-    log_determinant = sum(jnp.log(L[i][i]) for i in range(D))
-    squares = sum(part**2 for part in u)
-    constants = form.constants[:, None] - 0.5 * seen.sum(0)[None] * LOG_2PI
-    # Rows of the matrix L^-1 S_o, one list for each column of S.
+    squares = sum(part**2 * by for part, by in zip(u, inverse, strict=True))
+    log_determinant = sum(map(jnp.log, pivots))
+    # L^-1 S_o, a list of rows for each column of S.
     slopes = [_solve_lower(L, [jnp.where(seen[i][None], S[i][c], 0.0) for i in range(D)]) for c in range(D)]
-    means = [mean[c] + sum(a * b for a, b in zip(slopes[c], u, strict=True)) for c in range(D)]
-    covariances = [
-        [S[c][d] - sum(a * b for a, b in zip(slopes[c], slopes[d], strict=True)) for d in range(D)] for c in range(D)
-    ]
-    return _Given(
-        constants - log_determinant - 0.5 * squares,
-        jnp.stack(means, 1),
-        jnp.stack([jnp.stack(row, 1) for row in covariances], 1),
-    )
+    scaled = [[part * by for part, by in zip(column, inverse, strict=True)] for column in slopes]
+    means = [mean[c] + _dot(scaled[c], u) for c in range(D)]
+    lower = [[S[c][d] - _dot(scaled[c], slopes[d]) for d in range(c + 1)] for c in range(D)]
+    covariances = [jnp.stack([lower[max(c, d)][min(c, d)] for d in range(D)], 1) for c in range(D)]
+    return _Given(-0.5 * (log_determinant + squares), jnp.stack(means, 1), jnp.stack(covariances, 1))
 
 
-def _factor(total: Callable[[int, int], Array], D: int) -> list[list[Array]]:
-    """Cholesky factor of a matrix of arrays."""
-    L: list[list[Array]] = [[] for _ in range(D)]
+def _condition_by_matrices(form: _MomentForm, points: Array, seen: Array, noise: Array) -> _Given:
+    """Of many columns: one factorisation for each row and component."""
+    D = points.shape[0]
+    own, both = seen.T[None], (seen[:, None] & seen[None])[None].transpose(0, 3, 1, 2)
+    S = form.covariances[:, None]
+    total = jnp.where(both, S + noise[_entries(D)].transpose(2, 0, 1)[None], jnp.eye(D)[None, None])
+    factor = jnp.linalg.cholesky(total)
+    offsets = jnp.where(own, points.T[None] - form.means[:, None], 0.0)
+    right = jnp.concatenate([jnp.where(own[..., None], S, 0.0), offsets[..., None]], -1)
+    solved = lax.linalg.triangular_solve(factor, right, left_side=True, lower=True)
+    slopes, u = solved[..., :D], solved[..., D:]
+    squares = (u**2).sum((-2, -1))
+    means = form.means[:, None] + (slopes.mT @ u)[..., 0]
+    covariances = S - slopes.mT @ slopes
+    return _Given(-log_diagonal(factor) - 0.5 * squares, means.mT, covariances.transpose(0, 2, 3, 1))
+
+
+def _entries(n_features: int) -> Int[np.ndarray, "D D"]:
+    """Place of each entry of a symmetric matrix in its lower triangle."""
+    i, j = np.indices((n_features, n_features))
+    high, low = np.maximum(i, j), np.minimum(i, j)
+    return high * (high + 1) // 2 + low
+
+
+def _factor(total: Callable[[int, int], Array], D: int) -> tuple[list[list[Array]], list[Array]]:
+    """Unit lower triangular L and pivots P with L P L' a matrix of arrays; L without its diagonal."""
+    L: list[list[Array]] = []
+    pivots: list[Array] = []
     for i in range(D):
-        for j in range(i + 1):
-            rest = total(i, j) - sum(L[i][m] * L[j][m] for m in range(j))
-            L[i].append(jnp.sqrt(rest) if i == j else rest / L[j][j])
-    return L
+        # The row of L P first; its entries are then divided by the pivots.
+        row: list[Array] = []
+        for j in range(i):
+            row.append(total(i, j) - sum(row[m] * L[j][m] for m in range(j)))
+        L.append([part / pivot for part, pivot in zip(row, pivots, strict=True)])
+        pivots.append(total(i, i) - sum(one * other for one, other in zip(row, L[i], strict=True)))
+    return L, pivots
 
 
 def _solve_lower(L: list[list[Array]], right: list[Array]) -> list[Array]:
-    """L^-1 times a column of arrays."""
+    """L^-1 times a column of arrays, for a unit lower triangular L."""
     found: list[Array] = []
-    for i, row in enumerate(L):
-        found.append((right[i] - sum(row[m] * found[m] for m in range(i))) / row[i])
+    for row, own in zip(L, right, strict=True):
+        found.append(own - sum(one * other for one, other in zip(row, found, strict=True)))
     return found
+
+
+def _dot(left: list[Array], right: list[Array]) -> Any:
+    return sum(one * other for one, other in zip(left, right, strict=True))
 
 
 def _features(given: _Given) -> Float[Array, "K F B"]:

@@ -66,7 +66,7 @@ class Objective:
 
     def expect(self, mixture: Mixture) -> Expectation:
         """The pass over the data: by far the longest part of `evaluate`, and the only one that is a sum over points."""
-        return self.data.expected_statistics(self.data.natural(mixture), self.assignment)
+        return self.data.expected_at(mixture, self.assignment)
 
     def evaluate(self, mixture: Mixture, expected: Expectation | None = None) -> Expectation:
         """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is the result of `expect`."""
