@@ -34,7 +34,7 @@ from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
-_ROWS_OF_A_BLOCK = 256
+_ROWS_OF_A_BLOCK = 128
 """Rows of a block: its factors, D^2 numbers for each row and component, then stay in the cache."""
 
 _MOST_COLUMNS_WRITTEN_OUT = 8
@@ -105,9 +105,10 @@ class RowsWithErrors(Likelihood):
 
         def of_block(number: Array) -> Array:
             given, weights = self._given(form, number), jnp.asarray(self.weights)[number]
-            phi, shares = _features(given), jax.nn.softmax(given.log_joint, axis=0)
+            complete, shares = _complete(form, given), jax.nn.softmax(given.log_joint, axis=0)
+            phi = _features(complete)
             scores = shares[:, None] * phi
-            own = jnp.einsum("kfn,kgn,n->kfg", scores, phi, weights) + _spread(given, shares * weights[None])
+            own = jnp.einsum("kfn,kgn,n->kfg", scores, phi, weights) + _spread(complete, shares * weights[None])
             return same[:, None, :, None] * own[:, :, None, :] - jnp.einsum("kfn,lgn,n->kflg", scores, scores, weights)
 
         return self._sum(of_block)
@@ -118,7 +119,8 @@ class RowsWithErrors(Likelihood):
 
         def of_block(number: Array) -> Array:
             given = self._given(form, number)
-            scores = (jax.nn.softmax(given.log_joint, axis=0)[:, None] * _features(given)).reshape(eta.size, -1)
+            phi = _features(_complete(form, given))
+            scores = (jax.nn.softmax(given.log_joint, axis=0)[:, None] * phi).reshape(eta.size, -1)
             return (scores * jnp.asarray(self.weights)[number][None]) @ scores.T
 
         return self._sum(of_block)
@@ -152,12 +154,15 @@ class RowsWithErrors(Likelihood):
         return replace(self, weights=weights)
 
     def _expected(self, form: "_MomentForm", assignment: Assignment) -> Expectation:
-        def of_block(number: Array) -> Expectation:
-            given = self._given(form, number)
+        def of_block(number: Array) -> tuple[Array, Array, Array]:
+            given = lax.optimization_barrier(self._given(form, number))
             value, shares = assignment(given.log_joint, jnp.asarray(self.weights)[number])
-            return Expectation(value, (shares[:, None] * _features(given)).sum(-1))
+            rows, columns = np.tril_indices(self.n_features)
+            squares = given.scores[:, rows] * given.scores[:, columns] - given.precisions
+            return value, shares.sum(1), jnp.einsum("kn,kfn->kf", shares, jnp.concatenate([given.scores, squares], 1))
 
-        return self._sum(of_block)
+        value, counts, sums = self._sum(of_block)
+        return Expectation(value, _statistics(form, counts, sums))
 
     def _given(self, form: "_MomentForm", number: Array) -> "_Given":
         points, seen, noise = (jnp.asarray(leaf)[number] for leaf in (self.points, self.seen, self.noise))
@@ -193,11 +198,14 @@ class _MomentForm(NamedTuple):
 
 
 class _Given(NamedTuple):
-    """Log joint densities (K, B), and means (K, D, B) and covariances (K, D, D, B) of complete rows."""
+    """Log joint densities (K, B), and with T the covariance of what was observed, T^-1 (o - mu) (K, D, B) and T^-1.
+
+    `precisions` are the lower triangles (K, V, B) of T^-1. Both are zero at cells that were not seen.
+    """
 
     log_joint: Float[Array, "K B"]
-    means: Float[Array, "K D B"]
-    covariances: Float[Array, "K D D B"]
+    scores: Float[Array, "K D B"]
+    precisions: Float[Array, "K V B"]
 
 
 def _moment_form(eta: Float[Array, "K F"]) -> _MomentForm:
@@ -225,42 +233,41 @@ def _condition_by_columns(form: _MomentForm, points: Array, seen: Array, noise: 
     """Sums over columns are written out, and their terms are arrays (K, B)."""
     D = points.shape[0]
     entry = _entries(D)
-    S = [[form.covariances[:, i, j, None] for j in range(D)] for i in range(D)]
-    mean = [form.means[:, i, None] for i in range(D)]
 
     def total(i: int, j: int) -> Array:
-        both = (seen[i] & seen[j])[None]
-        return jnp.where(both, S[i][j] + noise[entry[i, j]][None], 1.0 if i == j else 0.0)
+        both, S = (seen[i] & seen[j])[None], form.covariances[:, i, j, None]
+        return jnp.where(both, S + noise[entry[i, j]][None], 1.0 if i == j else 0.0)
 
-    L, pivots = _factor(total, D)
-    inverse = [1 / pivot for pivot in pivots]
-    u = _solve_lower(L, [jnp.where(seen[i][None], points[i][None] - mean[i], 0.0) for i in range(D)])
-    squares = sum(part**2 * by for part, by in zip(u, inverse, strict=True))
+    # Between the barriers nothing is computed twice.
+    L, pivots = lax.optimization_barrier(_factor(total, D))
+    inverse = lax.optimization_barrier(_invert(L))
+    seen_pivots = [jnp.where(seen[i][None], 1 / pivots[i], 0.0) for i in range(D)]
+    r = [jnp.where(seen[i][None], points[i][None] - form.means[:, i, None], 0.0) for i in range(D)]
+    u = [r[i] + _dot(inverse[i], r) for i in range(D)]
+    squares = sum(part**2 * by for part, by in zip(u, seen_pivots, strict=True))
     log_determinant = sum(map(jnp.log, pivots))
-    # L^-1 S_o, a list of rows for each column of S.
-    slopes = [_solve_lower(L, [jnp.where(seen[i][None], S[i][c], 0.0) for i in range(D)]) for c in range(D)]
-    scaled = [[part * by for part, by in zip(column, inverse, strict=True)] for column in slopes]
-    means = [mean[c] + _dot(scaled[c], u) for c in range(D)]
-    lower = [[S[c][d] - _dot(scaled[c], slopes[d]) for d in range(c + 1)] for c in range(D)]
-    covariances = [jnp.stack([lower[max(c, d)][min(c, d)] for d in range(D)], 1) for c in range(D)]
-    return _Given(-0.5 * (log_determinant + squares), jnp.stack(means, 1), jnp.stack(covariances, 1))
+    # T^-1 is the sum over m of the products of column i and j of the row m of L^-1, over the pivot.
+    scaled = [[part * by for part in row] + [by] for row, by in zip(inverse, seen_pivots, strict=True)]
+    scores = [_dot([row[i] for row in scaled[i:]], u[i:]) for i in range(D)]
+    precisions = [
+        scaled[i][j] + sum(scaled[m][i] * inverse[m][j] for m in range(i + 1, D)) for i in range(D) for j in range(i + 1)
+    ]
+    return _Given(-0.5 * (log_determinant + squares), jnp.stack(scores, 1), jnp.stack(precisions, 1))
 
 
 def _condition_by_matrices(form: _MomentForm, points: Array, seen: Array, noise: Array) -> _Given:
     """Of many columns: one factorisation for each row and component."""
     D = points.shape[0]
     own, both = seen.T[None], (seen[:, None] & seen[None])[None].transpose(0, 3, 1, 2)
-    S = form.covariances[:, None]
-    total = jnp.where(both, S + noise[_entries(D)].transpose(2, 0, 1)[None], jnp.eye(D)[None, None])
-    factor = jnp.linalg.cholesky(total)
+    total = form.covariances[:, None] + noise[_entries(D)].transpose(2, 0, 1)[None]
+    factor = jnp.linalg.cholesky(jnp.where(both, total, jnp.eye(D)[None, None]))
+    identity = jnp.broadcast_to(jnp.eye(D)[None, None] * own[..., None], factor.shape)
+    inverse = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
     offsets = jnp.where(own, points.T[None] - form.means[:, None], 0.0)
-    right = jnp.concatenate([jnp.where(own[..., None], S, 0.0), offsets[..., None]], -1)
-    solved = lax.linalg.triangular_solve(factor, right, left_side=True, lower=True)
-    slopes, u = solved[..., :D], solved[..., D:]
-    squares = (u**2).sum((-2, -1))
-    means = form.means[:, None] + (slopes.mT @ u)[..., 0]
-    covariances = S - slopes.mT @ slopes
-    return _Given(-log_diagonal(factor) - 0.5 * squares, means.mT, covariances.transpose(0, 2, 3, 1))
+    u = (inverse @ offsets[..., None])[..., 0]
+    scores = (inverse.mT @ u[..., None])[..., 0]
+    precisions = vech(inverse.mT @ inverse)
+    return _Given(-log_diagonal(factor) - 0.5 * (u**2).sum(-1), scores.mT, precisions.mT)
 
 
 def _entries(n_features: int) -> Int[np.ndarray, "D D"]:
@@ -284,30 +291,54 @@ def _factor(total: Callable[[int, int], Array], D: int) -> tuple[list[list[Array
     return L, pivots
 
 
-def _solve_lower(L: list[list[Array]], right: list[Array]) -> list[Array]:
-    """L^-1 times a column of arrays, for a unit lower triangular L."""
-    found: list[Array] = []
-    for row, own in zip(L, right, strict=True):
-        found.append(own - sum(one * other for one, other in zip(row, found, strict=True)))
-    return found
+def _invert(L: list[list[Array]]) -> list[list[Array]]:
+    """Inverse of a unit lower triangular matrix, also without its diagonal."""
+    inverse: list[list[Array]] = []
+    for i, row in enumerate(L):
+        inverse.append([-row[j] - sum(row[m] * inverse[m][j] for m in range(j + 1, i)) for j in range(i)])
+    return inverse
 
 
 def _dot(left: list[Array], right: list[Array]) -> Any:
-    return sum(one * other for one, other in zip(left, right, strict=True))
+    return sum(one * other for one, other in zip(left, right, strict=False))
 
 
-def _features(given: _Given) -> Float[Array, "K F B"]:
+def _statistics(form: _MomentForm, counts: Float[Array, " K"], sums: Float[Array, "K DV"]) -> Float[Array, "K F"]:
+    """Expected statistics from weighted sums of T^-1 (o - mu) and of its square less T^-1."""
+    D, S = form.means.shape[1], form.covariances
+    shift = (S @ sums[:, :D, None])[..., 0]
+    cross = form.means[:, :, None] * shift[:, None]
+    squares = S @ unvech(sums[:, D:], D) @ S + cross + cross.mT
+    squares += counts[:, None, None] * (S + form.means[:, :, None] * form.means[:, None])
+    return jnp.concatenate([counts[:, None], counts[:, None] * form.means + shift, vech(squares)], 1)
+
+
+class _CompleteRows(NamedTuple):
+    """Means (K, D, B) and covariances (K, D, D, B) of complete rows, given what was observed and the label."""
+
+    means: Float[Array, "K D B"]
+    covariances: Float[Array, "K D D B"]
+
+
+def _complete(form: _MomentForm, given: _Given) -> _CompleteRows:
+    D, S = form.means.shape[1], form.covariances
+    means = form.means[..., None] + jnp.einsum("kij,kjn->kin", S, given.scores)
+    precisions = given.precisions[:, _entries(D)]
+    return _CompleteRows(means, S[..., None] - jnp.einsum("kij,kjgn,kgh->kihn", S, precisions, S))
+
+
+def _features(complete: _CompleteRows) -> Float[Array, "K F B"]:
     """Expected features of complete rows: 1, the mean, and the covariance plus the square of the mean."""
-    rows, columns = np.tril_indices(given.means.shape[1])
-    squares = given.covariances[:, rows, columns] + given.means[:, rows] * given.means[:, columns]
-    return jnp.concatenate([jnp.ones_like(given.means[:, :1]), given.means, squares], 1)
+    means, covariances = complete
+    rows, columns = np.tril_indices(means.shape[1])
+    squares = covariances[:, rows, columns] + means[:, rows] * means[:, columns]
+    return jnp.concatenate([jnp.ones_like(means[:, :1]), means, squares], 1)
 
 
-def _spread(given: _Given, shares: Float[Array, "K B"]) -> Float[Array, "K F F"]:
+def _spread(complete: _CompleteRows, shares: Float[Array, "K B"]) -> Float[Array, "K F F"]:
     """Weighted sum of the covariances of the features of complete rows, which are Gaussian given what was observed."""
-    D = given.means.shape[1]
-    i, j = np.tril_indices(D)
-    m, C = given.means, given.covariances
+    m, C = complete
+    i, j = np.tril_indices(m.shape[1])
     linear_by_square = C[:, :, i] * m[:, None, j] + C[:, :, j] * m[:, None, i]
     (i, g), (j, h) = (i[:, None], i[None]), (j[:, None], j[None])
     squares = C[:, i, g] * C[:, j, h] + C[:, i, h] * C[:, j, g]
@@ -346,7 +377,7 @@ def prepare(
     return RowsWithErrors(
         points=cut(z, 0.0),
         weights=cut(sample_weight, 0.0),
-        seen=cut(~gaps, True),
+        seen=cut(~gaps, False),
         noise=cut(noise, 0.0),
         labels=cut(known, -1),
         first=np.asarray(0),

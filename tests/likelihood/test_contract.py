@@ -320,3 +320,57 @@ def test_many_groups_of_few_rows_waste_little():
     x = with_gaps(8, 3000)
     data = missing_cells.prepare(x, np.ones(len(x)), UNIT).blocks
     assert data.points.shape[0] * data.points.shape[2] < 3 * len(x)
+
+
+def test_errors_of_zero_change_nothing():
+    _, eta, x, weights, rows = setting(KINDS["complete rows"])
+    exact = measurement_errors.prepare(x, weights, UNIT, np.zeros((len(x), N_FEATURES, N_FEATURES)))
+    for ours, theirs in zip(expected_statistics(exact, eta), expected_statistics(rows, eta), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(curvature(exact, eta), curvature(rows, eta), rtol=1e-10, atol=1e-10)
+    assert abs(log_likelihood(setting(KINDS["errors"])[-1], eta) - log_likelihood(rows, eta)) > 1
+
+
+def test_gradient_and_curvature_with_errors_are_those_of_automatic_differentiation():
+    kind = KINDS["errors"]
+    _, eta, x, weights, rows = setting(kind)
+    errors = errors_of(len(x))
+
+    def directly(eta):
+        precision = -2 * jax.vmap(jnp.diag)(eta[:, np.array([4, 6, 9])])
+        for place, (i, j) in zip((5, 7, 8), ((1, 0), (2, 0), (2, 1)), strict=True):
+            precision = precision.at[:, i, j].set(-eta[:, place]).at[:, j, i].set(-eta[:, place])
+        S = jnp.linalg.inv(precision)
+        mean = jnp.einsum("kij,kj->ki", S, eta[:, 1:4])
+        log_mass = eta[:, 0] + 0.5 * (mean * eta[:, 1:4]).sum(1) + 0.5 * jnp.linalg.slogdet(2 * np.pi * S)[1]
+        T, r = S[:, None] + errors[None], x[None] - mean[:, None]
+        log_density = -0.5 * (r * jnp.linalg.solve(T, r[..., None])[..., 0]).sum(-1)
+        log_density -= 0.5 * jnp.linalg.slogdet(2 * np.pi * T)[1]
+        return weights @ jax.nn.logsumexp(log_mass[:, None] + log_density, axis=0)
+
+    np.testing.assert_allclose(gradient(rows, eta), jax.grad(directly)(eta), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(curvature(rows, eta), jax.hessian(directly)(eta), rtol=1e-7, atol=1e-7)
+
+
+def test_many_columns_and_mixtures_themselves_have_the_same_likelihood_with_errors(monkeypatch):
+    mixture, eta, x, _, rows = setting(KINDS["errors and missing cells"])
+    expected = expected_statistics(rows, eta)
+    for ours, theirs in zip(jax.jit(lambda rows, m: rows.expected_at(m))(rows, mixture), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+    monkeypatch.setattr(measurement_errors, "_MOST_COLUMNS_WRITTEN_OUT", 0)
+    for ours, theirs in zip(expected_statistics(rows, eta), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_a_component_without_spread_of_its_own_has_a_likelihood_where_rows_have_errors():
+    """Points on a line through their errors: a covariance of rank one, whose natural parameters do not exist."""
+    x, errors = complete(2, 30), np.tile(np.diag([0.5, 0.3, 0.2]), (30, 1, 1))
+    rows = measurement_errors.prepare(x, np.ones(30), UNIT, errors)
+    root = np.zeros((1, 3, 3))
+    root[0, :, 0] = 1.0, -0.5, 0.0
+    flat = Mixture(log_weights=np.zeros(1), means=np.zeros((1, 3)), scale_tril=root)
+    value, statistics = jax.jit(lambda rows, m: rows.expected_at(m))(rows, flat)
+    T = root[0] @ root[0].T + errors[0]
+    np.testing.assert_allclose(value, multivariate_normal(np.zeros(3), T).logpdf(x).sum(), rtol=1e-12)
+    expected = x @ np.linalg.solve(T, root[0] @ root[0].T)
+    np.testing.assert_allclose(statistics[0, 1:4], expected.sum(0), rtol=1e-12)
