@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bayes_gmm.core.validation import file_path, positions
+from bayes_gmm.core.error_bars import checked_errors, error_covariances, errors_in_words
+from bayes_gmm.core.validation import any_array, file_path, positions
 from bayes_gmm.errors import ArgumentError, DataError, DataWarning
 from bayes_gmm.io.dataframes import Columns, named_columns
 from bayes_gmm.io.file_formats import STANDARD_INPUT, Source, read_other_format
@@ -41,7 +42,8 @@ class Table:
 
     `units` has one entry per column, `labels` the known class of each row, "" where it is not known; either may be
     None. `labels_from` is the name of the column that they come from. `left_out` has a sentence for whatever of the
-    source is not in the table, and `kept_rows` tells which of its rows are, None where all are.
+    source is not in the table, and `kept_rows` tells which of its rows are, None where all are. `errors` are the known
+    errors of the values, standard deviations (N, D) or covariances (N, D, D), or None.
     NumPy functions accept a Table in place of its values. `as_table` makes a Table of other kinds of tables.
 
     Raises
@@ -49,7 +51,7 @@ class Table:
     DataError
         No Gaussian mixture can be fitted to the values.
     ArgumentError
-        There is not one unit per column, or not one label per row.
+        There is not one unit per column, or not one label per row; or the errors cannot be used.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class Table:
     labels_from: str = ""
     left_out: tuple[str, ...] = ()
     kept_rows: NDArray[np.bool_] | None = None
+    errors: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         given = np.asarray(self.values, dtype=np.float64)
@@ -77,6 +80,8 @@ class Table:
         _check_length("labels", self.labels, len(values))
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
+        if self.errors is not None:
+            object.__setattr__(self, "errors", checked_errors(self.errors, values, self.columns))
 
     @property
     def n_points(self) -> int:
@@ -97,6 +102,32 @@ class Table:
     def gaps(self) -> str:
         """A sentence on the cells that were not seen, by column; empty where all were."""
         return gaps_in_words(self.values, self.columns)
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether the errors of some values are known and not zero."""
+        return self.errors is not None and bool(self.errors.any())
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every cell was seen, and without an error."""
+        return not (self.has_gaps or self.has_errors)
+
+    @property
+    def error_covariances(self) -> NDArray[np.float64]:
+        """Covariances (N, D, D) of the errors; zero where there are none."""
+        return error_covariances(np.zeros_like(self.values) if self.errors is None else self.errors)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on what was left out of the source, on the cells that were not seen, and on errors."""
+        return (*self.left_out, *filter(None, [self.gaps, errors_in_words(self.errors, self.values, self.columns)]))
+
+    def rows(self, chosen: NDArray[Any]) -> Table:
+        """Some of the rows, by their numbers or by true and false, with their labels and errors."""
+        labels = None if self.labels is None else tuple(np.array(self.labels, dtype=object)[chosen])
+        errors = None if self.errors is None else self.errors[chosen]
+        return replace(self, values=self.values[chosen], labels=labels, errors=errors)
 
     def seen(self, feature: int) -> NDArray[np.float64]:
         """Values of a column in the rows where it was seen."""
@@ -131,7 +162,9 @@ class Table:
         chosen = positions(columns, self.columns)
         names = tuple(self.columns[i] for i in chosen)
         units = tuple(self.units[i] for i in chosen) if self.units else None
-        return replace(self, values=self.values[:, chosen], columns=names, units=units)
+        errors = self.errors if self.errors is None else self.errors[:, chosen]
+        errors = errors[:, :, chosen] if errors is not None and errors.ndim == 3 else errors
+        return replace(self, values=self.values[:, chosen], columns=names, units=units, errors=errors)
 
     def __repr__(self) -> str:
         units = self.units or ("",) * self.n_features
@@ -141,7 +174,7 @@ class Table:
         lines += [" " * width + "".join(f"{s:>11}" for s in ("mean", "sd", "min", "max"))]
         for head, row in zip(heads, column_summary(self), strict=True):
             lines += [f"{head:<{width}}" + "".join(f"{number:>11.4g}" for number in row)]
-        return "\n".join([*lines, *self.left_out, *([self.gaps] if self.has_gaps else [])])
+        return "\n".join([*lines, *self.remarks])
 
 
 def column_summary(table: Table) -> NDArray[np.float64]:
@@ -152,7 +185,7 @@ def column_summary(table: Table) -> NDArray[np.float64]:
     return np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
 
 
-def as_table(x: Any, *, missing: str = "refuse") -> Table:
+def as_table(x: Any, *, missing: str = "refuse", errors: Any = None) -> Table:
     """Any (N, D) table of numbers as a `Table`; an array of one axis is N points of one feature.
 
     `x` is a Table (which is returned itself), an array (NumPy, JAX), a list of rows, or an object with named columns: a
@@ -160,7 +193,8 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
     xarray DataArray (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD. What is not in
     memory, a query or chunks of Dask, is refused. With `missing="drop"` rows with missing cells are left out, which
     `Table.left_out` says and `Table.kept_rows` tells; with "integrate" they stay, NaN where a cell was not seen. Columns
-    of text are always refused.
+    of text are always refused. `errors` are known errors of the values, (N, D) standard deviations or (N, D, D)
+    covariances, of the rows given or of those that are left, in place of the errors that a Table may have already.
 
     Raises
     ------
@@ -168,13 +202,21 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
         `x` is not a table of numbers, or no mixture can be fitted to it (missing
         values, constant or linearly dependent columns, fewer than D + 1 rows).
     ArgumentError
-        `missing` is not "refuse", "drop" or "integrate".
+        `missing` is not "refuse", "drop" or "integrate", or the errors cannot be used.
 
     Examples
     --------
     >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
     ('x1', 'x2')
     """
+    table = _as_table(x, missing)
+    if errors is None:
+        return table
+    given = any_array("errors", errors, "one for each cell", "Give an array of the shape of the table.")
+    return replace(table, errors=table.of_kept_rows(given))
+
+
+def _as_table(x: Any, missing: str) -> Table:
     one_of_missing(missing)
     if isinstance(x, Table):
         return x if missing == "integrate" or not x.has_gaps else _without_gaps(x, missing)
@@ -290,9 +332,10 @@ def _without_gaps(table: Table, missing: str) -> Table:
     if missing == "refuse":
         check_seen(values, columns)
     rows = ~np.isnan(values).any(axis=1)
-    labels = None if table.labels is None else tuple(np.array(table.labels, dtype=object)[rows])
+    kept = np.ones(len(rows), bool) if table.kept_rows is None else table.kept_rows.copy()
+    kept[kept] = rows
     left_out = (*table.left_out, missing_rows(values, columns, rows))
-    return replace(table, values=values[rows], labels=labels, left_out=left_out)
+    return replace(table.rows(rows), left_out=left_out, kept_rows=kept)
 
 
 def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:

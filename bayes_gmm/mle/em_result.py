@@ -163,8 +163,11 @@ class EMFit:
         return self.bic() - 2 * float(self.sample_weight @ np.log(certainty))
 
     def responsibilities(self) -> np.ndarray:
-        """Soft assignments of the fitted points, (N, K), by the mixture alone: known labels are not looked at."""
-        return self.mixture.responsibilities(self.table.values)
+        """Soft assignments of the fitted points, (N, K), given their errors; known labels are not looked at."""
+        if not self.table.has_errors:
+            return self.mixture.responsibilities(self.table.values)
+        log_joint = self.problem.log_joint(self.mixture)
+        return np.exp(log_joint - np.logaddexp.reduce(log_joint, 1, keepdims=True))
 
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:

@@ -66,6 +66,7 @@ def fit_em(
     prior: ConjugatePrior | None = None,
     assignment: str = "soft",
     missing: str = "integrate",
+    errors: Any = None,
     accelerate: bool = True,
     tol: float | int = 1e-8,
     max_steps: int = 1000,
@@ -170,6 +171,7 @@ def fit_em(
         prior=prior,
         assignment=assignment,
         missing=missing,
+        errors=errors,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
     fit = fit_problem(problem, SearchOptions.of(start=start, spurious=spurious, progress=progress, **options))

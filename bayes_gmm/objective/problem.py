@@ -14,10 +14,11 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import complete_rows, linear_form, missing_cells
+from bayes_gmm.likelihood import complete_rows, linear_form, measurement_errors, missing_cells
 from bayes_gmm.likelihood.centred_form import log_joint_densities
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
+from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
@@ -79,6 +80,7 @@ class Problem:
         prior: Any = None,
         assignment: Any = "soft",
         missing: Any = "integrate",
+        errors: Any = None,
     ) -> "Problem":
         """Check and convert what a user gives.
 
@@ -87,7 +89,7 @@ class Problem:
         DataError, ArgumentError
             When the table or an argument cannot be used.
         """
-        table = as_table(x, missing=missing)
+        table = as_table(x, missing=missing, errors=errors)
         K = component_count(n_components, table)
         one_of("assignment", assignment, ASSIGNMENTS, "The usual EM is soft.")
         if not (prior is None or isinstance(prior, ConjugatePrior)):
@@ -180,17 +182,27 @@ class Problem:
 
     def _likelihood(self, n_rows: int) -> Likelihood:
         weights = self.summed_out(self.sample_weight)
+        if self.table.has_errors:
+            errors = self.table.error_covariances
+            return measurement_errors.prepare(self.table.values, weights, self.scaling, errors, self.labels)
         if self.table.has_gaps:
             return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels)
         return complete_rows.prepare(self.table.values, weights, self.scaling, n_rows)
 
     def summed_out(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
-        """Weights of the rows in the likelihood: complete rows with a label enter as statistics instead."""
-        return weights if self.table.has_gaps else np.where(self.labels >= 0, 0.0, weights)
+        """Weights of the rows in the likelihood: exact rows with a label enter as statistics instead."""
+        return weights if not self.table.is_exact else np.where(self.labels >= 0, 0.0, weights)
+
+    def log_joint(self, mixture: Mixture) -> Float[np.ndarray, "N K"]:
+        """Log joint density of what was observed of each row, and each label, in the centred form."""
+        table = self.table
+        if not table.has_errors:
+            return log_joint_densities(mixture, table.values)
+        return log_joint_with_errors(mixture, table.values, table.error_covariances)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Log-likelihood of a mixture in the centred form; labelled points count with their label."""
-        log_joint = log_joint_densities(mixture, self.table.values)
+        log_joint = self.log_joint(mixture)
         known = np.flatnonzero(self.labels >= 0)
         top = log_joint.max(1, keepdims=True)
         log_density = top[:, 0] + np.log(np.exp(log_joint - top).sum(1))
@@ -201,16 +213,16 @@ class Problem:
         """The objective of EM at a mixture without the prior's part, in the centred form."""
         if self.assignment == "soft":
             return self.log_likelihood(mixture)
-        log_joint = log_joint_densities(mixture, self.table.values)
+        log_joint = self.log_joint(mixture)
         labels = np.where(self.labels >= 0, self.labels, log_joint.argmax(1))
         return float(self.sample_weight @ np.take_along_axis(log_joint, labels[:, None], 1)[:, 0])
 
     def known_points(self) -> tuple[Float[np.ndarray, "L D"], Int[np.ndarray, " L"], Float[np.ndarray, " L"]]:
-        """Complete points with a label (L, D), in unit coordinates, their labels and their weights.
+        """Exact points with a label (L, D), in unit coordinates, their labels and their weights.
 
-        Of a table with gaps there are none: the likelihood has the labels.
+        Of a table with gaps or errors there are none: the likelihood has the labels.
         """
-        known = (self.labels >= 0) & (not self.table.has_gaps)
+        known = (self.labels >= 0) & self.table.is_exact
         return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
 
     def known_statistics(self, sample_weight: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "K F"]:
