@@ -63,6 +63,15 @@ def error_sds(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     return errors if errors.ndim == 2 else np.sqrt(np.diagonal(errors, axis1=1, axis2=2))
 
 
+def drawn_errors(errors: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """One draw (N, D) of the errors that have these standard deviations (N, D) or covariances (N, D, D)."""
+    normal = rng.normal(size=errors.shape[:2])
+    if errors.ndim == 2:
+        return normal * errors
+    sizes, directions = np.linalg.eigh(errors)
+    return (directions @ (np.sqrt(np.maximum(sizes, 0.0)) * normal)[..., None])[..., 0]
+
+
 def errors_in_words(
     errors: NDArray[np.float64] | None, values: NDArray[np.float64], columns: Sequence[str]
 ) -> str:

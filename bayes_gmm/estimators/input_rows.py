@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from bayes_gmm.errors import CellError, DataError
 from bayes_gmm.io.dataframes import Columns, named_columns
+from bayes_gmm.io.rows import refuse_errors
 from bayes_gmm.io.table import Table, from_array, from_columns
 from bayes_gmm.io.table_checks import check_numbers, way_to_two_axes
 
@@ -38,6 +39,8 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     DataError
         When `x` does not have two axes, has fewer than `fewest` rows, or cells that are not finite real numbers.
     """
+    if isinstance(x, Table):
+        refuse_errors(x, f"{owner} takes exact rows, and these")
     named = _of_table(x) if isinstance(x, Table) else named_columns(x)
     if named is None:
         x = x if hasattr(x, "shape") else _as_array(x)

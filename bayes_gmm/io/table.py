@@ -127,7 +127,7 @@ class Table:
         """Some of the rows, by their numbers or by true and false, with their labels and errors."""
         labels = None if self.labels is None else tuple(np.array(self.labels, dtype=object)[chosen])
         errors = None if self.errors is None else self.errors[chosen]
-        return replace(self, values=self.values[chosen], labels=labels, errors=errors)
+        return replace(self, values=self.values[chosen], labels=labels, errors=errors, kept_rows=None)
 
     def seen(self, feature: int) -> NDArray[np.float64]:
         """Values of a column in the rows where it was seen."""

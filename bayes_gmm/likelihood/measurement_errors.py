@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float64, Int
+from jaxtyping import Array, Bool, Float, Float64, Int
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril, log_diagonal, unvech, vech
@@ -350,6 +350,20 @@ def _spread(complete: _CompleteRows, shares: Float[Array, "K B"]) -> Float[Array
     return jnp.pad(lower, ((0, 0), (1, 0), (1, 0)))
 
 
+def narrowest(scaling: Scaling, errors: Float[np.ndarray, "N D D"], seen: Bool[np.ndarray, "N D"]) -> float:
+    """Smallest standard deviation of the errors of seen cells in any direction, in unit coordinates."""
+    noise = _in_unit_coordinates(scaling, errors, seen)
+    absent = ~seen[:, :, None] * np.eye(seen.shape[1]) * np.abs(noise).max(initial=1.0)
+    return float(np.sqrt(np.maximum(np.linalg.eigvalsh(noise + absent)[:, 0].min(), 0.0)))
+
+
+def _in_unit_coordinates(
+    scaling: Scaling, errors: Float[np.ndarray, "N D D"], seen: Bool[np.ndarray, "N D"]
+) -> Float[np.ndarray, "N D D"]:
+    inverse = np.linalg.inv(scaling.factor)
+    return inverse @ np.where(seen[:, :, None] & seen[:, None], errors, 0.0) @ inverse.T
+
+
 def prepare(
     x: Float[np.ndarray, "N D"],
     sample_weight: Float[np.ndarray, " N"],
@@ -364,10 +378,9 @@ def prepare(
     N = len(x)
     size = min(_ROWS_OF_A_BLOCK, padded_length(N))
     padding = -N % size
-    gaps = np.isnan(x)
-    z = scaling.points_to_unit(np.where(gaps, scaling.center, x))
-    inverse = np.linalg.inv(scaling.factor)
-    noise = np.asarray(vech(inverse @ np.where(gaps[:, :, None] | gaps[:, None], 0.0, errors) @ inverse.T))
+    seen = ~np.isnan(x)
+    z = scaling.points_to_unit(np.where(seen, x, scaling.center))
+    noise = np.asarray(vech(_in_unit_coordinates(scaling, errors, seen)))
     known = np.full(N, -1) if labels is None else labels
 
     def cut(rows: np.ndarray, filler: Any) -> np.ndarray:
@@ -377,7 +390,7 @@ def prepare(
     return RowsWithErrors(
         points=cut(z, 0.0),
         weights=cut(sample_weight, 0.0),
-        seen=cut(~gaps, False),
+        seen=cut(seen, False),
         noise=cut(noise, 0.0),
         labels=cut(known, -1),
         first=np.asarray(0),

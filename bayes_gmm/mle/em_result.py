@@ -10,9 +10,10 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from bayes_gmm.errors import FitError, FitWarning
+from bayes_gmm.errors import ArgumentError, FitError, FitWarning
 from bayes_gmm.io.table import Table
 from bayes_gmm.io.table_checks import suspected_markers
+from bayes_gmm.likelihood.true_rows import TrueRows, true_rows
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
 from bayes_gmm.mixture.mixture import Mixture
@@ -29,6 +30,12 @@ _ANOTHER, _CLOSE = 1e-3, 2.0
 
 _WIDE = 0.3
 """Standard error relative to its scale above which it is doubted: about that of a scale from six points."""
+
+_FLAT = 0.05
+"""Standard deviation of a component, relative to that of the errors in its direction, that is next to none."""
+
+_SLOW = 0.05
+"""Nats by which runs may end apart where a covariance is next to zero, which EM approaches slowly."""
 
 
 def own_parameters(problem: Problem) -> int:
@@ -114,10 +121,10 @@ class EMFit:
         maximum without them is named beside (`fit_em(spurious="skip")`). None under a `ConjugatePrior`, which rules
         them out. And another maximum that is lower by less than two nats, so that the data hardly choose between the
         two. And values that seem to stand for missing ones (`suspected_markers`), and what a failed fit came to
-        (`degeneracies`).
+        (`degeneracies`). And components of next to no spread of their own, beside the errors of the rows.
         """
         markers = suspected_markers(self.table.values, self.table.columns)
-        return (*markers, *self.degeneracies, *self._thin_components(), *self._close_second())
+        return (*markers, *self.degeneracies, *self._thin_components(), *self._flat_components(), *self._close_second())
 
     @cached_property
     def degeneracies(self) -> tuple[str, ...]:
@@ -202,7 +209,25 @@ class EMFit:
         >>> bg.fit_em(x, n_components=2).completed().mean[0].round(1)
         array([ 3.6, 73.4])
         """
+        if self.table.has_errors:
+            raise ArgumentError(
+                "The values have known errors.", "exact values", "denoised() gives the true ones, and missing cells."
+            )
         return completed_rows(self.mixture, self.table.values)
+
+    def denoised(self) -> TrueRows:
+        """Mean of each true value (N, D) given what was observed of its row and its errors, and its sd.
+
+        They are under this mixture: that it is an estimate is not in them. Cells that were not seen are among them.
+
+        Examples
+        --------
+        >>> import bayes_gmm as bg
+        >>> mle = bg.fit_em(bg.datasets.load("faithful"), n_components=2, errors=[[0.2, 4.0]] * 272)
+        >>> mle.table.values[0].round(1), mle.denoised().mean[0].round(1)
+        (array([ 3.6, 79. ]), array([ 3.7, 77.4]))
+        """
+        return true_rows(self.mixture, self.table.values, self.table.error_covariances)
 
     def record(self) -> dict[str, Any]:
         """Everything but the data as plain lists and numbers, ready for JSON."""
@@ -258,6 +283,15 @@ class EMFit:
         rows = [np.flatnonzero(labels == k) for k in thin]
         return (f"{_thin(thin, counts[thin], rows, own_parameters(self.problem))}{self._clean_rival()}",)
 
+    def _flat_components(self) -> tuple[str, ...]:
+        if not self.problem.is_bounded:
+            return ()
+        typical = np.average(self.table.error_covariances, axis=0, weights=self.sample_weight)
+        whitening = np.linalg.inv(np.linalg.cholesky(typical))
+        narrowest = np.linalg.svd(whitening @ self.mixture.scale_tril, compute_uv=False)[:, -1]
+        flat = np.flatnonzero(narrowest < _FLAT)
+        return (_flat(flat, narrowest),) if flat.size else ()
+
     def _clean_rival(self) -> str:
         """Words on the best of the maxima without such components."""
         clean = np.flatnonzero(~thin_components(self.optima, self.problem).any(-1))
@@ -273,7 +307,7 @@ class EMFit:
         """The height of another maximum that starts reached."""
         ends = self.start_log_likelihoods[self.start_statuses == EMStatus.CONVERGED]
         below = self.path[-1] - ends
-        lower = below[below > _ANOTHER]
+        lower = below[below > (_SLOW if self._flat_components() else _ANOTHER)]
         if not lower.size or lower.min() > _CLOSE:
             return ()
         return (
@@ -286,9 +320,6 @@ class EMFit:
             return self._information_errors
         except FitError:
             return {}
-
-    def _gaps(self) -> tuple[str, ...]:
-        return (self.table.gaps,) if self.table.has_gaps else ()
 
     def check(self) -> "EMFit":
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
@@ -308,7 +339,7 @@ class EMFit:
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
-            + "".join(f"\n  {sentence}" for sentence in (*self.table.left_out, *self._gaps(), *self.doubts))
+            + "".join(f"\n  {sentence}" for sentence in (*self.table.remarks, *self.doubts))
         )
 
 
@@ -327,6 +358,14 @@ def _wide(components: np.ndarray, shares: np.ndarray) -> str:
     of = ", ".join(f"{shares[k]:.0%} of an sd in component {k}" for k in components)
     return (
         f"Standard errors are {of}: too few points decide for a normal approximation. Trust the posterior (fit_nuts)."
+    )
+
+
+def _flat(components: np.ndarray, shares: np.ndarray) -> str:
+    which = ", ".join(f"component {k} ({shares[k]:.1%} of the typical error there)" for k in components)
+    return (
+        f"Next to no spread of its own, in some direction: {which}. The likelihood is highest, or almost, at a variance "
+        "of zero, which EM approaches slowly, and where no standard errors are defined."
     )
 
 

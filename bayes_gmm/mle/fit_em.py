@@ -114,6 +114,10 @@ def fit_em(
         What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
         is that of the seen ones, which the fit says. "refuse" raises; "drop" leaves out rows with missing cells, with
         their weights and labels: `Table.left_out` says so, and `Table.kept_rows` which are left.
+    errors
+        Known errors of the values: standard deviations (N, D) or covariances (N, D, D), 0 where a value is exact; those
+        of missing cells are not looked at. The mixture is then that of the true values, x = true + N(0, errors), known
+        as extreme deconvolution. Its covariances may be zero, which `EMFit.doubts` says and nothing prevents.
     accelerate
         Whether runs that are not done after 20 steps extrapolate (`em_run`). The objective never falls.
     tol
@@ -152,7 +156,8 @@ def fit_em(
     References
     ----------
     Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; classification EM: Celeux and Govaert
-    (1992), doi 10.1016/0167-9473(92)90042-E; missing cells: `missing_cells`.
+    (1992), doi 10.1016/0167-9473(92)90042-E; missing cells: `missing_cells`; errors: Bovy, Hogg and Roweis (2011),
+    doi 10.1214/10-AOAS439.
 
     Examples
     --------
@@ -265,7 +270,7 @@ def _run_all_starts(
 ) -> tuple[EMRun, Float[Array | np.ndarray, " R"]]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
     K, objective = problem.n_components, problem.objective(n_rows).with_slots(n_slots)
-    rule = StoppingRule(options.tol, options.max_steps, problem.smallest_scale, options.accelerate)
+    rule = StoppingRule(options.tol, options.max_steps, problem.collapsed_scale, options.accelerate)
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
     size, n_generations = _generations(n_starts)

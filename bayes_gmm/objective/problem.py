@@ -24,7 +24,7 @@ from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
-from bayes_gmm.objective.degeneracy import narrowest_allowed
+from bayes_gmm.objective.degeneracy import NO_SPREAD, narrowest_allowed
 from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
 from bayes_gmm.objective.objective import Objective
 
@@ -146,6 +146,21 @@ class Problem:
         """Smallest standard deviation of a component that is believed, in unit coordinates."""
         return narrowest_allowed(self.scaling, self.whitening)
 
+    @cached_property
+    def is_bounded(self) -> bool:
+        """Whether every row has errors in every direction, so that no component shrinks onto points without bound."""
+        table = self.table
+        if not table.has_errors:
+            return False
+        weighted = self.sample_weight > 0
+        seen, errors = ~np.isnan(table.values[weighted]), table.error_covariances[weighted]
+        return measurement_errors.narrowest(self.scaling, errors, seen) > self.smallest_scale
+
+    @property
+    def collapsed_scale(self) -> float:
+        """Standard deviation, in unit coordinates, at which a run of EM has collapsed."""
+        return NO_SPREAD / 10 / np.sqrt(self.table.n_features) if self.is_bounded else self.smallest_scale
+
     @property
     def names_components(self) -> bool:
         """Whether labels or fixed parameters say which component is which."""
@@ -178,6 +193,7 @@ class Problem:
             prior=prior,
             structure=self.structure,
             assignment=ASSIGNMENTS[self.assignment],
+            least_scale=NO_SPREAD if self.is_bounded else 0.0,
         )
 
     def _likelihood(self, n_rows: int) -> Likelihood:
