@@ -189,14 +189,13 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
     data = posterior.table
     order = match(mle.mixture, posterior.mle.mixture, data.values)
     parameters = compare_parameters(mle, posterior, bootstrap, order)
-    mixture = mle.mixture.permute(order)
     points = None if x_test is None else rows_of("points of x_test", x_test, data.n_features, columns=data.columns)
     scores = score(mle, posterior, points)
     return Comparison(
         rows=parameters.rows,
         scores=scores,
         points=Points(
-            mle_responsibilities=mixture.responsibilities(data.values),
+            mle_responsibilities=mle.responsibilities()[:, order],
             responsibilities=posterior.responsibilities(),
             responsibilities_sd=posterior.responsibilities_sd(),
         ),

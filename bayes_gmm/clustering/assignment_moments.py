@@ -22,9 +22,17 @@ class AssignmentMoments(NamedTuple):
     sd: Float[np.ndarray, "N K"]
 
 
-def assignment_moments(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> AssignmentMoments:
-    """Mean and standard deviation of the responsibilities over all draws, which have any leading axes."""
-    mean, sd = _assignment_moments(at_points(draws, x, scaling))
+def assignment_moments(
+    draws: Mixture,
+    x: Float[np.ndarray, "N D"],
+    scaling: Scaling,
+    errors: Float[np.ndarray, "N D D"] | None = None,
+) -> AssignmentMoments:
+    """Mean and standard deviation of the responsibilities over all draws, which have any leading axes.
+
+    `errors` are covariances of the points' known errors.
+    """
+    mean, sd = _assignment_moments(at_points(draws, x, scaling, errors))
     return AssignmentMoments(mean[:, : len(x)].T, sd[:, : len(x)].T)
 
 

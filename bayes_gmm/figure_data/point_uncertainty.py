@@ -77,7 +77,8 @@ def _responsibility_moments(
 ) -> tuple[Float[np.ndarray, "M K"], Float[np.ndarray, "M K"] | None]:
     """Posterior means and standard deviations of the responsibilities; of an EM fit, its own and None."""
     if isinstance(fit, EMFit):
-        return fit.mixture.responsibilities(fit.table.values[rows]), None
+        return fit.responsibilities()[rows], None
     if len(rows) == fit.table.n_points:
         return fit.responsibilities(), fit.responsibilities_sd()
-    return assignment_moments(draws_for_many_points(fit), fit.table.values[rows], fit.problem.scaling)
+    points, errors = fit.table.observed(rows)
+    return assignment_moments(draws_for_many_points(fit), points, fit.problem.scaling, errors)

@@ -114,14 +114,25 @@ class Table:
         return not (self.has_gaps or self.has_errors)
 
     @property
-    def error_covariances(self) -> NDArray[np.float64]:
-        """Covariances (N, D, D) of the errors; zero where there are none."""
-        return error_covariances(np.zeros_like(self.values) if self.errors is None else self.errors)
+    def error_covariances(self) -> NDArray[np.float64] | None:
+        """Covariances (N, D, D) of the errors, or None where there are none."""
+        return error_covariances(self.errors) if self.errors is not None and self.has_errors else None
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on what was left out of the source, on the cells that were not seen, and on errors."""
         return (*self.left_out, *filter(None, [self.gaps, errors_in_words(self.errors, self.values, self.columns)]))
+
+    def has_values_of(self, other: Table) -> bool:
+        """Whether the values, the cells that were not seen, and the errors are those of another table."""
+        (values, errors), (others, theirs) = self.observed(), other.observed()
+        same = errors is theirs or (errors is not None and theirs is not None and np.array_equal(errors, theirs))
+        return same and np.array_equal(values, others, equal_nan=True)
+
+    def observed(self, chosen: Any = slice(None)) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Values (n, D) of some rows, or all, and covariances (n, D, D) of their errors, None where there are none."""
+        errors = self.error_covariances
+        return self.values[chosen], errors if errors is None else errors[chosen]
 
     def rows(self, chosen: NDArray[Any]) -> Table:
         """Some of the rows, by their numbers or by true and false, with their labels and errors."""

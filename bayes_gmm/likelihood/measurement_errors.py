@@ -350,6 +350,20 @@ def _spread(complete: _CompleteRows, shares: Float[Array, "K B"]) -> Float[Array
     return jnp.pad(lower, ((0, 0), (1, 0), (1, 0)))
 
 
+def log_joint(
+    eta: Float[Array, "K F"], points: Float[Array, "D N"], seen: Bool[Array, "D N"], noise: Float[Array, "V N"]
+) -> Float[Array, "K N"]:
+    """Log joint densities of rows and labels, for rows laid out as in a block of `RowsWithErrors`."""
+    return _condition(_moment_form(eta), points, seen, noise).log_joint
+
+
+def unit_noise(
+    scaling: Scaling, errors: Float[np.ndarray, "N D D"], seen: Bool[np.ndarray, "N D"]
+) -> Float[np.ndarray, "N V"]:
+    """Lower triangles of the covariances of the errors of seen cells, in unit coordinates."""
+    return np.asarray(vech(_in_unit_coordinates(scaling, errors, seen)))
+
+
 def narrowest(scaling: Scaling, errors: Float[np.ndarray, "N D D"], seen: Bool[np.ndarray, "N D"]) -> float:
     """Smallest standard deviation of the errors of seen cells in any direction, in unit coordinates."""
     noise = _in_unit_coordinates(scaling, errors, seen)
@@ -380,7 +394,7 @@ def prepare(
     padding = -N % size
     seen = ~np.isnan(x)
     z = scaling.points_to_unit(np.where(seen, x, scaling.center))
-    noise = np.asarray(vech(_in_unit_coordinates(scaling, errors, seen)))
+    noise = unit_noise(scaling, errors, seen)
     known = np.full(N, -1) if labels is None else labels
 
     def cut(rows: np.ndarray, filler: Any) -> np.ndarray:

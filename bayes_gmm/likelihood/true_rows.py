@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from bayes_gmm.core.linalg import LOG_2PI
+from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
 
 _ROWS_AT_ONCE = 4096
@@ -49,15 +50,25 @@ def log_joint_with_errors(
     return found
 
 
-def true_rows(mixture: Mixture, x: Float[np.ndarray, "N D"], errors: Float[np.ndarray, "N D D"]) -> TrueRows:
-    """Moments of the true rows under one mixture, cells that were not seen among them.
+def responsibilities_with_errors(
+    mixture: Mixture, x: Float[np.ndarray, "N D"], errors: Float[np.ndarray, "N D D"]
+) -> Float[np.ndarray, "N K"]:
+    """Soft assignments of rows to components, given their errors."""
+    log_joint = log_joint_with_errors(mixture, x, errors)
+    return np.exp(log_joint - np.logaddexp.reduce(log_joint, 1, keepdims=True))
+
+
+def true_rows(mixture: Mixture, table: Table) -> TrueRows:
+    """Moments of the true rows of a table under one mixture, cells that were not seen among them.
 
     Examples
     --------
     >>> mixture = Mixture.from_moments([1.0], [[0.0]], [[[1.0]]])
-    >>> true_rows(mixture, np.array([[2.0]]), np.array([[[1.0]]])).mean
-    array([[1.]])
+    >>> true_rows(mixture, Table(np.array([[2.0], [-4.0]]), ("x",), errors=np.ones((2, 1)))).mean.ravel()
+    array([ 1., -2.])
     """
+    x, errors = table.values, table.error_covariances
+    errors = np.zeros((*x.shape, x.shape[1])) if errors is None else errors
     mean, sd = np.empty_like(x), np.empty_like(x)
     for rows in _parts(len(x)):
         given = [_given(mixture, k, x[rows], errors[rows]) for k in range(mixture.n_components)]

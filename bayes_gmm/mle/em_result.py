@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from bayes_gmm.errors import ArgumentError, FitError, FitWarning
 from bayes_gmm.io.table import Table
 from bayes_gmm.io.table_checks import suspected_markers
-from bayes_gmm.likelihood.true_rows import TrueRows, true_rows
+from bayes_gmm.likelihood.true_rows import TrueRows, responsibilities_with_errors, true_rows
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
 from bayes_gmm.mixture.mixture import Mixture
@@ -171,10 +171,10 @@ class EMFit:
 
     def responsibilities(self) -> np.ndarray:
         """Soft assignments of the fitted points, (N, K), given their errors; known labels are not looked at."""
-        if not self.table.has_errors:
-            return self.mixture.responsibilities(self.table.values)
-        log_joint = self.problem.log_joint(self.mixture)
-        return np.exp(log_joint - np.logaddexp.reduce(log_joint, 1, keepdims=True))
+        values, errors = self.table.observed()
+        if errors is None:
+            return self.mixture.responsibilities(values)
+        return responsibilities_with_errors(self.mixture, values, errors)
 
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:
@@ -227,7 +227,7 @@ class EMFit:
         >>> mle.table.values[0].round(1), mle.denoised().mean[0].round(1)
         (array([ 3.6, 79. ]), array([ 3.7, 77.4]))
         """
-        return true_rows(self.mixture, self.table.values, self.table.error_covariances)
+        return true_rows(self.mixture, self.table)
 
     def record(self) -> dict[str, Any]:
         """Everything but the data as plain lists and numbers, ready for JSON."""
@@ -284,9 +284,10 @@ class EMFit:
         return (f"{_thin(thin, counts[thin], rows, own_parameters(self.problem))}{self._clean_rival()}",)
 
     def _flat_components(self) -> tuple[str, ...]:
-        if not self.problem.is_bounded:
+        errors = self.table.error_covariances
+        if errors is None or not self.problem.is_bounded:
             return ()
-        typical = np.average(self.table.error_covariances, axis=0, weights=self.sample_weight)
+        typical = np.average(errors, axis=0, weights=self.sample_weight)
         whitening = np.linalg.inv(np.linalg.cholesky(typical))
         narrowest = np.linalg.svd(whitening @ self.mixture.scale_tril, compute_uv=False)[:, -1]
         flat = np.flatnonzero(narrowest < _FLAT)

@@ -149,12 +149,11 @@ class Problem:
     @cached_property
     def is_bounded(self) -> bool:
         """Whether every row has errors in every direction, so that no component shrinks onto points without bound."""
-        table = self.table
-        if not table.has_errors:
+        errors, weighted = self.table.error_covariances, self.sample_weight > 0
+        if errors is None:
             return False
-        weighted = self.sample_weight > 0
-        seen, errors = ~np.isnan(table.values[weighted]), table.error_covariances[weighted]
-        return measurement_errors.narrowest(self.scaling, errors, seen) > self.smallest_scale
+        seen = ~np.isnan(self.table.values[weighted])
+        return measurement_errors.narrowest(self.scaling, errors[weighted], seen) > self.smallest_scale
 
     @property
     def collapsed_scale(self) -> float:
@@ -198,8 +197,7 @@ class Problem:
 
     def _likelihood(self, n_rows: int) -> Likelihood:
         weights = self.summed_out(self.sample_weight)
-        if self.table.has_errors:
-            errors = self.table.error_covariances
+        if (errors := self.table.error_covariances) is not None:
             return measurement_errors.prepare(self.table.values, weights, self.scaling, errors, self.labels)
         if self.table.has_gaps:
             return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels)
@@ -211,10 +209,8 @@ class Problem:
 
     def log_joint(self, mixture: Mixture) -> Float[np.ndarray, "N K"]:
         """Log joint density of what was observed of each row, and each label, in the centred form."""
-        table = self.table
-        if not table.has_errors:
-            return log_joint_densities(mixture, table.values)
-        return log_joint_with_errors(mixture, table.values, table.error_covariances)
+        values, errors = self.table.values, self.table.error_covariances
+        return log_joint_densities(mixture, values) if errors is None else log_joint_with_errors(mixture, values, errors)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Log-likelihood of a mixture in the centred form; labelled points count with their label."""

@@ -159,6 +159,7 @@ def fit_laplace(
     prior: Prior | None = None,
     sample_weight: Any = None,
     missing: str = "integrate",
+    errors: Any = None,
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
@@ -179,6 +180,8 @@ def fit_laplace(
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
     missing
         What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_nuts`.
+    errors
+        Known errors of the values, as in `fit_nuts`.
     num_draws
         Number of draws from the approximation.
     seed
@@ -210,6 +213,7 @@ def fit_laplace(
         prior=prior,
         sample_weight=sample_weight,
         missing=missing,
+        errors=errors,
     )
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):
@@ -219,7 +223,10 @@ def fit_laplace(
     searching.wait()
     drawn = _draw(problem, target, mle, num_draws, seed)
     pivot = pivot_of(problem, mle, drawn.modes)
-    labelled = relabel(drawn.draws, pivot, problem.table.values, sample_weight=problem.sample_weight)
+    table = problem.table
+    labelled = relabel(
+        drawn.draws, pivot, table.values, sample_weight=problem.sample_weight, errors=table.error_covariances
+    )
     smoothed = smooth_importance_weights(drawn.log_ratios)
     return LaplaceFit(
         draws=drawn.draws.permute(labelled.permutations) if problem.exchangeable else drawn.draws,

@@ -58,6 +58,7 @@ def fit_nuts(
     prior: Prior | None = None,
     sample_weight: Any = None,
     missing: str = "integrate",
+    errors: Any = None,
     num_warmup: int = 200,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -94,6 +95,9 @@ def fit_nuts(
     missing
         What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
         is that of the seen ones, which the posterior says. "refuse" raises; "drop" leaves rows with missing cells out.
+    errors
+        Known errors of the values: standard deviations (N, D) or covariances (N, D, D), as in `fit_em`. The posterior is
+        then that of the mixture of the true values, and so is its default prior (`Prior`).
     num_warmup
         Transitions of each chain to tune NUTS's step size.
     num_samples
@@ -142,7 +146,7 @@ def fit_nuts(
     >>> posterior.verdict.status.name
     'GOOD'
     """
-    given = {"prior": prior, "sample_weight": sample_weight, "missing": missing}
+    given = {"prior": prior, "sample_weight": sample_weight, "missing": missing, "errors": errors}
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, **given)
     options = SamplingOptions.of(
         num_warmup=num_warmup,
@@ -187,10 +191,7 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             seed=seed,
         )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
-    same = (
-        np.array_equal(start.table.values, problem.table.values, equal_nan=True)
-        and start.structure == problem.structure
-    )
+    same = start.table.has_values_of(problem.table) and start.structure == problem.structure
     if not (start.mixture.n_components == problem.n_components and same):
         raise ArgumentError(
             f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "
@@ -371,7 +372,12 @@ def _relabel(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sa
     """Relabelling to the pivot; its permutations change nothing where the prior tells the components apart."""
     pivot = pivot_of(problem, mle, sampled.modes)
     relabelling = relabel(
-        sampled.draws, pivot, problem.table.values, options.relabelling, sample_weight=problem.sample_weight
+        sampled.draws,
+        pivot,
+        problem.table.values,
+        options.relabelling,
+        sample_weight=problem.sample_weight,
+        errors=problem.table.error_covariances,
     )
     if problem.exchangeable:
         return relabelling
@@ -381,19 +387,21 @@ def _relabel(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sa
 
 def _pointwise(draws: Mixture, problem: PosteriorProblem) -> Float[np.ndarray, "chain draw N"] | None:
     """Log-likelihood of each draw at each point, or None where it would be too large to keep."""
-    x = problem.table.values
+    x, errors = problem.table.observed()
     if int(np.prod(draws.log_weights.shape[:-1])) * len(x) > LARGEST_POINTWISE:
         return None
-    return log_densities(draws, x, problem.scaling)
+    return log_densities(draws, x, problem.scaling, errors)
 
 
 def _explanations_by_mode(
     problem: PosteriorProblem, sampled: Sampled, draws: Mixture, tree: xr.DataTree
 ) -> tuple[Explanation, ...]:
     """Explanations between which the chains moved, judged at some of the points; empty where there is but one."""
-    points = problem.table.values[:: max(1, problem.table.n_points // _POINTS_FOR_MODES)]
-    of_modes = sampled.modes.mixtures.log_prob(points)
-    return explain_by_modes(tree, log_densities(draws, points, problem.scaling), of_modes)
+    points, errors = problem.table.observed(slice(None, None, max(1, problem.table.n_points // _POINTS_FOR_MODES)))
+    of_draws, of_modes = (
+        log_densities(mixtures, points, problem.scaling, errors) for mixtures in (draws, sampled.modes.mixtures)
+    )
+    return explain_by_modes(tree, of_draws, of_modes)
 
 
 def _depth(n_steps: Shaped[np.ndarray, "chain draw"], plan: nuts.Plan) -> dict[str, Shaped[np.ndarray, "chain draw"]]:
