@@ -1,6 +1,7 @@
 """The report: one HTML file that compares both fits and can be read without this package."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -310,6 +311,8 @@ def _reproduce(comparison: Comparison, command: str) -> str:
 
 def _origin(table: Table) -> str:
     """Python code that creates the table, as far as its name and source tell."""
+    if table.has_errors:
+        return f"bg.as_table({_origin(replace(table, errors=None))}, errors=...)  # with the known errors in this place"
     chosen = f"[{', '.join(map(repr, table.columns))}]"
     if table.name in catalogue.names():
         whole = catalogue.load(table.name).columns == table.columns

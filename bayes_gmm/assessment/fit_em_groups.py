@@ -216,7 +216,7 @@ class _Question:
         reasons: list[str] = []
         for count in self.counts:
             try:
-                part = Table(values=self.table.values[rows], columns=self.table.columns)
+                part = self.table.rows(rows)
                 problem = Problem.of(part, count, covariance_type=self.covariance_type, **self.asked)
                 fit = fit_problem(problem, self.search, max(self.counts), _room(len(rows)))
             except BayesGMMError as error:

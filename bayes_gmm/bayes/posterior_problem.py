@@ -141,7 +141,11 @@ class PosteriorProblem:
     @cached_property
     def tie_warnings(self) -> list[str]:
         """Sentences on what tied data do to the posterior under this prior; none under the default one, or with errors."""
-        return [] if self.default_scales or self._every_row_has_errors else tie_warnings(self.sites, self.table, self.row_weights)
+        return (
+            []
+            if self.default_scales or self._every_row_has_errors
+            else tie_warnings(self.sites, self.table, self.row_weights)
+        )
 
     @property
     def exchangeable(self) -> bool:
@@ -175,7 +179,9 @@ class PosteriorProblem:
     def _every_row_has_errors(self) -> bool:
         """Whether each row has errors in every direction, under which no prior makes the posterior improper."""
         errors = self.table.error_covariances
-        return errors is not None and measurement_errors.narrowest(self.scaling, errors, ~np.isnan(self.table.values)) > 0
+        return (
+            errors is not None and measurement_errors.narrowest(self.scaling, errors, ~np.isnan(self.table.values)) > 0
+        )
 
     def _likelihood(self) -> Likelihood:
         rows = self.table.values, self.row_weights, self.scaling

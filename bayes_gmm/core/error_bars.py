@@ -72,9 +72,7 @@ def drawn_errors(errors: NDArray[np.float64], rng: np.random.Generator) -> NDArr
     return (directions @ (np.sqrt(np.maximum(sizes, 0.0)) * normal)[..., None])[..., 0]
 
 
-def errors_in_words(
-    errors: NDArray[np.float64] | None, values: NDArray[np.float64], columns: Sequence[str]
-) -> str:
+def errors_in_words(errors: NDArray[np.float64] | None, values: NDArray[np.float64], columns: Sequence[str]) -> str:
     """A sentence on the typical error of each column, or an empty text where there are none.
 
     Examples
@@ -94,7 +92,9 @@ def _refuse(bad: NDArray[np.bool_], errors: NDArray[np.float64], columns: Sequen
         row, column = map(int, np.argwhere(bad)[0])
         found = f"errors is {errors[row, column]:g} in row {row} of column {columns[column]!r}."
         raise ArgumentError(
-            found, "finite standard deviations of at least 0", "A number of unknown error is a missing cell: make it NaN."
+            found,
+            "finite standard deviations of at least 0",
+            "A number of unknown error is a missing cell: make it NaN.",
         )
 
 

@@ -263,6 +263,7 @@ def read_table(
     without: str | Sequence[str] = (),
     labels: str | None = None,
     missing: str = "refuse",
+    errors: str | Sequence[str] = (),
     header: bool | None = None,
 ) -> Table:
     r"""Measurements in a file, as a `Table` that is named after the file.
@@ -288,6 +289,9 @@ def read_table(
         Name of a column with the known class of each row, for `Table.labels`; it is no measurement.
     missing
         "refuse", or "drop" to leave out rows with missing cells, which is said as well, or "integrate" to keep them.
+    errors
+        Names of the columns with the standard deviations of the errors, in the order of the measurements, none of
+        which they are.
     header
         Whether there are names above the rows of a text; found out by default.
 
@@ -314,7 +318,9 @@ def read_table(
     source = Source(path)
     content = read_other_format(source) or read_text(source, header)
     found = content.found.replace("(", "[").replace(")", "]")
-    chosen = select_measurements(content, columns=columns, without=without, labels=labels, missing=missing)
+    chosen = select_measurements(
+        content, columns=columns, without=without, labels=labels, missing=missing, errors=errors
+    )
     del content
     for sentence in chosen.left_out:
         warnings.warn(sentence, DataWarning, stacklevel=2)
@@ -328,6 +334,7 @@ def read_table(
         labels_from=labels or "",
         left_out=chosen.left_out,
         kept_rows=chosen.kept_rows,
+        errors=chosen.errors,
     )
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
-from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.likelihood import measurement_errors
+from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.likelihood.missing_cells import integrate_out
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.mixture import Mixture

@@ -250,7 +250,9 @@ def _condition_by_columns(form: _MomentForm, points: Array, seen: Array, noise: 
     scaled = [[part * by for part in row] + [by] for row, by in zip(inverse, seen_pivots, strict=True)]
     scores = [_dot([row[i] for row in scaled[i:]], u[i:]) for i in range(D)]
     precisions = [
-        scaled[i][j] + sum(scaled[m][i] * inverse[m][j] for m in range(i + 1, D)) for i in range(D) for j in range(i + 1)
+        scaled[i][j] + sum(scaled[m][i] * inverse[m][j] for m in range(i + 1, D))
+        for i in range(D)
+        for j in range(i + 1)
     ]
     return _Given(-0.5 * (log_determinant + squares), jnp.stack(scores, 1), jnp.stack(precisions, 1))
 

@@ -210,7 +210,9 @@ class Problem:
     def log_joint(self, mixture: Mixture) -> Float[np.ndarray, "N K"]:
         """Log joint density of what was observed of each row, and each label, in the centred form."""
         values, errors = self.table.values, self.table.error_covariances
-        return log_joint_densities(mixture, values) if errors is None else log_joint_with_errors(mixture, values, errors)
+        return (
+            log_joint_densities(mixture, values) if errors is None else log_joint_with_errors(mixture, values, errors)
+        )
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Log-likelihood of a mixture in the centred form; labelled points count with their label."""

@@ -166,7 +166,9 @@ def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
     rows = some.sample(table.n_points, seed=seed)[0]
     if table.errors is not None:
         rng = np.random.default_rng(seed)
-        rows = rows + np.stack([drawn_errors(table.errors, rng) for _ in range(len(chosen) * n_chains)]).reshape(rows.shape)
+        rows = rows + np.stack([drawn_errors(table.errors, rng) for _ in range(len(chosen) * n_chains)]).reshape(
+            rows.shape
+        )
     data = _dataset({"x": rows}, table, some, x=("point", "feature"))
     return data.assign_coords(draw=chosen)
 

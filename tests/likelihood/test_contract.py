@@ -353,7 +353,7 @@ def test_gradient_and_curvature_with_errors_are_those_of_automatic_differentiati
 
 
 def test_many_columns_and_mixtures_themselves_have_the_same_likelihood_with_errors(monkeypatch):
-    mixture, eta, x, _, rows = setting(KINDS["errors and missing cells"])
+    mixture, eta, _, _, rows = setting(KINDS["errors and missing cells"])
     expected = expected_statistics(rows, eta)
     for ours, theirs in zip(jax.jit(lambda rows, m: rows.expected_at(m))(rows, mixture), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)

@@ -120,7 +120,7 @@ def test_the_maximum_is_that_of_a_general_optimiser_with_gaps_and_correlated_err
 
 
 def test_responsibilities_and_true_values_are_those_of_the_textbook(deconvolution):
-    true, x, errors, labels = deconvolution
+    true, x, errors, _ = deconvolution
     fit = bg.fit_em(x, 2, errors=errors)
     logs = log_joint(fit.mixture, x, errors)
     shares = softmax(logs, axis=1)
