@@ -7,6 +7,7 @@ from .assessment.likelihood_ratio_test import (
     LikelihoodRatioTest as LikelihoodRatioTest,
     likelihood_ratio_test as likelihood_ratio_test,
 )
+from .assessment.parameter_shifts import ParameterShifts as ParameterShifts, parameter_shifts as parameter_shifts
 from .assessment.profile_interval import profile_interval as profile_interval
 from .assessment.select_em import Selection as Selection, select_em as select_em
 from .bayes.model import model as model
@@ -46,6 +47,7 @@ from .plots import (
     plot_ellipses as plot_ellipses,
     plot_forest as plot_forest,
     plot_groups as plot_groups,
+    plot_imputed as plot_imputed,
     plot_pair as plot_pair,
     plot_ppc as plot_ppc,
     plot_prior_posterior as plot_prior_posterior,

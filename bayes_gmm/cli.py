@@ -12,6 +12,7 @@ from typing import Any
 from bayes_gmm.commands import fit, groups, list_datasets, report, select
 from bayes_gmm.datasets import catalogue
 from bayes_gmm.errors import BayesGMMError, FitWarning
+from bayes_gmm.io.table_checks import MISSING_CHOICES
 
 _EPILOG = """\
 examples:
@@ -187,7 +188,7 @@ def _add_table(verb: argparse.ArgumentParser) -> None:
         "--columns",
         metavar="A,B",
         help="columns to use, by name (default: all but text, dates, true and false, row numbers, identifiers, codes, "
-        "constants; what is left out is said, and so are rows with missing cells)",
+        "constants; what is left out is said)",
     )
     verb.add_argument("--without", metavar="A,B", help="columns to leave out, by name (default: none)")
     verb.add_argument(
@@ -198,6 +199,13 @@ def _add_table(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument(
         "--labels", metavar="COLUMN", help="known classes, with which the answer is compared (default: none)"
+    )
+    verb.add_argument(
+        "--missing",
+        default="integrate",
+        choices=MISSING_CHOICES,
+        help="missing cells: integrate them out as missing at random, drop their rows, or refuse them "
+        "(default: %(default)s)",
     )
     verb.add_argument(
         "--header",

@@ -62,7 +62,7 @@ def select(options: argparse.Namespace) -> None:
     )
     if options.out:
         selection.to_csv(options.out)
-    for sentence in table.left_out:
+    for sentence in table.remarks:
         print(sentence, file=sys.stderr if options.json else sys.stdout)
     print(to_json(selection.records()) if options.json else selection, flush=True)
 
@@ -87,7 +87,7 @@ def groups(options: argparse.Namespace) -> None:
         progress=sys.stderr.isatty(),
     )
     said = sys.stderr if options.json else sys.stdout
-    for sentence in table.left_out:
+    for sentence in table.remarks:
         print(sentence, file=said)
     print(to_json(found.records()) if options.json else found, flush=True)
     if out is not None:
@@ -106,7 +106,7 @@ def report(options: argparse.Namespace) -> None:
     _writable_folder(path.parent)
     comparison = _compare(table, options)
     _write_report(comparison, path, options)
-    said = "\n".join([*table.left_out, comparison.posterior.verdict.summary])
+    said = "\n".join([*table.remarks, comparison.posterior.verdict.summary])
     print(f"{said}\nWritten to {path}", flush=True)
 
 
@@ -172,7 +172,7 @@ def _load(options: argparse.Namespace) -> Table:
             chosen,
             without=without,
             labels=options.labels,
-            missing="drop",
+            missing=options.missing,
             errors=errors,
             header=options.header,
         )

@@ -257,8 +257,19 @@ def _data(comparison: Comparison) -> str:
         [name, unit, *(f"{value:.4g}" for value in row)]
         for name, unit, row in zip(table.columns, units, column_summary(table), strict=True)
     ]
-    words = [text for text in (*table.left_out, table.source, table.caveats) if text]
-    return scrolling(html_table(head, rows, n_left=2)) + paragraphs(*words)
+    words = [text for text in (*table.remarks, table.source, table.caveats) if text]
+    return scrolling(html_table(head, rows, n_left=2)) + paragraphs(*words) + _gaps(comparison)
+
+
+def _gaps(comparison: Comparison) -> str:
+    """What missing cells are estimated to be, and how the answer changes against the complete rows."""
+    moved, posterior = comparison.shifts, comparison.posterior
+    figure = ""
+    if posterior.table.has_gaps and posterior.table.n_features > 1:
+        figure = _picture(plots.plot_imputed(posterior), "Missing cells as the others of their row tell them.")
+    if moved is None:
+        return figure
+    return figure + paragraphs(moved.about) + scrolling(html_table(*moved.cells(MOST_ROWS)))
 
 
 def _model(comparison: Comparison) -> str:

@@ -212,9 +212,10 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
             "prior_predictive",
             "fit_laplace",
         ),
-        *("compare", "compare_models", "report", "model"),
+        *("compare", "compare_models", "report", "model", "parameter_shifts", "ParameterShifts"),
         *(
             "plot_groups",
+            "plot_imputed",
             "plot_clusters",
             "plot_ellipses",
             "plot_pair",

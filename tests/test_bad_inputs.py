@@ -42,6 +42,11 @@ def changed(array, place, value):
     return array
 
 
+NEVER_TOGETHER = changed(changed(X, np.s_[:15, 0], np.nan), np.s_[15:, 1], np.nan)
+DEPENDENT = changed(X, np.s_[:, 1], 2 * X[:, 0] + 1)
+DEPENDENT[::3, 1] = np.nan
+
+
 class Shared:
     """Fits that many rows need, each made once, and files."""
 
@@ -174,7 +179,7 @@ DATA = [
     Bad("never together", em(NEVER_TOGETHER, 1), r"No row has both 'x1' and 'x2'", DataError),
     Bad("dependent where seen", em(DEPENDENT, 1), r"'x[12]' is a linear combination", DataError),
     Bad("missing", em(missing="impute"), r"missing is 'impute'"),
-    Bad("gradient, missing", gradient(method="adam", x=changed(X, (4, 1), np.nan)), r"missing cells \(x2 1\)"),
+    Bad("adam", lambda _: bg.fit_gradient(changed(X, (4, 1), np.nan), 2, method="adam"), r"missing cells \(x2 1\)"),
     Bad("infinity", em(changed(X, (4, 1), -np.inf), 2), r"'x2' holds -inf in row 4", DataError),
     Bad("complex", em(X + 1j, 2), r"complex numbers", DataError),
     Bad("dates", em(X.astype("M8[s]"), 2), r"dates", DataError),

@@ -35,18 +35,25 @@ VERBS = {
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-def test_a_missing_cell_is_refused_and_the_remedy_gives_the_answer_of_the_complete_rows(verb):
+def test_a_missing_cell_can_be_refused_and_the_remedy_gives_the_answer_of_the_complete_rows(verb):
     with pytest.raises(bg.DataError, match="row 4") as refused:
-        verb(X)
+        verb(X, missing="refuse")
     assert 'missing="drop"' in refused.value.remedy
     assert jax.tree.all(jax.tree.map(np.array_equal, verb(X, missing="drop"), verb(COMPLETE)))
     with pytest.raises(bg.ArgumentError, match="missing is 'impute'"):
         verb(X, missing="impute")
 
 
+def test_a_stream_of_rows_refuses_what_it_cannot_integrate():
+    with pytest.raises(bg.DataError, match="row 4"):
+        bg.fit_stream([X], 1)
+    with pytest.raises(bg.ArgumentError, match=r"missing is .integrate.*refuse.*drop"):
+        bg.fit_stream([X], 1, missing="integrate")
+
+
 def test_fit_nuts_passes_it_on_to_the_problem_that_fit_laplace_has_too():
     with pytest.raises(bg.DataError, match="row 4"):
-        bg.fit_nuts(X, 1, progress=False)
+        bg.fit_nuts(X, 1, missing="refuse", progress=False)
     with pytest.raises(bg.ArgumentError, match="missing is 'impute'"):
         bg.fit_nuts(X, 1, missing="impute", progress=False)
 

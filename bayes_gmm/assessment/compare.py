@@ -13,13 +13,14 @@ from jaxtyping import Int
 from bayes_gmm.assessment.bootstrap import Bootstrap
 from bayes_gmm.assessment.leave_one_out import LeaveOneOut
 from bayes_gmm.assessment.parameter_comparison import Row, compare_parameters, html, table
+from bayes_gmm.assessment.parameter_shifts import ParameterShifts, parameter_shifts, plain_fit
 from bayes_gmm.assessment.predictive_scores import Scores, score
 from bayes_gmm.assessment.sentences import Misfit, sentences
 from bayes_gmm.clustering.label_agreement import LabelAgreement, agreement
 from bayes_gmm.clustering.point_assignments import Points
 from bayes_gmm.core.export import Record, counted, write_csv, write_json
 from bayes_gmm.core.validation import one_of
-from bayes_gmm.errors import ArgumentError
+from bayes_gmm.errors import ArgumentError, DataError, FitError
 from bayes_gmm.io.rows import rows_of
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.status import EMStatus
@@ -49,6 +50,9 @@ class Comparison:
         Soft assignments by both fits, and which points are uncertain.
     mle, posterior
         The two fits.
+    shifts
+        How the maximum-likelihood answer changes against the plain Gaussian fit to the complete rows; None where that
+        is the answer, or could not be fitted (`notes` say why).
     notes
         What could not be computed and why, and whether the two fits have different covariance structures.
     """
@@ -58,6 +62,7 @@ class Comparison:
     points: Points
     mle: EMFit = field(repr=False)
     posterior: Posterior = field(repr=False)
+    shifts: ParameterShifts | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -117,7 +122,9 @@ class Comparison:
             "verdict": {**verdict.judgements(), "reasons": verdict.reasons, "notes": verdict.notes},
             **parts,
             "hidden": self.hidden(),
+            **({} if self.shifts is None else {"shifts": self.shifts.records()}),
             "left_out": self.posterior.table.left_out,
+            "missing_cells": self.posterior.table.gaps,
             **({} if found is None else {"adjusted_rand_index": found.adjusted_rand_index, "labels": found.records()}),
             "notes": self.notes,
         }
@@ -144,7 +151,8 @@ class Comparison:
         ]
         found = self.label_agreement
         beside = [] if found is None else ["", *found.lines()]
-        return "\n".join([*sections, *(f"  - {line}" for line in self.hidden()), *beside])
+        moved = [] if self.shifts is None else ["", *self.shifts.lines()]
+        return "\n".join([*sections, *(f"  - {line}" for line in self.hidden()), *moved, *beside])
 
     __repr__ = __str__
 
@@ -189,8 +197,13 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
     data = posterior.table
     order = match(mle.mixture, posterior.mle.mixture, data.values)
     parameters = compare_parameters(mle, posterior, bootstrap, order)
-    points = None if x_test is None else rows_of("points of x_test", x_test, data.n_features, columns=data.columns)
+    points = (
+        None
+        if x_test is None
+        else rows_of("points of x_test", x_test, data.n_features, columns=data.columns, gaps=True)
+    )
     scores = score(mle, posterior, points)
+    shifts, of_shifts = _shifts(mle)
     return Comparison(
         rows=parameters.rows,
         scores=scores,
@@ -201,8 +214,19 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
         ),
         mle=mle,
         posterior=posterior,
-        notes=(*_differences(mle, posterior), *mle.doubts, *parameters.notes, *scores.notes),
+        shifts=shifts,
+        notes=(*_differences(mle, posterior), *mle.doubts, *parameters.notes, *scores.notes, *of_shifts),
     )
+
+
+def _shifts(mle: EMFit) -> tuple[ParameterShifts | None, tuple[str, ...]]:
+    """Shifts against the plain fit to complete rows where the fit is another one, or a note why there are none."""
+    if mle.problem.is_plain:
+        return None, ()
+    try:
+        return parameter_shifts(mle, plain_fit(mle).check()), ()
+    except (DataError, FitError) as error:
+        return None, (f"No comparison with the complete rows. {error}",)
 
 
 def _check_same(mle: Any, posterior: Any, bootstrap: Any) -> None:
@@ -233,8 +257,9 @@ def _mismatch(mle: EMFit, posterior: Posterior) -> str:
         return f"The EM fit has the columns {', '.join(ours.columns)}, the posterior {', '.join(theirs.columns)}."
     if ours.n_points != theirs.n_points:
         return f"The EM fit is of {ours.n_points} points, the posterior of {theirs.n_points}."
-    if not np.array_equal(ours.values, theirs.values):
-        rows = int((ours.values != theirs.values).any(1).sum())
+    if not ours.has_values_of(theirs):
+        same = (ours.values == theirs.values) | (np.isnan(ours.values) & np.isnan(theirs.values))
+        rows = int((~same).any(1).sum())
         return f"The EM fit and the posterior are of different data: {rows} of {ours.n_points} rows differ."
     return "" if K == other_K else f"The EM fit has {K} components, the posterior {other_K}."
 
@@ -257,8 +282,8 @@ def _header(comparison: Comparison) -> list[str]:
         f"{counted(comparison.posterior.draws.n_components, 'component')}"
     )
     if verdict.sampling is not VerdictStatus.BAD:
-        return [head, *data.left_out]
-    return [head, *data.left_out, f"THE DRAWS ARE BAD, and the posterior's numbers with them: {verdict.reasons[0]}"]
+        return [head, *data.remarks]
+    return [head, *data.remarks, f"THE DRAWS ARE BAD, and the posterior's numbers with them: {verdict.reasons[0]}"]
 
 
 def _criteria(comparison: Comparison) -> list[str]:

@@ -160,7 +160,7 @@ def _checked(models: Any) -> dict[str, Posterior | EMFit]:
     first, *others = fits
     for name in others:
         one, other = fits[first].table, fits[name].table
-        if one.columns != other.columns or not np.array_equal(one.values, other.values):
+        if one.columns != other.columns or not one.has_values_of(other):
             raise ArgumentError(
                 f"{first!r} is a fit of {one.n_points} points of {', '.join(one.columns)}, {name!r} of other data: "
                 f"{other.n_points} points of {', '.join(other.columns)}.",

@@ -16,8 +16,8 @@ from bayes_gmm.core.export import html_table, write_csv
 from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.core.validation import any_array, one_of
 from bayes_gmm.errors import ArgumentError, BayesGMMError, DataError
-from bayes_gmm.io.dataframes import Columns, named_columns
-from bayes_gmm.io.table import Table, as_table, from_columns
+from bayes_gmm.io.dataframes import Columns, from_columns, named_columns
+from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import SearchOptions, fit_problem
 from bayes_gmm.objective.problem import Problem
@@ -132,6 +132,7 @@ def fit_em_groups(
     *,
     covariance_type: str = "full",
     criterion: str = "bic",
+    missing: str = "integrate",
     progress: bool = True,
     **options: Any,
 ) -> GroupFits:
@@ -152,6 +153,8 @@ def fit_em_groups(
         As `fit_em` takes it.
     criterion
         "bic", "icl" or "aic".
+    missing
+        What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_em`.
     progress
         Whether to show a progress bar on standard error.
     **options
@@ -178,11 +181,11 @@ def fit_em_groups(
     1
     """
     one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
-    table, by = _table_and_groups(x, by)
+    table, by = _table_and_groups(x, by, missing)
     counts = checked_counts([n_components] if isinstance(n_components, int | np.integer) else n_components)
     asked, search = checked_search("fit_em_groups", options, ("prior", "assignment"), _STARTS)
     Problem.of(table, 1, covariance_type=covariance_type, **asked)
-    names, number = _groups(by, table.n_points)
+    names, number = _groups(by, table)
     question = _Question(
         table=table, covariance_type=covariance_type, counts=counts, criterion=criterion, asked=asked, search=search
     )
@@ -234,12 +237,13 @@ def _room(n_points: int) -> int:
     return _ROOM if n_points <= _ROOM else 0
 
 
-def _table_and_groups(x: Any, by: Any) -> tuple[Table, Any]:
-    """The table, and the group of each row, which may be one of the columns."""
+def _table_and_groups(x: Any, by: Any, missing: str) -> tuple[Table, Any]:
+    """The table, and the group of each row of it or of its source, which may be one of the columns."""
     if not isinstance(by, str):
-        return as_table(x), by
+        return as_table(x, missing=missing), by
     if isinstance(x, Table) and x.labels is not None and by == x.labels_from:
-        return x, [label or None for label in x.labels]
+        table = as_table(x, missing=missing)
+        return table, [label or None for label in table.labels or ()]
     columns = None if isinstance(x, Table) else named_columns(x)
     if columns is None or by not in columns.names:
         known = [x.labels_from] if isinstance(x, Table) and x.labels else columns.names if columns else []
@@ -250,14 +254,15 @@ def _table_and_groups(x: Any, by: Any) -> tuple[Table, Any]:
         )
     place = columns.names.index(by)
     others = Columns(*(part[:place] + part[place + 1 :] for part in columns))
-    return Table(*from_columns(others)), columns.cells[place]
+    return as_table(Table(*from_columns(others)), missing=missing), columns.cells[place]
 
 
-def _groups(by: Any, n_points: int) -> tuple[list[Any], Int[np.ndarray, " N"]]:
+def _groups(by: Any, table: Table) -> tuple[list[Any], Int[np.ndarray, " N"]]:
     """Names of the groups in the order in which they appear, and the number of that of each row."""
-    expected = f"one group for each of the {n_points} rows, numbers or words"
+    expected = f"one group for each of the {table.n_points} rows, numbers or words"
     given = any_array("by", by, expected, "Give the column of groups as an array, and leave it out of the table.")
-    if given.shape != (n_points,):
+    given = table.of_kept_rows(given) if given.ndim else given
+    if given.shape != (table.n_points,):
         raise ArgumentError(f"by has shape {given.shape}.", expected, "Give one array with a group for each row.")
     cells = given.tolist()
     missing = [i for i, cell in enumerate(cells) if cell is None or (isinstance(cell, float) and math.isnan(cell))]

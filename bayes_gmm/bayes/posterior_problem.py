@@ -140,7 +140,7 @@ class PosteriorProblem:
 
     @cached_property
     def tie_warnings(self) -> list[str]:
-        """Sentences on what tied data do to the posterior under this prior; none under the default one, or with errors."""
+        """Sentences on what tied data do to the posterior under this prior; none with errors or the default one."""
         return (
             []
             if self.default_scales or self._every_row_has_errors

@@ -33,6 +33,7 @@ from bayes_gmm.mle.fit_stream import Stream
 from bayes_gmm.mle.standard_errors import standard_errors
 from bayes_gmm.objective.degeneracy import degenerate_components, degenerate_groups
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.nearest_donors import rows_without_gaps
 
 
 class GaussianMixture(Estimator):
@@ -311,7 +312,7 @@ class GaussianMixture(Estimator):
         if self.warm_start and hasattr(self, "converged_"):
             runs.append(self._run(0, self.mixture_, data, self.lower_bound_))
         for number in range(0 if runs else self.n_init):
-            start, shares = self._start(rows.values, data, rng)
+            start, shares = self._start(rows_without_gaps(rows.values, data.scaling), data, rng)
             if shares is None:
                 runs.append(self._run(number, start, data, -np.inf))
             else:

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.errors import CellError, DataError
-from bayes_gmm.io.dataframes import Columns, named_columns
+from bayes_gmm.io.dataframes import Columns, from_array, from_columns, named_columns
 from bayes_gmm.io.rows import refuse_errors
-from bayes_gmm.io.table import Table, from_array, from_columns
+from bayes_gmm.io.table import Table
 from bayes_gmm.io.table_checks import check_numbers, way_to_two_axes
 
 _ROWS = "an array or a frame of numbers, rows (points) by columns (features)"
@@ -32,12 +32,13 @@ class Rows(NamedTuple):
 
 
 def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
-    """Finite rows of an array, a list or a data frame; `owner` is the name of the estimator.
+    """Rows of an array, a list or a frame, NaN where a cell was not seen; `owner` is the name of the estimator.
 
     Raises
     ------
     DataError
-        When `x` does not have two axes, has fewer than `fewest` rows, or cells that are not finite real numbers.
+        When `x` does not have two axes, has fewer than `fewest` rows, or a cell that is neither a finite real number
+        nor NaN.
     """
     if isinstance(x, Table):
         refuse_errors(x, f"{owner} takes exact rows, and these")
@@ -49,7 +50,7 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
     else:
         _check_counts(named.shape, owner, fewest)
         values, columns = from_columns(named)
-    check_numbers(values, columns)
+    check_numbers(values, columns, gaps=True)
     return Rows(np.ascontiguousarray(values), _names(named), _result_type(x))
 
 

@@ -16,11 +16,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks, blocks
+from bayes_gmm.likelihood import complete_rows, linear_form, missing_cells
+from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.likelihood.centred_form import ExpectedMoments, expected_moments, expected_variances
-from bayes_gmm.likelihood.moments import Moments, moments_of
+from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.mixture.covariance_structures import Structure
+from bayes_gmm.mixture.gaps import seen_moments
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.degeneracy import narrowest_scales
@@ -38,12 +40,12 @@ _ROUNDING = 16 * float(np.finfo(np.float64).eps)
 
 
 class EMData(NamedTuple):
-    """Data prepared for EM: blocks of points in unit coordinates, weights, and a constant for the variances.
+    """Data prepared for EM: rows in unit coordinates, weights, and a constant for the variances.
 
     Attributes
     ----------
-    blocks
-        The points in the coordinates of `scaling`.
+    rows
+        The likelihood of the rows in the coordinates of `scaling`.
     sample_weight : (N,)
         Weight of each row.
     scaling
@@ -54,7 +56,7 @@ class EMData(NamedTuple):
         Structure of the covariances.
     """
 
-    blocks: Blocks
+    rows: Likelihood
     sample_weight: Float[np.ndarray, " N"]
     scaling: Scaling
     ridge: Float[np.ndarray, " D"]
@@ -71,7 +73,16 @@ class EMData(NamedTuple):
         """Prepare points (N, D), whose columns may be constant or linearly dependent."""
         scaling = column_scaling(x, sample_weight, structure)
         ridge = reg_covar / np.diag(scaling.factor) ** 2
-        return cls(blocks(x, sample_weight, scaling), sample_weight, scaling, ridge, structure)
+        likelihood = missing_cells if np.isnan(x).any() else complete_rows
+        rows = likelihood.prepare(x, sample_weight, scaling)
+        return cls(rows, sample_weight, scaling, ridge, structure)
+
+    @property
+    def log_volume(self) -> float:
+        """By how much the mean log-likelihood is higher in unit coordinates than in data units."""
+        if isinstance(self.rows, Blocks):
+            return float(self.scaling.log_volume)
+        return float(self.rows.log_volume(self.scaling) / self.rows.total_weight)
 
 
 class EMRun(NamedTuple):
@@ -103,8 +114,12 @@ def column_scaling(
     Where a covariance structure would not survive a change of scale of one column, all columns are divided by one
     number, and only their mean variance is one. A constant column is shifted but not scaled.
     """
-    center = np.average(x, axis=0, weights=sample_weight)
-    variances = np.average((x - center) ** 2, axis=0, weights=sample_weight)
+    if np.isnan(x).any():
+        center, covariance = seen_moments(x, sample_weight)
+        variances = np.diag(covariance)
+    else:
+        center = np.average(x, axis=0, weights=sample_weight)
+        variances = np.average((x - center) ** 2, axis=0, weights=sample_weight)
     if structure.invariance == "scale":
         variances = np.full_like(variances, variances.mean())
     constant = variances <= (_ROUNDING * np.abs(center)) ** 2
@@ -140,10 +155,10 @@ def run_em(start: Mixture, data: EMData, *, tol: float, max_iter: int, lower_bou
 
     `lower_bound` is the mean log-likelihood of the start, with which the first step is compared; -inf for a new start.
     """
-    volume = data.scaling.log_volume
+    volume = data.log_volume
     state = _iterate(
         data.scaling.to_unit(start),
-        data.blocks,
+        data.rows,
         ridge=data.ridge,
         tol=tol,
         max_iter=max_iter,
@@ -181,7 +196,7 @@ class _State(NamedTuple):
 @partial(jax.jit, static_argnames=("structure", "history_length"))
 def _iterate(
     start: Mixture,
-    data: Blocks,
+    data: Likelihood,
     *,
     ridge: Float[Array, " D"],
     tol: Float[Array, ""],
@@ -190,7 +205,7 @@ def _iterate(
     structure: Structure,
     history_length: int,
 ) -> _State:
-    total = jnp.asarray(data.weights).sum()
+    total = jnp.asarray(data.total_weight)
 
     def step(state: _State) -> _State:
         value, moments = _e_step(state.mixture, data, structure)
@@ -216,15 +231,17 @@ def _iterate(
     return lax.while_loop(lambda state: (state.n_iter < max_iter) & ~state.converged & ~state.collapsed, step, first)
 
 
-def _e_step(mixture: Mixture, data: Blocks, structure: Structure) -> ExpectedMoments:
-    """Log-likelihood, and expected moments of each component."""
-    if structure.is_diagonal:
-        return expected_variances(mixture, data)
+def _e_step(mixture: Mixture, data: Likelihood, structure: Structure) -> ExpectedMoments:
+    """Log-likelihood, and expected moments of each component; in the centred form only of complete rows."""
 
     def by_linear_form() -> ExpectedMoments:
-        value, statistics = linear_form.expected_statistics(linear_form.natural(mixture), data)
-        return ExpectedMoments(value, moments_of(statistics, mixture.n_features).without_empty())
+        value, statistics = data.expected_statistics(linear_form.natural(mixture))
+        return ExpectedMoments(value, data.moments(statistics).without_empty())
 
+    if not isinstance(data, Blocks):
+        return by_linear_form()
+    if structure.is_diagonal:
+        return expected_variances(mixture, data)
     wide = narrowest_scales(mixture).min() > _SMALLEST_SCALE_OF_LINEAR_FORM
     return lax.cond(wide, by_linear_form, lambda: expected_moments(mixture, data))
 

@@ -20,9 +20,13 @@ def warned(category: type[Warning]) -> type[Warning]:
 
 def density_estimator_tags() -> Any:
     """Tags of a density estimator; only scikit-learn asks for them, so that it can be imported here."""
-    from sklearn.utils import Tags, TargetTags
+    from sklearn.utils import InputTags, Tags, TargetTags
 
-    return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False))
+    return Tags(
+        estimator_type="density_estimator",
+        target_tags=TargetTags(required=False),
+        input_tags=InputTags(allow_nan=True),
+    )
 
 
 def fit_request(estimator: Any, sample_weight: bool | str | None) -> Any:

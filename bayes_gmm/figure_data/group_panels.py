@@ -48,7 +48,7 @@ def group_panels(groups: GroupFits, chosen: list[Any], features: list[int]) -> G
     """What a figure of these groups has in common."""
     columns = int(min(_MOST_COLUMNS, max(2, np.ceil(np.sqrt(1.5 * len(chosen)))), len(chosen)))
     values = np.concatenate([groups.values(name)[:, features] for name in chosen])
-    low, high = values.min(0), values.max(0)
+    low, high = np.nanmin(values, 0), np.nanmax(values, 0)
     margin = _MARGIN * (high - low)
     return GroupPanels(chosen, (-(-len(chosen) // columns), columns), np.stack([low - margin, high + margin], 1))
 
@@ -56,6 +56,9 @@ def group_panels(groups: GroupFits, chosen: list[Any], features: list[int]) -> G
 def group_bars(groups: GroupFits, name: Any, feature: int) -> Bars:
     """Histogram of one feature of a group."""
     values = groups.values(name)[:, feature]
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return Bars(np.array([0.0, 1.0]), np.zeros(1))
     edges = histogram_edges(values) if np.ptp(values) > 0 else np.array([values[0] - 0.5, values[0] + 0.5])
     return Bars(edges, np.histogram(values, edges, density=True)[0])
 

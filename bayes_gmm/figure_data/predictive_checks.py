@@ -31,10 +31,11 @@ class Replications(NamedTuple):
 
 
 def replications(posterior: Posterior, feature: int) -> Replications:
-    """Compare one feature of the data with the posterior predictive draws of the tree."""
+    """Compare the seen cells of one feature with the posterior predictive draws of the tree at the same rows."""
     observed = posterior.table.seen(feature)
     drawn = posterior.tree["posterior_predictive"]["x"].transpose("chain", "draw", "point", "feature").values
     replicated = drawn[..., feature].reshape(-1, posterior.table.n_points)
+    replicated = replicated[:, ~np.isnan(posterior.table.values[:, feature])]
     edges = histogram_edges(observed)
     of_replications = [shape_statistics(values) for values in replicated]
     return Replications(

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from bayes_gmm.clustering.assignment_moments import assignment_moments
 from bayes_gmm.clustering.point_assignments import CERTAIN
+from bayes_gmm.core.export import counted
 from bayes_gmm.core.validation import open_probability, positive_integer, seed_integer
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import column_order
@@ -119,7 +120,7 @@ def shown_components(
     """
     _check_arguments(posterior, mle, data, probability)
     fitted: Any = mle if posterior is None else posterior
-    table = fitted.table if data is None else _in_the_order_of(fitted, as_table(data))
+    table = fitted.table if data is None else _in_the_order_of(fitted, as_table(data, missing="integrate"))
     fit = jax.tree.map(np.float64, mle.mixture if isinstance(mle, EMFit) else mle)
     draws = None if posterior is None else _draws_to_show(posterior, n_draws)
     _check_mixtures(table, draws, fit)
@@ -152,6 +153,12 @@ def explanations_note(posterior: Posterior) -> str:
     """End of a title that warns of means over draws from different explanations of the data; empty for one."""
     count = len(posterior.explanations)
     return f", mean of {count} different explanations" * (count > 1)
+
+
+def gaps_note(table: Table) -> str:
+    """End of a title that says how many points lack cells, and so are not drawn where these are needed."""
+    count = int(np.isnan(table.values).any(1).sum())
+    return f", {counted(count, 'point')} with missing cells" * (count > 0)
 
 
 def mean_mixture(draws: Mixture) -> Mixture:

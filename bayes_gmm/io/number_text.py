@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 MISSING_MARKERS = (
     *(
@@ -120,3 +123,44 @@ def is_date(cell: str) -> bool:
     (True, True, False)
     """
     return _DATE.fullmatch(cell.strip()) is not None
+
+
+_AGREED_MARKERS = {*(float("9" * digits) for digits in range(2, 8)), 99.9, 999.9, 9999.9, 7777.0, 8888.0, 1e20, 1e30}
+_FEWEST_REPETITIONS = 3
+"""Times that a value occurs far from all others before it is doubted, where it is none that is agreed upon."""
+_FEWEST_OTHER_VALUES = 5
+
+
+def suspected_markers(values: NDArray[np.float64], columns: Sequence[str]) -> list[str]:
+    """A sentence for each value that seems to stand for a missing one: one far from all others, again and again.
+
+    That is the smallest or largest value of a column, which is repeated, and farther from the next than all others are
+    from each other, or an agreed one such as -999 once; or zeros below positive numbers, farther from the next than
+    the quartiles of these are apart.
+
+    Examples
+    --------
+    >>> depths = np.array([[3.1], [2.4], [2.9], [-999.0], [3.3], [2.2], [-999.0]])
+    >>> suspected_markers(depths, ["depth"])[0].partition(",")[0]
+    "Column 'depth' holds -999 in 2 rows"
+    """
+    sentences = []
+    for name, column in zip(columns, values.T, strict=True):
+        x = column[~np.isnan(column)]
+        for marker in (x.min(), x.max()):
+            rest = x[x != marker]
+            if len(np.unique(rest)) >= _FEWEST_OTHER_VALUES and _is_marker(marker, len(x) - len(rest), rest):
+                sentences.append(
+                    f"Column {name!r} holds {marker:g} in {len(x) - len(rest)} rows, far from the other values "
+                    f"({rest.min():g} to {rest.max():g}): does it stand for a missing value? Then make it NaN, and "
+                    'leave those rows out with missing="drop".'
+                )
+    return sentences
+
+
+def _is_marker(value: float, count: int, rest: NDArray[np.float64]) -> bool:
+    gap = np.abs(rest - value).min()
+    if value == 0:
+        return bool(count >= 2 and rest.min() > 0 and gap > np.subtract(*np.percentile(rest, [75, 25])))
+    agreed = abs(value) in _AGREED_MARKERS
+    return bool((count >= _FEWEST_REPETITIONS or agreed) and gap > np.ptp(rest))

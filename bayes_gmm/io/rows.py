@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bayes_gmm.core.validation import positive_integer, real_numbers
 from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.io.dataframes import is_table, named_columns, refuse_unloaded
-from bayes_gmm.io.table import Table, from_columns, read_rows
+from bayes_gmm.io.dataframes import from_columns, is_table, named_columns, refuse_unloaded
+from bayes_gmm.io.table import Table, read_rows
 from bayes_gmm.io.table_checks import LARGEST, check_numbers, check_shape, check_values, sound_rows, way_to_two_axes
 
 _ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."

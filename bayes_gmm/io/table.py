@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 import warnings
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
@@ -15,14 +14,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from bayes_gmm.core.error_bars import checked_errors, error_covariances, errors_in_words
 from bayes_gmm.core.validation import any_array, file_path, positions
-from bayes_gmm.errors import ArgumentError, DataError, DataWarning
-from bayes_gmm.io.dataframes import Columns, named_columns
+from bayes_gmm.errors import ArgumentError, DataWarning
+from bayes_gmm.io.dataframes import from_array, from_columns, named_columns
 from bayes_gmm.io.file_formats import STANDARD_INPUT, Source, read_other_format
 from bayes_gmm.io.measurements import select_measurements
 from bayes_gmm.io.table_checks import (
-    TABLE,
-    check_axes,
-    check_kinds,
     check_seen,
     check_shape,
     check_values,
@@ -203,8 +199,8 @@ def as_table(x: Any, *, missing: str = "refuse", errors: Any = None) -> Table:
     data frame (pandas, polars, pyarrow, or any that narwhals, Arrow's stream or the interchange protocol reads), an
     xarray DataArray (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD. What is not in
     memory, a query or chunks of Dask, is refused. With `missing="drop"` rows with missing cells are left out, which
-    `Table.left_out` says and `Table.kept_rows` tells; with "integrate" they stay, NaN where a cell was not seen. Columns
-    of text are always refused. `errors` are known errors of the values, (N, D) standard deviations or (N, D, D)
+    `Table.left_out` says and `Table.kept_rows` tells; with "integrate" they stay, NaN where a cell was not seen.
+    Columns of text are always refused. `errors` are known errors of the values, (N, D) standard deviations or (N, D, D)
     covariances, of the rows given or of those that are left, in place of the errors that a Table may have already.
 
     Raises
@@ -232,7 +228,7 @@ def _as_table(x: Any, missing: str) -> Table:
     if isinstance(x, Table):
         return x if missing == "integrate" or not x.has_gaps else _without_gaps(x, missing)
     if missing != "refuse" and isinstance(x, np.ma.MaskedArray) and x.dtype.names is None:
-        x = x.astype(np.float64).filled(np.nan)
+        x = np.ma.filled(x.astype(np.float64), np.nan)
     values, names = _values_and_names(x)
     if missing == "refuse":
         check_seen(values, names)
@@ -262,7 +258,7 @@ def read_table(
     *,
     without: str | Sequence[str] = (),
     labels: str | None = None,
-    missing: str = "refuse",
+    missing: str = "integrate",
     errors: str | Sequence[str] = (),
     header: bool | None = None,
 ) -> Table:
@@ -288,7 +284,8 @@ def read_table(
     labels
         Name of a column with the known class of each row, for `Table.labels`; it is no measurement.
     missing
-        "refuse", or "drop" to leave out rows with missing cells, which is said as well, or "integrate" to keep them.
+        What to do about missing cells: "integrate" keeps their rows, with NaN, for the fits to integrate out; "drop"
+        leaves out the rows, which is said as well; "refuse" raises.
     errors
         Names of the columns with the standard deviations of the errors, in the order of the measurements, none of
         which they are.
@@ -349,11 +346,9 @@ def _without_gaps(table: Table, missing: str) -> Table:
     values, columns = table.values, table.columns
     if missing == "refuse":
         check_seen(values, columns)
-    rows = ~np.isnan(values).any(axis=1)
-    kept = np.ones(len(rows), bool) if table.kept_rows is None else table.kept_rows.copy()
-    kept[kept] = rows
+    rows = np.asarray(sound_rows(values, columns, missing, lambda row: f"in row {row}"))
     left_out = (*table.left_out, missing_rows(values, columns, rows))
-    return replace(table.rows(rows), left_out=left_out, kept_rows=kept)
+    return replace(table.rows(rows), left_out=left_out, kept_rows=rows)
 
 
 def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -361,81 +356,3 @@ def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
         return x.values, x.columns
     columns = named_columns(x)
     return from_array(x) if columns is None else from_columns(columns)
-
-
-def from_columns(columns: Columns) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) and names of columns; callers check whether there are rows and columns.
-
-    Raises
-    ------
-    DataError
-        A column does not hold numbers.
-
-    Examples
-    --------
-    >>> from_columns(Columns(("a", 2), (np.array([1, 2]), np.array([0.5, 1.5]))))
-    (array([[1. , 0.5],
-           [2. , 1.5]]), ('a', '2'))
-    """
-    names = tuple(map(str, columns.names))
-    if 0 in columns.shape:
-        return np.empty(columns.shape), names
-    check_kinds(columns.cells, names)
-    return _as_float64(np.stack(columns.cells, axis=1)), names
-
-
-def from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) of an array or nested list, and the names x1 to xD; callers check whether there are rows.
-
-    An array of one axis is one column, and keeps its name if it has one.
-
-    Raises
-    ------
-    DataError
-        `x` is not an array of one or two axes, or does not hold numbers.
-
-    Examples
-    --------
-    >>> from_array([1, 2, 4])[0].shape
-    (3, 1)
-    """
-    array = _as_array(x)
-    names = tuple(f"x{i + 1}" for i in range(1 if array.ndim == 1 else array.shape[1]))
-    if array.ndim == 1:
-        array = array[:, None]
-        names = (x.name,) if isinstance(getattr(x, "name", None), str) and x.name else names
-    check_axes(array.shape)
-    if 0 in array.shape:
-        return np.empty(array.shape), names
-    check_kinds(list(array.T), names)
-    return _as_float64(array), names
-
-
-def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
-    with np.errstate(over="ignore"):  # larger numbers of a wider type become infinite, which is refused later
-        return np.asarray(array, dtype=np.float64)
-
-
-def _as_array(x: Any) -> NDArray[Any]:
-    if hasattr(x, "nnz") and hasattr(x, "toarray"):
-        raise DataError("Found a sparse matrix.", TABLE, "Make it dense with x.toarray().")
-    try:
-        array = np.asarray(x)
-    except (TypeError, ValueError, RuntimeError) as error:
-        remedy = "Give an array of shape (N, D), or a list of rows of one length."
-        raise DataError(_describe_unreadable(x, error), TABLE, remedy) from error
-    if array.ndim == 0:
-        remedy = "Give an array of shape (N, D) or a frame; for a CSV file use read_table."
-        remedy = "Put it into a frame: pandas.DataFrame(x)." if isinstance(x, dict) else remedy
-        raise DataError(f"Found one {type(x).__name__}, {reprlib.repr(x)}.", TABLE, remedy)
-    return array
-
-
-def _describe_unreadable(x: Any, error: Exception) -> str:
-    if isinstance(x, list | tuple):
-        lengths = [len(row) if isinstance(row, Sized) else 1 for row in x]
-        for row, length in enumerate(lengths):
-            if length != lengths[0]:
-                return f"Found ragged rows: row 0 has {lengths[0]} values, row {row} has {length}."
-    reason = str(error).partition("\n")[0].rstrip(".")
-    return f"Found a {type(x).__name__} that NumPy cannot read: {reason}."

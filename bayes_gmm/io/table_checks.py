@@ -29,14 +29,13 @@ _CERTAINLY_FULL_RANK = 1e-8
 It is the square of a relative singular value of 1e-4, far above `RANK_TOLERANCE` and the rounding of the matrix.
 """
 
-MISSING_CHOICES = ("refuse", "drop", "integrate")
-DROP = 'Drop or impute those rows; missing="drop", in as_table, read_table and the fits, leaves them out.'
+WITHOUT_GAPS = ("refuse", "drop")
+MISSING_CHOICES = (*WITHOUT_GAPS, "integrate")
+DROP = (
+    'Drop or impute those rows; missing="drop", in as_table, read_table and the fits, leaves them out, and '
+    '"integrate" keeps what was seen.'
+)
 CHOOSE = "Correct the cell, choose columns with columns= (--columns), or leave this one out with without= (--without)."
-
-_AGREED_MARKERS = {*(float("9" * digits) for digits in range(2, 8)), 99.9, 999.9, 9999.9, 7777.0, 8888.0, 1e20, 1e30}
-_FEWEST_REPETITIONS = 3
-"""Times that a value occurs far from all others before it is doubted, where it is none that is agreed upon."""
-_FEWEST_OTHER_VALUES = 5
 
 DIAGONAL = 'fit_em with covariance_type="diag" or "spherical" (EEI, VEI, EII and the like) needs no covariances'
 
@@ -106,10 +105,10 @@ def check_seen(values: NDArray[np.float64], columns: Sequence[str]) -> None:
         _refuse_infinite(values, columns)
 
 
-def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArray[np.float64]:
+def check_numbers(values: NDArray[np.float64], columns: Sequence[str], *, gaps: bool = False) -> NDArray[np.float64]:
     """Smallest and largest value of each column (2, D); numbers that are not finite, or their squares, are refused.
 
-    Rows that are given after a fit must meet these two conditions only.
+    Rows that are given after a fit must meet these two conditions only. With `gaps` cells may be NaN, not seen.
 
     Raises
     ------
@@ -117,6 +116,9 @@ def check_numbers(values: NDArray[np.float64], columns: Sequence[str]) -> NDArra
         The message is about the first condition that is not met.
     """
     ends = np.stack([values.min(axis=0), values.max(axis=0)])
+    if gaps and np.isnan(ends).any():
+        seen = np.where(np.isnan(values), 0.0, values)
+        ends = np.stack([seen.min(axis=0), seen.max(axis=0)])
     if not np.isfinite(ends).all():
         _refuse_infinite(values, columns)
     _check_size(ends, columns)
@@ -248,14 +250,10 @@ def _refuse_infinite(values: NDArray[np.float64], columns: Sequence[str]) -> NoR
     raise CellError(found, "a finite number in every cell", remedy)
 
 
-def one_of_missing(missing: Any) -> None:
+def one_of_missing(missing: Any, choices: tuple[str, ...] = MISSING_CHOICES) -> None:
     """Refuse what is no way to treat missing cells."""
-    one_of(
-        "missing",
-        missing,
-        MISSING_CHOICES,
-        '"drop" leaves rows with missing cells out, "integrate" keeps what was seen of them.',
-    )
+    kept = ', "integrate" keeps what was seen of them' * ("integrate" in choices)
+    one_of("missing", missing, choices, f'"drop" leaves rows with missing cells out{kept}.')
 
 
 def sound_rows(
@@ -318,41 +316,6 @@ def _blame(gaps: NDArray[np.bool_], columns: Sequence[str]) -> str:
     order = [i for i in np.argsort(-counts, kind="stable").tolist() if counts[i]]
     listed = ", ".join(f"{columns[i]} {counts[i]}" for i in order[:6]) + (", ..." if len(order) > 6 else "")
     return f"missing cells ({listed})"
-
-
-def suspected_markers(values: NDArray[np.float64], columns: Sequence[str]) -> list[str]:
-    """A sentence for each value that seems to stand for a missing one: one far from all others, again and again.
-
-    That is the smallest or largest value of a column, which is repeated, and farther from the next than all others are
-    from each other, or an agreed one such as -999 once; or zeros below positive numbers, farther from the next than
-    the quartiles of these are apart.
-
-    Examples
-    --------
-    >>> depths = np.array([[3.1], [2.4], [2.9], [-999.0], [3.3], [2.2], [-999.0]])
-    >>> suspected_markers(depths, ["depth"])[0].partition(",")[0]
-    "Column 'depth' holds -999 in 2 rows"
-    """
-    sentences = []
-    for name, column in zip(columns, values.T, strict=True):
-        x = column[~np.isnan(column)]
-        for marker in (x.min(), x.max()):
-            rest = x[x != marker]
-            if len(np.unique(rest)) >= _FEWEST_OTHER_VALUES and _is_marker(marker, len(x) - len(rest), rest):
-                sentences.append(
-                    f"Column {name!r} holds {marker:g} in {len(x) - len(rest)} rows, far from the other values "
-                    f"({rest.min():g} to {rest.max():g}): does it stand for a missing value? Then make it NaN, and "
-                    'leave those rows out with missing="drop".'
-                )
-    return sentences
-
-
-def _is_marker(value: float, count: int, rest: NDArray[np.float64]) -> bool:
-    gap = np.abs(rest - value).min()
-    if value == 0:
-        return bool(count >= 2 and rest.min() > 0 and gap > np.subtract(*np.percentile(rest, [75, 25])))
-    agreed = abs(value) in _AGREED_MARKERS
-    return bool((count >= _FEWEST_REPETITIONS or agreed) and gap > np.ptp(rest))
 
 
 def _check_size(ends: NDArray[np.float64], columns: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
-from bayes_gmm.likelihood import measurement_errors
+from bayes_gmm.likelihood import deconvolution, measurement_errors
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.likelihood.missing_cells import integrate_out
 from bayes_gmm.mixture.gaps import group_by_gaps
@@ -66,7 +66,7 @@ class DrawsAtPoints(NamedTuple):
         """Log joint densities of a draw and the points, of which phi are the features."""
         if self.errors is not None:
             points, seen, noise = (jnp.asarray(leaf).T for leaf in (self.points, self.errors.seen, self.errors.noise))
-            return measurement_errors.log_joint(eta, points, seen, noise)
+            return deconvolution.log_joint(eta, points, seen, noise)
         if self.gaps is None:
             return eta @ phi
         of_groups = jax.vmap(jax.vmap(integrate_out, (0, None)), (None, 0))(eta, jnp.asarray(self.gaps.seen))

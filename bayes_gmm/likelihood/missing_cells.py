@@ -192,11 +192,10 @@ def integrate_out(eta: Float[Array, " F"], seen: Bool[Array, " D"]) -> Float[Arr
         rest = precision - column[:, None] * column[None] / pivot
         return (constant + gained, linear - column * height / pivot, rest), None
 
-    (constant, linear, precision), _ = lax.scan(
-        eliminate, (eta[0], eta[1 : 1 + n_features], precision), np.arange(n_features)
-    )
-    linear, precision = jnp.where(seen, linear, 0.0), jnp.where(seen[:, None] & seen[None], precision, 0.0)
-    return jnp.concatenate([constant[None], linear, vech(-precision / twice)])
+    state = eta[0], eta[1 : 1 + n_features], jnp.asarray(precision)
+    (constant, linear, rest), _ = lax.scan(eliminate, state, jnp.arange(n_features))
+    linear, rest = jnp.where(seen, linear, 0.0), jnp.where(seen[:, None] & seen[None], rest, 0.0)
+    return jnp.concatenate([constant[None], linear, vech(-rest / twice)])
 
 
 def _weighted_integrals(

@@ -1,9 +1,9 @@
 """Maximum likelihood: EM and its restarts, gradient ascent, streams of data, standard errors.
 
 Read `fit_em` first, then `em_run` (the loop of one run) with `anderson_acceleration`, `initialisation` and `multistart`
-(where runs start, and which go on; `nearest_donors` closes gaps for starts), and `em_result` (`EMFit`) with
-`standard_errors`. `fit_gradient` uses `gradient_ascent`; `fit_stream` learns batch by batch with `stream_steps` and
-returns a `stream_result`. `status` says how each of them ended and what to do about it.
+(where runs start, and which go on), and `em_result` (`EMFit`) with `standard_errors`. `fit_gradient` uses
+`gradient_ascent`; `fit_stream` learns batch by batch with `stream_steps` and returns a `stream_result`. `status` says
+how each of them ended and what to do about it.
 
 May import: the rooms up to `search`.
 Add here: another way to climb the same `Objective` (a public verb in a file of its name), other starts; those for many

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from bayes_gmm.errors import ArgumentError, FitError, FitWarning
+from bayes_gmm.io.number_text import suspected_markers
 from bayes_gmm.io.table import Table
-from bayes_gmm.io.table_checks import suspected_markers
 from bayes_gmm.likelihood.true_rows import TrueRows, responsibilities_with_errors, true_rows
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
@@ -365,8 +365,8 @@ def _wide(components: np.ndarray, shares: np.ndarray) -> str:
 def _flat(components: np.ndarray, shares: np.ndarray) -> str:
     which = ", ".join(f"component {k} ({shares[k]:.1%} of the typical error there)" for k in components)
     return (
-        f"Next to no spread of its own, in some direction: {which}. The likelihood is highest, or almost, at a variance "
-        "of zero, which EM approaches slowly, and where no standard errors are defined."
+        f"Next to no spread of its own, in some direction: {which}. The likelihood is highest, or almost, at a "
+        "variance of zero, which EM approaches slowly, and where no standard errors are defined."
     )
 
 

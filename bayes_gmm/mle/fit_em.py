@@ -320,7 +320,7 @@ def _ends_of_climbs(problem: Problem, objective: Objective, options: SearchOptio
             bar.set_postfix_str(f"log-likelihood {value - constant:.1f}", refresh=False)
             bar.update()
 
-        constant = problem.sample_weight.sum() * problem.scaling.log_volume
+        constant = problem.log_volume
         return climbs(problem, objective, options.seed, most, tell)
 
 

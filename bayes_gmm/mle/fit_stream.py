@@ -28,7 +28,7 @@ from bayes_gmm.core.validation import positive_integer, real_number, seed_intege
 from bayes_gmm.errors import ArgumentError, DataError, FitError, FitWarning
 from bayes_gmm.io.rows import add_batch_number, check_several, later_rows
 from bayes_gmm.io.table import Table, as_table
-from bayes_gmm.io.table_checks import one_of_missing
+from bayes_gmm.io.table_checks import WITHOUT_GAPS, one_of_missing
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.mle.status import StreamStatus
@@ -76,7 +76,8 @@ def fit_stream(
         between the last half and the last three quarters of the batches. In a stream that ends before it, the last
         statistics are taken as they are.
     missing
-        "refuse", or "drop" to leave out rows with missing cells, whose number is `StreamFit.n_left_out`.
+        "refuse", or "drop" to leave out rows with missing cells, whose number is `StreamFit.n_left_out`; only `fit_em`
+        integrates them out.
     seed
         Seed of the random starts on the first batch.
     progress
@@ -119,7 +120,7 @@ def fit_stream(
         seed_integer(seed),
         missing,
     )
-    one_of_missing(missing)
+    one_of_missing(missing, WITHOUT_GAPS)
     learned, interrupted = _learn_all(check_several(batches), plan, progress)
     fit = _report(learned, interrupted)
     if fit.status.failed:

@@ -17,9 +17,9 @@ from bayes_gmm.core.validation import any_array
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.nearest_donors import unit_points_without_gaps
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.nearest_donors import unit_points_without_gaps
 
 _SEEDING_POINTS = 4096
 """Random points on which starts are grown: more would not change where components begin."""

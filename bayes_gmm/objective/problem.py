@@ -1,6 +1,6 @@
 """The question that a maximum-likelihood fit answers, in data units, and the objective in unit coordinates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -113,6 +113,26 @@ class Problem:
         )
         problem._check_held_scales()
         return problem
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the rows are complete and without errors, so that the likelihood is the plain one."""
+        return self.table.is_exact
+
+    def plain(self) -> "Problem":
+        """The same question of the plain Gaussian mixture, to the rows whose every cell was seen, as if without errors.
+
+        Raises
+        ------
+        DataError
+            When there are too few such rows.
+        """
+        table = replace(as_table(self.table, missing="drop"), errors=None)
+        rows = np.asarray(table.kept_rows) if self.table.has_gaps else np.ones(table.n_points, bool)
+        if not self.structure.is_diagonal:
+            check_full_rank(table.values[self.sample_weight[rows] > 0], table.columns)
+        component_count(self.n_components, table)
+        return replace(self, table=table, sample_weight=self.sample_weight[rows], labels=self.labels[rows])
 
     @cached_property
     def whitening(self) -> Scaling:

@@ -5,6 +5,7 @@ from .diagnostics import plot_diagnostics as plot_diagnostics
 from .ellipses import plot_ellipses as plot_ellipses
 from .forest import plot_forest as plot_forest
 from .groups import plot_groups as plot_groups
+from .imputed import plot_imputed as plot_imputed
 from .pair import plot_pair as plot_pair
 from .ppc import plot_ppc as plot_ppc
 from .prior_posterior import plot_prior_posterior as plot_prior_posterior

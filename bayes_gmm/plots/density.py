@@ -11,7 +11,7 @@ from bayes_gmm.core.validation import columns_chosen, instance_of, open_probabil
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.density_grids import DensitySurface, density_curve, density_surface, highest_density_levels
 from bayes_gmm.figure_data.plot_coordinates import histogram_edges
-from bayes_gmm.figure_data.shown_components import ShownComponents, shown_components
+from bayes_gmm.figure_data.shown_components import ShownComponents, gaps_note, shown_components
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.style import (
@@ -118,7 +118,7 @@ def _one_or_two(features: Any, columns: tuple[str, ...]) -> list[int]:
 
 
 def _draw_curve(ax: Axes, posterior: Posterior, shown: ShownComponents, feature: int) -> None:
-    values = shown.table.values[:, feature]
+    values = shown.table.seen(feature)
     curve = density_curve(posterior, shown, feature, shown.probability)
     histogram: dict[str, Any] = {"density": True, "color": PALE, "edgecolor": "white", "linewidth": 0.4, "zorder": 1}
     ax.hist(values, histogram_edges(values).tolist(), **histogram)
@@ -185,4 +185,4 @@ def _draw_relative_sd(ax: Axes, surface: DensitySurface) -> None:
 
 
 def _title(shown: ShownComponents) -> str:
-    return title_start(shown.table.name, shown.n_components) + shown.explanations_note
+    return title_start(shown.table.name, shown.n_components) + gaps_note(shown.table) + shown.explanations_note

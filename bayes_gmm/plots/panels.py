@@ -18,7 +18,7 @@ from bayes_gmm.figure_data.plot_coordinates import (
     histogram_edges,
     weighted_component_densities,
 )
-from bayes_gmm.figure_data.shown_components import ShownComponents
+from bayes_gmm.figure_data.shown_components import ShownComponents, gaps_note
 from bayes_gmm.plots.style import (
     DASHED,
     FRAME,
@@ -194,15 +194,16 @@ def _draw_totals(
 
 def _draw_histogram(ax: Axes, shown: ShownComponents, feature: int) -> None:
     """All values; where the draws are averaged, the points by component, each counted by its responsibilities."""
-    values = shown.table.values[:, feature]
+    values = shown.table.seen(feature)
     edges = histogram_edges(values).tolist()
     style: dict[str, Any] = {"density": True, "edgecolor": "white", "linewidth": 0.4, "zorder": 1}
     if not shown.averaged:
         ax.hist(values, edges, color=PALE, **style)
         return
-    K = shown.n_components
-    style |= {"weights": list(shown.responsibilities.T), "color": [component_color(k) for k in range(K)], "alpha": 0.35}
-    ax.hist([shown.points[:, feature]] * K, edges, stacked=True, **style)
+    K, seen = shown.n_components, ~np.isnan(shown.points[:, feature])
+    shares = list(shown.responsibilities[seen].T)
+    style |= {"weights": shares, "color": [component_color(k) for k in range(K)], "alpha": 0.35}
+    ax.hist([shown.points[seen, feature]] * K, edges, stacked=True, **style)
 
 
 def _title(shown: ShownComponents, features: list[int]) -> str:
@@ -215,6 +216,7 @@ def _title(shown: ShownComponents, features: list[int]) -> str:
         + f", {100 * shown.probability:g}% ellipses" * (F > 1)
         + f", {which}{F} of {D} features" * (F < D)
         + f", {sampled}" * bool(sampled)
+        + gaps_note(table)
         + shown.explanations_note
     )
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, open_probability
 from bayes_gmm.figure_data.predictive_checks import Replications, replications
-from bayes_gmm.figure_data.shown_components import column_label, explanations_note
+from bayes_gmm.figure_data.shown_components import column_label, explanations_note, gaps_note
 from bayes_gmm.plots.style import (
     FRAME,
     INK,
@@ -32,6 +32,9 @@ def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float =
 
     The band holds `probability` of the replications bin by bin. The title gives, for skewness and kurtosis T, the share
     of replications with \(T(x^{rep}) \ge T(x)\); a share near 0 or 1 says that the mixture misses the shape.
+
+    Of cells that were not seen nothing is replicated. Where which these are depends on other columns, the seen ones are
+    no fair sample of their column, and may differ from replications though the mixture is right.
 
     Parameters
     ----------
@@ -83,7 +86,7 @@ def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float =
         "median of the replications": legend_line(FRAME),
         f"{100 * probability:g}% of the replications": Patch(color=PALE),
     }
-    axes.flat[0].figure.suptitle(title + explanations_note(posterior), x=0.01, ha="left", **TEXT)
+    axes.flat[0].figure.suptitle(title + gaps_note(table) + explanations_note(posterior), x=0.01, ha="left", **TEXT)
     axes.flat[0].figure.legend(**legend_arguments(entries), loc="outside lower left", ncols=3)
     return axes
 

@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from bayes_gmm.clustering.point_assignments import CERTAIN
 from bayes_gmm.core.validation import columns_chosen, instance_of, positive_integer, seed_integer
 from bayes_gmm.figure_data.point_uncertainty import PointUncertainty, point_uncertainty
-from bayes_gmm.figure_data.shown_components import column_label, explanations_note
+from bayes_gmm.figure_data.shown_components import column_label, explanations_note, gaps_note
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.plots.style import (
     FRAME,
@@ -162,7 +162,8 @@ def _draw_map(ax: Axes, fit: Posterior | EMFit, points: PointUncertainty, column
         ring: Any = {"facecolors": "none", "edgecolors": colors[visible], "linewidths": 0.8 * np.sqrt(scale)}
         ax.scatter(x[visible], y[visible], s=_disc_area(points.upper[visible], scale), **ring, zorder=3)
     if scale == 1:
-        for place in _places_to_name(xy[visible] / np.ptp(fit.table.values[:, columns], axis=0)):
+        named = xy[visible] / [np.ptp(fit.table.seen(column)) for column in columns]
+        for place in _places_to_name(named):
             ax.annotate(str(points.rows[place]), xy[place], (8, 6), textcoords="offset points", **_NAME)
     ax.set_xlabel(column_label(fit.table, columns[0]), **TEXT)
     ax.set_ylabel(column_label(fit.table, columns[1]), **TEXT)
@@ -209,5 +210,5 @@ def _draw_title_and_legend(
     which = which or sample_words(len(points.rows), fit.table.n_points)
     uncertain = int((points.uncertainty > 1 - CERTAIN).sum())
     title = f"{fit.table.name}" + f", {which}" * bool(which) + f", {uncertain:,} above {1 - CERTAIN:.1f}"
-    note = explanations_note(fit) if isinstance(fit, Posterior) else ""
+    note = gaps_note(fit.table) + (explanations_note(fit) if isinstance(fit, Posterior) else "")
     title_and_legend_above(ax, title + note, components | entries)

@@ -158,7 +158,7 @@ def probes(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "probe D"]:
 
 
 def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
-    """One table of new data with the errors of the observed one, from each of some evenly spaced draws of every chain."""
+    """New data with the errors of the observed ones, a table from each of some evenly spaced draws of every chain."""
     n_chains, n_draws = draws.log_weights.shape[:2]
     affordable = _PREDICTIVE_NUMBERS // (n_chains * table.n_points * table.n_features)
     chosen = np.linspace(0, n_draws - 1, max(1, min(_PREDICTIVE_DRAWS, n_draws, affordable))).round().astype(int)

@@ -96,8 +96,8 @@ def fit_nuts(
         What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
         is that of the seen ones, which the posterior says. "refuse" raises; "drop" leaves rows with missing cells out.
     errors
-        Known errors of the values: standard deviations (N, D) or covariances (N, D, D), as in `fit_em`. The posterior is
-        then that of the mixture of the true values, and so is its default prior (`Prior`).
+        Known errors of the values: standard deviations (N, D) or covariances (N, D, D), as in `fit_em`. The posterior
+        is then that of the mixture of the true values, and so is its default prior (`Prior`).
     num_warmup
         Transitions of each chain to tune NUTS's step size.
     num_samples

@@ -16,7 +16,7 @@ def prior_predictive(
     *,
     covariance_type: str = "full",
     prior: Prior | None = None,
-    missing: str = "refuse",
+    missing: str = "integrate",
     num_draws: int = 1000,
     seed: int = 0,
 ) -> xr.DataTree:
@@ -33,7 +33,8 @@ def prior_predictive(
     prior
         Prior in data units; parts that it leaves out are the defaults.
     missing
-        "refuse", or "drop" to leave out rows with missing cells.
+        What cells that were not seen (NaN) mean to the default prior: "integrate", "refuse" or "drop", as in
+        `fit_nuts`.
     num_draws
         Mixtures to draw.
     seed

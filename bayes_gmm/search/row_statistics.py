@@ -19,6 +19,7 @@ from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.nearest_donors import unit_points_without_gaps
 from bayes_gmm.search.row_products import cross_product, rows_product
 
 _ROWS_AT_ONCE = 1024
@@ -51,12 +52,12 @@ class Rows:
 
     @classmethod
     def of(cls, problem: Problem, rng: np.random.Generator) -> "Rows":
-        """All rows of a problem, or a random part of them that weighs as much."""
+        """All rows of a problem with their gaps closed, or a random part of them that weighs as much."""
         chosen, weights = np.flatnonzero(problem.sample_weight), problem.sample_weight
         if len(chosen) > MOST_ROWS:
             chosen = np.sort(rng.choice(chosen, MOST_ROWS, replace=False))
             weights = weights * (weights.sum() / weights[chosen].sum())
-        z = problem.scaling.points_to_unit(problem.table.values[chosen])
+        z = unit_points_without_gaps(problem, chosen)
         diagonal = problem.structure.is_diagonal
         return cls(z=z, weights=weights[chosen], diagonal=diagonal)
 

@@ -133,7 +133,7 @@ def test_missing_cells_are_refused_and_their_rows_dropped_on_request(make):
 
 def test_nothing_is_said_to_be_left_out_where_nothing_is():
     assert bg.as_table(FRAME, missing="drop").left_out == ()
-    with pytest.raises(ArgumentError, match=r'missing is \'ignore\'.*"refuse" or "drop"'):
+    with pytest.raises(ArgumentError, match=r'missing is \'ignore\'.*"refuse", "drop" or "integrate"'):
         bg.as_table(FRAME, missing="ignore")
 
 
@@ -159,7 +159,7 @@ def test_numbers_that_stand_for_missing_ones_are_doubted(marker, count, rows):
 
 @pytest.mark.parametrize("name", bg.datasets.names())
 def test_measurements_are_not_doubted(name):
-    from bayes_gmm.io.table_checks import suspected_markers
+    from bayes_gmm.io.number_text import suspected_markers
 
     table = bg.datasets.load(name)
     assert suspected_markers(table.values, table.columns) == []

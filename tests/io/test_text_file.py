@@ -123,7 +123,7 @@ BAD_FILES = [
 @pytest.mark.parametrize("case", BAD_FILES, ids=lambda case: case.name)
 def test_bad_files_are_refused_with_line_and_column(tmp_path, case):
     with pytest.raises(DataError, match=case.found) as caught:
-        read_table(written(tmp_path, case.content))
+        read_table(written(tmp_path, case.content), missing="refuse")
     assert pytest.raises(DataError, match=case.remedy).matches(caught.value)
 
 

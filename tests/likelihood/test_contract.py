@@ -11,7 +11,7 @@ import pytest
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
-from bayes_gmm.likelihood import complete_rows, measurement_errors, missing_cells
+from bayes_gmm.likelihood import complete_rows, deconvolution, measurement_errors, missing_cells
 from bayes_gmm.likelihood.linear_form import hard, natural, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -357,7 +357,7 @@ def test_many_columns_and_mixtures_themselves_have_the_same_likelihood_with_erro
     expected = expected_statistics(rows, eta)
     for ours, theirs in zip(jax.jit(lambda rows, m: rows.expected_at(m))(rows, mixture), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
-    monkeypatch.setattr(measurement_errors, "_MOST_COLUMNS_WRITTEN_OUT", 0)
+    monkeypatch.setattr(deconvolution, "_MOST_COLUMNS_WRITTEN_OUT", 0)
     for ours, theirs in zip(expected_statistics(rows, eta), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
 

@@ -10,6 +10,8 @@ import bayes_gmm as bg
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.target import Target, to_coordinates, to_mixtures
 
+pytestmark = pytest.mark.numpyro
+
 FAITHFUL = bg.datasets.load("faithful").values
 N = np.arange(272)
 
@@ -23,7 +25,7 @@ def with_gaps():
 
 @pytest.fixture(scope="module")
 def posterior():
-    return bg.fit_nuts(with_gaps(), 2, num_samples=400, progress=False)
+    return bg.fit_nuts(with_gaps(), 2, progress=False)
 
 
 def log_likelihoods(mixture, x):

@@ -7,6 +7,7 @@ lies in the same cluster, where a mean over all rows would lie between clusters.
 import numpy as np
 from jaxtyping import Float, Int
 
+from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.problem import Problem
 
 _MOST_DONORS = 4096
@@ -27,6 +28,16 @@ def unit_points_without_gaps(problem: Problem, rows: Int[np.ndarray, " R"] | Non
     usable = np.flatnonzero(problem.sample_weight)
     donors = rng.choice(usable, min(len(usable), _MOST_DONORS), replace=False)
     return close_gaps((values[chosen] - scaling.center) / units, (values[donors] - scaling.center) / units)
+
+
+def rows_without_gaps(x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[np.ndarray, "N D"]:
+    """Rows in data units with their gaps closed, distances being measured in the units of the columns."""
+    if not np.isnan(x).any():
+        return x
+    units = np.diag(scaling.factor)
+    z = (x - scaling.center) / units
+    donors = np.random.default_rng(0).choice(len(x), min(len(x), _MOST_DONORS), replace=False)
+    return np.where(np.isnan(x), scaling.center + units * close_gaps(z, z[donors]), x)
 
 
 def close_gaps(z: Float[np.ndarray, "R D"], donors: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "R D"]:
