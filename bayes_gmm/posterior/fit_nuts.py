@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -30,8 +29,8 @@ from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, MANY_DIVERGENT, Jumps
 from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, explore, obstacle
 from bayes_gmm.posterior.posterior import Posterior
-from bayes_gmm.posterior.relabelling import Relabelling, match, relabel
-from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of
+from bayes_gmm.posterior.relabelling import Relabelling, relabel
+from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of, pivot_of
 from bayes_gmm.posterior.sampling_options import SamplingOptions
 from bayes_gmm.posterior.verdict import LARGEST_RHAT, Verdict
 from bayes_gmm.sampling import nuts
@@ -357,28 +356,11 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
     )
 
 
-def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
-    """The mode with most mass, under the labels of the EM fit.
-
-    Where the EM fit is not finite, or the prior tells the components apart, the mode keeps its own labels.
-    """
-    best = jax.tree.map(itemgetter(0), modes.mixtures)
-    if problem.exchangeable and np.isfinite(mle.mixture.scale_tril).all():
-        return best.permute(match(best, mle.mixture, problem.table.values))
-    return best
-
-
 def _relabel(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sampled: Sampled) -> Relabelling:
     """Relabelling to the pivot; its permutations change nothing where the prior tells the components apart."""
     pivot = pivot_of(problem, mle, sampled.modes)
-    relabelling = relabel(
-        sampled.draws,
-        pivot,
-        problem.table.values,
-        options.relabelling,
-        sample_weight=problem.sample_weight,
-        errors=problem.table.error_covariances,
-    )
+    (x, errors), weights = problem.table.observed(), problem.sample_weight
+    relabelling = relabel(sampled.draws, pivot, x, options.relabelling, sample_weight=weights, errors=errors)
     if problem.exchangeable:
         return relabelling
     unchanged = np.broadcast_to(np.arange(problem.n_components), relabelling.permutations.shape)
