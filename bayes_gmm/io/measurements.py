@@ -123,6 +123,7 @@ def select_measurements(
     units = dict(zip(names, content.units, strict=True)) if content.units else {}
     label_position = None if labels is None else positions(labels, names)[0]
     of_errors = positions(errors, names) if errors else []
+    _refuse_shared([names[i] for i in of_errors], columns, "columns of errors")
     chosen = _chosen(names, columns, [*_listed(without), *(names[i] for i in of_errors)], label_position)
     reasons: dict[str, str] = {}
     kept: dict[str, NDArray[np.float64]] = {}
@@ -167,6 +168,15 @@ def _errors(content: FileContent, places: Sequence[int], columns: Sequence[str])
     return np.stack(sds, axis=1)
 
 
+def _refuse_shared(others: str | Sequence[str], columns: str | Sequence[str] | None, where: str) -> None:
+    shared = [name for name in _listed(others) if columns is not None and name in _listed(columns)]
+    if shared:
+        both = ", ".join(map(repr, sorted(shared)))
+        raise ArgumentError(
+            f"{both} is both in columns and in {where}.", "a column in one of them", "Leave out the other."
+        )
+
+
 def _listed(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
 
@@ -174,15 +184,11 @@ def _listed(names: str | Sequence[str]) -> list[str]:
 def _chosen(
     names: Sequence[str], columns: str | Sequence[str] | None, without: str | Sequence[str], labels: int | None
 ) -> list[int]:
+    _refuse_shared(without, columns, "without")
     left = set(positions(without, names)) if without else set()
     wanted = list(range(len(names))) if columns is None else positions(columns, names)
     if columns is None and labels is not None:
         left.add(labels)
-    if columns is not None and left & set(wanted):
-        both = ", ".join(repr(names[i]) for i in sorted(left & set(wanted)))
-        raise ArgumentError(
-            f"{both} is both in columns and in without.", "a column in one of them", "Leave out the other."
-        )
     return [i for i in wanted if i not in left]
 
 
