@@ -1,6 +1,7 @@
 """The command `bayes-gmm`: its options and exit statuses; `commands` has the functions that it calls."""
 
 import argparse
+import gc
 import os
 import sys
 import warnings
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bayes_gmm import use_compile_cache
 from bayes_gmm.commands import fit, groups, list_datasets, report, select
 from bayes_gmm.datasets import catalogue
 from bayes_gmm.errors import BayesGMMError, FitWarning
@@ -29,8 +31,21 @@ exit status: 0 when it succeeded, 2 when the table or the request cannot be used
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its status is 0 on success, 2 if the table or an option cannot be used, 130 if interrupted."""
+    if arguments is not None:
+        return _run(arguments)
+    # A short process: to look through the objects of all libraries for garbage, and again at its end, takes a second.
+    gc.disable()
+    try:
+        return _run(sys.argv[1:])
+    finally:
+        gc.freeze()
+
+
+def _run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    options.command = ["bayes-gmm", *(sys.argv[1:] if arguments is None else arguments)]
+    options.command = ["bayes-gmm", *arguments]
+    if not getattr(options, "compile_cache", True):
+        use_compile_cache(False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", FitWarning)
@@ -211,6 +226,12 @@ def _add_table(verb: argparse.ArgumentParser) -> None:
         "--header",
         action=argparse.BooleanOptionalAction,
         help="whether a text file has names above its rows (default: found out)",
+    )
+    verb.add_argument(
+        "--no-compile-cache",
+        action="store_false",
+        dest="compile_cache",
+        help="do not keep compiled programs for the next time in the user's cache folder",
     )
 
 

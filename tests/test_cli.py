@@ -181,7 +181,7 @@ def test_a_messy_file_is_fitted_and_what_was_left_out_is_said(
     rows += ["272,NA,80,long,2024-01-02,1985", "273,4.5,,long,,1985"]
     path = write(tmp_path / "geyser.csv", ",eruptions,waiting,kind,day,year\n" + "\n".join(rows))
     arguments = ["--components", "2", "--labels", "kind", "--report", "--out", str(tmp_path / "out"), *QUICK]
-    assert main(["fit", path, *arguments]) == 0
+    assert main(["fit", path, *arguments, "--missing", "drop"]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     said = (
@@ -224,6 +224,16 @@ def test_columns_of_errors_are_used_and_are_no_measurements(tmp_path: Path, caps
         assert words in capsys.readouterr().err
     assert main(["select", "faithful", "-k", "2", "--errors", "a,b"]) == 2
     assert "bundled tables have none" in capsys.readouterr().err
+
+
+def test_missing_cells_of_a_file_are_integrated_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "gaps.csv", "a,b\n1.5,2.1\n,3.2\n2.7,\n4.1,5.3\n3.3,2.2\n5.2,6.6\n")
+    assert main(["select", path, "-k", "1", "--starts", "1"]) == 0
+    assert "missing cells (a 1, b 1) in 2 of 6 rows, taken as missing at random" in capsys.readouterr().out
+    assert main(["select", path, "-k", "1", "--missing", "refuse"]) == 2
+    assert "Column 'a' holds a missing value on line 3" in capsys.readouterr().err
 
 
 def test_columns_without_and_labels_of_a_bundled_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

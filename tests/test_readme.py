@@ -62,8 +62,8 @@ def test_the_second_example_is_what_the_command_prints() -> None:
     assert command.split() == ["fit", "bayes_gmm/datasets/penguins.csv", *"--components 3 --labels species".split()]
     shown = block("text", "adjusted Rand index").splitlines()
     with pytest.warns(bg.errors.DataWarning):
-        table = bg.read_table(ROOT / "bayes_gmm/datasets/penguins.csv", labels="species", missing="drop")
-    assert shown[:2] == list(table.left_out)
+        table = bg.read_table(ROOT / "bayes_gmm/datasets/penguins.csv", labels="species")
+    assert shown[:2] == list(table.remarks)
     mle = bg.fit_em(table, 3, n_starts=32)
     found = agreement(table.labels, mle.mixture.predict(table), 3, table.labels_from)
     made = found.lines()

@@ -142,7 +142,9 @@ class Prior:
         because what is left may be less than nothing.
         """
         layout = Layout.of(n_components, x.shape[1], covariance_type)
-        if self.correlations is not None and x.shape[1] > 1 and not layout.correlated:
+        # Correlations of zero are what a prior that was completed for such a structure says.
+        set_correlations = self.correlations is not None and not _is_zero(self.correlations)
+        if set_correlations and x.shape[1] > 1 and not layout.correlated:
             raise ArgumentError(
                 f"The prior sets correlations, which covariance_type {covariance_type!r} does not have.",
                 'no prior of correlations, or covariance_type "full" or "tied"',
@@ -225,6 +227,10 @@ class Prior:
                 "a prior whose every part is given",
                 "Call prior.for_data(x, n_components) first, or give weights, means, scales and correlations.",
             )
+
+
+def _is_zero(part: Any) -> bool:
+    return not isinstance(part, dist.Distribution) and np.ndim(part) == 0 and bool(np.asarray(part == 0.0))
 
 
 def _defaults(

@@ -1,11 +1,12 @@
 """Compiled programs: few shapes, so that many tables share them, and an early start of the compiler."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 
 def padded_length(length: int) -> int:
@@ -21,6 +22,9 @@ def strongly_typed(traced: Any) -> jax.ShapeDtypeStruct:
     """Shape and type of a result once it is in NumPy, which knows no weak types."""
     return jax.ShapeDtypeStruct(traced.shape, traced.dtype)
 
+
+_MOMENT = 0.5
+"""Seconds after which a bar appears, and between which it is drawn anew."""
 
 type Programs = Iterable[Callable[[], Any]]
 """Functions that compile one program each, for arguments of known shapes."""
@@ -38,9 +42,18 @@ class CompilingAhead:
         self._compiled = [threads.submit(self._compile, program) for program in programs]
         threads.shutdown(wait=False)
 
-    def wait(self) -> None:
-        """Return when all are compiled; call this before the first use, or a program is compiled twice."""
-        wait(self._compiled)
+    def wait(self, *, progress: bool = False) -> None:
+        """Return when all are compiled; call this before the first use, or a program is compiled twice.
+
+        With `progress` a bar shows how many are, where that takes longer than a moment.
+        """
+        total, left = len(self._compiled), set(self._compiled)
+        look = {"bar_format": "{desc}, {n_fmt} of {total_fmt} programs done, {elapsed}", "leave": False}
+        with tqdm(total=total, desc="compiling", disable=not progress, delay=_MOMENT, **look) as bar:
+            while left:
+                left = wait(left, timeout=_MOMENT, return_when=FIRST_COMPLETED).not_done
+                bar.update(total - len(left) - bar.n)
+                bar.refresh()
 
     @staticmethod
     def _compile(program: Callable[[], Any]) -> None:

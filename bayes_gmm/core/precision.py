@@ -1,7 +1,8 @@
 """Float64 within a scope, and NumPy at its border.
 
-JAX computes in float32 unless a setting of the whole process, or of a scope, says otherwise. This package changes no
-setting of the process, so every computation runs in a scope; the scope belongs to a thread.
+JAX computes in float32 unless a setting of the whole process, or of a scope, says otherwise. This package does not
+change that of the process, so every computation runs in a scope; the scope belongs to a thread. The first computation
+begins the cache of compiled programs.
 """
 
 import functools
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 
+from bayes_gmm.core.compile_cache import keep_programs
 from bayes_gmm.errors import FitError
 
 _process: list[int] = []
@@ -56,6 +58,7 @@ def require_own_jax() -> None:
     """
     if not _process:
         _process.append(_PARENT if _has_jax_of_parent() else os.getpid())
+        keep_programs()
     if _process[0] != os.getpid():
         raise FitError(
             "This process was forked after JAX had run in its parent, so that JAX would wait here for ever.",

@@ -225,12 +225,12 @@ def _sample(
     checkpoint: Checkpoint | None,
 ) -> Sampled:
     target = prepared.target
-    prepared.searching.wait()
+    prepared.searching.wait(progress=options.progress)
     modes = find_modes(problem, target, mle)
     mode_of_chain = modes.allocate(options.num_chains)
     around = jax.tree.map(lambda leaf: leaf[mode_of_chain], modes.around)
     plan = _plan(modes, options)
-    prepared.sampling.wait()
+    prepared.sampling.wait(progress=options.progress)
     stop = _Stop(options, began, explorable=not obstacle(problem)) if options.until_done else None
     chains = nuts.sample(
         target,

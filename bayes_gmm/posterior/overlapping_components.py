@@ -141,6 +141,7 @@ class _Run:
             yield
             if self._late():
                 return
+        bar.set_description("compiling")
         self.programs.wait()
         for prepared in independence_chains.prepare(
             self.target, self.symmetry, self.pilot, num_chains=self.options.num_chains, seed=self.options.seed

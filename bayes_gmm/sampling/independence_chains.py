@@ -63,8 +63,8 @@ _TUNING = 200
 _ACCEPTANCE, _GAIN = 0.85, 0.1
 """Acceptance of the Hamiltonian moves that the step size follows, and how fast."""
 
-_ENOUGH_ACCEPTED = 0.25
-"""Share of accepted proposals from which the proposal is good enough to be kept."""
+_ENOUGH_ACCEPTED = 0.1
+"""Share of accepted proposals from which the proposal is good enough to be kept: about every second iteration jumps."""
 
 _JUDGED_AFTER = (500, 1000, 2000)
 """Iterations after which the proposal is judged, and fitted anew where too few are accepted: each time with more."""

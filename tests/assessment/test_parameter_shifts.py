@@ -37,7 +37,7 @@ def test_shift_of_a_mean_is_that_of_the_regression_estimator(of_long_eruptions):
         "mean[0, x2]",
         "sd[0, x1]",
         "sd[0, x2]",
-        "correlation[0, x2~x1]",
+        "correlation[0, x1~x2]",
     }
     assert np.isnan(by_name["weight[0]"].shift)  # a single weight does not vary
 

@@ -204,6 +204,17 @@ def test_the_default_prior_knows_no_order_of_the_components(n_features: int, cov
     assert PosteriorProblem.of(x, 3, covariance_type=covariance_type, prior=None).exchangeable
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "EII"])
+def test_a_prior_that_was_completed_for_a_structure_can_be_given_for_it(covariance_type: str) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 2))
+    complete = bg.Prior().for_data(x, 3, covariance_type)
+    given = PosteriorProblem.of(x, 3, covariance_type=covariance_type, prior=complete)
+    assert (
+        given.prior.describe()
+        == PosteriorProblem.of(x, 3, covariance_type=covariance_type, prior=None).prior.describe()
+    )
+
+
 @pytest.mark.parametrize(
     ("prior", "expected"),
     [

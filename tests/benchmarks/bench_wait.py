@@ -1,7 +1,7 @@
 """What a user waits for a fit of Old Faithful, K = 2: the first of a process, the first with caches filled, the second.
 
 A first fit is the wall time of a whole process, from the start of Python to its end: imports, compilation and all. With
-caches filled, programs compiled by an earlier process are on disk: ours by the opt-in `bg.use_compile_cache`, NumPyro's
+caches filled, programs compiled by an earlier process are on disk: ours as they are kept by default, NumPyro's
 by JAX's own cache, PyStan's and PyMC's by what they keep without being asked. Without, every cache is empty. The second
 fit has the same shape and another seed, in the same process; NumPyro's MCMC compiles again there. A process that is
 about to fill a cache is not timed for "filled". Processor seconds are beside the wall seconds.

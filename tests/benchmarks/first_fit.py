@@ -1,6 +1,6 @@
 """What a process does that makes its first fit and ends: `python first_fit.py PROGRAM PROBLEM [FITS]`.
 
-PROBLEM is a file of `nuts_peers.Problem`. With BENCHMARK_CACHE set, ours asks for its compile cache there; the caches
+PROBLEM is a file of `nuts_peers.Problem`. With BENCHMARK_CACHE set, our compile cache is there; the caches
 of the others are set by the variables of `bench_wait.py`. The seconds of each of FITS fits are printed.
 """
 
@@ -33,9 +33,8 @@ def fit_nuts(problem: Problem, seed: int) -> None:
 
 
 def cached(bg: object) -> None:
-    """Ask for the compile cache where the parent says so."""
-    if folder := os.environ.get("BENCHMARK_CACHE"):
-        bg.use_compile_cache(folder)
+    """The compile cache in the parent's folder, or none."""
+    bg.use_compile_cache(os.environ.get("BENCHMARK_CACHE", False))
 
 
 def scikit_learn(problem: Problem, seed: int) -> None:
