@@ -265,7 +265,7 @@ def _gaps(comparison: Comparison) -> str:
     """What missing cells are estimated to be, and how the answer changes against the complete rows."""
     moved, posterior = comparison.shifts, comparison.posterior
     figure = ""
-    if posterior.table.has_gaps and posterior.table.n_features > 1:
+    if posterior.table.has_gaps and posterior.table.n_features > 1 and not posterior.table.has_errors:
         figure = _picture(plots.plot_imputed(posterior), "Missing cells as the others of their row tell them.")
     if moved is None:
         return figure

@@ -10,12 +10,14 @@ import bayes_gmm as bg
 from bayes_gmm.io.table import as_table
 from bayes_gmm.objective.problem import Problem
 
+N = np.arange(272)
+
 
 @pytest.fixture(scope="module")
 def faithful():
     """Old Faithful with made-up sds of the errors, and the fit to it."""
-    x, n = bg.datasets.load("faithful"), np.arange(272)
-    sds = np.stack([0.1 * (1 + n % 3), 2.0 * (1 + n % 2)], 1)
+    x = bg.datasets.load("faithful")
+    sds = np.stack([0.1 * (1 + N % 3), 2.0 * (1 + N % 2)], 1)
     return x, sds, bg.fit_em(x, 2, errors=sds)
 
 
@@ -44,9 +46,9 @@ def log_joint(mixture, x, errors):
 
 def step_of_extreme_deconvolution(weights, means, covariances, x, errors):
     """One step of EM after Bovy, Hogg and Roweis, row by row as it stands there, of rows without gaps."""
-    N, D, K = *x.shape, len(weights)
-    logs, b, B = np.empty((N, K)), np.empty((N, K, D)), np.empty((N, K, D, D))
-    for n in range(N):
+    D, K = x.shape[1], len(weights)
+    logs, b, B = np.empty((len(x), K)), np.empty((len(x), K, D)), np.empty((len(x), K, D, D))
+    for n in range(len(x)):
         for k in range(K):
             T = covariances[k] + errors[n]
             gain = covariances[k] @ np.linalg.inv(T)
@@ -209,6 +211,8 @@ def test_errors_travel_with_the_rows(faithful, tmp_path):
     covariances = sds[:, :, None] ** 2 * np.eye(2)
     same = bg.fit_em(as_table(x, errors=covariances), 2, start=fit.mixture)
     assert same.log_likelihood == pytest.approx(fit.log_likelihood, abs=1e-8)
+    groups = bg.fit_em_groups(noisy, N % 2, 1, n_starts=1, progress=False)
+    np.testing.assert_array_equal(groups[1].table.errors, sds[N % 2 == 1])
     fit.save(tmp_path / "fit.nc")
     loaded = bg.load(tmp_path / "fit.nc")
     np.testing.assert_array_equal(loaded.table.errors, sds)
@@ -261,6 +265,7 @@ def test_what_takes_exact_rows_refuses_errors(faithful):
         "log_prob": lambda: fit.mixture.log_prob(noisy),
         "adam": lambda: bg.fit_gradient(noisy, 2, method="adam"),
         "stream": lambda: bg.fit_stream([noisy], 2),
+        "model": lambda: bg.model(noisy, 2),
         "estimator": lambda: bg.estimators.GaussianMixture(2).fit(noisy),
     }
     for call in calls.values():
