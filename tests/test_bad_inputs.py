@@ -70,6 +70,10 @@ class Shared:
         return bg.fit_em(bg.Table(X, ("a", "b")), 1)
 
     @cached_property
+    def of_gaps(self):
+        return bg.fit_em(changed(X, (4, 1), np.nan), 1)
+
+    @cached_property
     def held(self):
         return bg.fit_em(X, 2, fixed={"weights": "equal"}, n_starts=4)
 
@@ -467,6 +471,10 @@ AFTERWARDS = [
         lambda s: bg.compare(s.mle, s.posterior, x_test=changed(X, (4, 1), np.inf)),
         r"x_test .*inf",
     ),
+    Bad("shifts, of data", lambda _: bg.parameter_shifts(X), r"fit is of type ndarray"),
+    Bad("shifts, against data", lambda s: bg.parameter_shifts(s.mle, X), r"reference is of type ndarray"),
+    Bad("shifts, other K", lambda s: bg.parameter_shifts(s.mle, s.single), r"of 2 and 1 components"),
+    Bad("shifts, no gaps", lambda s: bg.parameter_shifts(s.mle), r"is the plain Gaussian fit"),
     Bad("comparison, part", lambda s: s.comparison.records("all"), r"part is 'all'"),
     Bad("models, one", lambda s: bg.compare_models({"a": s.mle}), r"1 models"),
     Bad("models, list", lambda s: bg.compare_models([s.mle, s.single]), r"models is \["),
@@ -480,6 +488,9 @@ AFTERWARDS = [
 
 AXES_OF_OTHER_KIND = SimpleNamespace(plot=print)
 PLOTS = [
+    Bad("imputed, of data", lambda _: bg.plot_imputed(X), r"posterior is of type ndarray"),
+    Bad("imputed, no gaps", lambda s: bg.plot_imputed(s.mle), r"No cell is missing"),
+    Bad("imputed, num", lambda s: bg.plot_imputed(s.of_gaps, num=0), r"num is 0"),
     Bad("ellipses, nothing", lambda _: bg.plot_ellipses(), r"Neither posterior nor mle"),
     Bad("ellipses, swapped", lambda s: bg.plot_ellipses(s.mle), r"posterior is of type EMFit"),
     Bad("ellipses, no data", lambda _: bg.plot_ellipses(mle=MIXTURE), r"holds no data"),
