@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 
 import bayes_gmm as bg
 
@@ -21,7 +22,10 @@ def test_each_missing_cell_stands_at_its_mean_with_its_sd(fit):
     assert axes.shape == (1, 2)
     gaps, completed = np.isnan(fit.table.values), fit.completed()
     for column, ax in enumerate(axes.flat):
-        seen, dots, means = (collection.get_offsets() for collection in ax.collections if collection.get_offsets().size)
+        seen, dots, means = (points.get_offsets() for points in ax.collections if isinstance(points, PathCollection))
+        (bars,) = (lines.get_segments() for lines in ax.collections if isinstance(lines, LineCollection))
+        heights = np.diff(np.array(bars)[..., 1], axis=1)[:, 0]
+        np.testing.assert_allclose(heights, 2 * completed.sd[gaps[:, column], column])
         assert len(seen) == (~gaps).all(1).sum()
         assert len(dots) == 10 * gaps[:, column].sum()
         np.testing.assert_allclose(means[:, 1], completed.mean[gaps[:, column], column])
