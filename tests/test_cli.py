@@ -99,7 +99,10 @@ BAD_TABLES = {
     "not a table": ("{\n'a': 1}\n", ""),
     "text among numbers": (lines_with(3, "1.0,red"), "b"),
     "text alone": ("a,b\n" + "".join(f"red,{'blue' * i}\n" for i in range(12)), "a (text)"),
-    "no row without a gap": ("a,b\n" + "".join(f"{i / 7},\n,{i / 3}\n" for i in range(12)), "without"),
+    "no row without a gap": (
+        "a,b\n" + "".join(f"{i / 7},\n,{i / 3}\n" for i in range(12)),
+        "No row has both 'a' and 'b'",
+    ),
     "infinity": (lines_with(4, "inf,2.0"), "a"),
     "ragged row": (lines_with(4, "1.0,2.0,3.0"), "3"),
     "constant column": ("a,b\n" + "".join(f"{i},7\n" for i in range(12)), "a (counts the rows), b (constant"),

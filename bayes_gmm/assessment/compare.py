@@ -86,7 +86,8 @@ class Comparison:
         table = self.posterior.table
         if table.labels is None:
             return None
-        components = self.points.responsibilities.argmax(1)
+        unseen = np.isnan(table.values).all(1)
+        components = np.where(unseen, -1, self.points.responsibilities.argmax(1))
         return agreement(table.labels, components, self.posterior.draws.n_components, table.labels_from)
 
     def records(self, part: str = "parameters") -> list[Record]:

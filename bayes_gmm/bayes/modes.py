@@ -24,6 +24,7 @@ from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import FitError
 from bayes_gmm.mixture.gaps import GaussianMoments, fit_one_gaussian
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.numpy_density import log_joint
 from bayes_gmm.mle.em_result import EMFit
 
 WORTH_A_CHAIN = 0.05
@@ -55,6 +56,9 @@ _MOST_STARTS = 8
 
 _MOST_PERMUTED = 5
 """Components up to which all orders are tried: each order is a start of its own, and their number is K!."""
+
+_UNLIKE, _LOOKED_AT = 4, 200
+"""Draws from which more modes are looked for, and those among which they are chosen, at as many points."""
 
 _DRAWS_OF_PRIOR = 64
 """Draws of the prior among which a start is looked for where EM's optima lie outside the prior's support."""
@@ -108,9 +112,35 @@ def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
     found = _search(_starts(problem, target, mle), problem, target)
     if merged := _coordinates(_merged_starts(found[0], problem, target), target):
         found = _search([*merged, *(around.mode for around in found)], problem, target)
+    return _modes(found, problem, target)
+
+
+@in_float64
+def find_more_modes(known: Modes, draws: Mixture, problem: PosteriorProblem, target: Target) -> Modes:
+    """The known modes, and those to which searches lead from draws (*, S) that are unlike them and one another."""
+    starts = _coordinates(_each(_unlike(draws, known.mixtures, problem.table.values)), target)
+    return _modes(_search([*starts, *known.around.mode], problem, target), problem, target)
+
+
+def _modes(found: list[Laplace], problem: PosteriorProblem, target: Target) -> Modes:
     kept = _distinct([around for around in found if around.trustworthy] or found[:1], problem, target)
     around = jax.tree.map(lambda *leaves: np.stack(leaves), *kept)
     return Modes(around, to_mixtures(around.mode, target.sites)[0])
+
+
+def _unlike(draws: Mixture, known: Mixture, x: np.ndarray) -> Mixture:
+    """Some of the draws (*, S), each of which differs most in density from the known mixtures and those before it."""
+    points = np.where(np.isnan(x), np.nanmean(x, axis=0), x)[:: max(1, len(x) // _LOOKED_AT)]
+    size = draws.log_weights[..., 0].size
+    rows = slice(None, None, max(1, size // _LOOKED_AT))
+    some = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[draws.log_weights.ndim - 1 :])[rows], draws)
+    of_draws, of_known = (np.logaddexp.reduce(log_joint(mixtures, points), -1) for mixtures in (some, known))
+    distances = np.abs(of_draws[:, None] - of_known).mean(-1).min(1)
+    chosen: list[int] = []
+    for _ in range(_UNLIKE):
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, np.abs(of_draws - of_draws[chosen[-1]]).mean(-1))
+    return jax.tree.map(lambda leaf: leaf[chosen], some)
 
 
 def _starts(problem: PosteriorProblem, target: Target, mle: EMFit) -> list[Any]:

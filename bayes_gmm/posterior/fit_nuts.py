@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Shaped
 
-from bayes_gmm.bayes.modes import WORTH_A_MENTION, Modes, find_modes, mode_programs
+from bayes_gmm.bayes.modes import WORTH_A_MENTION, Modes, find_modes, find_more_modes, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.target import Target, to_mixtures
@@ -298,6 +298,7 @@ def _go_on(
         return _assemble(problem, mle, options, sampled._replace(remark=remark))
     chains = nuts.Chains(np.zeros((0,)), explored.statistics, explored.interrupted)
     found = sampled._replace(
+        modes=find_more_modes(sampled.modes, explored.draws, problem, target),
         mode_of_chain=np.zeros_like(sampled.mode_of_chain),
         chains=chains,
         draws=explored.draws,

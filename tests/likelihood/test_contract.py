@@ -224,14 +224,14 @@ def test_gradient_is_the_expected_statistics_and_the_slope_of_the_value(kind):
     _, eta, _, _, rows = setting(kind)
     slope = gradient(rows, eta)
     np.testing.assert_allclose(slope, expected_statistics(rows, eta)[1], rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(slope, differences(lambda at: float(log_likelihood(rows, at)), eta), atol=1e-6)
+    np.testing.assert_allclose(slope, differences(lambda at: float(log_likelihood(rows, at)), eta), atol=1e-7)
 
 
 @every_kind
 def test_curvature_is_the_slope_of_the_gradient(kind):
     _, eta, _, _, rows = setting(kind)
     slopes = differences(lambda at: np.asarray(gradient(rows, at)), eta)
-    np.testing.assert_allclose(curvature(rows, eta), slopes, atol=1e-6)
+    np.testing.assert_allclose(curvature(rows, eta), slopes, atol=1e-7)
 
 
 @every_kind
@@ -311,7 +311,7 @@ def test_rows_without_any_cell_say_nothing_and_known_labels_forbid_the_others():
     labelled = missing_cells.prepare(x, weights, UNIT, labels)
     np.testing.assert_allclose(log_likelihood(labelled, eta), weights @ expected, rtol=1e-12)
     slope = gradient(labelled, eta)
-    np.testing.assert_allclose(slope, differences(lambda at: float(log_likelihood(labelled, at)), eta), atol=1e-6)
+    np.testing.assert_allclose(slope, differences(lambda at: float(log_likelihood(labelled, at)), eta), atol=1e-7)
     only = missing_cells.prepare(np.full((1, N_FEATURES), np.nan), np.ones(1), UNIT, np.array([1]))
     np.testing.assert_allclose(log_likelihood(only, eta), mixture.log_weights[1], rtol=1e-10)
 

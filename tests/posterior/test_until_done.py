@@ -129,6 +129,8 @@ def test_a_mode_that_em_missed_is_found_and_has_its_mass(from_one_mode: bg.Poste
     assert (n_switches > 50).all()
     # As many independent draws as switches, at least.
     assert abs(share.mean() - 0.5) < 4 * 0.5 / np.sqrt(n_switches.sum())
+    assert len(from_one_mode.explanations) == 2
+    assert all(abs(one.mode_share - 0.5) < 4 * one.mass_error for one in from_one_mode.explanations)
 
 
 @pytest.mark.slow
