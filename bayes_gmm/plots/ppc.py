@@ -32,6 +32,8 @@ def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float =
 
     The band holds `probability` of the replications bin by bin. The title gives, for skewness and kurtosis T, the share
     of replications with \(T(x^{rep}) \ge T(x)\); a share near 0 or 1 says that the mixture misses the shape.
+    A row and its replications have the same weight, so that of rows with weights above one the band is too wide rather
+    than too narrow.
 
     Of cells that were not seen nothing is replicated. Where which these are depends on other columns, the seen ones are
     no fair sample of their column, and may differ from replications though the mixture is right.

@@ -17,9 +17,13 @@ def posterior_of() -> PosteriorOf:
     """A posterior with given draws (chain, draw), of a table; it has no more than figures need."""
 
     def build(draws: bg.Mixture, table: bg.Table, *, tree: object = None, n_explanations: int = 1) -> bg.Posterior:
-        scaling = Scaling.whitening(table.values, np.ones(table.n_points))
+        weights = np.ones(table.n_points)
+        scaling = Scaling.whitening(table.values, weights)
         posterior = object.__new__(bg.Posterior)
-        problem, explanations = SimpleNamespace(table=table, scaling=scaling), (None,) * n_explanations
+        problem, explanations = (
+            SimpleNamespace(table=table, scaling=scaling, row_weights=weights),
+            (None,) * n_explanations,
+        )
         vars(posterior).update(draws=draws, problem=problem, tree=tree, explanations=explanations)
         return posterior
 

@@ -21,10 +21,10 @@ def with_replications(posterior_of: Callable, posterior: bg.Posterior, observed:
 
 def test_shape_statistics_are_skewness_and_kurtosis() -> None:
     values = np.random.default_rng(0).gamma(2.0, size=500)
-    found = shape_statistics(values)
+    found = shape_statistics(values, np.ones(500))
     assert found["skewness"] == pytest.approx(scipy.stats.skew(values), rel=1e-12)
     assert found["kurtosis"] == pytest.approx(scipy.stats.kurtosis(values, fisher=False), rel=1e-12)
-    assert shape_statistics(5 - 3 * values)["skewness"] == pytest.approx(-found["skewness"], rel=1e-9)
+    assert shape_statistics(5 - 3 * values, np.ones(500))["skewness"] == pytest.approx(-found["skewness"], rel=1e-9)
 
 
 def test_replications_are_counted_bin_by_bin(posterior_of: Callable, posterior: bg.Posterior) -> None:
@@ -49,3 +49,16 @@ def test_data_of_another_shape_are_found(posterior_of: Callable, posterior: bg.P
     assert 0.02 < same["skewness"] < 0.98
     assert 0.02 < same["kurtosis"] < 0.98
     assert other == {"skewness": 0.0, "kurtosis": 0.0}
+
+
+def test_a_row_of_weight_two_is_a_row_twice(posterior_of: Callable, posterior: bg.Posterior) -> None:
+    observed, times = np.random.default_rng(5).normal(size=(60, 2)), np.arange(60) % 4
+    repeated = with_replications(posterior_of, posterior, np.repeat(observed, times, axis=0))
+    weighted = with_replications(posterior_of, posterior, observed)
+    weighted.problem.row_weights = times.astype(float)
+    drawn = weighted.tree["posterior_predictive"]["x"]
+    repeated.tree["posterior_predictive"]["x"] = drawn.isel(point=np.repeat(np.arange(60), times))
+    one, other = (replications(each, 0) for each in (weighted, repeated))
+    assert one.p_values == other.p_values
+    ignored = posterior_of(posterior.draws, bg.as_table(observed), tree=weighted.tree)
+    assert replications(ignored, 0).p_values != one.p_values
