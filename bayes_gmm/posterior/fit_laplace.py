@@ -35,9 +35,9 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.arviz_tree import one_chain, parameters
 from bayes_gmm.posterior.diagnostics import smooth_importance_weights
-from bayes_gmm.posterior.fit_nuts import starting_fit
 from bayes_gmm.posterior.relabelling import relabel
 from bayes_gmm.posterior.sampled import pivot_of
+from bayes_gmm.posterior.starting_fit import starting_fit
 
 LARGEST_PARETO_K = 0.7
 """Limit for reliable estimates from a few thousand draws, by Vehtari, Simpson, Gelman, Yao and Gabry (2024)."""

@@ -17,13 +17,10 @@ from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import instance_of
-from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.likelihood.pointwise import log_densities
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import fit_em
 from bayes_gmm.posterior.arviz_tree import posterior_tree
 from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, MANY_DIVERGENT, Jumps, judge, load_arviz, split_r_hat
 from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
@@ -32,6 +29,7 @@ from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import Relabelling, relabel
 from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of, pivot_of
 from bayes_gmm.posterior.sampling_options import SamplingOptions
+from bayes_gmm.posterior.starting_fit import starting_fit
 from bayes_gmm.posterior.verdict import LARGEST_RHAT, Verdict
 from bayes_gmm.sampling import nuts
 from bayes_gmm.sampling.numpyro_hmc import SamplerSettings
@@ -44,6 +42,9 @@ _POINTS_FOR_MODES = 100
 
 _FIRST_DRAWS = 250
 """Draws of each chain after which NUTS is given up where its chains are far apart in the log posterior density."""
+
+_LONGER = (4, 16)
+"""By how many times chains are made longer that do not suffice, where the posterior cannot be explored."""
 
 _ADAPTATION_WARMUP = 1000
 """Least warm-up where a dense metric has to be adapted: the default warm-up of Stan, which always adapts its metric."""
@@ -162,13 +163,13 @@ def fit_nuts(
     with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, options.identity(problem)) as file:
         prepared = _prepare(problem)
         mle = starting_fit(problem, start, options.seed)
-        sampled = _sample(problem, prepared, mle, options, began, file)
+        sampled = _sample(problem, prepared, mle, options, began, checkpoint=file)
         ended = not options.until_done or sampled.chains.interrupted
         if ended or not _known_to_be_wrong(problem, mle, sampled):
             posterior = _assemble(problem, mle, options, sampled)
             if ended or _suffices(posterior.verdict, options):
                 return posterior
-        return _go_on(problem, prepared.target, mle, options, sampled, began)
+        return _go_on(problem, prepared, mle, options, sampled, began)
 
 
 class Prepared(NamedTuple):
@@ -177,35 +178,6 @@ class Prepared(NamedTuple):
     target: Target
     searching: CompilingAhead
     sampling: CompilingAhead
-
-
-def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
-    """The given EM fit, when it is of the data and structure of the problem, or a new one where none is given."""
-    if start is None:
-        return fit_em(
-            problem.table,
-            problem.n_components,
-            covariance_type=problem.covariance_type,
-            sample_weight=problem.sample_weight,
-            seed=seed,
-        )
-    instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
-    same = start.table.has_values_of(problem.table) and start.structure == problem.structure
-    if not (start.mixture.n_components == problem.n_components and same):
-        raise ArgumentError(
-            f"start has {start.mixture.n_components} components of structure {start.structure.name} on a table of "
-            f"{start.table.n_points} points.",
-            f"an EM fit of the same table ({problem.table.n_points} points) with {problem.n_components} components of "
-            f"structure {problem.structure.name}",
-            "Leave start out, or fit it with fit_em(x, n_components, covariance_type=).",
-        )
-    if not np.array_equal(start.problem.sample_weight, problem.row_weights):
-        raise ArgumentError(
-            "start was fitted with other weights of the rows.",
-            "an EM fit with the sample_weight that is given here",
-            "Leave start out, or give fit_em and this function the same sample_weight.",
-        )
-    return start
 
 
 def _prepare(problem: PosteriorProblem) -> Prepared:
@@ -222,8 +194,11 @@ def _sample(
     mle: EMFit,
     options: SamplingOptions,
     began: float,
-    checkpoint: Checkpoint | None,
+    *,
+    checkpoint: Checkpoint | None = None,
+    times: int = 1,
 ) -> Sampled:
+    """Chains of NUTS, of `times` the usual length, of which the usual number of draws is kept."""
     target = prepared.target
     prepared.searching.wait(progress=options.progress)
     modes = find_modes(problem, target, mle)
@@ -236,12 +211,14 @@ def _sample(
         target,
         around,
         plan,
-        num_samples=options.num_samples or KEPT,
+        num_samples=options.num_samples or times * KEPT,
         seed=options.seed,
         progress=options.progress,
         checkpoint=checkpoint,
         stop=stop,
     )
+    if times > 1:
+        chains = chains.thinned(KEPT)
     draws, log_prior = to_mixtures(chains.coordinates, target.sites)
     return Sampled(
         modes,
@@ -282,16 +259,16 @@ def _suffices(verdict: Verdict, options: SamplingOptions) -> bool:
 
 def _go_on(
     problem: PosteriorProblem,
-    target: Target,
+    prepared: Prepared,
     mle: EMFit,
     options: SamplingOptions,
     sampled: Sampled,
     began: float,
 ) -> Posterior:
-    """The posterior by exploring it from the prior; where that cannot be done, the draws of NUTS with a remark."""
+    """The posterior by exploring it from the prior; where that cannot be done, by longer chains of NUTS."""
     if why := obstacle(problem):
-        remark = f"{why[0].upper()}{why[1:]}, so that sampling ended with the draws of NUTS. Give num_samples for more."
-        return _assemble(problem, mle, options, sampled._replace(remark=remark))
+        return _prolong(problem, prepared, mle, options, sampled, began, f"{why[0].upper()}{why[1:]}")
+    target = prepared.target
     explored = explore(problem, target, options, began=began)
     if explored is None:
         remark = "The posterior was not explored to an end, and these are the draws of NUTS alone. Raise max_seconds."
@@ -306,6 +283,30 @@ def _go_on(
         explored=explored,
     )
     return _assemble(problem, mle, options, found)
+
+
+def _prolong(
+    problem: PosteriorProblem,
+    prepared: Prepared,
+    mle: EMFit,
+    options: SamplingOptions,
+    sampled: Sampled,
+    began: float,
+    why: str,
+) -> Posterior:
+    """The posterior by longer and longer chains of NUTS while there is hope that they suffice, and time."""
+    remark = f"{why}, so that sampling ended with the draws of NUTS. Give num_samples for more."
+    posterior = _assemble(problem, mle, options, sampled._replace(remark=remark))
+    for times in _LONGER:
+        hopeless = not posterior.verdict.max_rhat["invariants"] <= HOPELESS_RHAT
+        if hopeless or posterior.interrupted or monotonic() > began + options.max_seconds:
+            break
+        if _suffices(posterior.verdict, options):
+            break
+        longer = _sample(problem, prepared, mle, options, began, times=times)
+        remark = f"{why}, so that the chains of NUTS were made {times} times as long; {KEPT} draws of each are kept."
+        posterior = _assemble(problem, mle, options, longer._replace(remark=remark))
+    return posterior
 
 
 def _plan(modes: Modes, options: SamplingOptions) -> nuts.Plan:

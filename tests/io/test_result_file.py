@@ -29,7 +29,7 @@ from bayes_gmm.io.checksummed_file import VERSION, last_line, read_checksummed, 
 from bayes_gmm.io.distribution_serialisation import from_call, to_call
 from bayes_gmm.mixture.covariance_structures import STRUCTURES
 from bayes_gmm.objective.problem import Problem
-from bayes_gmm.posterior.fit_nuts import starting_fit
+from bayes_gmm.posterior.starting_fit import starting_fit
 
 pytestmark = pytest.mark.numpyro
 
