@@ -219,6 +219,12 @@ def _add_table(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--without", metavar="A,B", help="columns to leave out, by name (default: none)")
     verb.add_argument(
+        "--errors",
+        metavar="A_ERR,B_ERR",
+        help="columns with the standard deviations of the errors, by name, in the order of the columns that are used, "
+        "of which they are none (default: none)",
+    )
+    verb.add_argument(
         "--labels", metavar="COLUMN", help="known classes, with which the answer is compared (default: none)"
     )
     verb.add_argument(

@@ -159,7 +159,12 @@ def _load(options: argparse.Namespace) -> Table:
     """The table; what was left out of it is said with its answer, so that it needs no warning."""
     chosen = _names(options.columns) if options.columns else None
     without = _names(options.without) if options.without else []
+    errors = _names(options.errors) if options.errors else []
     if options.table in catalogue.names():
+        if errors:
+            raise ArgumentError(
+                f"--errors is {options.errors!r}.", "no --errors, for bundled tables have none", "Give a file."
+            )
         return _select(catalogue.load(options.table), chosen, without, options.labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
@@ -169,6 +174,7 @@ def _load(options: argparse.Namespace) -> Table:
             without=without,
             labels=options.labels,
             missing=options.missing,
+            errors=errors,
             header=options.header,
         )
 

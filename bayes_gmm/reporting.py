@@ -1,6 +1,7 @@
 """The report: one HTML file that compares both fits and can be read without this package."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -269,7 +270,7 @@ def _gaps(comparison: Comparison) -> str:
     """What missing cells are estimated to be, and how the answer changes against the plain fit to complete rows."""
     moved, posterior = comparison.shifts, comparison.posterior
     figure = ""
-    if posterior.table.has_gaps and posterior.table.n_features > 1:
+    if posterior.table.has_gaps and posterior.table.n_features > 1 and not posterior.table.has_errors:
         figure = _picture(plots.plot_imputed(posterior), "Missing cells as the others of their row tell them.")
     if moved is None:
         return figure
@@ -341,6 +342,8 @@ def _noise(noise: Noise) -> str:
 
 def _origin(table: Table) -> str:
     """Python code that creates the table, as far as its name and source tell."""
+    if table.has_errors:
+        return f"bg.as_table({_origin(replace(table, errors=None))}, errors=...)  # with the known errors in this place"
     chosen = f"[{', '.join(map(repr, table.columns))}]"
     if table.name in catalogue.names():
         whole = catalogue.load(table.name).columns == table.columns

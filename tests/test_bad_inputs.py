@@ -70,6 +70,10 @@ class Shared:
         return bg.fit_em(bg.Table(X, ("a", "b")), 1)
 
     @cached_property
+    def of_gaps(self):
+        return bg.fit_em(changed(X, (4, 1), np.nan), 1)
+
+    @cached_property
     def held(self):
         return bg.fit_em(X, 2, fixed={"weights": "equal"}, n_starts=4)
 
@@ -462,7 +466,15 @@ AFTERWARDS = [
     Bad("compare, test's shape", lambda s: bg.compare(s.mle, s.posterior, x_test=X[:, :1]), r"shape \(30, 1\)"),
     Bad("compare, test text", lambda s: bg.compare(s.mle, s.posterior, x_test="new"), r"x_test .*str"),
     Bad("compare, no test", lambda s: bg.compare(s.mle, s.posterior, x_test=X[:0]), r"x_test .*\(0, 2\)"),
-    Bad("compare, test NaN", lambda s: bg.compare(s.mle, s.posterior, x_test=X * np.nan), r"x_test .*nan"),
+    Bad(
+        "compare, test inf",
+        lambda s: bg.compare(s.mle, s.posterior, x_test=changed(X, (4, 1), np.inf)),
+        r"x_test .*inf",
+    ),
+    Bad("shifts, of data", lambda _: bg.parameter_shifts(X), r"fit is of type ndarray"),
+    Bad("shifts, against data", lambda s: bg.parameter_shifts(s.mle, X), r"reference is of type ndarray"),
+    Bad("shifts, other K", lambda s: bg.parameter_shifts(s.mle, s.single), r"of 2 and 1 components"),
+    Bad("shifts, no gaps", lambda s: bg.parameter_shifts(s.mle), r"is the plain Gaussian fit"),
     Bad("comparison, part", lambda s: s.comparison.records("all"), r"part is 'all'"),
     Bad("models, one", lambda s: bg.compare_models({"a": s.mle}), r"1 models"),
     Bad("models, list", lambda s: bg.compare_models([s.mle, s.single]), r"models is \["),
@@ -476,6 +488,9 @@ AFTERWARDS = [
 
 AXES_OF_OTHER_KIND = SimpleNamespace(plot=print)
 PLOTS = [
+    Bad("imputed, of data", lambda _: bg.plot_imputed(X), r"posterior is of type ndarray"),
+    Bad("imputed, no gaps", lambda s: bg.plot_imputed(s.mle), r"No cell is missing"),
+    Bad("imputed, num", lambda s: bg.plot_imputed(s.of_gaps, num=0), r"num is 0"),
     Bad("ellipses, nothing", lambda _: bg.plot_ellipses(), r"Neither posterior nor mle"),
     Bad("ellipses, swapped", lambda s: bg.plot_ellipses(s.mle), r"posterior is of type EMFit"),
     Bad("ellipses, no data", lambda _: bg.plot_ellipses(mle=MIXTURE), r"holds no data"),
@@ -601,7 +616,8 @@ ESTIMATORS = [
     Bad("a number", estimator(x=3.0), r"Expected 2D array, got 0D array", DataError),
     Bad("None", estimator(x=None), r"NoneType|0D", DataError),
     Bad("one row", estimator(x=X[:1]), r"1 sample", DataError),
-    Bad("NaN", estimator(x=changed(X, 0, np.nan)), r"nan in row 0", DataError),
+    Bad("infinity", estimator(x=changed(X, 0, np.inf)), r"inf in row 0", DataError),
+    Bad("no value", estimator(x=changed(X, np.s_[:, 1], np.nan)), r"'x2' holds no value at all", DataError),
     Bad("complex", estimator(x=X + 1j), r"Complex", DataError),
     Bad("sparse", estimator(x=scipy.sparse.csr_array(X)), r"sparse", DataError),
     Bad("dates", estimator(x=X.astype("M8[s]")), r"dates", DataError),
@@ -615,7 +631,8 @@ ESTIMATORS = [
     Bad("not fitted, errors", lambda _: GaussianMixture().standard_errors_, r"not fitted yet", NotFittedError),
     Bad("other columns", fitted(lambda g: g.predict(X[:, :1])), r"X has 1 features", DataError),
     Bad("no rows", fitted(lambda g: g.predict(X[:0])), r"0 sample", DataError),
-    Bad("NaN later", fitted(lambda g: g.score(X * np.nan)), r"nan in row 0", DataError),
+    Bad("infinity later", fitted(lambda g: g.score(changed(X, 0, np.inf))), r"inf in row 0", DataError),
+    Bad("NaN in a stream", lambda _: GaussianMixture().partial_fit(changed(X, 0, np.nan)), r"nan in row 0", DataError),
     Bad("sample 0", fitted(lambda g: g.sample(0)), r"n_samples': 0"),
     Bad("sample True", fitted(lambda g: g.sample(True)), r"n_samples': True"),
     Bad("bayesian, K", bayesian("two"), r"n_components is 'two'"),

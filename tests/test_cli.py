@@ -99,7 +99,10 @@ BAD_TABLES = {
     "not a table": ("{\n'a': 1}\n", ""),
     "text among numbers": (lines_with(3, "1.0,red"), "b"),
     "text alone": ("a,b\n" + "".join(f"red,{'blue' * i}\n" for i in range(12)), "a (text)"),
-    "no row without a gap": ("a,b\n" + "".join(f"{i / 7},\n,{i / 3}\n" for i in range(12)), "without"),
+    "no row without a gap": (
+        "a,b\n" + "".join(f"{i / 7},\n,{i / 3}\n" for i in range(12)),
+        "No row has both 'a' and 'b'",
+    ),
     "infinity": (lines_with(4, "inf,2.0"), "a"),
     "ragged row": (lines_with(4, "1.0,2.0,3.0"), "3"),
     "constant column": ("a,b\n" + "".join(f"{i},7\n" for i in range(12)), "a (counts the rows), b (constant"),
@@ -199,6 +202,31 @@ def test_a_messy_file_is_fitted_and_what_was_left_out_is_said(
     assert "UTF-8, separated by commas" in page
     assert "missing=&#x27;drop&#x27;" in page
     assert "bg.read_table(&#x27;" + path in page
+
+
+def test_columns_of_errors_are_used_and_are_no_measurements(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, n = bg.datasets.load("faithful").values, np.arange(272)
+    sds = np.stack([0.1 * (1 + n % 3), 2.0 * (1 + n % 2)], 1)
+    path = tmp_path / "geyser.csv"
+    rows = np.concatenate([x[:, :1], sds, x[:, 1:]], 1)
+    header = "duration,duration_err,wait_err,wait"
+    np.savetxt(path, rows, delimiter=",", header=header, comments="", fmt="%.12g")
+    assert main(["select", str(path), "-k", "2", "--errors", "duration_err,wait_err", "--json"]) == 0
+    found = capsys.readouterr()
+    assert json.loads(found.out)[0]["log_likelihood"] == pytest.approx(-1143.0365553, abs=1e-6)
+    assert "known errors, of median sd 0.2 (duration), 3 (wait)" in found.err
+    refused = {
+        "1 columns of errors for 2 measurements": ["--errors", "duration_err", "--without", "wait_err"],
+        "other": ["--errors", "duration_err,other"],
+        "'duration_err' is both in columns and in columns of errors": [
+            *("--errors", "duration_err,wait_err", "--columns", "duration,duration_err")
+        ],
+    }
+    for words, options in refused.items():
+        assert main(["select", str(path), "-k", "2", *options]) == 2
+        assert words in capsys.readouterr().err
+    assert main(["select", "faithful", "-k", "2", "--errors", "a,b"]) == 2
+    assert "bundled tables have none" in capsys.readouterr().err
 
 
 def test_missing_cells_of_a_file_are_integrated_out_and_counted(

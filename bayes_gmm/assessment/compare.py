@@ -87,7 +87,8 @@ class Comparison:
         table = self.posterior.table
         if table.labels is None:
             return None
-        components = self.points.components
+        unseen = np.isnan(table.values).all(1)
+        components = np.where(unseen, -1, self.points.components)
         return agreement(table.labels, components, self.posterior.draws.n_components, table.labels_from)
 
     def records(self, part: str = "parameters") -> list[Record]:
@@ -198,7 +199,6 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
     data = posterior.table
     order = match(mle.mixture, posterior.mle.mixture, data.values)
     parameters = compare_parameters(mle, posterior, bootstrap, order)
-    mixture = mle.mixture.permute(order)
     points = (
         None
         if x_test is None
@@ -210,7 +210,7 @@ def compare(mle: EMFit, posterior: Posterior, *, bootstrap: Bootstrap | None = N
         rows=parameters.rows,
         scores=scores,
         points=Points(
-            mle_responsibilities=mixture.responsibilities(data.values),
+            mle_responsibilities=mle.responsibilities()[:, order],
             responsibilities=posterior.responsibilities(),
             responsibilities_sd=posterior.responsibilities_sd(),
             noise_sd=None if posterior.draws.noise is None else posterior.noise_probability_sd(),

@@ -16,8 +16,8 @@ from bayes_gmm.core.export import html_table, write_csv
 from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.core.validation import any_array, one_of
 from bayes_gmm.errors import ArgumentError, BayesGMMError, DataError
-from bayes_gmm.io.dataframes import Columns, named_columns
-from bayes_gmm.io.table import Table, as_table, from_columns
+from bayes_gmm.io.dataframes import Columns, from_columns, named_columns
+from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import SearchOptions, fit_problem
 from bayes_gmm.objective.problem import Problem
@@ -219,7 +219,7 @@ class _Question:
         reasons: list[str] = []
         for count in self.counts:
             try:
-                part = Table(values=self.table.values[rows], columns=self.table.columns)
+                part = self.table.rows(rows)
                 problem = Problem.of(part, count, covariance_type=self.covariance_type, **self.asked)
                 fit = fit_problem(problem, self.search, max(self.counts), _room(len(rows)))
             except BayesGMMError as error:

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import arviz as az
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from bayes_gmm.likelihood.pointwise import log_predictive_density, thinned
+from bayes_gmm.likelihood.pointwise import log_densities, log_predictive_density, thinned
 from bayes_gmm.posterior.diagnostics import quietly
 from bayes_gmm.posterior.posterior import Posterior
 
@@ -69,9 +69,9 @@ def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
     Vehtari, Gelman and Gabry (2017), doi 10.1007/s11222-016-9696-4; the sample: Magnusson, Andersen, Jonasson and
     Vehtari (2020), arXiv 2001.00980.
     """
-    x, weights = posterior.table.values, posterior.problem.row_weights
+    (x, errors), weights = posterior.table.observed(), posterior.problem.row_weights
     if len(x) <= MOST_POINTS:
-        whole = _pointwise(posterior, x)
+        whole = _pointwise(posterior, np.arange(len(x)))
         return LeaveOneOut(
             elpd=float(weights @ whole.elpd),
             standard_error=error_of_sum(whole.elpd, weights),
@@ -82,9 +82,9 @@ def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
             sample_weight=weights,
         )
     rows = np.random.default_rng(seed).choice(len(x), _SUBSAMPLE, replace=False)
-    sample = _pointwise(posterior, x[rows])
+    sample = _pointwise(posterior, rows)
     approximate = log_predictive_density(
-        thinned(posterior.draws, _DRAWS_OF_APPROXIMATION), x, posterior.problem.scaling
+        thinned(posterior.draws, _DRAWS_OF_APPROXIMATION), x, posterior.problem.scaling, errors
     )
     differences = sample.elpd - approximate[rows]
     pointwise = approximate + differences.mean()
@@ -119,17 +119,18 @@ class _Pointwise(NamedTuple):
     n_bad: int
 
 
-def _pointwise(posterior: Posterior, x: Float[np.ndarray, "N D"]) -> _Pointwise:
+def _pointwise(posterior: Posterior, rows: Int[np.ndarray, " N"]) -> _Pointwise:
     n_draws = int(np.prod(posterior.draws.log_weights.shape[:-1]))
     size = max(1, _NUMBERS_AT_ONCE // n_draws)
-    parts = [_loo(posterior, x[start : start + size]) for start in range(0, len(x), size)]
+    parts = [_loo(posterior, rows[start : start + size]) for start in range(0, len(rows), size)]
     elpd, log_density = (np.concatenate([part[name] for part in parts]) for name in ("elpd", "log_density"))
     return _Pointwise(elpd, log_density - elpd, sum(part["bad"] for part in parts))
 
 
-def _loo(posterior: Posterior, x: Float[np.ndarray, "N D"]) -> dict[str, Any]:
-    """Leave-one-out and full log densities of points few enough to fit into memory, and how many have a bad k."""
-    log_likelihood = posterior.log_likelihoods(x)
+def _loo(posterior: Posterior, rows: Int[np.ndarray, " n"]) -> dict[str, Any]:
+    """Leave-one-out and full log densities of rows few enough to fit into memory, and how many have a bad k."""
+    points, errors = posterior.table.observed(rows)
+    log_likelihood = log_densities(posterior.draws, points, posterior.problem.scaling, errors)
     dataset = xr.Dataset({"x": (("chain", "draw", "point"), log_likelihood)})
     tree = xr.DataTree.from_dict({"posterior": posterior.tree["posterior"].to_dataset(), "log_likelihood": dataset})
     with quietly():  # ArviZ warns of points with a bad k, which are counted here

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
+from bayes_gmm.core.error_bars import drawn_errors
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.validation import positive_integer
 from bayes_gmm.errors import ArgumentError, FitError
@@ -70,6 +71,7 @@ def likelihood_ratio_test(
     covariance_type: str = "full",
     n_replicates: int = 99,
     missing: str = "integrate",
+    errors: Any = None,
     progress: bool = True,
     **options: Any,
 ) -> LikelihoodRatioTest:
@@ -92,6 +94,8 @@ def likelihood_ratio_test(
         Number of simulations R; the smallest possible p is 1 / (R + 1).
     missing
         "refuse", or "drop" to leave out rows with missing cells.
+    errors
+        Known errors of the values, as in `fit_em`; those of simulated tables are drawn with the same covariances.
     progress
         Whether to show a bar on standard error. Ctrl-C keeps the simulations that are done.
     **options
@@ -115,7 +119,7 @@ def likelihood_ratio_test(
     >>> round(test.statistic, 3), test.p_value
     (319.066, 0.05)
     """
-    table, count = as_table(x, missing=missing), positive_integer("n_replicates", n_replicates)
+    table, count = as_table(x, missing=missing, errors=errors), positive_integer("n_replicates", n_replicates)
     K = positive_integer("n_components", n_components)
     prior = options.pop("prior", None)
     _check_options(options)
@@ -143,8 +147,11 @@ def _simulated_statistic(null: EMFit, pair: list[Problem], search: SearchOptions
     """The statistic of one table simulated from the null fit, or None when a fit collapses."""
     # One stream of random numbers for each table, so that an interruption changes none.
     seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
-    drawn = null.mixture.sample(null.table.n_points, seed=seed)[0]
-    table = Table(np.where(np.isnan(null.table.values), np.nan, drawn), null.table.columns)
+    data = null.table
+    drawn = null.mixture.sample(data.n_points, seed=seed)[0]
+    if data.errors is not None:
+        drawn = drawn + drawn_errors(data.errors, np.random.default_rng(seed))
+    table = Table(np.where(np.isnan(data.values), np.nan, drawn), data.columns, errors=data.errors)
     fits = [fit_problem(replace(problem, table=table), search) for problem in pair]
     if any(fit.status.failed for fit in fits):
         return None

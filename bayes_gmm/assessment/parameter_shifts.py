@@ -105,7 +105,8 @@ def parameter_shifts(fit: EMFit | Posterior, reference: EMFit | Posterior | None
         What `fit_em` or `fit_nuts` returned.
     reference
         Another fit of the same kind, to the same columns, with as many components. Of an `EMFit` it may be left out:
-        then it is the plain Gaussian fit, without noise, to the rows whose every cell was seen.
+        then it is the plain Gaussian fit, without noise, to the rows whose every cell was seen, as if they had no
+        errors.
 
     Raises
     ------
@@ -202,5 +203,7 @@ def _texts(row: Shift) -> list[str]:
 
 def _words(fit: EMFit | Posterior) -> str:
     table = fit.table
-    noise = " with noise" if fit.problem.noise is not None else ""
-    return f"{table.n_points:,} rows" + (" with their gaps" if table.has_gaps else "") + noise
+    table, noise = fit.table, fit.problem.noise is not None
+    remarks = (("their gaps", table.has_gaps), ("their errors", table.has_errors), ("noise", noise))
+    known = [name for name, found in remarks if found]
+    return f"{table.n_points:,} rows" + f" with {' and '.join(known)}" * bool(known)

@@ -108,6 +108,7 @@ def select_em(
     covariance_type: str | Iterable[str] = "full",
     criterion: str = "bic",
     missing: str = "integrate",
+    errors: Any = None,
     progress: bool = True,
     **options: Any,
 ) -> Selection:
@@ -127,6 +128,8 @@ def select_em(
         "bic", "icl" or "aic".
     missing
         What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_em`, for all fits alike.
+    errors
+        Known errors of the values, as in `fit_em`.
     progress
         Whether to show a progress bar on standard error.
     **options
@@ -150,7 +153,7 @@ def select_em(
     (3, 'EEE')
     """
     one_of("criterion", criterion, CRITERIA, 'The default is "bic".')
-    table = as_table(x, missing=missing)
+    table = as_table(x, missing=missing, errors=errors)
     names = [covariance_type] if isinstance(covariance_type, str) else _several("covariance_type", covariance_type)
     counts = checked_counts(n_components)
     grid = [(count, name) for count in counts for name in names]

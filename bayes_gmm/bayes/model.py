@@ -15,6 +15,8 @@ import numpyro.distributions as dist
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import Sites, assemble, free, noise_sites
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.rows import refuse_errors
+from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture, log_prob
 from bayes_gmm.mixture.noise import Noise, noise_box
 
@@ -125,7 +127,9 @@ def _box(noise: Any, x: Any) -> Noise | None:
 
 
 def _require_every_cell(x: Any) -> None:
-    """Refuse NaN, which NumPyro would make the density of; what JAX traces cannot be looked at."""
+    """Refuse NaN, which NumPyro would make the density of, and errors; what JAX traces cannot be looked at."""
+    if isinstance(x, Table):
+        refuse_errors(x, "This model is that of exact rows, and those of x")
     if not isinstance(x, jax.core.Tracer) and np.isnan(np.asarray(x, dtype=np.float64)).any():
         raise ArgumentError(
             "A cell of x is NaN, and this model is that of complete rows.",

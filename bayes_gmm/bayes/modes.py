@@ -217,9 +217,10 @@ def _merged_starts(best: Laplace, problem: PosteriorProblem, target: Target) -> 
         return []
     mixture, x = to_mixtures(best.mode, target.sites)[0], problem.table.values
     every = _moments_of_all(x)
-    lowest = mixture.log_prob(x).sum() - _MARGIN - 0.5 * len(best.mode)
+    lowest = problem.log_densities(mixture).sum() - _MARGIN - 0.5 * len(best.mode)
     pairs = itertools.combinations(range(problem.n_components), 2)
-    return [merged for pair in pairs if (merged := _merge(mixture, pair, len(x), every)).log_prob(x).sum() > lowest]
+    merged = (_merge(mixture, pair, len(x), every) for pair in pairs)
+    return [one for one in merged if problem.log_densities(one).sum() > lowest]
 
 
 def _moments_of_all(x: np.ndarray) -> GaussianMoments:
@@ -245,7 +246,7 @@ def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -
     """Different modes, most mass first: another labelling of a mode has its height and its density."""
     kept: list[tuple[Laplace, np.ndarray]] = []
     for around in sorted(found, key=lambda around: -around.log_mass):
-        log_density = to_mixtures(around.mode, target.sites)[0].log_prob(problem.table.values)
+        log_density = problem.log_densities(to_mixtures(around.mode, target.sites)[0])
         if not any(_same(around, log_density, *other) for other in kept):
             kept.append((around, log_density))
     return [around for around, _ in kept]

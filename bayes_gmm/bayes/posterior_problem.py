@@ -15,17 +15,19 @@ from bayes_gmm.bayes.prior import Prior, sample_sites
 from bayes_gmm.bayes.sites import Sites, as_arrays, exchangeable, family, free, noise_sites
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
+from bayes_gmm.core.error_bars import error_sds
 from bayes_gmm.core.precision import require_float64, require_own_jax
 from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import complete_rows, missing_cells
+from bayes_gmm.likelihood import complete_rows, measurement_errors, missing_cells
 from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mixture.noise import Noise, noise_box
+from bayes_gmm.mixture.noise import Noise, noise_box, refuse_errors_beside_noise
 from bayes_gmm.mixture.scaling import Scaling
 
 
@@ -70,6 +72,7 @@ class PosteriorProblem:
         sample_weight: Any = None,
         missing: Any = "integrate",
         noise: Any = False,
+        errors: Any = None,
     ) -> "PosteriorProblem":
         """Check and convert what a user gives; warn of tied values under which the posterior is improper.
 
@@ -81,7 +84,7 @@ class PosteriorProblem:
             When the process has no JAX of its own.
         """
         require_own_jax()
-        table = as_table(x, missing=missing)
+        table = as_table(x, missing=missing, errors=errors)
         check_full_rank(
             table.values, table.columns, "the coordinates in which a posterior is sampled, of any structure"
         )
@@ -94,12 +97,19 @@ class PosteriorProblem:
         prior = prior or Prior()
         weights = None if sample_weight is None else point_weights(sample_weight, table)
         box = noise_box(noise, table.values, np.ones(table.n_points) if weights is None else weights, table.columns)
-        own = {"sample_weight": weights, "with_noise": box is not None}
+        refuse_errors_beside_noise(box, has_errors=table.has_errors)
         problem = cls(
             table=table,
             n_components=K,
             covariance_type=covariance_type,
-            prior=prior.for_data(table.values, K, covariance_type, **own),
+            prior=prior.for_data(
+                table.values,
+                K,
+                covariance_type,
+                sample_weight=weights,
+                error_sds=None if table.errors is None else error_sds(table.errors),
+                with_noise=box is not None,
+            ),
             default_scales=prior.scales is None and prior.variances is None,
             sample_weight=weights,
             noise=box,
@@ -146,8 +156,12 @@ class PosteriorProblem:
 
     @cached_property
     def tie_warnings(self) -> list[str]:
-        """Sentences on what tied data do to the posterior under this prior; none under the default prior."""
-        return [] if self.default_scales else tie_warnings(self.sites, self.table, self.row_weights)
+        """Sentences on what tied data do to the posterior under this prior; none with errors or the default one."""
+        return (
+            []
+            if self.default_scales or self._every_row_has_errors
+            else tie_warnings(self.sites, self.table, self.row_weights)
+        )
 
     @property
     def exchangeable(self) -> bool:
@@ -159,6 +173,7 @@ class PosteriorProblem:
         """Names and values that tell this problem from others, for a checkpoint."""
         return {
             "data": _digest(self.table.values),
+            **({} if self.table.errors is None else {"errors": _digest(self.table.errors)}),
             # Hyperparameters in the order of their names: NumPyro's own differs from process to process.
             "prior": " ".join([*map(family, self.sites.values()), _digest(*jax.tree.leaves(OrderedSites(self.sites)))]),
             "n_components": self.n_components,
@@ -173,12 +188,30 @@ class PosteriorProblem:
     def target(self) -> Target:
         """The density to sample, its arrays on JAX's device; callable in a scope of float64 only."""
         require_float64()
-        given = self.table.values, self.row_weights, self.scaling
+        return jax.device_put(Target(as_arrays(self.sites), self._likelihood(), self.scaling))
+
+    @property
+    def _every_row_has_errors(self) -> bool:
+        """Whether each row has errors in every direction, under which no prior makes the posterior improper."""
+        errors = self.table.error_covariances
+        return (
+            errors is not None and measurement_errors.narrowest(self.scaling, errors, ~np.isnan(self.table.values)) > 0
+        )
+
+    def _likelihood(self) -> Likelihood:
+        rows = self.table.values, self.row_weights, self.scaling
+        if (errors := self.table.error_covariances) is not None:
+            return measurement_errors.prepare(*rows, errors)
         if self.table.has_gaps:
-            data: Likelihood = missing_cells.prepare(*given, noise=self.noise)
-        else:
-            data = complete_rows.prepare(*given)
-        return jax.device_put(Target(as_arrays(self.sites), data, self.scaling))
+            return missing_cells.prepare(*rows, noise=self.noise)
+        return complete_rows.prepare(*rows)
+
+    def log_densities(self, mixture: Mixture) -> Float[np.ndarray, " N"]:
+        """Log density of what was observed of each row under one mixture, in data units."""
+        values, errors = self.table.values, self.table.error_covariances
+        if errors is None:
+            return np.asarray(mixture.log_prob(values))
+        return np.logaddexp.reduce(log_joint_with_errors(mixture, values, errors), 1)
 
     def _require_a_parameter(self) -> None:
         if not free(self.sites):

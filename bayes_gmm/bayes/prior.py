@@ -39,6 +39,9 @@ _NOISE = (1.0, 9.0)
 FROM_DATA = "data"
 """Resolution that is found from the data."""
 
+_LEAST_SHARE = 0.01
+"""Least share of the variance of the data that is taken for that of the true values, whatever the errors."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Prior:
@@ -50,8 +53,9 @@ class Prior:
     .. math:: \log v_{kd} = \log \tfrac{s_d}{10} + 2 a_d + b_{kd}, \quad a_d, b_{kd} \sim N(0, 1), \quad
               R_k \sim \mathrm{LKJ}(1), \quad \Delta = \mathrm{diag}(r_d^2 / 12)
 
-    are the defaults, with the middle c, half the range h and the standard deviation s of each column, and the width r
-    of the steps to which it was recorded, zero where no values are tied (`resolution`). a_d is integrated out
+    are the defaults, with the middle c, half the range h and the standard deviation s of each column, that of the
+    true values where values have known errors, and the width r of the steps to which it was recorded, zero where no
+    values are tied (`resolution`). a_d is integrated out
     (`ExchangeableLogNormal`). A distribution replaces a default; a number or an array holds the parameter at that
     value. Scales that the structure shares have one prior: tied ones have shape (1, D), spherical ones (K, 1), with the
     root of the columns' mean square in place of s_d and r_d.
@@ -141,11 +145,15 @@ class Prior:
         covariance_type: str = "full",
         *,
         sample_weight: Float[np.ndarray, " N"] | None = None,
+        error_sds: Float[np.ndarray, "N D"] | None = None,
         with_noise: bool = False,
     ) -> "Prior":
         """Prior whose missing parts are filled in from the columns of x (N, D); rows of weight zero do not count.
 
-        The prior of the weight of noise is filled in where there is noise.
+        With `error_sds`, the known errors of the values, the prior of the scales is made for the true values: their
+        variance is that of the data less the mean variance of the errors, but at least a hundredth of the former,
+        because what is left may be less than nothing. The prior of the weight of noise is filled in where there is
+        noise.
         """
         if self.noise is not None and not with_noise:
             found = "The prior sets the weight of a noise that there is none of."
@@ -160,9 +168,10 @@ class Prior:
                 "Leave the correlations out.",
             )
         weights = np.ones(len(x)) if sample_weight is None else sample_weight
-        points, weights = x[weights > 0], weights[weights > 0]
+        errors = np.zeros_like(x) if error_sds is None else error_sds
+        points, errors, weights = x[weights > 0], errors[weights > 0], weights[weights > 0]
         given = {name: value for name, value in vars(self).items() if value is not None}
-        parts = _defaults(points, weights, layout, own_scales=self._spread is not None) | given
+        parts = _defaults(points, errors, weights, layout, own_scales=self._spread is not None) | given
         if with_noise and self.noise is None:
             parts["noise"] = dist.Beta(*_NOISE)
         if isinstance(parts.get("resolution"), str) and parts["resolution"] == FROM_DATA:
@@ -246,7 +255,12 @@ def _is_zero(part: Any) -> bool:
 
 
 def _defaults(
-    x: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"], layout: Layout, *, own_scales: bool
+    x: Float[np.ndarray, "N D"],
+    errors: Float[np.ndarray, "N D"],
+    weights: Float[np.ndarray, " N"],
+    layout: Layout,
+    *,
+    own_scales: bool,
 ) -> dict[str, Any]:
     """Parts of the default prior, by their names; with scales of the user's own, without scales and resolution."""
     low, high, (n_scales, n_widths) = np.nanmin(x, 0), np.nanmax(x, 0), layout.n_scales
@@ -262,6 +276,9 @@ def _defaults(
         variances = np.diag(seen_moments(x, weights).covariance)
     else:
         variances = np.average((x - np.average(x, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+    seen = ~np.isnan(x)
+    of_errors = weights @ np.where(seen, errors, 0.0) ** 2 / (weights @ seen)
+    variances = np.maximum(variances - of_errors, _LEAST_SHARE * variances)
     typical = np.sqrt(variances if n_widths == layout.n_features else variances.mean(keepdims=True))
     return found | {"scales": ExchangeableLogNormal(n_scales, typical / 10), "resolution": FROM_DATA}
 

@@ -24,10 +24,18 @@ class AssignmentMoments(NamedTuple):
     noise_sd: Float[np.ndarray, " N"]
 
 
-def assignment_moments(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> AssignmentMoments:
-    """Mean and standard deviation of the responsibilities over all draws, which have any leading axes."""
+def assignment_moments(
+    draws: Mixture,
+    x: Float[np.ndarray, "N D"],
+    scaling: Scaling,
+    errors: Float[np.ndarray, "N D D"] | None = None,
+) -> AssignmentMoments:
+    """Mean and standard deviation of the responsibilities over all draws, which have any leading axes.
+
+    `errors` are covariances of the points' known errors.
+    """
     K = draws.n_components
-    mean, sd = (np.asarray(rows)[:, : len(x)] for rows in _assignment_moments(at_points(draws, x, scaling)))
+    mean, sd = (np.asarray(rows)[:, : len(x)] for rows in _assignment_moments(at_points(draws, x, scaling, errors)))
     return AssignmentMoments(mean[:K].T, sd[:K].T, mean[K:].sum(0), sd[K:].sum(0))
 
 

@@ -28,8 +28,15 @@ MOST_POINTS = 5000
 """The matrix of 5000 points takes 200 MB, and its size grows with the square of their number."""
 
 
-def co_clustering(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[np.ndarray, "N N"]:
+def co_clustering(
+    draws: Mixture,
+    x: Float[np.ndarray, "N D"],
+    scaling: Scaling,
+    errors: Float[np.ndarray, "N D D"] | None = None,
+) -> Float[np.ndarray, "N N"]:
     """Probability that two points come from the same component, averaged over draws with any leading axes.
+
+    `errors` are covariances of the points' known errors.
 
     Raises
     ------
@@ -42,7 +49,7 @@ def co_clustering(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling)
             f"at most {MOST_POINTS} points",
             "Take a random sample of the rows.",
         )
-    together = np.array(_co_clustering(at_points(draws, x, scaling)))[: len(x), : len(x)]
+    together = np.array(_co_clustering(at_points(draws, x, scaling, errors)))[: len(x), : len(x)]
     np.fill_diagonal(together, 1.0)
     return together
 

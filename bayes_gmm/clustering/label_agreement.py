@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from bayes_gmm.core.export import Record
+from bayes_gmm.core.export import Record, counted
 
 _MOST_CLASSES = 12
 """Most classes that are printed, the largest first; a longer table is in the records."""
@@ -22,15 +22,18 @@ class LabelAgreement(NamedTuple):
     classes
         Names of the classes (C,), in alphabetical order.
     counts : (C, K)
-        Number of points of each class in each component; points without a class, or that are noise, do not count.
+        Number of points of each class in each component; points without a class or without a component do not count.
     n_unknown
         Number of points without a class.
+    n_unassigned
+        Number of points of a class without a component: they are noise, or no cell of theirs was seen.
     """
 
     name: str
     classes: tuple[str, ...]
     counts: Int[np.ndarray, "C K"]
     n_unknown: int
+    n_unassigned: int = 0
 
     @property
     def adjusted_rand_index(self) -> float:
@@ -65,8 +68,10 @@ class LabelAgreement(NamedTuple):
 
     def sentence(self) -> str:
         """The adjusted Rand index in words."""
-        unknown = f"; {self.n_unknown} points without one" if self.n_unknown else ""
-        return f"Most probable components and {self.name}: adjusted Rand index {self.adjusted_rand_index:.3f}{unknown}"
+        unknown = f"; {counted(self.n_unknown, 'point')} without one" if self.n_unknown else ""
+        unassigned = f"; {counted(self.n_unassigned, 'point')} of no component not counted" if self.n_unassigned else ""
+        index = f"adjusted Rand index {self.adjusted_rand_index:.3f}"
+        return f"Most probable components and {self.name}: {index}{unknown}{unassigned}"
 
     def records(self) -> list[Record]:
         """One dictionary for each class: its name, and its number of points in each component."""
@@ -79,13 +84,13 @@ class LabelAgreement(NamedTuple):
 def agreement(
     labels: Sequence[str], components: Int[np.ndarray, " N"], n_components: int, name: str = ""
 ) -> LabelAgreement:
-    """Cross table of known classes (N,), "" where not known, and components (N,), -1 for noise."""
-    named = np.array([label != "" for label in labels], bool)
-    known = named & (components >= 0)
+    """Cross table of known classes (N,), "" where not known, and components (N,), -1 for none."""
+    known = np.array([label != "" for label in labels], bool)
     classes, numbers = np.unique(np.array(labels, dtype=object)[known].astype(str), return_inverse=True)
+    told = components[known] >= 0
     counts = np.zeros((len(classes), n_components), int)
-    np.add.at(counts, (numbers, components[known]), 1)
-    return LabelAgreement(name or "label", tuple(classes.tolist()), counts, int((~named).sum()))
+    np.add.at(counts, (numbers[told], components[known][told]), 1)
+    return LabelAgreement(name or "label", tuple(classes.tolist()), counts, int((~known).sum()), int((~told).sum()))
 
 
 def _pairs(counts: Any) -> Any:

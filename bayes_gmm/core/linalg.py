@@ -43,8 +43,8 @@ def inverse_factor(factor: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray,
     return inverse
 
 
-def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
-    """Lower triangular L with L L' = A; NaN where A is not positive definite.
+def cholesky(matrix: Float[Array, "D D"], least: float = 0.0) -> Float[Array, "D D"]:
+    """Lower triangular L with L L' = A; NaN where A is not positive definite, unless its diagonal is at least `least`.
 
     It eliminates column by column. LAPACK is not used, for the reason given in `invert_tril`.
     """
@@ -52,7 +52,9 @@ def cholesky(matrix: Float[Array, "D D"]) -> Float[Array, "D D"]:
 
     def eliminate(number: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         remaining, factor = state
-        column = jnp.where(rows >= number, remaining[:, number] / jnp.sqrt(remaining[number, number]), 0.0)
+        pivot = remaining[number, number] if not least else jnp.maximum(remaining[number, number], least**2)
+        column = jnp.where(rows == number, jnp.sqrt(pivot), remaining[:, number] / jnp.sqrt(pivot))
+        column = jnp.where(rows >= number, column, 0.0)
         return remaining - column[:, None] * column[None], factor.at[:, number].set(column)
 
     return lax.fori_loop(0, len(matrix), eliminate, (matrix, jnp.zeros_like(matrix)))[1]

@@ -14,6 +14,7 @@ from bayes_gmm.errors import ArgumentError, DataError, NotFittedError
 from bayes_gmm.estimators import input_rows, sklearn_compat
 from bayes_gmm.estimators.input_rows import Rows
 from bayes_gmm.io.rows import row_weights
+from bayes_gmm.io.table_checks import check_columns_seen
 
 
 class Estimator:
@@ -127,6 +128,7 @@ class Estimator:
     def _learn_rows(self, x: Any, n_components: int) -> Rows:
         """Rows to be fitted; sets `n_features_in_` and `feature_names_in_`."""
         rows = input_rows.read(x, type(self).__name__, fewest=2)
+        check_columns_seen(rows.values, rows.columns)
         if len(rows.values) < n_components:
             raise DataError(
                 "Expected n_samples >= n_components "

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.errors import CellError, DataError
-from bayes_gmm.io.dataframes import Columns, named_columns
-from bayes_gmm.io.table import Table, from_array, from_columns
+from bayes_gmm.io.dataframes import Columns, from_array, from_columns, named_columns
+from bayes_gmm.io.rows import refuse_errors
+from bayes_gmm.io.table import Table
 from bayes_gmm.io.table_checks import check_numbers, way_to_two_axes
 
 _ROWS = "an array or a frame of numbers, rows (points) by columns (features)"
@@ -39,6 +40,8 @@ def read(x: Any, owner: str, *, fewest: int = 1) -> Rows:
         When `x` does not have two axes, has fewer than `fewest` rows, or a cell that is neither a finite real number
         nor NaN.
     """
+    if isinstance(x, Table):
+        refuse_errors(x, f"{owner} takes exact rows, and these")
     named = _of_table(x) if isinstance(x, Table) else named_columns(x)
     if named is None:
         x = x if hasattr(x, "shape") else _as_array(x)

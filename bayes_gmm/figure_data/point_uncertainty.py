@@ -83,14 +83,15 @@ def _responsibility_moments(
     Where there is noise, it is the last column.
     """
     if isinstance(fit, EMFit):
-        shares = fit.mixture.responsibilities(fit.table.values[rows])
+        shares = fit.responsibilities()[rows]
         return (shares if fit.mixture.noise is None else np.column_stack([shares, noise_share(shares)])), None
     if len(rows) == fit.table.n_points:
         moments = AssignmentMoments(
             fit.responsibilities(), fit.responsibilities_sd(), fit.noise_probability(), fit.noise_probability_sd()
         )
     else:
-        moments = assignment_moments(draws_for_many_points(fit), fit.table.values[rows], fit.problem.scaling)
+        points, errors = fit.table.observed(rows)
+        moments = assignment_moments(draws_for_many_points(fit), points, fit.problem.scaling, errors)
     if fit.draws.noise is None:
         return moments.mean, moments.sd
     return np.column_stack([moments.mean, moments.noise_mean]), np.column_stack([moments.sd, moments.noise_sd])

@@ -15,6 +15,7 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import column_order
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.likelihood.pointwise import thinned
+from bayes_gmm.likelihood.true_rows import responsibilities_with_errors
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import most_probable, noise_share
 from bayes_gmm.mle.em_result import EMFit
@@ -131,7 +132,7 @@ def shown_components(
     draws = None if posterior is None else _draws_to_show(posterior, n_draws)
     _check_mixtures(table, draws, fit)
     sample = _sample_of_rows(table, seed_integer(seed))
-    responsibilities = fit.responsibilities(sample) if posterior is None else mean_responsibilities(posterior, sample)
+    responsibilities = _shares(fit, sample) if posterior is None else mean_responsibilities(posterior, sample)
     averaged = n_draws is None
     return ShownComponents(
         table=table,
@@ -143,6 +144,11 @@ def shown_components(
         averaged=averaged,
         explanations_note=explanations_note(posterior) if posterior is not None and averaged else "",
     )
+
+
+def _shares(fit: Mixture, sample: Table) -> Float[np.ndarray, "M K"]:
+    values, errors = sample.observed()
+    return fit.responsibilities(values) if errors is None else responsibilities_with_errors(fit, values, errors)
 
 
 def column_label(table: Table, feature: int) -> str:
@@ -181,7 +187,8 @@ def mean_responsibilities(posterior: Posterior, sample: Table) -> Float[np.ndarr
     if sample is posterior.table:
         return posterior.responsibilities()
     draws = draws_for_many_points(posterior) if sample.n_points == MOST_POINTS else posterior.draws
-    return assignment_moments(draws, sample.values, posterior.problem.scaling)[0]
+    points, errors = sample.observed()
+    return assignment_moments(draws, points, posterior.problem.scaling, errors)[0]
 
 
 def sampled_rows(n_points: int, most: int, seed: int) -> Int[np.ndarray, " M"]:
@@ -209,7 +216,7 @@ def _with_chain_axis(mixture: Mixture) -> Mixture:
 def _sample_of_rows(table: Table, seed: int) -> Table:
     if table.n_points <= MOST_POINTS:
         return table
-    return Table(table.values[sampled_rows(table.n_points, MOST_POINTS, seed)], table.columns)
+    return table.rows(sampled_rows(table.n_points, MOST_POINTS, seed))
 
 
 def _check_arguments(posterior: Any, mle: Any, data: Any, probability: float) -> None:

@@ -1,4 +1,4 @@
-"""Tables of other libraries as named columns.
+"""Tables of other libraries as named columns, and their numbers.
 
 Frames of all makes are read by narwhals, which imports no library that is not loaded already. Objects that can only be
 read through Arrow's protocols are read by pyarrow. What is not in memory is never loaded: it is refused, with the call
@@ -7,7 +7,8 @@ that loads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import reprlib
+from collections.abc import Callable, Iterable, Sized
 from decimal import Decimal
 from numbers import Real
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayes_gmm.errors import DataError
-from bayes_gmm.io.table_checks import TABLE, check_names, refuse_kind
+from bayes_gmm.io.table_checks import TABLE, check_axes, check_kinds, check_names, refuse_kind
 
 _TO_RUN = {"dask": "x.compute()", "duckdb": "x.df()", "ibis": "x.execute()", "pyspark": "x.toPandas()"}
 """Call that runs a query of a library; of others it is `x.collect()`."""
@@ -218,3 +219,81 @@ def _by_protocol(x: Any) -> Columns:
             f"Found a {kind} that pyarrow cannot read: {reason}.", TABLE, "Convert it to a NumPy array."
         ) from error
     return _from_frame(table)
+
+
+def from_columns(columns: Columns) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) and names of columns; callers check whether there are rows and columns.
+
+    Raises
+    ------
+    DataError
+        A column does not hold numbers.
+
+    Examples
+    --------
+    >>> from_columns(Columns(("a", 2), (np.array([1, 2]), np.array([0.5, 1.5]))))
+    (array([[1. , 0.5],
+           [2. , 1.5]]), ('a', '2'))
+    """
+    names = tuple(map(str, columns.names))
+    if 0 in columns.shape:
+        return np.empty(columns.shape), names
+    check_kinds(columns.cells, names)
+    return _as_float64(np.stack(columns.cells, axis=1)), names
+
+
+def from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Values (N, D) of an array or nested list, and the names x1 to xD; callers check whether there are rows.
+
+    An array of one axis is one column, and keeps its name if it has one.
+
+    Raises
+    ------
+    DataError
+        `x` is not an array of one or two axes, or does not hold numbers.
+
+    Examples
+    --------
+    >>> from_array([1, 2, 4])[0].shape
+    (3, 1)
+    """
+    array = _as_array(x)
+    names = tuple(f"x{i + 1}" for i in range(1 if array.ndim == 1 else array.shape[1]))
+    if array.ndim == 1:
+        array = array[:, None]
+        names = (x.name,) if isinstance(getattr(x, "name", None), str) and x.name else names
+    check_axes(array.shape)
+    if 0 in array.shape:
+        return np.empty(array.shape), names
+    check_kinds(list(array.T), names)
+    return _as_float64(array), names
+
+
+def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # larger numbers of a wider type become infinite, which is refused later
+        return np.asarray(array, dtype=np.float64)
+
+
+def _as_array(x: Any) -> NDArray[Any]:
+    if hasattr(x, "nnz") and hasattr(x, "toarray"):
+        raise DataError("Found a sparse matrix.", TABLE, "Make it dense with x.toarray().")
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        remedy = "Give an array of shape (N, D), or a list of rows of one length."
+        raise DataError(_describe_unreadable(x, error), TABLE, remedy) from error
+    if array.ndim == 0:
+        remedy = "Give an array of shape (N, D) or a frame; for a CSV file use read_table."
+        remedy = "Put it into a frame: pandas.DataFrame(x)." if isinstance(x, dict) else remedy
+        raise DataError(f"Found one {type(x).__name__}, {reprlib.repr(x)}.", TABLE, remedy)
+    return array
+
+
+def _describe_unreadable(x: Any, error: Exception) -> str:
+    if isinstance(x, list | tuple):
+        lengths = [len(row) if isinstance(row, Sized) else 1 for row in x]
+        for row, length in enumerate(lengths):
+            if length != lengths[0]:
+                return f"Found ragged rows: row 0 has {lengths[0]} values, row {row} has {length}."
+    reason = str(error).partition("\n")[0].rstrip(".")
+    return f"Found a {type(x).__name__} that NumPy cannot read: {reason}."

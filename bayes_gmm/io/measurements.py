@@ -74,6 +74,8 @@ class Measurements(NamedTuple):
         A sentence for each kind of thing that was left out, and for columns that were kept in doubt.
     kept_rows
         Which rows of the file are in `values`, None where all are.
+    errors : (N, D)
+        Standard deviations of the errors of the values, or None where no columns were named.
     """
 
     values: NDArray[np.float64]
@@ -82,6 +84,7 @@ class Measurements(NamedTuple):
     labels: tuple[str, ...] | None
     left_out: tuple[str, ...]
     kept_rows: NDArray[np.bool_] | None
+    errors: NDArray[np.float64] | None = None
 
 
 class _Column(NamedTuple):
@@ -101,8 +104,11 @@ def select_measurements(
     without: str | Sequence[str] = (),
     labels: str | None = None,
     missing: str = "refuse",
+    errors: str | Sequence[str] = (),
 ) -> Measurements:
     """Measurements of a file: the named columns, or all that are no text, date, index, code or constant.
+
+    The columns named by `errors` hold the standard deviations of their errors, one for each of them, in their order.
 
     Raises
     ------
@@ -110,13 +116,15 @@ def select_measurements(
         When a cell of a column of numbers is none, a named column holds no numbers, no column is left, or cells are
         missing and `missing` is "refuse".
     ArgumentError
-        When the file has no column of a given name.
+        When the file has no column of a given name, or there is not one column of errors for each measurement.
     """
     names = [str(name) for name in content.frame.columns]
     check_names(names)  # of all columns: a name that two columns share cannot be used to choose one
     units = dict(zip(names, content.units, strict=True)) if content.units else {}
     label_position = None if labels is None else positions(labels, names)[0]
-    chosen = _chosen(names, columns, without, label_position)
+    of_errors = positions(errors, names) if errors else []
+    _refuse_shared([names[i] for i in of_errors], columns, "columns of errors")
+    chosen = _chosen(names, columns, [*_listed(without), *(names[i] for i in of_errors)], label_position)
     reasons: dict[str, str] = {}
     kept: dict[str, NDArray[np.float64]] = {}
     for i in chosen:
@@ -134,21 +142,53 @@ def select_measurements(
         raise _nothing_left(reasons)
     label_cells = None if label_position is None else _labels(content.frame.iloc[:, label_position])
     doubts = [] if columns is not None else _kept_in_doubt(kept)
-    return _without_gaps(kept, units, label_cells, content, missing, [*_sentences(reasons), *doubts])
+    found = _without_gaps(kept, units, label_cells, content, missing, [*_sentences(reasons), *doubts])
+    if not of_errors:
+        return found
+    sds = _errors(content, of_errors, found.names)
+    return found._replace(errors=sds if found.kept_rows is None else sds[found.kept_rows])
+
+
+def _errors(content: FileContent, places: Sequence[int], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Standard deviations (N, D) of the errors of the columns."""
+    if len(places) != len(columns):
+        raise ArgumentError(
+            f"Found {len(places)} columns of errors for {len(columns)} measurements, {', '.join(map(repr, columns))}.",
+            "one column of errors for each measurement, in their order",
+            "Choose the measurements with columns= (--columns).",
+        )
+    sds = []
+    for i in places:
+        name, column = str(content.frame.columns[i]), _read(content.frame.iloc[:, i], content.numbers)
+        if column.numbers is None:
+            raise _no_numbers(name, column, content)
+        if column.row is not None:
+            raise _bad_cell(name, column, content)
+        sds.append(column.numbers)
+    return np.stack(sds, axis=1)
+
+
+def _refuse_shared(others: str | Sequence[str], columns: str | Sequence[str] | None, where: str) -> None:
+    shared = [name for name in _listed(others) if columns is not None and name in _listed(columns)]
+    if shared:
+        both = ", ".join(map(repr, sorted(shared)))
+        raise ArgumentError(
+            f"{both} is both in columns and in {where}.", "a column in one of them", "Leave out the other."
+        )
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _chosen(
     names: Sequence[str], columns: str | Sequence[str] | None, without: str | Sequence[str], labels: int | None
 ) -> list[int]:
+    _refuse_shared(without, columns, "without")
     left = set(positions(without, names)) if without else set()
     wanted = list(range(len(names))) if columns is None else positions(columns, names)
     if columns is None and labels is not None:
         left.add(labels)
-    if columns is not None and left & set(wanted):
-        both = ", ".join(repr(names[i]) for i in sorted(left & set(wanted)))
-        raise ArgumentError(
-            f"{both} is both in columns and in without.", "a column in one of them", "Leave out the other."
-        )
     return [i for i in wanted if i not in left]
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bayes_gmm.core.validation import positive_integer, real_numbers
 from bayes_gmm.errors import ArgumentError, DataError
-from bayes_gmm.io.dataframes import is_table, named_columns, refuse_unloaded
-from bayes_gmm.io.table import Table, from_columns, read_rows
+from bayes_gmm.io.dataframes import from_columns, is_table, named_columns, refuse_unloaded
+from bayes_gmm.io.table import Table, read_rows
 from bayes_gmm.io.table_checks import LARGEST, check_numbers, check_shape, check_values, sound_rows, way_to_two_axes
 
 _ROWS = "Rows are points, also for one feature: x[:, None] turns a vector into a column."
@@ -62,6 +62,7 @@ def rows_of(
         A table with named columns is empty, a column holds no numbers, or the names are others than `columns`.
     """
     if isinstance(x, Table):
+        refuse_errors(x, f"The {name}")
         points, names = x.values, x.columns
     elif (named := named_columns(x)) is not None:
         points, names = from_columns(named)
@@ -83,6 +84,19 @@ def rows_of(
         found = f"The {name} hold {'infinity' if gaps else 'NaN or infinity'}: {points[row].tolist()} in row {row}."
         raise ArgumentError(found, "finite numbers", "Drop or impute those rows.")
     return points
+
+
+def refuse_errors(table: Table, what: str) -> None:
+    """Refuse a table whose values have errors, where only exact ones can be used.
+
+    Raises
+    ------
+    ArgumentError
+        The table has errors.
+    """
+    if table.has_errors:
+        found, remedy = f"{what} have known errors.", "Give Table.values for what was observed, without its errors."
+        raise ArgumentError(found, "exact values", remedy)
 
 
 def column_order(names: Sequence[str], columns: Sequence[str], owner: str) -> list[int]:
@@ -211,6 +225,8 @@ def later_rows(batch: Any, columns: tuple[str, ...], missing: str = "refuse") ->
     >>> later_rows([[1.8, 54]], ("eruptions", "waiting"))
     (array([[ 1.8, 54. ]]), 0)
     """
+    if isinstance(batch, Table):
+        refuse_errors(batch, "A stream learns from exact rows, and those of the batch")
     values, names = read_rows(batch)
     if len(names) != len(columns):
         raise DataError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 import warnings
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
@@ -13,15 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from bayes_gmm.core.validation import file_path, positions
-from bayes_gmm.errors import ArgumentError, DataError, DataWarning
-from bayes_gmm.io.dataframes import Columns, named_columns
+from bayes_gmm.core.error_bars import checked_errors, error_covariances, errors_in_words
+from bayes_gmm.core.validation import any_array, file_path, positions
+from bayes_gmm.errors import ArgumentError, DataWarning
+from bayes_gmm.io.dataframes import from_array, from_columns, named_columns
 from bayes_gmm.io.file_formats import STANDARD_INPUT, Source, read_other_format
 from bayes_gmm.io.measurements import select_measurements
 from bayes_gmm.io.table_checks import (
-    TABLE,
-    check_axes,
-    check_kinds,
     check_seen,
     check_shape,
     check_values,
@@ -41,7 +38,8 @@ class Table:
 
     `units` has one entry per column, `labels` the known class of each row, "" where it is not known; either may be
     None. `labels_from` is the name of the column that they come from. `left_out` has a sentence for whatever of the
-    source is not in the table, and `kept_rows` tells which of its rows are, None where all are.
+    source is not in the table, and `kept_rows` tells which of its rows are, None where all are. `errors` are the known
+    errors of the values, standard deviations (N, D) or covariances (N, D, D), or None.
     NumPy functions accept a Table in place of its values. `as_table` makes a Table of other kinds of tables.
 
     Raises
@@ -49,7 +47,7 @@ class Table:
     DataError
         No Gaussian mixture can be fitted to the values.
     ArgumentError
-        There is not one unit per column, or not one label per row.
+        There is not one unit per column, or not one label per row; or the errors cannot be used.
 
     Examples
     --------
@@ -68,6 +66,7 @@ class Table:
     labels_from: str = ""
     left_out: tuple[str, ...] = ()
     kept_rows: NDArray[np.bool_] | None = None
+    errors: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         given = np.asarray(self.values, dtype=np.float64)
@@ -77,6 +76,8 @@ class Table:
         _check_length("labels", self.labels, len(values))
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
+        if self.errors is not None:
+            object.__setattr__(self, "errors", checked_errors(self.errors, values, self.columns))
 
     @property
     def n_points(self) -> int:
@@ -99,13 +100,41 @@ class Table:
         return gaps_in_words(self.values, self.columns)
 
     @property
+    def has_errors(self) -> bool:
+        """Whether the errors of some values are known and not zero."""
+        return self.errors is not None and bool(self.errors.any())
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every cell was seen, and without an error."""
+        return not (self.has_gaps or self.has_errors)
+
+    @property
+    def error_covariances(self) -> NDArray[np.float64] | None:
+        """Covariances (N, D, D) of the errors, or None where there are none."""
+        return error_covariances(self.errors) if self.errors is not None and self.has_errors else None
+
+    @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on what was left out of the source, and on the cells that were not seen."""
-        return (*self.left_out, *filter(None, [self.gaps]))
+        """Sentences on what was left out of the source, on the cells that were not seen, and on errors."""
+        return (*self.left_out, *filter(None, [self.gaps, errors_in_words(self.errors, self.values, self.columns)]))
 
     def has_values_of(self, other: Table) -> bool:
-        """Whether the values, and the cells that were not seen, are those of another table."""
-        return np.array_equal(self.values, other.values, equal_nan=True)
+        """Whether the values, the cells that were not seen, and the errors are those of another table."""
+        (values, errors), (others, theirs) = self.observed(), other.observed()
+        same = errors is theirs or (errors is not None and theirs is not None and np.array_equal(errors, theirs))
+        return same and np.array_equal(values, others, equal_nan=True)
+
+    def observed(self, chosen: Any = slice(None)) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Values (n, D) of some rows, or all, and covariances (n, D, D) of their errors, None where there are none."""
+        errors = self.error_covariances
+        return self.values[chosen], errors if errors is None else errors[chosen]
+
+    def rows(self, chosen: NDArray[Any]) -> Table:
+        """Some of the rows, by their numbers or by true and false, with their labels and errors."""
+        labels = None if self.labels is None else tuple(np.array(self.labels, dtype=object)[chosen])
+        errors = None if self.errors is None else self.errors[chosen]
+        return replace(self, values=self.values[chosen], labels=labels, errors=errors, kept_rows=None)
 
     def seen(self, feature: int) -> NDArray[np.float64]:
         """Values of a column in the rows where it was seen."""
@@ -140,7 +169,9 @@ class Table:
         chosen = positions(columns, self.columns)
         names = tuple(self.columns[i] for i in chosen)
         units = tuple(self.units[i] for i in chosen) if self.units else None
-        return replace(self, values=self.values[:, chosen], columns=names, units=units)
+        errors = self.errors if self.errors is None else self.errors[:, chosen]
+        errors = errors[:, :, chosen] if errors is not None and errors.ndim == 3 else errors
+        return replace(self, values=self.values[:, chosen], columns=names, units=units, errors=errors)
 
     def __repr__(self) -> str:
         units = self.units or ("",) * self.n_features
@@ -161,7 +192,7 @@ def column_summary(table: Table) -> NDArray[np.float64]:
     return np.stack([x.mean(0), x.std(0, ddof=1), x.min(0), x.max(0)], axis=1)
 
 
-def as_table(x: Any, *, missing: str = "refuse") -> Table:
+def as_table(x: Any, *, missing: str = "refuse", errors: Any = None) -> Table:
     """Any (N, D) table of numbers as a `Table`; an array of one axis is N points of one feature.
 
     `x` is a Table (which is returned itself), an array (NumPy, JAX), a list of rows, or an object with named columns: a
@@ -169,7 +200,8 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
     xarray DataArray (N, D) or Dataset, or a structured array. Columns without names are called x1 to xD. What is not in
     memory, a query or chunks of Dask, is refused. With `missing="drop"` rows with missing cells are left out, which
     `Table.left_out` says and `Table.kept_rows` tells; with "integrate" they stay, NaN where a cell was not seen.
-    Columns of text are always refused.
+    Columns of text are always refused. `errors` are known errors of the values, (N, D) standard deviations or (N, D, D)
+    covariances, of the rows given or of those that are left, in place of the errors that a Table may have already.
 
     Raises
     ------
@@ -177,13 +209,21 @@ def as_table(x: Any, *, missing: str = "refuse") -> Table:
         `x` is not a table of numbers, or no mixture can be fitted to it (missing
         values, constant or linearly dependent columns, fewer than D + 1 rows).
     ArgumentError
-        `missing` is not "refuse", "drop" or "integrate".
+        `missing` is not "refuse", "drop" or "integrate", or the errors cannot be used.
 
     Examples
     --------
     >>> as_table([[1.8, 54], [3.6, 79], [3.3, 74]]).columns
     ('x1', 'x2')
     """
+    table = _as_table(x, missing)
+    if errors is None:
+        return table
+    given = any_array("errors", errors, "one for each cell", "Give an array of the shape of the table.")
+    return replace(table, errors=table.of_kept_rows(given))
+
+
+def _as_table(x: Any, missing: str) -> Table:
     one_of_missing(missing)
     if isinstance(x, Table):
         return x if missing == "integrate" or not x.has_gaps else _without_gaps(x, missing)
@@ -219,6 +259,7 @@ def read_table(
     without: str | Sequence[str] = (),
     labels: str | None = None,
     missing: str = "integrate",
+    errors: str | Sequence[str] = (),
     header: bool | None = None,
 ) -> Table:
     r"""Measurements in a file, as a `Table` that is named after the file.
@@ -245,6 +286,9 @@ def read_table(
     missing
         What to do about missing cells: "integrate" keeps their rows, with NaN, for the fits to integrate out; "drop"
         leaves out the rows, which is said as well; "refuse" raises.
+    errors
+        Names of the columns with the standard deviations of the errors, in the order of the measurements, none of
+        which they are.
     header
         Whether there are names above the rows of a text; found out by default.
 
@@ -271,7 +315,9 @@ def read_table(
     source = Source(path)
     content = read_other_format(source) or read_text(source, header)
     found = content.found.replace("(", "[").replace(")", "]")
-    chosen = select_measurements(content, columns=columns, without=without, labels=labels, missing=missing)
+    chosen = select_measurements(
+        content, columns=columns, without=without, labels=labels, missing=missing, errors=errors
+    )
     del content
     for sentence in chosen.left_out:
         warnings.warn(sentence, DataWarning, stacklevel=2)
@@ -285,6 +331,7 @@ def read_table(
         labels_from=labels or "",
         left_out=chosen.left_out,
         kept_rows=chosen.kept_rows,
+        errors=chosen.errors,
     )
 
 
@@ -300,9 +347,8 @@ def _without_gaps(table: Table, missing: str) -> Table:
     if missing == "refuse":
         check_seen(values, columns)
     rows = np.asarray(sound_rows(values, columns, missing, lambda row: f"in row {row}"))
-    labels = None if table.labels is None else tuple(np.array(table.labels, dtype=object)[rows])
     left_out = (*table.left_out, missing_rows(values, columns, rows))
-    return replace(table, values=values[rows], labels=labels, left_out=left_out, kept_rows=rows)
+    return replace(table.rows(rows), left_out=left_out, kept_rows=rows)
 
 
 def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -310,81 +356,3 @@ def _values_and_names(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
         return x.values, x.columns
     columns = named_columns(x)
     return from_array(x) if columns is None else from_columns(columns)
-
-
-def from_columns(columns: Columns) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) and names of columns; callers check whether there are rows and columns.
-
-    Raises
-    ------
-    DataError
-        A column does not hold numbers.
-
-    Examples
-    --------
-    >>> from_columns(Columns(("a", 2), (np.array([1, 2]), np.array([0.5, 1.5]))))
-    (array([[1. , 0.5],
-           [2. , 1.5]]), ('a', '2'))
-    """
-    names = tuple(map(str, columns.names))
-    if 0 in columns.shape:
-        return np.empty(columns.shape), names
-    check_kinds(columns.cells, names)
-    return _as_float64(np.stack(columns.cells, axis=1)), names
-
-
-def from_array(x: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Values (N, D) of an array or nested list, and the names x1 to xD; callers check whether there are rows.
-
-    An array of one axis is one column, and keeps its name if it has one.
-
-    Raises
-    ------
-    DataError
-        `x` is not an array of one or two axes, or does not hold numbers.
-
-    Examples
-    --------
-    >>> from_array([1, 2, 4])[0].shape
-    (3, 1)
-    """
-    array = _as_array(x)
-    names = tuple(f"x{i + 1}" for i in range(1 if array.ndim == 1 else array.shape[1]))
-    if array.ndim == 1:
-        array = array[:, None]
-        names = (x.name,) if isinstance(getattr(x, "name", None), str) and x.name else names
-    check_axes(array.shape)
-    if 0 in array.shape:
-        return np.empty(array.shape), names
-    check_kinds(list(array.T), names)
-    return _as_float64(array), names
-
-
-def _as_float64(array: NDArray[Any]) -> NDArray[np.float64]:
-    with np.errstate(over="ignore"):  # larger numbers of a wider type become infinite, which is refused later
-        return np.asarray(array, dtype=np.float64)
-
-
-def _as_array(x: Any) -> NDArray[Any]:
-    if hasattr(x, "nnz") and hasattr(x, "toarray"):
-        raise DataError("Found a sparse matrix.", TABLE, "Make it dense with x.toarray().")
-    try:
-        array = np.asarray(x)
-    except (TypeError, ValueError, RuntimeError) as error:
-        remedy = "Give an array of shape (N, D), or a list of rows of one length."
-        raise DataError(_describe_unreadable(x, error), TABLE, remedy) from error
-    if array.ndim == 0:
-        remedy = "Give an array of shape (N, D) or a frame; for a CSV file use read_table."
-        remedy = "Put it into a frame: pandas.DataFrame(x)." if isinstance(x, dict) else remedy
-        raise DataError(f"Found one {type(x).__name__}, {reprlib.repr(x)}.", TABLE, remedy)
-    return array
-
-
-def _describe_unreadable(x: Any, error: Exception) -> str:
-    if isinstance(x, list | tuple):
-        lengths = [len(row) if isinstance(row, Sized) else 1 for row in x]
-        for row, length in enumerate(lengths):
-            if length != lengths[0]:
-                return f"Found ragged rows: row 0 has {lengths[0]} values, row {row} has {length}."
-    reason = str(error).partition("\n")[0].rstrip(".")
-    return f"Found a {type(x).__name__} that NumPy cannot read: {reason}."

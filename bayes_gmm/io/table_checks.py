@@ -220,11 +220,16 @@ def _with_gaps_closed(values: NDArray[np.float64], columns: Sequence[str]) -> ND
     gaps = np.isnan(values)
     if not gaps.any():
         return values
-    empty = np.flatnonzero(gaps.all(axis=0))
+    check_columns_seen(values, columns)
+    return np.where(gaps, values[(~gaps).argmax(axis=0), np.arange(len(columns))], values)
+
+
+def check_columns_seen(values: NDArray[np.float64], columns: Sequence[str]) -> None:
+    """Refuse a column no cell of which was seen."""
+    empty = np.flatnonzero(np.isnan(values).all(axis=0))
     if empty.size:
         found = f"Column {columns[empty[0]]!r} holds no value at all."
         raise DataError(found, "columns some cells of which were seen", "Drop the column.")
-    return np.where(gaps, values[(~gaps).argmax(axis=0), np.arange(len(columns))], values)
 
 
 def bad_cell(column: str, cell: object, where: str, remedy: str) -> CellError:

@@ -95,6 +95,10 @@ class Likelihood(ABC):
     def with_weights(self, weights: Float[Array, "*blocks"]) -> "Likelihood":
         """The same rows with other weights, one of the sets that `in_blocks` makes."""
 
+    def expected_at(self, mixture: Mixture, assignment: Assignment = soft) -> Expectation:
+        """`expected_statistics` at the natural parameters of a mixture."""
+        return self.expected_statistics(self.natural(mixture), assignment)
+
     def natural(self, mixture: Mixture) -> Float[Array, "K F"]:
         """Natural parameters (K, F) of a mixture's complete rows."""
         return natural(mixture)

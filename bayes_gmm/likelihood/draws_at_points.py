@@ -16,10 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
+from bayes_gmm.likelihood import deconvolution, measurement_errors
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.likelihood.missing_cells import seen_natural
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import refuse_errors_beside_noise
 from bayes_gmm.mixture.scaling import Scaling
 
 
@@ -28,6 +30,13 @@ class GapsAtPoints(NamedTuple):
 
     seen: Bool[Any, "G D"]
     group: Int[Any, " N"]
+
+
+class ErrorsAtPoints(NamedTuple):
+    """Lower triangles (N, V) of the covariances of the points' errors, and which cells were seen (N, D)."""
+
+    noise: Float[Any, "N V"]
+    seen: Bool[Any, "N D"]
 
 
 class DrawsAtPoints(NamedTuple):
@@ -45,6 +54,8 @@ class DrawsAtPoints(NamedTuple):
         Which cells were seen, or None where all were.
     log_widths : (D,)
         Where there is noise, logarithms of the sides of its box, else None.
+    errors
+        Errors of the points, with the cells that were seen, or None where there are none.
     """
 
     natural: Float[Any, "S K F"]
@@ -53,9 +64,13 @@ class DrawsAtPoints(NamedTuple):
     n_points: int
     gaps: GapsAtPoints | None = None
     log_widths: Float[Any, " D"] | None = None
+    errors: ErrorsAtPoints | None = None
 
     def log_joint(self, eta: Float[Array, "K F"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
         """Log joint densities of a draw and the points, of which phi are the features."""
+        if self.errors is not None:
+            points, seen, noise = (jnp.asarray(leaf).T for leaf in (self.points, self.errors.seen, self.errors.noise))
+            return deconvolution.log_joint(eta, points, seen, noise)
         if self.gaps is None:
             return eta @ phi
         of_group = partial(seen_natural, log_widths=self.log_widths)
@@ -67,24 +82,34 @@ class DrawsAtPoints(NamedTuple):
         return shares if self.log_widths is None else shares[:-1]
 
 
-def at_points(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling | None = None) -> DrawsAtPoints:
+def at_points(
+    draws: Mixture,
+    x: Float[np.ndarray, "N D"],
+    scaling: Scaling | None = None,
+    errors: Float[np.ndarray, "N D D"] | None = None,
+) -> DrawsAtPoints:
     """Bring draws with leading axes (flattened to S) and points (N, D) to unit coordinates, and pad both.
 
     The unit coordinates are those of the points, unless others are given. Where points have missing (NaN) cells each
-    column has its own.
+    column has its own. `errors` are covariances of the points' known errors.
     """
+    refuse_errors_beside_noise(draws.noise, has_errors=errors is not None)
     n_batch = draws.log_weights.ndim - 1
     flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *leaf.shape[n_batch:])), draws)
     n_draws, scaling = len(flat.log_weights), scaling or Scaling.whitening(x, np.ones(len(x)))
-    gaps = None
-    if np.isnan(x).any():
+    gaps = known = None
+    cells = ~np.isnan(x)
+    if not cells.all():
         seen, group = group_by_gaps(x)
         scaling, gaps = scaling.keeping("columns"), GapsAtPoints(seen, _pad(group, mode="constant"))
-        x = np.where(np.isnan(x), scaling.center, x)
+        x = np.where(cells, x, scaling.center)
+    if errors is not None:
+        noise = measurement_errors.unit_noise(scaling, errors, cells)
+        known = ErrorsAtPoints(_pad(noise, mode="constant"), _pad(cells, mode="constant"))
     unit = scaling.to_unit(flat)
     padded = jax.tree.map(partial(_pad, mode="edge"), unit)
     points = _pad(scaling.points_to_unit(x), mode="constant")
-    return DrawsAtPoints(_naturals(padded), points, n_draws, len(x), gaps, _log_widths(unit, gaps))
+    return DrawsAtPoints(_naturals(padded), points, n_draws, len(x), gaps, _log_widths(unit, gaps), known)
 
 
 def _log_widths(unit: Mixture, gaps: GapsAtPoints | None) -> Float[np.ndarray, " D"] | None:

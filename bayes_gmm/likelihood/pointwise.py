@@ -20,18 +20,30 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
 
-def log_densities(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[np.ndarray, "*batch N"]:
-    """Log density of each draw at each point, (..., N)."""
-    here = at_points(draws, x, scaling)
+def log_densities(
+    draws: Mixture,
+    x: Float[np.ndarray, "N D"],
+    scaling: Scaling,
+    errors: Float[np.ndarray, "N D D"] | None = None,
+) -> Float[np.ndarray, "*batch N"]:
+    """Log density of each draw at each point, (..., N), which may have known errors of these covariances."""
+    here = at_points(draws, x, scaling, errors)
     values = _log_densities(here)[: here.n_draws, : len(x)] - log_volumes(x, scaling)
     return np.asarray(values).reshape(*draws.log_weights.shape[:-1], len(x))
 
 
-def log_predictive_density(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[np.ndarray, " N"]:
+def log_predictive_density(
+    draws: Mixture,
+    x: Float[np.ndarray, "N D"],
+    scaling: Scaling,
+    errors: Float[np.ndarray, "N D D"] | None = None,
+) -> Float[np.ndarray, " N"]:
     """Log of the density averaged over all draws, (N,)."""
-    n_draws = _number(draws)
-    parts = (log_densities(draws, part, scaling).reshape(n_draws, -1) for part in _in_parts(x, n_draws))
-    return np.concatenate([np.logaddexp.reduce(part, axis=0) for part in parts]) - np.log(n_draws)
+    n_draws, found = _number(draws), []
+    for rows in _in_parts(len(x), n_draws):
+        part = log_densities(draws, x[rows], scaling, None if errors is None else errors[rows])
+        found.append(np.logaddexp.reduce(part.reshape(n_draws, -1), axis=0))
+    return np.concatenate(found) - np.log(n_draws)
 
 
 class DensityBand(NamedTuple):
@@ -47,8 +59,8 @@ def density_band(draws: Mixture, x: Float[np.ndarray, "N D"], scaling: Scaling, 
     tails = [(1 - probability) / 2, (1 + probability) / 2]
     found = []
     n_draws = _number(draws)
-    for part in _in_parts(x, n_draws):
-        densities = np.exp(log_densities(draws, part, scaling)).reshape(n_draws, -1)
+    for rows in _in_parts(len(x), n_draws):
+        densities = np.exp(log_densities(draws, x[rows], scaling)).reshape(n_draws, -1)
         found.append([densities.mean(0), *np.quantile(densities, tails, axis=0)])
     return DensityBand(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
 
@@ -64,9 +76,9 @@ def _number(draws: Mixture) -> int:
     return int(np.prod(draws.log_weights.shape[:-1]))
 
 
-def _in_parts(x: np.ndarray, n_draws: int) -> list[np.ndarray]:
+def _in_parts(n_points: int, n_draws: int) -> list[slice]:
     size = max(1, TUNING.numbers_at_once // n_draws)
-    return [x[start : start + size] for start in range(0, len(x), size)]
+    return [slice(start, start + size) for start in range(0, n_points, size)]
 
 
 @in_float64

@@ -243,6 +243,22 @@ def _box(corner: np.ndarray, edges: np.ndarray, widths: np.ndarray, names: Seque
     return Noise(log_weight=np.float64(-np.inf), log_volume=np.float64(log_volume), corner=corner, edges=edges)
 
 
+def refuse_errors_beside_noise(noise: Noise | None, *, has_errors: bool) -> None:
+    """Refuse noise where values have known errors: what is observed of a box is then not uniform.
+
+    Raises
+    ------
+    ArgumentError
+        There are both.
+    """
+    if noise is not None and has_errors:
+        raise ArgumentError(
+            "There is noise beside known errors of the values.",
+            "one of the two",
+            "Leave the noise out, or the errors: Table.values has none.",
+        )
+
+
 def same_box(one: Noise | None, other: Noise | None) -> bool:
     """Whether both are noise over the same box, or neither is noise."""
     if one is None or other is None:

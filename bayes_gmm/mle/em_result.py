@@ -10,20 +10,19 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from bayes_gmm.errors import FitError, FitWarning
+from bayes_gmm.errors import ArgumentError, FitError, FitWarning
 from bayes_gmm.io.number_text import suspected_markers
 from bayes_gmm.io.table import Table
+from bayes_gmm.likelihood.true_rows import TrueRows, responsibilities_with_errors, true_rows
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import most_probable, noise_share
+from bayes_gmm.mle.doubts import flat_in_words, own_parameters, thin_components, thin_in_words, wide_in_words
 from bayes_gmm.mle.standard_errors import reported, standard_errors
 from bayes_gmm.mle.status import EMStatus
-from bayes_gmm.objective.degeneracy import degenerate_components, rows_in_words
+from bayes_gmm.objective.degeneracy import degenerate_components
 from bayes_gmm.objective.problem import Problem
-
-_POINTS_PER_PARAMETER = 2
-"""Points of a component for each of its own parameters below which it is doubted."""
 
 _ANOTHER, _CLOSE = 1e-3, 2.0
 """Nats above which two maxima are different, and below which the data hardly choose between them."""
@@ -31,17 +30,11 @@ _ANOTHER, _CLOSE = 1e-3, 2.0
 _WIDE = 0.3
 """Standard error relative to its scale above which it is doubted: about that of a scale from six points."""
 
+_FLAT = 0.05
+"""Standard deviation of a component, relative to that of the errors in its direction, that is next to none."""
 
-def own_parameters(problem: Problem) -> int:
-    """Number of parameters that each component of a problem adds, but for its weight."""
-    K, D = problem.n_components, problem.table.n_features
-    return D + problem.structure.n_parameters(K + 1, D) - problem.structure.n_parameters(K, D)
-
-
-def thin_components(mixtures: Mixture, problem: Problem) -> Bool[np.ndarray, "*batch K"]:
-    """Which components of mixtures, (..., K), have fewer than two points for each of their own parameters."""
-    counts = np.exp(mixtures.log_weights) * problem.sample_weight.sum()
-    return np.asarray(counts < _POINTS_PER_PARAMETER * own_parameters(problem))
+_SLOW = 0.05
+"""Nats by which runs may end apart where a covariance is next to zero, which EM approaches slowly."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,10 +108,10 @@ class EMFit:
         maximum without them is named beside (`fit_em(spurious="skip")`). None under a `ConjugatePrior`, which rules
         them out. And another maximum that is lower by less than two nats, so that the data hardly choose between the
         two. And values that seem to stand for missing ones (`suspected_markers`), and what a failed fit came to
-        (`degeneracies`).
+        (`degeneracies`). And components of next to no spread of their own, beside the errors of the rows.
         """
         markers = suspected_markers(self.table.values, self.table.columns)
-        return (*markers, *self.degeneracies, *self._thin_components(), *self._close_second())
+        return (*markers, *self.degeneracies, *self._thin_components(), *self._flat_components(), *self._close_second())
 
     @cached_property
     def degeneracies(self) -> tuple[str, ...]:
@@ -134,7 +127,7 @@ class EMFit:
         those of the others in 72 to 73 % (`tests/calibration`). Empty where there are no standard errors.
         """
         doubted = np.flatnonzero(self.doubted_components)
-        return (_wide(doubted, self._widest_errors),) if doubted.size else ()
+        return (wide_in_words(doubted, self._widest_errors),) if doubted.size else ()
 
     @property
     def doubted_components(self) -> Bool[np.ndarray, " K"]:
@@ -166,8 +159,11 @@ class EMFit:
         return self.bic() - 2 * float(self.sample_weight @ np.log(certainty))
 
     def responsibilities(self) -> np.ndarray:
-        """Soft assignments of the fitted points, (N, K), by the mixture alone: known labels are not looked at."""
-        return self.mixture.responsibilities(self.table.values)
+        """Soft assignments of the fitted points, (N, K), given their errors; known labels are not looked at."""
+        values, errors = self.table.observed()
+        if errors is None:
+            return self.mixture.responsibilities(values)
+        return responsibilities_with_errors(self.mixture, values, errors)
 
     def noise_probability(self) -> Float[np.ndarray, " N"]:
         """Probability of each fitted row to belong to the noise, (N,), zero without noise.
@@ -184,8 +180,6 @@ class EMFit:
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances, and of `noise_weight` with noise.
-
-        By `standard_errors`.
 
         Whether they can be believed is in `error_doubts`, of which a `FitWarning` is given here.
         """
@@ -216,7 +210,25 @@ class EMFit:
         >>> bg.fit_em(x, n_components=2).completed().mean[0].round(1)
         array([ 3.6, 73.4])
         """
+        if self.table.has_errors:
+            raise ArgumentError(
+                "The values have known errors.", "exact values", "denoised() gives the true ones, and missing cells."
+            )
         return completed_rows(self.mixture, self.table.values)
+
+    def denoised(self) -> TrueRows:
+        """Mean of each true value (N, D) given what was observed of its row and its errors, and its sd.
+
+        They are under this mixture: that it is an estimate is not in them. Cells that were not seen are among them.
+
+        Examples
+        --------
+        >>> import bayes_gmm as bg
+        >>> mle = bg.fit_em(bg.datasets.load("faithful"), n_components=2, errors=[[0.2, 4.0]] * 272)
+        >>> mle.table.values[0].round(1), mle.denoised().mean[0].round(1)
+        (array([ 3.6, 79. ]), array([ 3.8, 77.5]))
+        """
+        return true_rows(self.mixture, self.table)
 
     def record(self) -> dict[str, Any]:
         """Everything but the data as plain lists and numbers, ready for JSON."""
@@ -272,7 +284,17 @@ class EMFit:
             return ()
         labels, counts = most_probable(self.responsibilities()), self.mixture.weights * self.sample_weight.sum()
         rows = [np.flatnonzero(labels == k) for k in thin]
-        return (f"{_thin(thin, counts[thin], rows, own_parameters(self.problem))}{self._clean_rival()}",)
+        return (f"{thin_in_words(thin, counts[thin], rows, own_parameters(self.problem))}{self._clean_rival()}",)
+
+    def _flat_components(self) -> tuple[str, ...]:
+        errors = self.table.error_covariances
+        if errors is None or not self.problem.is_bounded:
+            return ()
+        typical = np.average(errors, axis=0, weights=self.sample_weight)
+        whitening = np.linalg.inv(np.linalg.cholesky(typical))
+        narrowest = np.linalg.svd(whitening @ self.mixture.scale_tril, compute_uv=False)[:, -1]
+        flat = np.flatnonzero(narrowest < _FLAT)
+        return (flat_in_words(flat, narrowest),) if flat.size else ()
 
     def _clean_rival(self) -> str:
         """Words on the best of the maxima without such components."""
@@ -289,7 +311,7 @@ class EMFit:
         """The height of another maximum that starts reached."""
         ends = self.start_log_likelihoods[self.start_statuses == EMStatus.CONVERGED]
         below = self.path[-1] - ends
-        lower = below[below > _ANOTHER]
+        lower = below[below > (_SLOW if self._flat_components() else _ANOTHER)]
         if not lower.size or lower.min() > _CLOSE:
             return ()
         return (
@@ -334,24 +356,6 @@ class EMFit:
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
             + "".join(f"\n  {sentence}" for sentence in (*self.table.remarks, *self._noise(), *self.doubts))
         )
-
-
-def _thin(components: np.ndarray, counts: np.ndarray, rows: list[np.ndarray], n_parameters: int) -> str:
-    held = ", ".join(
-        f"component {k} holds {count:.1f} points" + (f" ({rows_in_words(own)})" if own.size else "")
-        for k, count, own in zip(components, counts, rows, strict=True)
-    )
-    return (
-        f"{held.capitalize()} for {n_parameters} parameters of its own: a maximum that is often spurious. Use fewer "
-        "components, a ConjugatePrior, or the posterior."
-    )
-
-
-def _wide(components: np.ndarray, shares: np.ndarray) -> str:
-    of = ", ".join(f"{shares[k]:.0%} of an sd in component {k}" for k in components)
-    return (
-        f"Standard errors are {of}: too few points decide for a normal approximation. Trust the posterior (fit_nuts)."
-    )
 
 
 def _describe_starts(fit: EMFit) -> str:

@@ -38,6 +38,9 @@ _PLAIN_STEPS = 20
 _UNGUARDED_STEPS = 100
 """Until then an extrapolated step that goes too far is a cheap look elsewhere; some maxima are found only that way."""
 
+_LARGEST_SHRINKAGE = 0.5
+"""Factor by which an extrapolated step may make a component narrower than the plain one, where it may become flat."""
+
 
 class StoppingRule(NamedTuple):
     """When a run stops, and whether it is accelerated.
@@ -152,7 +155,7 @@ def step(run: EMRun, expected: Expectation, objective: Objective, rule: Stopping
     found = _Found(value=value, gain=value - run.value, score=score, remaining=remaining, plain=plain)
     ended = _status(run, found, objective, rule)
     status = jnp.where(rejected, RUNNING, ended)
-    sound = _smallest_scale(proposal, objective) > rule.smallest_scale
+    sound = _is_sound(proposal, plain, objective, rule)
     extrapolate = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
     move = status == RUNNING
     past = remember(run.past, run.statistics, residual, ~rejected & (run.n_steps > 0))
@@ -222,6 +225,18 @@ def _status(run: EMRun, found: _Found, objective: Objective, rule: StoppingRule)
         [EMStatus.NONFINITE, EMStatus.COLLAPSED, EMStatus.CONVERGED, EMStatus.MAX_STEPS],
         RUNNING,
     )
+
+
+def _is_sound(proposal: Mixture, plain: Mixture, objective: Objective, rule: StoppingRule) -> Bool[Array, ""]:
+    """Whether an extrapolated step may be made; it must not jump to where EM could not come back from.
+
+    Where covariances may be zero, those of zero are fixed points of EM, whether or not the likelihood is highest there.
+    """
+    sound = _smallest_scale(proposal, objective) > rule.smallest_scale
+    if not objective.least_scale:
+        return sound
+    far = narrowest_scales(proposal) < _LARGEST_SHRINKAGE * narrowest_scales(plain)
+    return sound & ~(far & objective.is_free()).any()
 
 
 def _rounding(value: Float[Array, ""]) -> Float[Array, ""]:

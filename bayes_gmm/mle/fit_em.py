@@ -15,7 +15,8 @@ from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import flag, number_of_steps, one_of, positive_integer, real_number, seed_integer
 from bayes_gmm.errors import FitWarning
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.em_result import EMFit, thin_components
+from bayes_gmm.mle.doubts import thin_components
+from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.em_run import EMRun, StoppingRule
 from bayes_gmm.mle.initialisation import split_starts, starting_mixtures, usual_number_of_starts
 from bayes_gmm.mle.multistart import Round, run_rounds
@@ -67,6 +68,7 @@ def fit_em(
     assignment: str = "soft",
     missing: str = "integrate",
     noise: Any = False,
+    errors: Any = None,
     accelerate: bool = True,
     tol: float | int = 1e-8,
     max_steps: int = 1000,
@@ -114,6 +116,10 @@ def fit_em(
         What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
         is that of the seen ones, which the fit says. "refuse" raises; "drop" leaves out rows with missing cells, with
         their weights and labels: `Table.left_out` says so, and `Table.kept_rows` which are left.
+    errors
+        Known errors of the values: standard deviations (N, D) or covariances (N, D, D), 0 where a value is exact; those
+        of missing cells are not looked at. The mixture is then that of the true values, x = true + N(0, errors), known
+        as extreme deconvolution. Its covariances may be zero, which `EMFit.doubts` says and nothing prevents.
     accelerate
         Whether runs that are not done after 20 steps extrapolate (`em_run`). The objective never falls.
     tol
@@ -152,7 +158,8 @@ def fit_em(
     References
     ----------
     Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; classification EM: Celeux and Govaert
-    (1992), doi 10.1016/0167-9473(92)90042-E; missing cells: `missing_cells`; noise: `Noise`.
+    (1992), doi 10.1016/0167-9473(92)90042-E; missing cells: `missing_cells`; noise: `Noise`; errors: Bovy, Hogg and
+    Roweis (2011), doi 10.1214/10-AOAS439.
 
     Examples
     --------
@@ -172,6 +179,7 @@ def fit_em(
         assignment=assignment,
         missing=missing,
         noise=noise,
+        errors=errors,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
     fit = fit_problem(problem, SearchOptions.of(start=start, spurious=spurious, progress=progress, **options))
@@ -265,7 +273,7 @@ def _run_all_starts(
 ) -> tuple[EMRun, Float[Array | np.ndarray, " R"]]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
     K, objective = problem.n_components, problem.objective(n_rows).with_slots(n_slots)
-    rule = StoppingRule(options.tol, options.max_steps, problem.smallest_scale, options.accelerate)
+    rule = StoppingRule(options.tol, options.max_steps, problem.collapsed_scale, options.accelerate)
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
     size, n_generations = _generations(n_starts)

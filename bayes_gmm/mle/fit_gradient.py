@@ -13,6 +13,7 @@ from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import number_of_steps, one_of, positive_integer, real_number, seed_integer
 from bayes_gmm.errors import ArgumentError, FitError, FitWarning
+from bayes_gmm.io.rows import refuse_errors
 from bayes_gmm.io.table import Table
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.covariance_structures import Structure
@@ -176,6 +177,8 @@ def fit_gradient(
         positive_integer("batch_size", batch_size), _number("learning_rate", learning_rate, 1e-300)
     )
     one_of("method", method, METHODS, 'Begin with "lbfgs".')
+    if method == "adam":
+        refuse_errors(problem.table, "Adam draws minibatches of exact rows, and the rows")
     if method == "adam" and problem.table.has_gaps:
         found = f"Adam draws minibatches of complete rows, and there are {problem.table.gaps}."
         raise ArgumentError(found, 'method="lbfgs" where cells are missing', 'Or leave those rows out: missing="drop".')

@@ -19,6 +19,9 @@ SMALLEST_SCALE = 1e-4
 """Standard deviation below which a component is degenerate, relative to the spread of the data in their narrowest
 direction. The linear form still has seven digits there, since it loses a factor of the inverse square."""
 
+NO_SPREAD = 1e-5
+"""Standard deviation, in unit coordinates, that stands for none where the errors of the rows allow a component of no
+spread: its square is what rounding leaves of a variance."""
 
 type Sentences = tuple[str, ...]
 

@@ -7,6 +7,7 @@ With hard assignment the sum over k is a maximum: the classification likelihood.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 from jax.nn import log_softmax
 from jaxtyping import Array, Bool, Float, Float64
 
-from bayes_gmm.core.linalg import invert_tril, log_diagonal
+from bayes_gmm.core.linalg import cholesky, invert_tril, log_diagonal
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation
 from bayes_gmm.mixture.covariance_structures import Structure
@@ -51,6 +52,8 @@ class Objective:
         `linear_form.soft` or `linear_form.hard`.
     noise
         The box of the noise, whose statistics come after those of the components, or None.
+    least_scale
+        Diagonal of a factor that is not gone below, where the likelihood allows covariances of zero; else 0.
     """
 
     # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
@@ -62,6 +65,7 @@ class Objective:
     structure: Structure = field(metadata={"static": True})
     assignment: Assignment = field(metadata={"static": True})
     noise: Noise | None = None
+    least_scale: float = field(default=0.0, metadata={"static": True})
 
     @property
     def n_features(self) -> int:
@@ -70,7 +74,7 @@ class Objective:
 
     def expect(self, mixture: Mixture) -> Expectation:
         """The pass over the data: by far the longest part of `evaluate`, and the only one that is a sum over points."""
-        return self.data.expected_statistics(self.data.natural(mixture), self.assignment)
+        return self.data.expected_at(mixture, self.assignment)
 
     def evaluate(self, mixture: Mixture, expected: Expectation | None = None) -> Expectation:
         """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is the result of `expect`."""
@@ -162,10 +166,15 @@ class Objective:
         counts = jnp.where(free, counts, _NEXT_TO_NOTHING)
         scatters = jnp.where(free[:, None, None], scatters, filler[None])
         near = None if near is None else jnp.where(free[:, None, None], near, identity)
-        factors = jnp.linalg.cholesky(self.structure.estimate(counts, scatters, near))
+        factors = self._factors(self.structure.estimate(counts, scatters, near))
         if self.fixed is not None:
             factors = jnp.where(self.fixed.covariances[:, None, None], self.fixed.values.scale_tril, factors)
         return jnp.where(self.present[:, None, None], factors, identity)
+
+    def _factors(self, covariances: Float[Array, "K D D"]) -> Float[Array, "K D D"]:
+        if not self.least_scale:
+            return jnp.linalg.cholesky(covariances)
+        return jax.vmap(partial(cholesky, least=self.least_scale))(covariances)
 
     def free_log_weights(self, log_counts: Float[Array, " _"]) -> Float[Array, " _"]:
         """Logarithms of the weights (K,), and of noise after them, proportional to counts where they are free."""

@@ -14,17 +14,18 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import complete_rows, linear_form, missing_cells
+from bayes_gmm.likelihood import complete_rows, linear_form, measurement_errors, missing_cells
 from bayes_gmm.likelihood.centred_form import log_joint_densities
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
+from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mixture.noise import Noise, noise_box
+from bayes_gmm.mixture.noise import Noise, noise_box, refuse_errors_beside_noise
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
-from bayes_gmm.objective.degeneracy import narrowest_allowed
+from bayes_gmm.objective.degeneracy import NO_SPREAD, narrowest_allowed
 from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
 from bayes_gmm.objective.objective import Objective
 
@@ -84,6 +85,7 @@ class Problem:
         assignment: Any = "soft",
         missing: Any = "integrate",
         noise: Any = False,
+        errors: Any = None,
     ) -> "Problem":
         """Check and convert what a user gives.
 
@@ -92,7 +94,7 @@ class Problem:
         DataError, ArgumentError
             When the table or an argument cannot be used.
         """
-        table = as_table(x, missing=missing)
+        table = as_table(x, missing=missing, errors=errors)
         K = component_count(n_components, table)
         one_of("assignment", assignment, ASSIGNMENTS, "The usual EM is soft.")
         if not (prior is None or isinstance(prior, ConjugatePrior)):
@@ -105,6 +107,7 @@ class Problem:
             check_full_rank(table.values[weights > 0], table.columns)
             check_seen_together(table.values, weights, table.columns)
         box = noise_box(noise, table.values, weights, table.columns)
+        refuse_errors_beside_noise(box, has_errors=table.has_errors)
         problem = cls(
             table=table,
             sample_weight=weights,
@@ -121,18 +124,18 @@ class Problem:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the rows are complete and without noise, so that the likelihood is the plain one."""
-        return not self.table.has_gaps and self.noise is None
+        """Whether the rows are complete and without errors or noise, so that the likelihood is the plain one."""
+        return self.table.is_exact and self.noise is None
 
     def plain(self) -> "Problem":
-        """The same question of the plain Gaussian mixture, to the rows whose every cell was seen.
+        """The same question of the plain Gaussian mixture, to the rows whose every cell was seen, as if without errors.
 
         Raises
         ------
         DataError
             When there are too few such rows.
         """
-        table = as_table(self.table, missing="drop")
+        table = replace(as_table(self.table, missing="drop"), errors=None)
         rows = np.asarray(table.kept_rows) if self.table.has_gaps else np.ones(table.n_points, bool)
         if not self.structure.is_diagonal:
             check_full_rank(table.values[self.sample_weight[rows] > 0], table.columns)
@@ -173,6 +176,20 @@ class Problem:
         """Smallest standard deviation of a component that is believed, in unit coordinates."""
         return narrowest_allowed(self.scaling, self.whitening)
 
+    @cached_property
+    def is_bounded(self) -> bool:
+        """Whether every row has errors in every direction, so that no component shrinks onto points without bound."""
+        errors, weighted = self.table.error_covariances, self.sample_weight > 0
+        if errors is None:
+            return False
+        seen = ~np.isnan(self.table.values[weighted])
+        return measurement_errors.narrowest(self.scaling, errors[weighted], seen) > self.smallest_scale
+
+    @property
+    def collapsed_scale(self) -> float:
+        """Standard deviation, in unit coordinates, at which a run of EM has collapsed."""
+        return NO_SPREAD / 10 / np.sqrt(self.table.n_features) if self.is_bounded else self.smallest_scale
+
     @property
     def names_components(self) -> bool:
         """Whether labels or fixed parameters say which component is which."""
@@ -208,21 +225,31 @@ class Problem:
             structure=self.structure,
             assignment=ASSIGNMENTS[self.assignment],
             noise=None if self.noise is None else scaling.noise_to_unit(self.noise),
+            least_scale=NO_SPREAD if self.is_bounded else 0.0,
         )
 
     def _likelihood(self, n_rows: int) -> Likelihood:
         weights = self.summed_out(self.sample_weight)
+        if (errors := self.table.error_covariances) is not None:
+            return measurement_errors.prepare(self.table.values, weights, self.scaling, errors, self.labels)
         if self.table.has_gaps:
             return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels, self.noise)
         return complete_rows.prepare(self.table.values, weights, self.scaling, n_rows)
 
     def summed_out(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
-        """Weights of the rows in the likelihood: complete rows with a label enter as statistics instead."""
-        return weights if self.table.has_gaps else np.where(self.labels >= 0, 0.0, weights)
+        """Weights of the rows in the likelihood: exact rows with a label enter as statistics instead."""
+        return weights if not self.table.is_exact else np.where(self.labels >= 0, 0.0, weights)
+
+    def log_joint(self, mixture: Mixture) -> Float[np.ndarray, "N K"]:
+        """Log joint density of what was observed of each row, and each label, in the centred form."""
+        values, errors = self.table.values, self.table.error_covariances
+        return (
+            log_joint_densities(mixture, values) if errors is None else log_joint_with_errors(mixture, values, errors)
+        )
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Log-likelihood of a mixture in the centred form; labelled points count with their label."""
-        log_joint = log_joint_densities(mixture, self.table.values)
+        log_joint = self.log_joint(mixture)
         known = np.flatnonzero(self.labels >= 0)
         top = log_joint.max(1, keepdims=True)
         log_density = top[:, 0] + np.log(np.exp(log_joint - top).sum(1))
@@ -233,16 +260,16 @@ class Problem:
         """The objective of EM at a mixture without the prior's part, in the centred form."""
         if self.assignment == "soft":
             return self.log_likelihood(mixture)
-        log_joint = log_joint_densities(mixture, self.table.values)
+        log_joint = self.log_joint(mixture)
         labels = np.where(self.labels >= 0, self.labels, log_joint.argmax(1))
         return float(self.sample_weight @ np.take_along_axis(log_joint, labels[:, None], 1)[:, 0])
 
     def known_points(self) -> tuple[Float[np.ndarray, "L D"], Int[np.ndarray, " L"], Float[np.ndarray, " L"]]:
-        """Complete points with a label (L, D), in unit coordinates, their labels and their weights.
+        """Exact points with a label (L, D), in unit coordinates, their labels and their weights.
 
-        Of a table with gaps there are none: the likelihood has the labels.
+        Of a table with gaps or errors there are none: the likelihood has the labels.
         """
-        known = (self.labels >= 0) & (not self.table.has_gaps)
+        known = (self.labels >= 0) & self.table.is_exact
         return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
 
     def known_statistics(self, sample_weight: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "_ F"]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from bayes_gmm.figure_data.shown_components import shown_components
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.plots.panels import single_or_grid
+from bayes_gmm.plots.ellipses import single_or_grid
 from bayes_gmm.posterior.posterior import Posterior
 
 

@@ -77,12 +77,12 @@ def plot_coclustering(posterior: Posterior, *, max_points: int = 500, ax: Axes |
         raise ArgumentError(found, f"at most {MOST_POINTS}", "More could not be told apart on a screen.")
     table = posterior.table
     rows = sampled_rows(table.n_points, max_points, seed_integer(seed))
-    draws, points = thinned(posterior.draws, _DRAWS), table.values[rows]
-    together = co_clustering(draws, points, posterior.problem.scaling)
+    draws, (points, errors) = thinned(posterior.draws, _DRAWS), table.observed(rows)
+    together = co_clustering(draws, points, posterior.problem.scaling, errors)
     order = order_by_similarity(together)
     ax = axes_or_new(ax, figsize=(6.4, 5.6))
     _draw_matrix(ax, together[np.ix_(order, order)])
-    _draw_strip(ax, posterior.predict(points)[order])
+    _draw_strip(ax, posterior.predict()[rows][order])
     sampled = sample_words(len(rows), table.n_points)
     title = title_start(table.name, draws.n_components) + f", {sampled}" * bool(sampled) + explanations_note(posterior)
     ax.set_title(title, loc="left", **TEXT)

@@ -8,7 +8,7 @@ from bayes_gmm.core.validation import columns_chosen
 from bayes_gmm.figure_data.shown_components import shown_components
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.plots.panels import grid, grid_of_first
+from bayes_gmm.plots.ellipses import grid, grid_of_first
 from bayes_gmm.plots.style import MOST_FEATURES
 from bayes_gmm.posterior.posterior import Posterior
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, Shaped
 
+from bayes_gmm.core.error_bars import drawn_errors
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.numpy_density import log_joint
@@ -164,12 +165,18 @@ def probes(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "probe D"]:
 
 
 def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
-    """One table of new data, as long as the observed one, from each of some evenly spaced draws of every chain."""
+    """New data with the errors of the observed ones, a table from each of some evenly spaced draws of every chain."""
     n_chains, n_draws = draws.log_weights.shape[:2]
     affordable = _PREDICTIVE_NUMBERS // (n_chains * table.n_points * table.n_features)
     chosen = np.linspace(0, n_draws - 1, max(1, min(_PREDICTIVE_DRAWS, n_draws, affordable))).round().astype(int)
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[:, chosen], draws)
-    data = _dataset({"x": some.sample(table.n_points, seed=seed)[0]}, table, some, x=("point", "feature"))
+    rows = some.sample(table.n_points, seed=seed)[0]
+    if table.errors is not None:
+        rng = np.random.default_rng(seed)
+        rows = rows + np.stack([drawn_errors(table.errors, rng) for _ in range(len(chosen) * n_chains)]).reshape(
+            rows.shape
+        )
+    data = _dataset({"x": rows}, table, some, x=("point", "feature"))
     return data.assign_coords(draw=chosen)
 
 

@@ -35,8 +35,8 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.arviz_tree import one_chain, parameters
 from bayes_gmm.posterior.diagnostics import smooth_importance_weights
-from bayes_gmm.posterior.fit_nuts import pivot_of
 from bayes_gmm.posterior.relabelling import relabel
+from bayes_gmm.posterior.sampled import pivot_of
 from bayes_gmm.posterior.starting_fit import starting_fit
 
 LARGEST_PARETO_K = 0.7
@@ -161,6 +161,7 @@ def fit_laplace(
     sample_weight: Any = None,
     missing: str = "integrate",
     noise: Any = False,
+    errors: Any = None,
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
@@ -183,6 +184,8 @@ def fit_laplace(
         What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_nuts`.
     noise
         Uniform noise over a box: False, True, "box", "principal box" or a density, as in `fit_em`.
+    errors
+        Known errors of the values, as in `fit_nuts`.
     num_draws
         Number of draws from the approximation.
     seed
@@ -215,6 +218,7 @@ def fit_laplace(
         sample_weight=sample_weight,
         missing=missing,
         noise=noise,
+        errors=errors,
     )
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):
@@ -224,7 +228,10 @@ def fit_laplace(
     searching.wait()
     drawn = _draw(problem, target, mle, num_draws, seed)
     pivot = pivot_of(problem, mle, drawn.modes)
-    labelled = relabel(drawn.draws, pivot, problem.table.values, sample_weight=problem.sample_weight)
+    table = problem.table
+    labelled = relabel(
+        drawn.draws, pivot, table.values, sample_weight=problem.sample_weight, errors=table.error_covariances
+    )
     smoothed = smooth_importance_weights(drawn.log_ratios)
     return LaplaceFit(
         draws=drawn.draws.permute(labelled.permutations) if problem.exchangeable else drawn.draws,

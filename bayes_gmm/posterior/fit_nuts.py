@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -27,8 +26,8 @@ from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, MANY_DIVERGENT, Jumps
 from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, explore, obstacle
 from bayes_gmm.posterior.posterior import Posterior
-from bayes_gmm.posterior.relabelling import Relabelling, match, relabel
-from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of
+from bayes_gmm.posterior.relabelling import Relabelling, relabel
+from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of, pivot_of
 from bayes_gmm.posterior.sampling_options import SamplingOptions
 from bayes_gmm.posterior.starting_fit import starting_fit
 from bayes_gmm.posterior.verdict import LARGEST_RHAT, Verdict
@@ -44,6 +43,9 @@ _POINTS_FOR_MODES = 100
 _FIRST_DRAWS = 250
 """Draws of each chain after which NUTS is given up where its chains are far apart in the log posterior density."""
 
+_LONGER = (4, 16)
+"""By how many times chains are made longer that do not suffice, where the posterior cannot be explored."""
+
 _ADAPTATION_WARMUP = 1000
 """Least warm-up where a dense metric has to be adapted: the default warm-up of Stan, which always adapts its metric."""
 
@@ -57,6 +59,7 @@ def fit_nuts(
     sample_weight: Any = None,
     missing: str = "integrate",
     noise: Any = False,
+    errors: Any = None,
     num_warmup: int = 200,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -96,6 +99,9 @@ def fit_nuts(
     noise
         Uniform noise over a box, which takes outliers: False, True, "box", "principal box" or a density, as in
         `fit_em`. Its weight has the prior `Prior.noise`.
+    errors
+        Known errors of the values: standard deviations (N, D) or covariances (N, D, D), as in `fit_em`. The posterior
+        is then that of the mixture of the true values, and so is its default prior (`Prior`).
     num_warmup
         Transitions of each chain to tune NUTS's step size.
     num_samples
@@ -144,7 +150,7 @@ def fit_nuts(
     >>> posterior.verdict.status.name
     'GOOD'
     """
-    given = {"prior": prior, "sample_weight": sample_weight, "missing": missing, "noise": noise}
+    given = {"prior": prior, "sample_weight": sample_weight, "missing": missing, "noise": noise, "errors": errors}
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, **given)
     options = SamplingOptions.of(
         num_warmup=num_warmup,
@@ -161,13 +167,13 @@ def fit_nuts(
     with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, options.identity(problem)) as file:
         prepared = _prepare(problem)
         mle = starting_fit(problem, start, options.seed)
-        sampled = _sample(problem, prepared, mle, options, began, file)
+        sampled = _sample(problem, prepared, mle, options, began, checkpoint=file)
         ended = not options.until_done or sampled.chains.interrupted
         if ended or not _known_to_be_wrong(problem, mle, sampled):
             posterior = _assemble(problem, mle, options, sampled)
             if ended or _suffices(posterior.verdict, options):
                 return posterior
-        return _go_on(problem, prepared.target, mle, options, sampled, began)
+        return _go_on(problem, prepared, mle, options, sampled, began)
 
 
 class Prepared(NamedTuple):
@@ -192,8 +198,11 @@ def _sample(
     mle: EMFit,
     options: SamplingOptions,
     began: float,
-    checkpoint: Checkpoint | None,
+    *,
+    checkpoint: Checkpoint | None = None,
+    times: int = 1,
 ) -> Sampled:
+    """Chains of NUTS, of `times` the usual length, of which the usual number of draws is kept."""
     target = prepared.target
     prepared.searching.wait(progress=options.progress)
     modes = find_modes(problem, target, mle)
@@ -206,12 +215,14 @@ def _sample(
         target,
         around,
         plan,
-        num_samples=options.num_samples or KEPT,
+        num_samples=options.num_samples or times * KEPT,
         seed=options.seed,
         progress=options.progress,
         checkpoint=checkpoint,
         stop=stop,
     )
+    if times > 1:
+        chains = chains.thinned(KEPT)
     draws, log_prior = to_mixtures(chains.coordinates, target.sites)
     return Sampled(
         modes,
@@ -252,16 +263,16 @@ def _suffices(verdict: Verdict, options: SamplingOptions) -> bool:
 
 def _go_on(
     problem: PosteriorProblem,
-    target: Target,
+    prepared: Prepared,
     mle: EMFit,
     options: SamplingOptions,
     sampled: Sampled,
     began: float,
 ) -> Posterior:
-    """The posterior by exploring it from the prior; where that cannot be done, the draws of NUTS with a remark."""
+    """The posterior by exploring it from the prior; where that cannot be done, by longer chains of NUTS."""
     if why := obstacle(problem):
-        remark = f"{why[0].upper()}{why[1:]}, so that sampling ended with the draws of NUTS. Give num_samples for more."
-        return _assemble(problem, mle, options, sampled._replace(remark=remark))
+        return _prolong(problem, prepared, mle, options, sampled, began, f"{why[0].upper()}{why[1:]}")
+    target = prepared.target
     explored = explore(problem, target, options, began=began)
     if explored is None:
         remark = "The posterior was not explored to an end, and these are the draws of NUTS alone. Raise max_seconds."
@@ -276,6 +287,30 @@ def _go_on(
         explored=explored,
     )
     return _assemble(problem, mle, options, found)
+
+
+def _prolong(
+    problem: PosteriorProblem,
+    prepared: Prepared,
+    mle: EMFit,
+    options: SamplingOptions,
+    sampled: Sampled,
+    began: float,
+    why: str,
+) -> Posterior:
+    """The posterior by longer and longer chains of NUTS while there is hope that they suffice, and time."""
+    remark = f"{why}, so that sampling ended with the draws of NUTS. Give num_samples for more."
+    posterior = _assemble(problem, mle, options, sampled._replace(remark=remark))
+    for times in _LONGER:
+        hopeless = not posterior.verdict.max_rhat["invariants"] <= HOPELESS_RHAT
+        if hopeless or posterior.interrupted or monotonic() > began + options.max_seconds:
+            break
+        if _suffices(posterior.verdict, options):
+            break
+        longer = _sample(problem, prepared, mle, options, began, times=times)
+        remark = f"{why}, so that the chains of NUTS were made {times} times as long; {KEPT} draws of each are kept."
+        posterior = _assemble(problem, mle, options, longer._replace(remark=remark))
+    return posterior
 
 
 def _plan(modes: Modes, options: SamplingOptions) -> nuts.Plan:
@@ -327,23 +362,11 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
     )
 
 
-def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
-    """The mode with most mass, under the labels of the EM fit.
-
-    Where the EM fit is not finite, or the prior tells the components apart, the mode keeps its own labels.
-    """
-    best = jax.tree.map(itemgetter(0), modes.mixtures)
-    if problem.exchangeable and np.isfinite(mle.mixture.scale_tril).all():
-        return best.permute(match(best, mle.mixture, problem.table.values))
-    return best
-
-
 def _relabel(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sampled: Sampled) -> Relabelling:
     """Relabelling to the pivot; its permutations change nothing where the prior tells the components apart."""
     pivot = pivot_of(problem, mle, sampled.modes)
-    relabelling = relabel(
-        sampled.draws, pivot, problem.table.values, options.relabelling, sample_weight=problem.sample_weight
-    )
+    (x, errors), weights = problem.table.observed(), problem.sample_weight
+    relabelling = relabel(sampled.draws, pivot, x, options.relabelling, sample_weight=weights, errors=errors)
     if problem.exchangeable:
         return relabelling
     unchanged = np.broadcast_to(np.arange(problem.n_components), relabelling.permutations.shape)
@@ -352,19 +375,21 @@ def _relabel(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sa
 
 def _pointwise(draws: Mixture, problem: PosteriorProblem) -> Float[np.ndarray, "chain draw N"] | None:
     """Log-likelihood of each draw at each point, or None where it would be too large to keep."""
-    x = problem.table.values
+    x, errors = problem.table.observed()
     if int(np.prod(draws.log_weights.shape[:-1])) * len(x) > LARGEST_POINTWISE:
         return None
-    return log_densities(draws, x, problem.scaling)
+    return log_densities(draws, x, problem.scaling, errors)
 
 
 def _explanations_by_mode(
     problem: PosteriorProblem, sampled: Sampled, draws: Mixture, tree: xr.DataTree
 ) -> tuple[Explanation, ...]:
     """Explanations between which the chains moved, judged at some of the points; empty where there is but one."""
-    points = problem.table.values[:: max(1, problem.table.n_points // _POINTS_FOR_MODES)]
-    of_modes = sampled.modes.mixtures.log_prob(points)
-    return explain_by_modes(tree, log_densities(draws, points, problem.scaling), of_modes)
+    points, errors = problem.table.observed(slice(None, None, max(1, problem.table.n_points // _POINTS_FOR_MODES)))
+    of_draws, of_modes = (
+        log_densities(mixtures, points, problem.scaling, errors) for mixtures in (draws, sampled.modes.mixtures)
+    )
+    return explain_by_modes(tree, of_draws, of_modes)
 
 
 def _depth(n_steps: Shaped[np.ndarray, "chain draw"], plan: nuts.Plan) -> dict[str, Shaped[np.ndarray, "chain draw"]]:

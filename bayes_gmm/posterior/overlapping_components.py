@@ -43,8 +43,8 @@ _MOST_ITERATIONS = 16 * KEPT
 _PARTICLES, _MORE_PARTICLES, _MANY_COORDINATES = 2 * BATCH, 4 * BATCH, 12
 """Particles of the pilot, and those for more coordinates than the third number."""
 
-_MOST_COORDINATES = 60
-"""Coordinates up to which proposals of all of them at once are tried."""
+_MOST_COORDINATES = 30
+"""Coordinates up to which proposals of all of them at once are tried: of more coordinates too few are accepted."""
 
 _EVALUATIONS = 500
 """Evaluations of the density that the pilot needs for each particle, about."""

@@ -26,6 +26,7 @@ from bayes_gmm.io.rows import rows_of
 from bayes_gmm.io.table import Table
 from bayes_gmm.likelihood import pointwise
 from bayes_gmm.likelihood.pointwise import thinned
+from bayes_gmm.likelihood.true_rows import TrueRows, true_rows
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows, draw_missing
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import most_probable
@@ -125,7 +126,7 @@ class Posterior:
 
     def co_clustering(self, x: Any = None) -> Float[np.ndarray, "N N"]:
         """Probability that two points belong to the same component, (N, N), for at most 5000 points."""
-        return co_clustering.co_clustering(self.draws, self._points(x), self.problem.scaling)
+        return co_clustering.co_clustering(self.draws, self._points(x), self.problem.scaling, self._errors(x))
 
     def predict(self, x: Any = None) -> Int[np.ndarray, " N"]:
         """Component with the largest posterior mean responsibility, (N,); -1 where that of noise is larger."""
@@ -139,11 +140,32 @@ class Posterior:
         """Posterior mean of each cell of the table (N, D) given the seen ones, and its posterior predictive sd.
 
         Both are over at most 200 draws, evenly spaced; the sd is zero where the cell was seen.
+
+        Raises
+        ------
+        ArgumentError
+            The values have known errors: `denoised` gives the true ones.
         """
+        self._require_exact_values()
         some = thinned(self.draws, _DRAWS_OF_CELLS)
         given = [completed_rows(one, self.table.values) for one in _each(some)]
         means, sds = np.stack([one.mean for one in given]), np.stack([one.sd for one in given])
         return CompletedRows(means.mean(0), np.sqrt((sds**2).mean(0) + means.var(0)))
+
+    def denoised(self) -> TrueRows:
+        """Posterior mean of each true value (N, D) given what was observed of its row and its errors, and its sd.
+
+        Both are over at most 200 draws, evenly spaced; cells that were not seen are among them.
+        """
+        given = [true_rows(one, self.table) for one in _each(thinned(self.draws, _DRAWS_OF_CELLS))]
+        means, sds = np.stack([one.mean for one in given]), np.stack([one.sd for one in given])
+        return TrueRows(means.mean(0), np.sqrt((sds**2).mean(0) + means.var(0)))
+
+    def _require_exact_values(self) -> None:
+        if self.table.has_errors:
+            raise ArgumentError(
+                "The values have known errors.", "exact values", "denoised() gives the true ones, and missing cells."
+            )
 
     def impute(self, num: int = 20, *, seed: int = 0) -> Float[np.ndarray, "num N D"]:
         """Tables (num, N, D) in which the cells that were not seen are drawn: multiple imputation.
@@ -154,7 +176,7 @@ class Posterior:
         Raises
         ------
         ArgumentError
-            There are not so many draws.
+            There are not so many draws, or the values have known errors.
 
         References
         ----------
@@ -168,6 +190,7 @@ class Posterior:
         >>> bg.fit_nuts(x, n_components=2, progress=False).impute(num=5).shape
         (5, 272, 2)
         """
+        self._require_exact_values()
         most = int(np.prod(self.draws.log_weights.shape[:-1]))
         if positive_integer("num", num) > most:
             raise ArgumentError(f"num is {num}.", f"at most {most}, the number of draws", "Leave num out for 20.")
@@ -190,7 +213,7 @@ class Posterior:
 
     def log_likelihoods(self, x: Any = None) -> Float[np.ndarray, "chain draw N"]:
         """Log density of each draw at each point, its label summed out, (chain, draw, N), all of it in memory."""
-        return pointwise.log_densities(self.draws, self._points(x), self.problem.scaling)
+        return pointwise.log_densities(self.draws, self._points(x), self.problem.scaling, self._errors(x))
 
     def sample(self, n_points: int, *, seed: int) -> Float[np.ndarray, "chain draw n D"]:
         """Posterior predictive data: for each draw `n_points` new points, (chain, draw, n_points, D)."""
@@ -270,7 +293,12 @@ class Posterior:
 
     @cached_property
     def _own_assignment_moments(self) -> AssignmentMoments:
-        return assignment_moments(self.draws, self.table.values, self.problem.scaling)
+        table = self.table
+        return assignment_moments(self.draws, table.values, self.problem.scaling, table.error_covariances)
+
+    def _errors(self, x: Any) -> Float[np.ndarray, "N D D"] | None:
+        """Covariances of the errors of the data; other points have none."""
+        return self.table.error_covariances if x is None else None
 
     def _points(self, x: Any) -> Float[np.ndarray, "N D"]:
         table = self.table

@@ -10,7 +10,9 @@ from scipy.optimize import linear_sum_assignment
 from bayes_gmm.core.validation import one_of
 from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, agreements, at_points, mean_shares
 from bayes_gmm.likelihood.linear_form import Assignment, hard, soft
+from bayes_gmm.likelihood.true_rows import responsibilities_with_errors
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import most_probable
 
 METHODS = ("responsibilities", "ecr", "stephens")
 
@@ -64,6 +66,7 @@ def relabel(
     method: str = "responsibilities",
     *,
     sample_weight: Float[np.ndarray, " N"] | None = None,
+    errors: Float[np.ndarray, "N D D"] | None = None,
 ) -> Relabelling:
     r"""Permutation of each draw's components that agrees best with the labels of a pivot.
 
@@ -85,6 +88,8 @@ def relabel(
         starting at the permutations of "responsibilities", until no permutation changes.
     sample_weight : (N,)
         Weight w_n of each point in the sum, 1 where left out.
+    errors
+        Covariances of known errors of the points, where they have some.
 
     Raises
     ------
@@ -109,9 +114,10 @@ def relabel(
     check_method(method)
     every = -(-len(x) // _POINTS_FOR_AGREEMENT)
     points, weights = x[::every], 1.0 if sample_weight is None else sample_weight[::every, None]
-    reference, assignment = _reference(pivot, points, method)
+    theirs = None if errors is None else errors[::every]
+    reference, assignment = _reference(pivot, points, theirs, method)
     reference = weights * reference
-    flat = at_points(draws, points)
+    flat = at_points(draws, points, errors=theirs)
     criterion = agreement = agreements(flat, reference, assignment)
     permutations = _best_permutations(agreement)
     if method == "stephens":
@@ -140,11 +146,14 @@ class _Reference(NamedTuple):
     kind: Assignment
 
 
-def _reference(pivot: Mixture, points: Float[np.ndarray, "N D"], method: str) -> _Reference:
+def _reference(
+    pivot: Mixture, points: Float[np.ndarray, "N D"], errors: Float[np.ndarray, "N D D"] | None, method: str
+) -> _Reference:
+    shares = pivot.responsibilities(points) if errors is None else responsibilities_with_errors(pivot, points, errors)
     if method == "ecr":
         K = pivot.n_components
-        return _Reference(np.eye(K + 1)[pivot.predict(points), :K], hard)  # noise, -1, belongs to no component
-    return _Reference(pivot.responsibilities(points), soft)
+        return _Reference(np.eye(K + 1)[most_probable(shares), :K], hard)  # noise, -1, belongs to no component
+    return _Reference(shares, soft)
 
 
 def _stephens(

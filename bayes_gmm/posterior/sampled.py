@@ -1,8 +1,10 @@
 """What a run made before it is put together, and what is to be said of it: doubts, which weigh, and notes."""
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -13,6 +15,7 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.explanations import Explanation
 from bayes_gmm.posterior.overlapping_components import Explored
+from bayes_gmm.posterior.relabelling import match
 from bayes_gmm.sampling import nuts
 
 
@@ -32,6 +35,17 @@ class Sampled(NamedTuple):
     given_up: bool = False
     explored: Explored | None = None
     remark: str = ""
+
+
+def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
+    """The mode with most mass, under the labels of the EM fit.
+
+    Where the EM fit is not finite, or the prior tells the components apart, the mode keeps its own labels.
+    """
+    best = jax.tree.map(itemgetter(0), modes.mixtures)
+    if problem.exchangeable and np.isfinite(mle.mixture.scale_tril).all():
+        return best.permute(match(best, mle.mixture, problem.table.values))
+    return best
 
 
 def doubts_of(problem: PosteriorProblem, sampled: Sampled) -> Iterator[str]:

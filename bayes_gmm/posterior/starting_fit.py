@@ -1,4 +1,4 @@
-"""The fit by EM from which a posterior is looked for: the one that the user gives, or a new one."""
+"""The maximum-likelihood fit that a search for modes starts from: the user's, or a new one."""
 
 import numpy as np
 

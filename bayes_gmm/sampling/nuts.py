@@ -72,6 +72,12 @@ class Chains(NamedTuple):
     interrupted: bool
     stopped: bool = False
 
+    def thinned(self, size: int) -> "Chains":
+        """Every second, third, ... draw of each chain, such that at least `size` are left, or all are."""
+        every = max(1, self.coordinates.shape[1] // size)
+        kept = {name: values[:, every - 1 :: every] for name, values in self.statistics.items()}
+        return self._replace(coordinates=self.coordinates[:, every - 1 :: every], statistics=kept)
+
 
 def sampler_programs(mixture: Mixture, target: Target) -> Programs:
     """What compiles the programs of `sample` where the metric is known."""

@@ -18,8 +18,8 @@ from proportions import ERROR, covered, mean_and_error
 
 import bayes_gmm as bg
 from bayes_gmm.mle.status import EMStatus
-from bayes_gmm.posterior.fit_nuts import pivot_of
 from bayes_gmm.posterior.relabelling import match
+from bayes_gmm.posterior.sampled import pivot_of
 from bayes_gmm.posterior.verdict import VerdictStatus
 
 LEVEL = 0.9

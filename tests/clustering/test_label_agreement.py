@@ -37,8 +37,14 @@ def test_another_component_of_one_point_is_noticed():
 def test_points_without_a_label_do_not_count():
     found = agreement(["a", "", "b", "b"], np.array([0, 1, 1, 1]), 2)
     assert (found.n_unknown, found.counts.tolist()) == (1, [[1, 0], [0, 2]])
-    assert "1 points without one" in found.sentence()
+    assert "1 point without one" in found.sentence()
     assert found.records()[0] == {"class": "a", "component 0": 1, "component 1": 0}
+
+
+def test_points_of_no_component_do_not_count():
+    found = agreement(["a", "", "b", "b", "a"], np.array([0, -1, 1, -1, -1]), 2)
+    assert (found.n_unknown, found.n_unassigned, found.counts.tolist()) == (1, 2, [[1, 0], [0, 1]])
+    assert found.sentence().endswith("1.000; 1 point without one; 2 points of no component not counted")
 
 
 @pytest.mark.numpyro

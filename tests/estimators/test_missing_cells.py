@@ -12,7 +12,7 @@ X[N % 5 == 0, 1] = np.nan
 X[(N % 7 == 3) & (N % 5 != 0), 0] = np.nan
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
 def test_fit_is_the_maximum_of_the_likelihood_of_the_seen_cells(covariance_type):
     options = {"tol": 1e-11, "reg_covar": 0, "max_iter": 2000, "random_state": 0}
     fitted = GaussianMixture(2, covariance_type=covariance_type, **options).fit(X)

@@ -10,6 +10,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayes_gmm as bg
+from bayes_gmm.io.table import Table
+from bayes_gmm.likelihood.draws_at_points import at_points
+from bayes_gmm.likelihood.true_rows import responsibilities_with_errors, true_rows
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import noise_box
 
@@ -228,3 +231,27 @@ def test_what_leaves_no_noise_is_refused(spoilt):
     gaps[0, 0] = np.nan
     with pytest.raises(bg.errors.DataError, match="principal axes"):
         bg.fit_em(gaps, 2, noise="principal box")
+
+
+def test_noise_beside_known_errors_is_refused(spoilt):
+    errors = np.ones_like(spoilt)
+    mixture = Mixture.from_moments([1.0], [[3.0, 70.0]], [np.eye(2)]).with_noise(0.1, [1.0, 40.0], [6.0, 100.0])
+    table = Table(spoilt, ("a", "b"), errors=errors)
+    asked = [
+        lambda: bg.fit_em(spoilt, 2, noise=True, errors=errors),
+        lambda: bg.fit_em(table, 2, noise=0.001),
+        lambda: bg.fit_laplace(spoilt, 2, noise="box", errors=errors),
+        lambda: bg.fit_nuts(table, 2, noise="principal box", progress=False),
+        lambda: true_rows(mixture, table),
+        lambda: responsibilities_with_errors(mixture, spoilt, table.error_covariances),
+        lambda: at_points(jax.tree.map(lambda leaf: leaf[None], mixture), spoilt, errors=table.error_covariances),
+    ]
+    for ask in asked:
+        with pytest.raises(bg.errors.ArgumentError, match="noise beside known errors"):
+            ask()
+
+
+def test_true_rows_of_exact_ones_are_these_whatever_the_noise(fitted, spoilt):
+    denoised = fitted.denoised()
+    assert (denoised.mean == spoilt).all()
+    assert not denoised.sd.any()

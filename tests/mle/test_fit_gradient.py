@@ -290,7 +290,7 @@ def test_bad_arguments_are_refused_by_name(faithful, arguments, message):
 
 def test_tables_that_cannot_be_fitted_are_refused():
     with pytest.raises(DataError, match="nan"):
-        fit_gradient([[1.0], [np.nan]], 1)
+        fit_gradient([[1.0], [np.nan]], 1, missing="refuse")
     with pytest.raises(DataError, match="3 rows for 4 components"):
         fit_gradient([[1.0], [2.0], [4.0]], 4)
 

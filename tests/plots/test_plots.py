@@ -398,6 +398,6 @@ def test_axes_are_refused_where_a_grid_is_needed(flowers):
         plot_ellipses(mle=flowers, ax=ax)
 
 
-def test_data_with_missing_values_are_refused(geyser):
+def test_data_that_are_not_finite_are_refused(geyser):
     with pytest.raises(DataError):
-        plot_ellipses(geyser, data=[[1.0, np.nan], [2.0, 3.0], [4.0, 4.0]])
+        plot_ellipses(geyser, data=[[1.0, np.inf], [2.0, 3.0], [4.0, 4.0]])

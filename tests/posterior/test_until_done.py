@@ -12,6 +12,7 @@ from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, among_their_like, obstacle
 from bayes_gmm.posterior.verdict import VerdictStatus
+from bayes_gmm.sampling.nuts import Chains
 
 pytestmark = pytest.mark.numpyro
 
@@ -181,6 +182,25 @@ def test_many_components_stay_with_nuts_and_it_is_said() -> None:
         np.random.default_rng(0).normal(size=(200_000, 1)), 2, covariance_type="full", prior=None
     )
     assert obstacle(large) == "200000 points are too many for a pilot"
+
+
+@pytest.mark.slow
+def test_chains_that_cannot_be_explored_are_made_longer() -> None:
+    """With seed 4 a thousand draws of each chain are not worth enough; those of chains four times as long are."""
+    iris = bg.datasets.load("iris")
+    posterior = bg.fit_nuts(iris, 3, seed=4, progress=False, max_seconds=600.0)
+    assert any("44 parameters are more than 30" in note and "times as long" in note for note in posterior.verdict.notes)
+    assert posterior.draws.log_weights.shape[1] == KEPT
+    short = bg.fit_nuts(iris, 3, seed=4, num_samples=KEPT, progress=False)
+    assert posterior.verdict.min_ess["invariants"] > short.verdict.min_ess["invariants"]
+
+
+def test_longer_chains_are_thinned() -> None:
+    whole = np.arange(4000.0).reshape(2, 2000, 1)
+    kept = Chains(whole, {"lp": whole[..., 0]}, interrupted=False).thinned(700)
+    np.testing.assert_array_equal(kept.coordinates, whole[:, 1::2])
+    np.testing.assert_array_equal(kept.statistics["lp"], whole[:, 1::2, 0])
+    np.testing.assert_array_equal(Chains(whole, {}, interrupted=False).thinned(3000).coordinates, whole)
 
 
 @pytest.mark.wrong_types
