@@ -244,7 +244,7 @@ def _box(corner: np.ndarray, edges: np.ndarray, widths: np.ndarray, names: Seque
 
 
 def refuse_errors_beside_noise(noise: Noise | None, *, has_errors: bool) -> None:
-    """Refuse noise where values have known errors: what is observed of a box is then not uniform.
+    """Refuse noise where values have known errors, whose likelihood has Gaussian components alone.
 
     Raises
     ------

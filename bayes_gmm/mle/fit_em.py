@@ -116,6 +116,10 @@ def fit_em(
         What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
         is that of the seen ones, which the fit says. "refuse" raises; "drop" leaves out rows with missing cells, with
         their weights and labels: `Table.left_out` says so, and `Table.kept_rows` which are left.
+    noise
+        Uniform noise over a box, which takes outliers: True or "box" for the smallest box along the columns that holds
+        all rows, "principal box" for that along their principal axes, or a density, in one over the units of all
+        columns (`Noise`). Values with known errors have none.
     errors
         Known errors of the values: standard deviations (N, D) or covariances (N, D, D), 0 where a value is exact; those
         of missing cells are not looked at. The mixture is then that of the true values, x = true + N(0, errors), known

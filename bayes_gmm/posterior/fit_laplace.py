@@ -183,7 +183,7 @@ def fit_laplace(
     missing
         What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_nuts`.
     noise
-        Uniform noise over a box: False, True, "box", "principal box" or a density, as in `fit_em`.
+        Uniform noise over a box: False, True, "box", "principal box" or a density, as in `fit_em`. Not beside `errors`.
     errors
         Known errors of the values, as in `fit_nuts`.
     num_draws

@@ -98,7 +98,7 @@ def fit_nuts(
         is that of the seen ones, which the posterior says. "refuse" raises; "drop" leaves rows with missing cells out.
     noise
         Uniform noise over a box, which takes outliers: False, True, "box", "principal box" or a density, as in
-        `fit_em`. Its weight has the prior `Prior.noise`.
+        `fit_em`. Its weight has the prior `Prior.noise`. Not beside `errors`.
     errors
         Known errors of the values: standard deviations (N, D) or covariances (N, D, D), as in `fit_em`. The posterior
         is then that of the mixture of the true values, and so is its default prior (`Prior`).

@@ -34,6 +34,20 @@ def test_ends_are_where_an_independent_profile_has_fallen_far_enough():
     assert halfway < 1  # negative control: inside the interval the fall is smaller
 
 
+def test_ends_of_a_fit_with_gaps_are_where_a_held_weight_costs_enough(faithful):
+    x = faithful.values.copy()
+    x[::5, 1] = np.nan
+    fit = bg.fit_em(x, 2, n_starts=4)
+
+    def fall(weight):
+        held = bg.fit_em(x, 2, start=fit.mixture, fixed={"weights": [weight, 1 - weight]}, tol=1e-12)
+        return fit.log_likelihood - held.mixture.log_prob(x).sum()
+
+    lower, upper = bg.profile_interval(fit, 0)
+    np.testing.assert_allclose([fall(lower), fall(upper)], 1.920729410347062, atol=2e-5)
+    assert fall((lower + fit.mixture.weights[0]) / 2) < 1  # negative control
+
+
 def test_interval_is_near_that_of_the_standard_error_where_data_are_many(faithful_mle):
     lower, upper = bg.profile_interval(faithful_mle, 0)
     weight, error = faithful_mle.mixture.weights[0], faithful_mle.standard_errors["weights"][0]

@@ -1,11 +1,13 @@
 """Maximum likelihood where cells were not seen: reference numbers, closed forms, and what must not change anything."""
 
+import jax
 import numpy as np
 import pandas
 import pytest
 from scipy.stats import multivariate_normal
 
 import bayes_gmm as bg
+from bayes_gmm.mixture.covariance_structures import find_structure
 from bayes_gmm.mixture.gaps import fit_one_gaussian, seen_moments
 
 FAITHFUL = bg.datasets.load("faithful").values
@@ -127,6 +129,25 @@ def test_columns_of_a_diagonal_gaussian_are_fitted_by_themselves():
     expected = seen_moments(x, np.ones(272))
     np.testing.assert_allclose(fit.mixture.means[0], expected.mean, rtol=1e-7)
     np.testing.assert_allclose(fit.mixture.covariances[0], expected.covariance, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("code", ["EII", "VEV", "EVE"])
+def test_other_mixtures_of_the_structure_are_less_likely(code):
+    x, rng = with_gaps(), np.random.default_rng(5)
+    fit = bg.fit_em(x, 2, covariance_type=code, n_starts=2, tol=1e-12)
+    mixture = fit.mixture
+    assert mixture.log_prob(x).sum() == pytest.approx(fit.log_likelihood, abs=1e-7)
+    gains = []
+    for _ in range(20):
+        means = mixture.means + 0.01 * mixture.scales * rng.normal(size=(2, 2))
+        factors = mixture.scale_tril @ (np.eye(2) + 0.01 * rng.normal(size=(2, 2, 2)))
+        with jax.enable_x64(True):
+            near = find_structure(code, 2).estimate(
+                mixture.weights, mixture.weights[:, None, None] * factors @ factors.mT
+            )
+        gains.append(bg.Mixture.from_moments(mixture.weights, means, near).log_prob(x).sum() - fit.log_likelihood)
+    assert -1 < min(gains) < max(gains) < 0
+    assert fit.log_likelihood < -947  # below that of free covariances
 
 
 def test_gaps_of_all_kinds_of_tables_are_the_same():
