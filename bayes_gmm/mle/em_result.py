@@ -181,7 +181,8 @@ class EMFit:
     def standard_errors(self) -> dict[str, np.ndarray]:
         """Standard errors of weights, means, scales, correlations and covariances, and of `noise_weight` with noise.
 
-        They are those of `standard_errors`. Whether they can be believed is in `error_doubts`, of which a `FitWarning` is given here.
+        They are those of `standard_errors`. Whether they can be believed is in `error_doubts`, of which a `FitWarning`
+        is given here.
         """
         errors = self._information_errors
         for doubt in self.error_doubts:
