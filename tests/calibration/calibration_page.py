@@ -107,7 +107,7 @@ def highlights(results: list[dict[str, Any]]) -> str:
 
 
 ROWS_OF_OVERLAP = (
-    *((2, 1, 2, 200), (2, 1, 2, 1000), (3, 1, 2, 200), (3, 1, 3, 200)),
+    *((2, 1, 2, 200), (2, 1, 2, 1000), (3, 1, 2, 200)),
     *((2, 2, 2, 200), (3, 2, 3, 200)),
 )
 """Components, features, distance in sds and points of the cells in the README's table."""
