@@ -281,6 +281,7 @@ def run_in_process(
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_json_through_pipes_with_progress_and_files_kept_apart(tmp_path: Path) -> None:
     """`bayes-gmm datasets faithful | bayes-gmm fit - --json` prints one JSON object to stdout and text to stderr."""
     printed = run_in_process("datasets", "faithful")
@@ -299,6 +300,7 @@ def test_json_through_pipes_with_progress_and_files_kept_apart(tmp_path: Path) -
     assert "bayes-gmm fit - -k 2 --json --report" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_report_writes_one_page_where_it_was_asked_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "deep" / "galaxies.html"
     assert main(["report", "galaxies", "-k", "2", "--covariance", "tied", "--out", str(path), *QUICK]) == 0

@@ -164,6 +164,7 @@ LONG = {
         "assessment.likelihood_ratio_test",
         "assessment.compare_models",
         "assessment.select_em",
+        "assessment.parameter_shifts",
         "plots.coclustering",
         "plots.forest",
         "plots.pair",

@@ -209,7 +209,7 @@ class EMFit:
         >>> x = bg.datasets.load("faithful").values.copy()
         >>> x[::5, 1] = float("nan")
         >>> bg.fit_em(x, n_components=2).completed().mean[0].round(1)
-        array([ 3.6, 73.4])
+        array([ 3.6, 75.2])
         """
         if self.table.has_errors:
             raise ArgumentError(

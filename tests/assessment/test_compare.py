@@ -81,6 +81,7 @@ def test_the_text_shows_both_answers_and_every_start(comparison: bg.Comparison) 
     assert max(len(line) for line in text.split("\n")[:16]) <= 125
 
 
+@pytest.mark.slow
 def test_skewed_and_widened_parameters_are_named() -> None:
     galaxies = bg.datasets.load("galaxies")
     mle = bg.fit_em(galaxies, 3)
@@ -210,6 +211,7 @@ def test_a_path_that_cannot_be_written_is_an_output_error(comparison: bg.Compari
             write(tmp_path / "missing" / "file")
 
 
+@pytest.mark.slow
 def test_html_is_small_and_closed(comparison: bg.Comparison) -> None:
     iris = bg.datasets.load("iris")
     mle = bg.fit_em(iris, 3)

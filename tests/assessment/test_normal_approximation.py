@@ -93,6 +93,7 @@ def distances(posterior: bg.Posterior, gaussian) -> dict[str, tuple[np.ndarray, 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "n_components",
     [

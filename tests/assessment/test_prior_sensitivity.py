@@ -147,6 +147,7 @@ def test_the_default_prior_of_faithful_is_not_noticed(faithful_posterior: bg.Pos
     assert "No parameter depends noticeably on the prior" in " ".join(comparison.hidden())
 
 
+@pytest.mark.slow
 def test_a_prior_that_follows_the_total_variance_is_flagged_and_the_default_is_not() -> None:
     x = apart(50.0)
     new, old = compared(x), compared(x, former_default(x, 2))

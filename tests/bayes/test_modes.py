@@ -15,6 +15,7 @@ from bayes_gmm.bayes.target import to_coordinates
 pytestmark = pytest.mark.numpyro
 
 TYPES = ("full", "tied", "diag", "spherical", "EEI", "EII")
+FEW_TYPES = [name if name in ("full", "diag") else pytest.param(name, marks=pytest.mark.slow) for name in TYPES]
 
 
 def modes_of(x: np.ndarray, n_components: int, covariance_type: str = "full", prior: bg.Prior | None = None) -> Modes:
@@ -24,7 +25,7 @@ def modes_of(x: np.ndarray, n_components: int, covariance_type: str = "full", pr
         return find_modes(problem, problem.target(), mle)
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FEW_TYPES)
 def test_gradient_and_hessian_by_the_chain_rule_are_those_of_autodiff(covariance_type: str, faithful: bg.Table) -> None:
     problem = PosteriorProblem.of(faithful, 2, covariance_type=covariance_type, prior=None)
     mixture = bg.fit_em(faithful, 2, covariance_type=covariance_type, max_steps=300).mixture
@@ -38,7 +39,7 @@ def test_gradient_and_hessian_by_the_chain_rule_are_those_of_autodiff(covariance
         np.testing.assert_allclose(hessian, expected, rtol=1e-8, atol=1e-7 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("covariance_type", TYPES)
+@pytest.mark.parametrize("covariance_type", FEW_TYPES)
 def test_at_a_mode_the_gradient_is_zero_and_the_gaussian_is_the_inverse_hessian(
     covariance_type: str, faithful: bg.Table
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_prior_that_tells_components_apart_keeps_its_labels(faithful: bg.Table
     assert (posterior.relabelling.permutations == np.arange(2)).all()
 
 
+@pytest.mark.slow
 def test_a_prior_without_room_for_the_optima_starts_from_its_own_draws() -> None:
     x = np.random.default_rng(0).normal(size=(100, 1))
     x[:50] += 6

@@ -189,6 +189,7 @@ def test_model_serves_plain_numpyro(faithful: bg.Table) -> None:
     np.testing.assert_allclose(pointwise, draws.log_prob(faithful.values), atol=2e-3)  # NumPyro's are float32
 
 
+@pytest.mark.slow
 def test_model_serves_variational_inference(faithful: bg.Table) -> None:
     guide = autoguide.AutoNormal(bg.model)
     svi = SVI(bg.model, guide, numpyro.optim.Adam(0.05), Trace_ELBO())
@@ -256,7 +257,7 @@ def test_hyperparameters_do_not_depend_on_the_number_of_components(faithful: bg.
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "EEI", "EII"])
-@pytest.mark.parametrize("table", ["iris", "continuous"])
+@pytest.mark.parametrize("table", [pytest.param("iris", marks=pytest.mark.slow), "continuous"])
 def test_the_posterior_goes_with_shift_and_unit_of_each_column(table: str, covariance_type: str) -> None:
     """The potential changes by a constant: the volume of the map, once for each mean and each point."""
     x = bg.datasets.load("iris").values if table == "iris" else np.random.default_rng(4).normal(size=(80, 4))

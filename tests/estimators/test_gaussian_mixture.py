@@ -132,7 +132,10 @@ def test_one_weight_for_all_rows_changes_nothing(iris: np.ndarray) -> None:
 # Beyond scikit-learn
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "EEV", "VEI"])
+@pytest.mark.parametrize(
+    "covariance_type",
+    ["full", "diag", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "spherical", "EEV", "VEI"))],
+)
 def test_where_it_ends_is_a_maximum_that_fit_em_confirms(covariance_type: str, iris: np.ndarray) -> None:
     options = {"covariance_type": covariance_type, "tol": 1e-12, "reg_covar": 0, "max_iter": 20_000, "random_state": 0}
     ours = GaussianMixture(2, **options).fit(iris)

@@ -28,6 +28,7 @@ def run_theirs(module: str) -> str:
     return subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, env=quickly).stdout
 
 
+@pytest.mark.slow
 def test_gaussian_mixture_passes_all_but_one_of_their_tests() -> None:
     said = run_theirs("test_gaussian_mixture")
     passed = set(re.findall(r"^PASSED \S*::(\S+)$", said, re.MULTILINE))
@@ -54,7 +55,8 @@ def test_bayesian_mixture_passes_what_does_not_presuppose_variational_inference(
 @pytest.mark.numpyro
 @pytest.mark.wrong_types
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("all_checks", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["cheap", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("all_checks", [False, True], ids=["cheap", "all"])
 def test_scikit_learn_finds_no_fault_in_the_bayesian_mixture(all_checks: bool) -> None:
     short = BayesianGaussianMixture(num_warmup=50, num_samples=100, num_chains=2, n_init=1)
     checks = [

@@ -23,4 +23,4 @@ print("matplotlib" in sys.modules)
     assert process.returncode == 0, process.stderr
     # Negative control: the room of the plots does load it.
     assert process.stdout.split() == ["False", "True"]
-    assert len(modules) == 7
+    assert len(modules) == 8

@@ -283,6 +283,7 @@ def test_bounds_meet_for_components_far_apart():
 # Batches and errors
 
 
+@pytest.mark.slow
 def test_batches_are_evaluated_one_by_one_and_broadcast():
     p, q = random_mixture(23, 2, 2, batch=(2, 3)), random_mixture(24, 3, 2)
     bounds, entropies = entropy_bounds(p), entropy(p, n_points=1000)

@@ -519,9 +519,9 @@ def test_weights_that_leave_a_constant_column_are_refused(faithful):
 # Compilation and precision
 
 
-def test_second_fit_of_the_same_shape_compiles_nothing(faithful, faithful_mle, compilations):
+def test_second_fit_of_the_same_shape_compiles_nothing(faithful, compilations):
     other = faithful.values[::-1] * [2.0, 0.5] + np.random.default_rng(4).normal(size=(272, 2))
-    _ = faithful_mle.standard_errors
+    _ = fit_em(faithful, 2).standard_errors
     compilations.clear()
     fit = fit_em(other, 2, seed=7, tol=1e-6, max_steps=1001)
     _ = fit.standard_errors

@@ -219,6 +219,7 @@ def test_errors_travel_with_the_rows(faithful, tmp_path):
     np.testing.assert_array_equal(loaded.responsibilities(), fit.responsibilities())
 
 
+@pytest.mark.slow
 def test_selection_bootstrap_likelihood_ratio_labels_and_ascent_use_the_errors(faithful):
     x, sds, fit = faithful
     selection = bg.select_em(x, [2], errors=sds, progress=False)
