@@ -154,7 +154,7 @@ def noise_box(
     Examples
     --------
     >>> x = np.array([[0.0, 1.0], [2.0, 5.0], [1.0, 2.0]])
-    >>> float(np.exp(noise_box(True, x, np.ones(3), ["a", "b"]).log_volume))
+    >>> round(float(np.exp(noise_box(True, x, np.ones(3), ["a", "b"]).log_volume)), 6)
     8.0
     """
     if noise is None or (isinstance(noise, bool | np.bool_) and not noise):

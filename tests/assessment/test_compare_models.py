@@ -128,6 +128,7 @@ def test_many_points_are_compared_through_a_sample() -> None:
     assert table.models[0].weight > 0.99
 
 
+@pytest.mark.slow
 def test_a_row_of_weight_w_is_left_out_as_one_of_w_rows(faithful: bg.Table) -> None:
     x, weights = faithful.values[:80], np.arange(80) % 4
     posterior = bg.fit_nuts(x, 2, sample_weight=weights, num_samples=100, num_chains=2, progress=False)

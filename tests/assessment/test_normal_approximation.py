@@ -74,6 +74,7 @@ def test_shifted_and_stretched_draws_are_flagged(faithful_posterior: bg.Posterio
         assert (found == "").all() != expected
 
 
+@pytest.mark.slow
 def test_a_component_of_three_galaxies_is_skewed_or_at_its_boundary() -> None:
     posterior = bg.fit_nuts(GALAXIES, 3, progress=False)
     found = {row.name: row.flag for row in bg.compare(posterior.mle, posterior).rows}

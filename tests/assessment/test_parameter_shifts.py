@@ -49,6 +49,7 @@ def test_complete_rows_that_are_no_fair_sample_mislead_and_a_fair_one_does_not(o
     assert abs(fair.shift) < 2
 
 
+@pytest.mark.slow
 def test_components_are_matched_and_records_are_written(tmp_path):
     x = with_gaps_at(np.arange(272) % 5 == 0)
     fit = bg.fit_em(x, 2, n_starts=4)

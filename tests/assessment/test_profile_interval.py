@@ -34,6 +34,7 @@ def test_ends_are_where_an_independent_profile_has_fallen_far_enough():
     assert halfway < 1  # negative control: inside the interval the fall is smaller
 
 
+@pytest.mark.slow
 def test_ends_of_a_fit_with_gaps_are_where_a_held_weight_costs_enough(faithful):
     x = faithful.values.copy()
     x[::5, 1] = np.nan

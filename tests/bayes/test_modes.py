@@ -116,6 +116,7 @@ def test_a_prior_without_room_for_the_optima_starts_from_its_own_draws() -> None
     assert ((posterior.draws.means > 1) & (posterior.draws.means < 2)).all()
 
 
+@pytest.mark.slow
 def test_a_start_with_a_component_of_next_to_no_weight_leads_to_a_posterior() -> None:
     """There Newton's model of the posterior has no answer; the climb goes on, and the Laplace fit judges itself."""
     prior = bg.Prior(

@@ -115,6 +115,7 @@ def test_constrain_inverts_unconstrain(faithful: bg.Table) -> None:
     np.testing.assert_allclose(back.scale_tril, mixture.scale_tril, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_what_the_prior_holds_fixed_stays_fixed(faithful: bg.Table) -> None:
     prior = bg.Prior(scales=np.array([0.4, 6.0]), weights=[0.3, 0.7])
     posterior = bg.fit_nuts(faithful, 2, prior=prior, num_samples=200, num_chains=2, progress=False)

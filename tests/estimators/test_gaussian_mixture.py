@@ -234,6 +234,7 @@ def test_scikit_learn_is_not_needed() -> None:
     assert done.stdout.strip() == "(50,) BayesianGaussianMixture() []"
 
 
+@pytest.mark.slow
 def test_grid_search_over_components_and_structures(iris: np.ndarray) -> None:
     grid = {"n_components": [1, 2, 3], "covariance_type": ["full", "tied", "EEI"]}
     search = GridSearchCV(GaussianMixture(random_state=0, max_iter=500), grid, cv=3, n_jobs=1).fit(iris)

@@ -172,6 +172,7 @@ def test_gaps_leave_the_density_of_the_seen_sides():
     assert np.isfinite(fit.completed().mean).all()
 
 
+@pytest.mark.slow
 def test_hard_assignment_weights_fixed_parameters_and_prior_take_noise():
     x, _ = planted(13)
     hard = bg.fit_em(x, 2, noise=True, assignment="hard", n_starts=8)
@@ -193,6 +194,7 @@ def test_hard_assignment_weights_fixed_parameters_and_prior_take_noise():
     np.testing.assert_allclose(started.log_likelihood, plain.log_likelihood, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_selection_bootstrap_profile_and_files_take_noise(tmp_path):
     x, _ = planted(17)
     selection = bg.select_em(x, range(1, 4), noise=True, progress=False, n_starts=8)

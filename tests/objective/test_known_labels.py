@@ -192,6 +192,7 @@ def test_wrong_label_in_the_formula_would_be_noticed(iris, every_tenth):
     assert abs(log_likelihood(iris.values, other, fit.mixture) - fit.log_likelihood) > 10
 
 
+@pytest.mark.slow
 def test_integer_weights_with_labels_are_repeated_rows(iris, every_tenth):
     weights = np.random.default_rng(1).integers(0, 4, 150)
     start = bg.fit_em(iris, 3, labels=every_tenth, covariance_type="tied").mixture

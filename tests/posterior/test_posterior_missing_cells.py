@@ -85,6 +85,7 @@ def test_imputations_spread_as_the_cells_may(posterior):
         posterior.impute(num=10**7)
 
 
+@pytest.mark.slow
 def test_laplace_takes_gaps(posterior):
     laplace = bg.fit_laplace(with_gaps(), 2, num_draws=500, start=posterior.mle)
     assert laplace.trustworthy
