@@ -57,10 +57,6 @@ class CompleteRows(Blocks, Likelihood):
         """The same arrays, no block of which is visited."""
         return replace(self, stop=self.first)
 
-    def without_rows(self) -> "CompleteRows":
-        """No rows."""
-        return jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self)
-
     def in_blocks(self, row_weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R *blocks"]:
         """Other weights of the rows (R, N), laid out as the blocks are (R, M, B)."""
         padding = self.weights.size - row_weights.shape[1]

@@ -124,10 +124,6 @@ class RowsWithGaps(Likelihood):
         """The same arrays, no block of which is visited."""
         return replace(self, blocks=replace(self.blocks, stop=self.blocks.first))
 
-    def without_rows(self) -> "RowsWithGaps":
-        """No rows."""
-        return jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self)
-
     def in_blocks(self, row_weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R *blocks"]:
         """Other weights of the rows (R, N), laid out as the blocks are (R, M, B)."""
         places = np.asarray(self.places)

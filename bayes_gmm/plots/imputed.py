@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -18,6 +17,7 @@ from bayes_gmm.plots.style import (
     PALETTE,
     SMALL,
     TEXT,
+    axes_in_rows,
     legend_arguments,
     legend_line,
     legend_marker,
@@ -72,7 +72,7 @@ def plot_imputed(posterior: Posterior | EMFit, *, features: Any = None, num: int
     instance_of("posterior", posterior, (Posterior, EMFit), "Give what fit_nuts or fit_em returned.")
     table, columns = posterior.table, _columns(posterior, features)
     cells = imputed_cells(posterior, columns, positive_integer("num", num), seed_integer(seed))
-    axes = _axes(len(columns))
+    axes = axes_in_rows(len(columns), height=2.9)
     for ax, of_column in zip(axes.flat, cells, strict=False):
         _draw(ax, of_column)
         ax.set_xlabel(column_label(table, of_column.beside), **TEXT)
@@ -105,17 +105,6 @@ def _columns(fit: Posterior | EMFit, features: Any) -> list[int]:
         known = ", ".join(table.columns[column] for column in gaps)
         raise ArgumentError(f"No cell of {without[0]!r} is missing.", f"columns among {known}", "Choose these.")
     return chosen
-
-
-def _axes(count: int) -> np.ndarray:
-    """Axes in rows of at most three, four in two rows; what is left over is invisible."""
-    columns = 2 if count == 4 else min(count, 3)
-    rows = -(-count // columns)
-    size = (5.6, 4.6) if count == 1 else (1 + 3.4 * columns, 0.9 + 2.9 * rows)
-    _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    for ax in axes.flat[count:]:
-        ax.set_axis_off()
-    return axes
 
 
 def _draw(ax: Axes, cells: ImputedCells) -> None:

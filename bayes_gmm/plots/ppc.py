@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -17,6 +16,7 @@ from bayes_gmm.plots.style import (
     PALE,
     SMALL,
     TEXT,
+    axes_in_rows,
     legend_arguments,
     legend_line,
     style_axes,
@@ -75,7 +75,7 @@ def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float =
     default = range(min(table.n_features, MOST_FEATURES))
     columns = columns_chosen(default if features is None else features, table.columns, MOST_FEATURES)
     checks = [replications(posterior, column) for column in columns]
-    axes = _axes_in_rows(len(columns))
+    axes = axes_in_rows(len(columns))
     for ax, column, check in zip(axes.flat, columns, checks, strict=False):
         _draw_replications(ax, check, probability)
         ax.set_xlabel(column_label(table, column), **TEXT)
@@ -90,17 +90,6 @@ def plot_ppc(posterior: Posterior, *, features: Any = None, probability: float =
     }
     axes.flat[0].figure.suptitle(title + gaps_note(table) + explanations_note(posterior), x=0.01, ha="left", **TEXT)
     axes.flat[0].figure.legend(**legend_arguments(entries), loc="outside lower left", ncols=3)
-    return axes
-
-
-def _axes_in_rows(count: int) -> np.ndarray:
-    """Axes in rows of at most three, four in two rows; what is left over is invisible."""
-    columns = 2 if count == 4 else min(count, 3)
-    rows = -(-count // columns)
-    size = (6.4, 4.6) if count == 1 else (1 + 3.2 * columns, 0.9 + 2.5 * rows)
-    _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    for ax in axes.flat[count:]:
-        ax.set_axis_off()
     return axes
 
 

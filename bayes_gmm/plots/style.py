@@ -56,6 +56,17 @@ def axes_or_new(ax: Any, **figure: Any) -> Axes:
     return ax
 
 
+def axes_in_rows(count: int, *, height: float = 2.5) -> np.ndarray:
+    """New axes in rows of at most three, four in two rows, each so many inches high; those left over are invisible."""
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    size = (6.4, 4.6) if count == 1 else (1 + 3.2 * columns, 0.9 + height * rows)
+    _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return axes
+
+
 def style_axes(ax: Axes) -> None:
     """Draw thin grey lines at the left and below alone, with small ticks."""
     ax.spines[["top", "right"]].set_visible(False)
