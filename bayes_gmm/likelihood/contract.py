@@ -100,10 +100,10 @@ class Likelihood(ABC):
         """`expected_statistics` at the natural parameters of a mixture."""
         return self.expected_statistics(self.natural(mixture), assignment)
 
-    def natural(self, mixture: Mixture) -> Float[Array, "K F"]:
+    def natural(self, mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
         """Natural parameters (K, F) of a mixture's complete rows."""
         return natural(mixture)
 
-    def moments(self, statistics: Float[Array, "K F"]) -> Moments:
+    def moments(self, statistics: Float[Array | np.ndarray, "*batch K F"]) -> Moments:
         """Counts, means and covariances of the complete rows that each component is responsible for."""
         return moments_of(statistics, self.n_features)

@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float64
 
-from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, vech
+from bayes_gmm.core.linalg import LOG_2PI, log_diagonal, namespace, vech
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
@@ -43,8 +43,8 @@ class Expectation(NamedTuple):
         Expected sufficient statistics, sum_n w_n r_nk phi(x_n).
     """
 
-    value: Float64[Array, ""]
-    statistics: Float64[Array, "K F"]
+    value: Any
+    statistics: Float64[Array | np.ndarray, "*batch K F"]
 
 
 def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
@@ -52,22 +52,25 @@ def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
     return jnp.concatenate([jnp.ones_like(points[:1]), points, _squares(points)])
 
 
-def natural(mixture: Mixture) -> Float[Array, "K F"]:
+def natural(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
     r"""Natural parameters: eta_k with \(\eta_k^\top \phi(x) = \log \pi_k + \log N(x | \mu_k, \Sigma_k)\).
 
     Noise is one more row, with a constant alone.
     """
-    whitening = invert_tril(mixture.scale_tril)
+    whitening = mixture.whitening
+    xp = namespace(whitening, mixture.means, mixture.log_weights)
     precision = whitening.mT @ whitening
     linear = (precision @ mixture.means[..., None])[..., 0]
     normaliser = log_diagonal(whitening) - 0.5 * mixture.n_features * LOG_2PI
     constant = mixture.log_weights + normaliser - 0.5 * (linear * mixture.means).sum(-1)
     # An off-diagonal element of the precision appears twice in x' P x.
     multiplicity = vech(np.eye(mixture.n_features) - 2.0) / 2
-    eta = jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
+    eta = xp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
     if mixture.noise is None:
         return eta
-    return jnp.concatenate([eta, jnp.zeros_like(eta[:1]).at[0, 0].set(mixture.noise.log_joint)])
+    of_noise = xp.zeros_like(eta[..., 0, :])
+    of_noise = xp.where(np.arange(eta.shape[-1]) == 0, mixture.noise.log_joint[..., None], of_noise)
+    return xp.concatenate([eta, of_noise[..., None, :]], -2)
 
 
 type Assignment = Callable[[Array, Array], tuple[Array, Array]]

@@ -6,7 +6,7 @@ Notation: N points, D features, K components; leading axes (restarts, or chain a
 from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -149,6 +149,15 @@ class Mixture:
     def covariances(self) -> Float[Any, "*batch K D D"]:
         """Covariances (..., K, D, D), in squared units of the data."""
         return self.scale_tril @ self.scale_tril.mT
+
+    @property
+    def whitening(self) -> Float[Any, "*batch K D D"]:
+        """Inverses (..., K, D, D) of the Cholesky factors: of a component they make points of unit covariance."""
+        return self._inverse_factors if isinstance(self.scale_tril, np.ndarray) else invert_tril(self.scale_tril)
+
+    @cached_property
+    def _inverse_factors(self) -> Float[np.ndarray, "*batch K D D"]:
+        return invert_tril(self.scale_tril)
 
     @property
     def scales(self) -> Float[Any, "*batch K D"]:
@@ -325,7 +334,7 @@ class Mixture:
 def log_joint(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
     """Log joint density of one point and each label, in the centred form that never cancels."""
     # One inverse serves all points: with ten features that takes a tenth of the time of solving for each.
-    whitened = (invert_tril(mixture.scale_tril) @ (point[None] - mixture.means)[..., None])[..., 0]
+    whitened = (mixture.whitening @ (point[None] - mixture.means)[..., None])[..., 0]
     normaliser = log_diagonal(mixture.scale_tril) + 0.5 * point.shape[0] * LOG_2PI
     return mixture.log_weights - normaliser - 0.5 * (whitened**2).sum(-1)
 

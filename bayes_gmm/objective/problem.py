@@ -14,7 +14,7 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import complete_rows, linear_form, measurement_errors, missing_cells
+from bayes_gmm.likelihood import complete_rows, linear_form, measurement_errors, missing_cells, short_tables
 from bayes_gmm.likelihood.centred_form import log_joint_densities
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
@@ -31,6 +31,9 @@ from bayes_gmm.objective.objective import Objective
 
 PROBLEM_OPTIONS = {"sample_weight", "labels", "fixed", "prior", "assignment", "noise"}
 """Arguments of `fit_em` that belong to the problem, beside the number of components and the structure."""
+
+_SHORT, _NARROW = 2**15, 8
+"""Rows times components times sufficient statistics, and features, of a short table."""
 
 ASSIGNMENTS = {"soft": linear_form.soft, "hard": linear_form.hard}
 
@@ -207,17 +210,31 @@ class Problem:
         covariances = self.structure.n_parameters(free["covariances"], D) if free["covariances"] else 0
         return max(free["weights"] - 1, 0) + free["means"] * D + covariances
 
+    @property
+    def is_short(self) -> bool:
+        """Whether NumPy ends before XLA has compiled: few complete rows, and an M-step that does not turn axes."""
+        n_points, n_features = self.table.values.shape
+        work = n_points * self.n_components * n_statistics(n_features)
+        return self.is_plain and work <= _SHORT and n_features <= _NARROW and not self.structure.turns_axes
+
+    def short_objective(self) -> Objective:
+        """The function that EM maximises, in NumPy (`is_short`)."""
+        return self._objective_of(short_tables.prepare(*self._rows()))
+
     def objective(self, n_rows: int = 0) -> Objective:
         """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only.
 
         With `n_rows`, tables of up to so many rows share a program (`blocks`).
         """
         require_float64()
+        return self._objective_of(jax.device_put(self._likelihood(n_rows)))
+
+    def _objective_of(self, data: Likelihood) -> Objective:
         scaling, prior = self.scaling, None
         if self.prior is not None:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
-            data=jax.device_put(self._likelihood(n_rows)),
+            data=data,
             known=self.known_statistics(),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
@@ -234,7 +251,11 @@ class Problem:
             return measurement_errors.prepare(self.table.values, weights, self.scaling, errors, self.labels)
         if self.table.has_gaps:
             return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels, self.noise)
-        return complete_rows.prepare(self.table.values, weights, self.scaling, n_rows)
+        return complete_rows.prepare(*self._rows(), n_rows)
+
+    def _rows(self) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, " N"], Scaling]:
+        """Complete rows, their weights in the likelihood, and the map to unit coordinates."""
+        return self.table.values, self.summed_out(self.sample_weight), self.scaling
 
     def summed_out(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
         """Weights of the rows in the likelihood: exact rows with a label enter as statistics instead."""

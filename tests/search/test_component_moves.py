@@ -25,7 +25,7 @@ from bayes_gmm.search.component_splits import split_halves
 from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
 from bayes_gmm.search.kmeans import cell_moments
 from bayes_gmm.search.merged_cells import merged_cells
-from bayes_gmm.search.row_products import cross_product, rows_product
+from bayes_gmm.core.row_products import cross_product, rows_product
 from bayes_gmm.search.row_statistics import MOST_ROWS, RowEM, Rows, State, features, natural
 
 K = 12
