@@ -6,10 +6,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, unconstrain
+from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, shape_of, unconstrain
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -30,6 +31,12 @@ class Target(NamedTuple):
         """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
         values, log_prior = constrain(self.sites, coordinates)
         return self.data.natural(self.scaling.to_unit(assemble(values))), log_prior
+
+    @property
+    def shape_of_natural_parameters(self) -> tuple[int, int]:
+        """Numbers of components, noise among them, and of sufficient statistics."""
+        n_rows = shape_of(self.sites["weights"])[-1] + ("noise_weight" in self.sites)
+        return n_rows, n_statistics(self.data.n_features)
 
     @property
     def log_volume(self) -> Float[Any, ""]:

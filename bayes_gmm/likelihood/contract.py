@@ -86,7 +86,7 @@ class Likelihood(ABC):
 
     def without_rows(self) -> "Likelihood":
         """No rows, of the same kind."""
-        return jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self)
+        return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype) if leaf.ndim else leaf, self)
 
     @abstractmethod
     def in_blocks(self, row_weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R *blocks"]:

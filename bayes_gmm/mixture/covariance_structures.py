@@ -86,6 +86,12 @@ class Structure:
         return _M_STEPS[self.name].has_closed_form
 
     @property
+    def is_linear(self) -> bool:
+        """Whether sums of covariances of this structure have it too, and its M-step is linear in the scatters."""
+        view, tie, _, _ = _M_STEPS[self.name]
+        return tie in (_separate, _pooled) and view in (_spherical, _along_columns, _as_they_are)
+
+    @property
     def turns_axes(self) -> bool:
         """Whether the M-step looks for axes that all components share, plane by plane."""
         return _M_STEPS[self.name].view is _along_common_axes

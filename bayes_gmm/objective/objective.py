@@ -167,6 +167,13 @@ class Objective:
         """Whether each component (K,) exists and has a covariance to be fitted."""
         return self.present if self.fixed is None else self.present & ~self.fixed.covariances
 
+    def has_free_weight(self) -> Any:
+        """Whether the weight of each component, and of noise after them, is there to be fitted."""
+        present = self.present if self.noise is None else namespace(self.present).append(self.present, True)
+        return (
+            present if self.fixed is None else present & ~self.fixed.held_weights(with_noise=self.noise is not None)[0]
+        )
+
     def _means(self, counts: Any, centers: Any) -> Any:
         xp, means = namespace(centers), centers
         if self.prior is not None:
