@@ -15,7 +15,7 @@ from bayes_gmm.bayes.sites import coordinate_sizes
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.linalg import LOG_2PI, cholesky_factors, inverse_factor
-from bayes_gmm.likelihood.expansion import Expansion, expand
+from bayes_gmm.likelihood.expansion import Expansion, expand, in_numpy
 
 
 class Laplace(NamedTuple):
@@ -136,7 +136,7 @@ def derivatives(
     there = _each_row(coordinates[None], np.zeros(shape), without_data, empty)
     eta = there.natural[0]
     expansion = expand(target.data, eta) if np.isfinite(eta).all() else without_data
-    potential = float(there.potential[0] - expansion.value + target.log_volume)
+    potential = float(there.potential[0] - expansion.value + _log_volume(target))
     lower = potential - _ROUNDING * abs(potential) <= highest
     if not (np.isfinite(eta).all() and np.isfinite(potential) and lower):
         return potential, np.full(P, np.nan), np.full((P, P), np.nan)
@@ -180,6 +180,18 @@ def _at_rows(rows: Float[Array, "R P"], eta: Float[Array, "K F"], expansion: Exp
 
 def _without_rows(target: Target) -> Target:
     return target._replace(data=target.data.without_rows())
+
+
+def _log_volume(target: Target) -> float:
+    data = in_numpy(target.data)
+    return float(
+        data.log_volume(jax.tree.map(np.asarray, target.scaling)) if data is not target.data else _volume(target)
+    )
+
+
+@jax.jit
+def _volume(target: Target) -> Float[Array, ""]:
+    return target.log_volume
 
 
 def _is_finite(point: _Point) -> bool:

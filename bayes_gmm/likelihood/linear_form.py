@@ -92,7 +92,7 @@ def hard(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Floa
     return jnp.dot(logits.max(0), weights), shares
 
 
-def expected_statistics(eta: Float64[Array, "K F"], data: Blocks, assignment: Assignment = soft) -> Expectation:
+def expected_statistics(eta: Float64[Array | np.ndarray, "K F"], data: Blocks, assignment: Assignment = soft) -> Expectation:
     """E-step: marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass.
 
     With `hard` assignment the classification likelihood, in which labels are maximised over rather than summed out.
@@ -116,7 +116,7 @@ def expected_statistics(eta: Float64[Array, "K F"], data: Blocks, assignment: As
 
 
 @jax.custom_jvp
-def log_likelihood(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, ""]:
+def log_likelihood(eta: Float64[Array | np.ndarray, "K F"], data: Blocks) -> Float64[Array, ""]:
     """Marginal log-likelihood sum_n w_n log p(x_n), whose gradient in eta costs no second pass."""
     return expected_statistics(eta, data).value
 
@@ -127,7 +127,7 @@ def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return value, (statistics * tangents[0]).sum()
 
 
-def curvature(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, "K F K F"]:
+def curvature(eta: Float64[Array | np.ndarray, "K F"], data: Blocks) -> Float64[Array, "K F K F"]:
     r"""Hessian of the log-likelihood: sum_n w_n (r_nk [k = l] - r_nk r_nl) phi(x_n) phi(x_n)', by matrix products."""
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
     size = eta.size
@@ -144,7 +144,7 @@ def curvature(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, "K F K
     return total.reshape(*eta.shape, *eta.shape)
 
 
-def score_products(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, "KF KF"]:
+def score_products(eta: Float64[Array | np.ndarray, "K F"], data: Blocks) -> Float64[Array, "KF KF"]:
     """Sum of w_n s_n s_n' over the points, where s_n = r_nk phi(x_n) is the score of a point in natural parameters."""
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
 

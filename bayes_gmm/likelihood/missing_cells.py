@@ -85,17 +85,17 @@ class RowsWithGaps(Likelihood):
         of_columns = (own @ self.blocks.weights.sum(1)) @ self.seen
         return of_columns @ jnp.log(jnp.diagonal(scaling.factor))
 
-    def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
+    def expected_statistics(self, eta: Float64[Array | np.ndarray, "K F"], assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass over the seen cells."""
         of_groups, complete = jax.vjp(self._seen_natural, eta)
         values, statistics = self._pass(of_groups, assignment)
         return Expectation(values.sum(), *complete(statistics))
 
-    def log_likelihood(self, eta: Float64[Array, "K F"]) -> Float64[Array, ""]:
+    def log_likelihood(self, eta: Float64[Array | np.ndarray, "K F"]) -> Float64[Array, ""]:
         """Marginal log-likelihood of the seen cells, whose gradient costs no second pass."""
         return _log_likelihood(self._seen_natural(eta), self)
 
-    def curvature(self, eta: Float64[Array, "K F"]) -> Float64[Array, "K F K F"]:
+    def curvature(self, eta: Float64[Array | np.ndarray, "K F"]) -> Float64[Array, "K F K F"]:
         """Hessian of the log-likelihood: the curvature of each group's linear form, and that of the map to it."""
         of_groups = self._seen_natural(eta)
         statistics = self._pass(of_groups, soft)[1]
@@ -106,7 +106,7 @@ class RowsWithGaps(Likelihood):
         within = jnp.eye(len(eta))[:, None, :, None] * own[:, :, None, :]
         return within + self._sum_of_groups(eta, lambda theirs, rows: linear_form.curvature(theirs, rows))
 
-    def score_products(self, eta: Float64[Array, "K F"]) -> Float64[Array, "KF KF"]:
+    def score_products(self, eta: Float64[Array | np.ndarray, "K F"]) -> Float64[Array, "KF KF"]:
         """Sum of the weighted products of the scores of the rows."""
         shape = (*eta.shape, *eta.shape)
         total = self._sum_of_groups(eta, lambda theirs, rows: linear_form.score_products(theirs, rows).reshape(shape))

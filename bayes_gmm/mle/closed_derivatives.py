@@ -22,11 +22,11 @@ from bayes_gmm.mixture.scaling import Scaling
 
 
 class ClosedDerivatives(NamedTuple):
-    """Derivatives with respect to coordinates (C): log odds (O), means (K D), covariances (K V).
+    """Derivatives with respect to coordinates (C): log odds (W), means (K D), covariances (K V).
 
     Attributes
     ----------
-    natural : (O F, C)
+    natural : (W F, C)
         Of the natural parameters, noise included.
     remainder : (C, C)
         Second ones of the statistics times the natural parameters, for constant statistics.
@@ -34,7 +34,7 @@ class ClosedDerivatives(NamedTuple):
         Of weights, means, scales, correlations, covariances and the weight of noise, in data units, (..., C).
     """
 
-    natural: Float[np.ndarray, "OF C"]
+    natural: Float[np.ndarray, "WF C"]
     remainder: Float[np.ndarray, "C C"]
     reported: dict[str, np.ndarray]
 
@@ -51,18 +51,18 @@ def closed_derivatives(
     precisions = unit.whitening.mT @ unit.whitening
     own = _of_components(unit, precisions, directions)
 
-    O, F, V = len(weights), statistics.shape[1], len(directions)
-    natural = np.zeros((O, F, O + K * (D + V)))
-    natural[:, 0, :O] = log_weights
-    remainder = np.zeros((O + K * (D + V), O + K * (D + V)))
+    W, F, V = len(weights), statistics.shape[1], len(directions)
+    natural = np.zeros((W, F, W + K * (D + V)))
+    natural[:, 0, :W] = log_weights
+    remainder = np.zeros((W + K * (D + V), W + K * (D + V)))
     count = statistics[free_odds, 0].sum()
-    remainder[:O, :O] = -count * (np.diag(shares) - np.outer(shares, shares))
+    remainder[:W, :W] = -count * (np.diag(shares) - np.outer(shares, shares))
     for k in range(K):
-        places = np.concatenate([O + k * D + np.arange(D), O + K * D + k * V + np.arange(V)])
+        places = np.concatenate([W + k * D + np.arange(D), W + K * D + k * V + np.arange(V)])
         natural[k][:, places] = own[k]
         remainder[np.ix_(places, places)] = _second(statistics[k], unit.means[k], precisions[k], directions)
     reported = _reported(scaling.to_data(unit), weights, log_weights, scaling.factor, directions)
-    return ClosedDerivatives(natural.reshape(O * F, -1), remainder, reported)
+    return ClosedDerivatives(natural.reshape(W * F, -1), remainder, reported)
 
 
 def _directions(n_features: int) -> Float[np.ndarray, "V D D"]:
@@ -112,20 +112,20 @@ def _second(
 
 def _reported(
     mixture: Mixture,
-    weights: Float[np.ndarray, " O"],
-    log_weights: Float[np.ndarray, "O O"],
+    weights: Float[np.ndarray, " W"],
+    log_weights: Float[np.ndarray, "W W"],
     factor: Float[np.ndarray, "D D"],
     directions: Float[np.ndarray, "V D D"],
 ) -> dict[str, np.ndarray]:
-    K, D, O, V = mixture.n_components, mixture.n_features, len(weights), len(directions)
-    size = O + K * (D + V)
-    of_weights = np.zeros((O, size))
-    of_weights[:, :O] = weights[:, None] * log_weights
+    K, D, W, V = mixture.n_components, mixture.n_features, len(weights), len(directions)
+    size = W + K * (D + V)
+    of_weights = np.zeros((W, size))
+    of_weights[:, :W] = weights[:, None] * log_weights
     means, covariances = np.zeros((K, D, size)), np.zeros((K, D, D, size))
     moved = np.moveaxis(factor @ directions @ factor.T, 0, -1)
     for k in range(K):
-        means[k, :, O + k * D : O + (k + 1) * D] = factor
-        covariances[k, ..., O + K * D + k * V : O + K * D + (k + 1) * V] = moved
+        means[k, :, W + k * D : W + (k + 1) * D] = factor
+        covariances[k, ..., W + K * D + k * V : W + K * D + (k + 1) * V] = moved
     scales, correlations = np.asarray(mixture.scales), np.asarray(mixture.correlations)
     of_scales = np.diagonal(covariances, axis1=1, axis2=2).mT / (2 * scales[..., None])
     relative = of_scales / scales[..., None]
