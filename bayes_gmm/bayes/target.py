@@ -27,7 +27,7 @@ class Target(NamedTuple):
         eta, log_prior = self.natural_parameters(coordinates)
         return -(log_prior + self.data.log_likelihood(eta) - self.log_volume)
 
-    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Any, Float[Array, ""]]:
         """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
         values, log_prior = constrain(self.sites, coordinates)
         return self.data.natural(self.scaling.to_unit(assemble(values))), log_prior

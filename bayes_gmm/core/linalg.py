@@ -57,7 +57,7 @@ def log_normalised(logits: Float[Array | np.ndarray, "*batch K"]) -> Any:
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
-def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Any:
+def invert_tril(factor: Any) -> Any:
     """Inverse of a lower triangular matrix: W with W L = I, so that W' W is the precision.
 
     The inverse of a block matrix with A and C on the diagonal and B below A has the blocks A^-1, C^-1 and
@@ -112,7 +112,7 @@ def cholesky(matrix: Float[Array, "D D"], least: float = 0.0) -> Float[Array, "D
     return lax.fori_loop(0, len(matrix), eliminate, (matrix, jnp.zeros_like(matrix)))[1]
 
 
-def cholesky_factors(matrices: Float[Array | np.ndarray, "*batch D D"]) -> Any:
+def cholesky_factors(matrices: Any) -> Any:
     """Lower triangular L with L L' = A; not finite where A is not positive definite."""
     if namespace(matrices) is jnp:
         return jnp.linalg.cholesky(matrices)

@@ -29,7 +29,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from bayes_gmm.likelihood.linear_form import Assignment, Expectation, natural, soft
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, natural, soft
 from bayes_gmm.likelihood.moments import Moments, moments_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -57,19 +57,19 @@ class Likelihood(ABC):
         """By how much the log-likelihood in the unit coordinates of `scaling` exceeds that in data units."""
 
     @abstractmethod
-    def expected_statistics(self, eta: Float64[Array | np.ndarray, "K F"], assignment: Assignment = soft) -> Expectation:
+    def expected_statistics(self, eta: Natural, assignment: Assignment = soft) -> Expectation:
         """E-step: the log-likelihood and sum_n w_n r_nk E[phi(x) | o_n, k], in one pass."""
 
     @abstractmethod
-    def log_likelihood(self, eta: Float64[Array | np.ndarray, "K F"]) -> Float64[Array, ""]:
+    def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient in eta is the expected statistics and costs no second pass."""
 
     @abstractmethod
-    def curvature(self, eta: Float64[Array | np.ndarray, "K F"]) -> Float64[Array, "K F K F"]:
+    def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian of the log-likelihood in eta."""
 
     @abstractmethod
-    def score_products(self, eta: Float64[Array | np.ndarray, "K F"]) -> Float64[Array, "KF KF"]:
+    def score_products(self, eta: Natural) -> Float64[Array, "KF KF"]:
         """Sum of w_n s_n s_n' over the rows, where s_n = r_nk E[phi(x) | o_n, k] is the score of a row in eta."""
 
     @abstractmethod

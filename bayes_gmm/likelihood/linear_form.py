@@ -31,6 +31,9 @@ from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
 
+type Natural = Float64[Array | np.ndarray, "K F"]
+"""Natural parameters of the components, and of noise after them."""
+
 
 class Expectation(NamedTuple):
     """What an E-step finds in one pass over the data: a sum over points, so that parts of the data add.
@@ -92,7 +95,7 @@ def hard(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Floa
     return jnp.dot(logits.max(0), weights), shares
 
 
-def expected_statistics(eta: Float64[Array | np.ndarray, "K F"], data: Blocks, assignment: Assignment = soft) -> Expectation:
+def expected_statistics(eta: Natural, data: Blocks, assignment: Assignment = soft) -> Expectation:
     """E-step: marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass.
 
     With `hard` assignment the classification likelihood, in which labels are maximised over rather than summed out.
@@ -116,7 +119,7 @@ def expected_statistics(eta: Float64[Array | np.ndarray, "K F"], data: Blocks, a
 
 
 @jax.custom_jvp
-def log_likelihood(eta: Float64[Array | np.ndarray, "K F"], data: Blocks) -> Float64[Array, ""]:
+def log_likelihood(eta: Natural, data: Blocks) -> Float64[Array, ""]:
     """Marginal log-likelihood sum_n w_n log p(x_n), whose gradient in eta costs no second pass."""
     return expected_statistics(eta, data).value
 
@@ -127,7 +130,7 @@ def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return value, (statistics * tangents[0]).sum()
 
 
-def curvature(eta: Float64[Array | np.ndarray, "K F"], data: Blocks) -> Float64[Array, "K F K F"]:
+def curvature(eta: Natural, data: Blocks) -> Float64[Array, "K F K F"]:
     r"""Hessian of the log-likelihood: sum_n w_n (r_nk [k = l] - r_nk r_nl) phi(x_n) phi(x_n)', by matrix products."""
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
     size = eta.size
@@ -144,7 +147,7 @@ def curvature(eta: Float64[Array | np.ndarray, "K F"], data: Blocks) -> Float64[
     return total.reshape(*eta.shape, *eta.shape)
 
 
-def score_products(eta: Float64[Array | np.ndarray, "K F"], data: Blocks) -> Float64[Array, "KF KF"]:
+def score_products(eta: Natural, data: Blocks) -> Float64[Array, "KF KF"]:
     """Sum of w_n s_n s_n' over the points, where s_n = r_nk phi(x_n) is the score of a point in natural parameters."""
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
 
@@ -164,7 +167,7 @@ def _products_of_scores(
 
 
 def _thin_block(
-    eta: Float[Array, "K F"], points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
+    eta: Any, points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
 ) -> tuple[Array, tuple[Array, ...]]:
     """Value and statistics (F, K) of a block with few features, by sums of products instead of matrix products."""
     phi = [*features(points)]
@@ -175,7 +178,7 @@ def _thin_block(
 
 
 def _wide_block(
-    eta: Float[Array, "K F"], points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
+    eta: Any, points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
 ) -> tuple[Array, tuple[Array, ...]]:
     """Value and statistics of a block by one matrix product for each kind of feature, so that none are concatenated."""
     linear = 1 + points.shape[0]

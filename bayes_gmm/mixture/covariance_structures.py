@@ -326,10 +326,9 @@ def _descend(step: Callable[[Any], tuple[Any, Any]], start: Any, total: Any) -> 
 
     # A comparison with NaN is false, so that a collapse ends the loop.
     infinite = xp.full(total.shape, np.inf, total.dtype)
-    run = (0, start, infinite, xp.ones(total.shape, bool))
+    run = (xp.zeros((), int), start, infinite, xp.ones(total.shape, bool))
     if xp is jnp:
-        begin = (jnp.array(0), *run[1:])
-        run = lax.while_loop(lambda run: (run[0] < _MOST_STEPS) & run[3].any(), advance, begin)
+        run = lax.while_loop(lambda run: (run[0] < _MOST_STEPS) & run[3].any(), advance, run)
         return run[1], run[2]
     while run[0] < _MOST_STEPS and run[3].any():
         run = advance(run)

@@ -61,8 +61,8 @@ def remember(past: Past, statistics: Any, residual: Any, is_step: Any) -> Past:
     """Past with one more step in place of the oldest; unchanged where `is_step` is false."""
     slot = past.size % _MEMORY
     steps = (past.statistics, statistics), (past.residuals, residual)
-    kept = (with_entry(old, slot, choose(is_step, new, _entry(old, slot))) for old, new in steps)
-    return Past(*kept, past.size + is_step, past.radius)
+    kept, changes = (with_entry(old, slot, choose(is_step, new, _entry(old, slot))) for old, new in steps)
+    return Past(kept, changes, past.size + is_step, past.radius)
 
 
 def _entry(array: Any, number: Any) -> Any:

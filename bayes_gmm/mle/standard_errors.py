@@ -165,7 +165,7 @@ def _linear_projection(weights: np.ndarray, covariances: np.ndarray, structure: 
     size = len(weights) * covariances.shape[-1] * (covariances.shape[-1] + 1) // 2
     entries = unvech(np.eye(size).reshape(size, len(weights), -1), covariances.shape[-1])
     nearest = structure.estimate(np.tile(weights, (size, 1)), weights[:, None, None] * entries)
-    return vech(nearest).reshape(size, size).T
+    return np.asarray(vech(nearest)).reshape(size, size).T
 
 
 @partial(jax.jit, static_argnums=2)
@@ -215,7 +215,7 @@ def _derivatives(
     origin = jnp.zeros(free.shape[1] + tangents.shape[1])
 
     def natural(theta: Array) -> Array:
-        return data.natural(rebuild(theta)).ravel()
+        return jnp.ravel(data.natural(rebuild(theta)))
 
     def log_likelihood(flat: Array) -> Array:
         eta = flat.reshape(objective.known.shape)

@@ -249,4 +249,4 @@ def test_closed_form_is_automatic_differentiation(faithful, monkeypatch, kind, c
     closed = fit.errors(kind)
     monkeypatch.setattr(Structure, "is_linear", property(lambda structure: False))
     for name, expected in fit.errors(kind).items():
-        np.testing.assert_allclose(closed[name], expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max(), err_msg=name)
+        np.testing.assert_allclose(closed[name], expected, rtol=1e-9, atol=1e-15, err_msg=name)
