@@ -7,7 +7,8 @@ function is the likelihood of EM and of NUTS, and its gradient is the E-step. `b
 counts, means and covariances. `missing_cells` keeps the contract for rows with gaps, which it groups by their gaps,
 `measurement_errors` for rows with known errors, by the algebra in `deconvolution`; `true_rows` has these in NumPy, with
 the true rows behind them. Noise is one more row of natural parameters after those of the components, with a constant
-alone. `draws_at_points` and `pointwise` evaluate thousands of draws at thousands of points.
+alone. `short_tables` are complete rows in NumPy, for many mixtures at once, where compiling would take longer than the
+fit; `expansion` is what Newton's method asks of any rows. `draws_at_points` and `pointwise` evaluate thousands of draws at thousands of points.
 
 May import: `errors`, `core`, `io`, `mixture`.
 Add here: the likelihood of other rows (errors of measurement, heavy tails), one file each: a `Likelihood` and the

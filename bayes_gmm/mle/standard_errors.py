@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import Array, Float
 
 from bayes_gmm.core.linalg import unvech, vech
@@ -186,7 +185,8 @@ def _closed_derivatives(
     of_data = _of_data if isinstance(objective.data, ShortTable) else _compiled_of_data
     statistics, curvature = map(np.asarray, of_data(objective.data, np.asarray(objective.data.natural(unit))))
     found = closed_derivatives(unit, statistics + objective.known, np.asarray(objective.has_free_weight()), scaling)
-    coordinates = scipy.linalg.block_diag(free, tangents)
+    coordinates = np.zeros((len(free) + len(tangents), free.shape[1] + tangents.shape[1]))
+    coordinates[: len(free), : free.shape[1]], coordinates[len(free) :, free.shape[1] :] = free, tangents
     jacobian = found.natural @ coordinates
     flat = curvature.reshape(len(jacobian), -1)
     information = -(jacobian.T @ flat @ jacobian + coordinates.T @ found.remainder @ coordinates)
