@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from bayes_gmm.bayes.sites import coordinate_sizes
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.linalg import LOG_2PI, cholesky_factors, inverse_factor
@@ -140,7 +139,7 @@ def derivatives(
     lower = potential - _ROUNDING * abs(potential) <= highest
     if not (np.isfinite(eta).all() and np.isfinite(potential) and lower):
         return potential, np.full(P, np.nan), np.full((P, P), np.nan)
-    steps = _DIFFERENCE * coordinate_sizes(target.sites, target.scaling)
+    steps = _DIFFERENCE * target.coordinate_sizes
     around = np.concatenate([coordinates[None], coordinates + np.diag(steps), coordinates - np.diag(steps)])
     found = _each_row(around, eta, expansion, empty)
     above, below = found.gradient[1 : P + 1], found.gradient[P + 1 :]

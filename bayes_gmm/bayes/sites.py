@@ -36,7 +36,6 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import find_structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise
-from bayes_gmm.mixture.scaling import Scaling
 
 Sites = dict[str, Any]
 """One entry for each parameter of the model: a distribution, or an array that holds the parameter fixed."""
@@ -205,14 +204,6 @@ def n_coordinates_of(sites: Sites) -> int:
     """Number of unconstrained coordinates of the free parameters."""
     shapes = [biject_to(site.support).inverse_shape(site.shape()) for site in free(sites).values()]
     return sum(int(np.prod(shape)) for shape in shapes)
-
-
-def coordinate_sizes(sites: Sites, scaling: Scaling) -> Float[np.ndarray, " P"]:
-    """Sizes of changes of the coordinates (P,): of means standard deviations of the columns, of all others one."""
-    columns = np.sqrt((np.asarray(scaling.factor) ** 2).sum(1))
-    sizes = {"means": columns} if "means" in free(sites) else {}
-    shapes = {name: biject_to(site.support).inverse_shape(site.shape()) for name, site in free(sites).items()}
-    return np.concatenate([np.broadcast_to(sizes.get(name, 1.0), shape).ravel() for name, shape in shapes.items()])
 
 
 def shape_of(site: Any) -> tuple[int, ...]:

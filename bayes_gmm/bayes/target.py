@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Float
+from numpyro.distributions import biject_to
 
-from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, shape_of, unconstrain
+from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, free, shape_of, unconstrain
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.contract import Likelihood
@@ -31,6 +32,16 @@ class Target(NamedTuple):
         """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
         values, log_prior = constrain(self.sites, coordinates)
         return self.data.natural(self.scaling.to_unit(assemble(values))), log_prior
+
+    @property
+    def coordinate_sizes(self) -> Float[np.ndarray, " P"]:
+        """Sizes of changes of the coordinates: of means standard deviations of the columns, of all others one."""
+        columns = np.sqrt((np.asarray(self.scaling.factor) ** 2).sum(1))
+        parts = []
+        for name, site in free(self.sites).items():
+            shape = biject_to(site.support).inverse_shape(site.shape())
+            parts.append(np.broadcast_to(columns if name == "means" else 1.0, shape).ravel())
+        return np.concatenate(parts)
 
     @property
     def shape_of_natural_parameters(self) -> tuple[int, int]:
