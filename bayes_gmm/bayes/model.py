@@ -17,7 +17,8 @@ from bayes_gmm.bayes.sites import Sites, assemble, free, noise_sites
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import refuse_errors
 from bayes_gmm.io.table import Table
-from bayes_gmm.mixture.mixture import Mixture, log_prob
+from bayes_gmm.mixture.densities import log_prob
+from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box
 
 
