@@ -10,7 +10,8 @@ log tau]: an exponential family again. Integrating tau out leaves, with c = (nu 
 where l and q are the linear and quadratic natural parameters of the Gaussian. The natural parameters of a component are
 [a, l, q, b, c], which is F + 2 numbers, and with u = c / beta, the expected precision given the row, the gradient is
 
-.. math:: \frac{\partial f}{\partial (a, l, q, b, c)} = (1, \; u x, \; u \, \mathrm{vech}(x x^\top), \; -u, \; 1 + \log u):
+.. math:: \frac{\partial f}{\partial (a, l, q, b, c)} = (1, \; u x, \; u \, \mathrm{vech}(x x^\top), \; -u, \;
+          1 + \log u):
 
 expected statistics of complete rows, by one matrix product there and one back, as for Gaussians. Counts are sums of
 responsibilities r; the sums of r u are the weights of the rows in means and scatters. The second derivative of f is
@@ -36,7 +37,7 @@ from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.likelihood.complete_rows import CompleteRows
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
-from bayes_gmm.likelihood.moments import Moments, moments_of, n_statistics
+from bayes_gmm.likelihood.moments import Moments, moments_of, statistics_of
 from bayes_gmm.mixture.degrees_of_freedom import binet, halves
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -74,11 +75,21 @@ class HeavyTailedRows(CompleteRows):
         return natural(mixture)
 
     def moments(self, statistics: Float[Array, "K F"]) -> Moments:
-        """Counts, means and scatters; the masses are the sums of expected precisions."""
-        counts, masses = statistics[:, 0], -statistics[:, -2]
-        as_gaussian = statistics[:, :-N_MORE].at[:, 0].set(masses)
-        _, means, covariances, _ = moments_of(as_gaussian, self.n_features)
-        return Moments(counts, means, (masses / counts)[:, None, None] * covariances, masses)
+        """Counts, means weighted by expected precisions, and scatters: products so weighted, divided by the count."""
+        counts, weights = statistics[:, 0], self.mean_weights(statistics)
+        as_gaussian = statistics[:, :-N_MORE].at[:, 0].set(weights)
+        _, means, covariances = moments_of(as_gaussian, self.n_features)
+        return Moments(counts, means, (weights / counts)[:, None, None] * covariances)
+
+    def mean_weights(self, statistics: Float[Array, "K F"]) -> Float[Array, " K"]:
+        """Sums of the expected precisions of the rows of each component."""
+        return -statistics[:, -2]
+
+    def statistics(self, moments: Moments) -> Float[np.ndarray, "*batch K F"]:
+        """Statistics of Gaussian rows that have these moments, each with a precision of one."""
+        as_gaussian = statistics_of(moments)
+        counts = as_gaussian[..., :1]
+        return np.concatenate([as_gaussian, -counts, counts], -1)
 
     def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass."""
@@ -205,11 +216,6 @@ def natural(mixture: Mixture) -> Float[Array, "_ F"]:
     if mixture.noise is None:
         return eta
     return jnp.concatenate([eta, jnp.zeros_like(eta[:1]).at[0, 0].set(mixture.noise.log_joint)])
-
-
-def n_natural(mixture: Mixture) -> int:
-    """Number of natural parameters of each component of a mixture: F for Gaussians."""
-    return n_statistics(mixture.n_features) + (0 if mixture.degrees_of_freedom is None else N_MORE)
 
 
 def prepare(

@@ -20,19 +20,11 @@ class Moments(NamedTuple):
         Their mean.
     covariances : (..., K, D, D)
         Their covariance, with the count as divisor.
-    masses : (..., K)
-        Weight of the points in their mean and covariance, where it is not the count: of t distributions.
     """
 
     counts: Float[Any, "*batch K"]
     means: Float[Any, "*batch K D"]
     covariances: Float[Any, "*batch K D D"]
-    masses: Float[Any, "*batch K"] | None = None
-
-    @property
-    def mean_weights(self) -> Float[Any, "*batch K"]:
-        """Weight of the points in their mean: the count, but for t distributions."""
-        return self.counts if self.masses is None else self.masses
 
     def without_empty(self) -> "Moments":
         """The moments with zeros in place of the undefined mean and covariance of a component without points."""

@@ -14,8 +14,9 @@ A t distribution with nu degrees of freedom has the same conditional mean; given
 
 References
 ----------
-Conditional t distributions: Ding (2016), doi 10.1080/00031305.2016.1164756; Bishop (2006), Pattern Recognition and Machine Learning, isbn 978-0-387-31073-2, section 2.3.1; the mixture as a
-regression: Cohn, Ghahramani and Jordan (1996), doi 10.1613/jair.295.
+Bishop (2006), Pattern Recognition and Machine Learning, isbn 978-0-387-31073-2, section 2.3.1; the mixture as a
+regression: Cohn, Ghahramani and Jordan (1996), doi 10.1613/jair.295; t distributions: Ding (2016), doi
+10.1080/00031305.2016.1164756.
 """
 
 from collections.abc import Sequence
@@ -53,8 +54,8 @@ def condition(
 ) -> Conditional:
     """Parameters of the R remaining features, given M rows of values of the known ones.
 
-    The covariances of Gaussians do not depend on the values: their factors are one array, seen M times. `columns` are the names of
-    the known features.
+    The covariances of Gaussians do not depend on the values: their factors are one array, seen M times. `columns` are
+    the names of the known features.
 
     Raises
     ------

@@ -34,6 +34,9 @@ COMMON, PER_COMPONENT = "common", "per component"
 LEAST, MOST = 1.0, 1e4
 """Between these the degrees of freedom are looked for; at the upper end a component is Gaussian enough."""
 
+FIRST = 8.0
+"""Degrees of freedom with which the search begins: heavy enough that outliers do not decide where components are."""
+
 _REMEDY = "Small numbers are heavy tails: 1 is Cauchy's, and above 30 or so a component is nearly Gaussian."
 
 _SERIES_FROM = 16.0
@@ -103,6 +106,24 @@ def checked_degrees(values: Any, shape: tuple[int, ...]) -> Float[np.ndarray, ".
     return np.array(spread)
 
 
+def refuse_incomplete_rows(degrees: Any, *, has_gaps: bool, has_errors: bool) -> None:
+    """Refuse heavy tails where cells were not seen or values have known errors, whose likelihoods are of Gaussians.
+
+    Raises
+    ------
+    ArgumentError
+        There are both.
+    """
+    if degrees is None or not (has_gaps or has_errors):
+        return
+    what = "cells that were not seen" if has_gaps else "known errors of the values"
+    raise ArgumentError(
+        f"Components are t distributions, and there are {what}.",
+        "complete rows without errors",
+        'Leave these rows out with missing="drop".' if has_gaps else "Leave the errors out, or components.",
+    )
+
+
 def log_tail(squares: Any, degrees: Any, n_features: int) -> Any:
     """What stands in the log density in the place of a Gaussian's -d2 / 2; shapes broadcast.
 
@@ -126,7 +147,7 @@ def log_gamma_ratio(degrees: Any, n_features: int) -> Any:
 
 
 def halves(degrees: Any, n_features: int) -> tuple[Any, Any, Any]:
-    """nu / 2, (nu + D) / 2, and the logarithm of their ratio."""
+    """Nu / 2, (nu + D) / 2, and the logarithm of their ratio."""
     half = 0.5 * degrees
     return half, half + 0.5 * n_features, _namespace(degrees).log1p(n_features / degrees)
 

@@ -1,4 +1,4 @@
-"""The mixture of Gaussians, or of t distributions: one class for a start, the maximum-likelihood fit and a whole posterior.
+"""The mixture of Gaussians or of t distributions: one class for a start, the maximum-likelihood fit and a posterior.
 
 Notation: N points, D features, K components; leading axes (restarts, or chain and draw) are allowed.
 """

@@ -18,6 +18,7 @@ from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import most_probable, noise_share
+from bayes_gmm.mle.degrees_of_freedom import tails_in_words
 from bayes_gmm.mle.doubts import flat_in_words, own_parameters, thin_components, thin_in_words, wide_in_words
 from bayes_gmm.mle.standard_errors import reported, standard_errors
 from bayes_gmm.mle.status import EMStatus
@@ -337,6 +338,11 @@ class EMFit:
             f"Noise has a weight of {self.mixture.noise_weight:.3g}{within}; {rows} rows belong most probably to it.",
         )
 
+    def _tails(self) -> tuple[str, ...]:
+        nothing = np.full(self.mixture.n_components, np.nan)
+        errors = self._errors_or_nothing() if self.problem.estimates_degrees else {}
+        return tails_in_words(self.mixture, self.problem, errors.get("degrees_of_freedom", nothing))
+
     def check(self) -> "EMFit":
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
         if self.status.failed:
@@ -355,7 +361,9 @@ class EMFit:
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
-            + "".join(f"\n  {sentence}" for sentence in (*self.table.remarks, *self._noise(), *self.doubts))
+            + "".join(
+                f"\n  {sentence}" for sentence in (*self.table.remarks, *self._tails(), *self._noise(), *self.doubts)
+            )
         )
 
 

@@ -6,8 +6,8 @@ With J the observed information, minus the Hessian of the objective, and s_n the
           \quad V_\text{scores} = \Big(\sum_n w_n s_n s_n^\top\Big)^{-1},
 
 and by the delta method se(g)^2 = g' V g for the gradient g of anything that is reported. Coordinates are as many as
-there are free parameters: log odds of the free weights, free means, and directions in which the free covariances can
-move within their structure.
+there are free parameters: log odds of the free weights, free means, directions in which the free covariances can
+move within their structure, and the logarithms of the degrees of freedom that are estimated.
 """
 
 from collections.abc import Callable
@@ -27,6 +27,7 @@ from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.parameter_names import PARAMETERS
 from bayes_gmm.mixture.scaling import Scaling
+from bayes_gmm.mle.degrees_of_freedom import free_directions
 from bayes_gmm.objective.degeneracy import degenerate_components
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
@@ -39,12 +40,16 @@ KINDS = ("information", "sandwich", "scores")
 
 def reported(mixture: Mixture) -> tuple[str, ...]:
     """Properties of a mixture that have standard errors: those of its components, and the weight of its noise."""
-    return REPORTED if mixture.noise is None else (*REPORTED, "noise_weight")
+    tails = () if mixture.degrees_of_freedom is None else ("scatters", "degrees_of_freedom")
+    return (*REPORTED, *tails, *(() if mixture.noise is None else ("noise_weight",)))
 
 
 @in_float64
 def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information") -> dict[str, np.ndarray]:
     """Standard errors of weights, means, scales, correlations and covariances, in data units.
+
+    Those of t distributions are jointly with the degrees of freedom where these are estimated, and given them where
+    they are at a bound, at which they have no standard error (NaN). Scatters are among them.
 
     Parameters
     ----------
@@ -77,8 +82,8 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
     objective, scaling = problem.objective(), problem.scaling
     unit = scaling.to_unit(mixture)
     free = _free_coordinates(problem)
-    tangents = _tangents(unit, problem)
-    information, jacobian, reported = _derivatives(unit, free, tangents, objective, scaling)
+    tangents, degrees = _tangents(unit, problem), free_directions(unit, problem)
+    information, jacobian, reported = _derivatives(unit, free, tangents, degrees, objective, scaling)
     if not information.size:
         return {name: np.zeros(values.shape[:-1]) for name, values in reported.items()}
     why = partial(degenerate_components, mixture, problem.table.values, problem.table.columns)
@@ -88,7 +93,10 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
         scores = np.asarray(jacobian).T @ products @ np.asarray(jacobian)
         inverse = root @ root.T
         root = _root_of_inverse(scores, "matrix of scores", why) if kind == "scores" else inverse @ _root(scores)
-    return {name: np.sqrt(((np.asarray(rows) @ root) ** 2).sum(-1)) for name, rows in reported.items()}
+    errors = {name: np.sqrt(((np.asarray(rows) @ root) ** 2).sum(-1)) for name, rows in reported.items()}
+    if problem.estimates_degrees:
+        errors["degrees_of_freedom"] = np.where(degrees.any(1), errors["degrees_of_freedom"], np.nan)
+    return errors
 
 
 def _root(matrix: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
@@ -138,7 +146,7 @@ def _tangents(mixture: Mixture, problem: Problem) -> Float[np.ndarray, "KV P"]:
     rank = problem.structure.n_parameters(int(free.sum()), D)
     directions = np.eye(free.sum() * size)
     if rank < len(directions):
-        weights, covariances = mixture.weights[free], mixture.covariances[free]
+        weights, covariances = mixture.weights[free], mixture.scatters[free]
         directions = np.linalg.svd(np.asarray(_projection(weights, covariances, problem.structure)))[0][:, :rank]
     tangents = np.zeros((K, size, directions.shape[1]))
     tangents[free] = directions.reshape(-1, size, directions.shape[1])
@@ -158,7 +166,7 @@ def _projection(weights: Array, covariances: Array, structure: Structure) -> Arr
 
 @jax.jit
 def _derivatives(
-    unit: Mixture, free: Array, tangents: Array, objective: Objective, scaling: Scaling
+    unit: Mixture, free: Array, tangents: Array, degrees: Array, objective: Objective, scaling: Scaling
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Observed information, and derivatives of the natural parameters and of everything that is reported.
 
@@ -166,8 +174,8 @@ def _derivatives(
     likelihood. The rest is differentiated in forward mode where it contains iterations.
     """
     data = objective.data
-    rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, objective=objective)
-    origin = jnp.zeros(free.shape[1] + tangents.shape[1])
+    rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, degrees=degrees, objective=objective)
+    origin = jnp.zeros(free.shape[1] + tangents.shape[1] + degrees.shape[1])
 
     def natural(theta: Array) -> Array:
         return data.natural(rebuild(theta)).ravel()
@@ -214,16 +222,20 @@ def _reported(mixture: Mixture) -> dict[str, Array]:
     return {name: getattr(mixture, name) for name in reported(mixture)}
 
 
-def _rebuild(theta: Float[Array, " P"], at: Mixture, free: Array, tangents: Array, objective: Objective) -> Mixture:
-    """Mixture at free coordinates: changes of the log odds, the means and the covariances."""
+def _rebuild(
+    theta: Float[Array, " P"], at: Mixture, free: Array, tangents: Array, degrees: Array, objective: Objective
+) -> Mixture:
+    """Mixture at free coordinates: changes of the log odds, the means, the scatters and the log degrees of freedom."""
     K, D = at.n_components, at.n_features
-    odds, shifts = jnp.split(free @ theta[: free.shape[1]], [len(objective.known)])
-    covariances = unvech(jnp.asarray(vech(at.covariances)) + (tangents @ theta[free.shape[1] :]).reshape(K, -1), D)
+    first, turned, tails = jnp.split(theta, np.cumsum([free.shape[1], tangents.shape[1]]))
+    odds, shifts = jnp.split(free @ first, [len(objective.known)])
+    scatters = unvech(jnp.asarray(vech(at.scatters)) + (tangents @ turned).reshape(K, -1), D)
     old = at.log_weights if at.noise is None else jnp.append(at.log_weights, at.noise.log_weight)
     log_weights = objective.free_log_weights(old + odds)
     return Mixture(
         log_weights=log_weights[:K],
         means=at.means + shifts.reshape(K, D),
-        scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * covariances, at.covariances),
+        scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * scatters, at.scatters),
         noise=objective.noise_with(log_weights),
+        degrees_of_freedom=at.degrees_of_freedom * jnp.exp(degrees @ tails) if degrees.size else at.degrees_of_freedom,
     )

@@ -88,12 +88,12 @@ class Objective:
 
     def complete(self, statistics: Float64[Array, "K F"], mixture: Mixture) -> Float64[Array, ""]:
         """The function that the M-step maximises: the value if the statistics were those of observed labels."""
-        moments = self.data.moments(self._of_components(statistics))
-        counts, centers, covariances, _ = moments
+        own = self._of_components(statistics)
+        counts, centers, covariances = self.data.moments(own)
         whitening = invert_tril(mixture.scale_tril)
         offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
         trace = jnp.einsum("kij,kjl,kil->k", whitening, covariances, whitening)
-        squares = moments.mean_weights * (offsets**2).sum(-1) + counts * trace
+        squares = self.data.mean_weights(own) * (offsets**2).sum(-1) + counts * trace
         log_density = counts * (mixture.log_weights + log_diagonal(whitening)) - 0.5 * squares
         total = jnp.where(counts > 0, log_density, 0.0).sum() + self.log_prior(mixture)
         if mixture.noise is None:
@@ -115,9 +115,8 @@ class Objective:
 
         For structures whose M-step iterates, the iteration begins at the mixture `near` and never ends below it.
         """
-        moments = self.data.moments(self._of_components(statistics))
-        counts, centers, covariances, _ = moments
-        weights = moments.mean_weights
+        own = self._of_components(statistics)
+        (counts, centers, covariances), weights = self.data.moments(own), self.data.mean_weights(own)
         means = self._means(weights, centers)
         offsets = centers - means
         moved = weights[:, None, None] * (offsets[:, :, None] * offsets[:, None, :])
