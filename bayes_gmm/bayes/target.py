@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -12,6 +13,9 @@ from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
+
+_TAILS = 1.05, 1e3
+"""Degrees of freedom between which those of a mixture become coordinates."""
 
 
 class Target(NamedTuple):
@@ -39,8 +43,15 @@ class Target(NamedTuple):
 
 @jax.jit
 def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
-    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support."""
-    return unconstrain(sites, disassemble(mixture, sites))
+    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support.
+
+    Degrees of freedom at which a search for the likelihood's maximum ended, at a bound, are brought to where the prior
+    has some mass.
+    """
+    values = disassemble(mixture, sites)
+    if "degrees_of_freedom" in values:
+        values["degrees_of_freedom"] = jnp.clip(values["degrees_of_freedom"], *_TAILS)
+    return unconstrain(sites, values)
 
 
 def coordinate_programs(mixture: Mixture, target: Target) -> Programs:

@@ -232,4 +232,4 @@ def prepare(
     rows = HeavyTailedRows(**vars(cut), has_noise=np.zeros(int(with_noise)))
     if labels is None or not (labels >= 0).any():
         return rows
-    return replace(rows, labels=rows.in_blocks(labels[None] + 1)[0] - 1)
+    return replace(rows, labels=rows.in_blocks(labels[None] + 1.0)[0].astype(int) - 1)

@@ -15,6 +15,7 @@ Kotz and Nadarajah (2004), Multivariate t-distributions and their applications, 
 of them: Peel and McLachlan (2000), doi 10.1023/A:1008981510081.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -122,6 +123,12 @@ def refuse_incomplete_rows(degrees: Any, *, has_gaps: bool, has_errors: bool) ->
         "complete rows without errors",
         'Leave these rows out with missing="drop".' if has_gaps else "Leave the errors out, or components.",
     )
+
+
+def without_infinite_degrees(mixture: Any) -> Any:
+    """The mixture as one of Gaussians where all its degrees of freedom are infinite."""
+    degrees = mixture.degrees_of_freedom
+    return mixture if degrees is None or not np.isinf(degrees).all() else replace(mixture, degrees_of_freedom=None)
 
 
 def log_tail(squares: Any, degrees: Any, n_features: int) -> Any:

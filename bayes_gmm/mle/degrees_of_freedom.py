@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from bayes_gmm.mixture.degrees_of_freedom import COMMON, LEAST, MOST
+from bayes_gmm.mixture.degrees_of_freedom import COMMON, FIRST, LEAST, MOST
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_run import EMRun, StoppingRule
 from bayes_gmm.mle.multistart import SAME_OPTIMUM, Round, run_rounds
@@ -148,7 +148,7 @@ class _Search:
         from scipy.optimize import minimize  # which takes a tenth of a second to load, and no other fit needs
 
         directions = self.problem.degrees_directions
-        first = (directions.T @ (1 / self.problem.starting_degrees)) / directions.sum(0)
+        first = np.full(directions.shape[1], 1 / FIRST)
         scale = _standard_errors(self._mixture(), self._at(first), self._spread())
         self.unit = np.where(np.isfinite(scale) & (scale > 0), scale, 1.0)
         bounds = [(1 / MOST / unit, 1 / LEAST / unit) for unit in self.unit]

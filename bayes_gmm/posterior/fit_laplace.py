@@ -162,6 +162,8 @@ def fit_laplace(
     missing: str = "integrate",
     noise: Any = False,
     errors: Any = None,
+    components: str = "gaussian",
+    degrees_of_freedom: Any = None,
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
@@ -186,6 +188,8 @@ def fit_laplace(
         Uniform noise over a box: False, True, "box", "principal box" or a density, as in `fit_em`. Not beside `errors`.
     errors
         Known errors of the values, as in `fit_nuts`.
+    components, degrees_of_freedom
+        "gaussian", or "t" for t distributions with these degrees of freedom, as in `fit_nuts`.
     num_draws
         Number of draws from the approximation.
     seed
@@ -219,6 +223,8 @@ def fit_laplace(
         missing=missing,
         noise=noise,
         errors=errors,
+        components=components,
+        degrees_of_freedom=degrees_of_freedom,
     )
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):

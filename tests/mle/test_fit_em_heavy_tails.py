@@ -9,7 +9,7 @@ from scipy.stats import multivariate_t
 
 import bayes_gmm as bg
 from bayes_gmm.io.table import Table
-from bayes_gmm.likelihood.draws_at_points import at_points
+from bayes_gmm.likelihood.draws_at_points import at_points, mean_shares
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 
@@ -77,7 +77,7 @@ def test_scatter_and_covariance_are_told_apart(common):
     np.testing.assert_allclose(mixture.covariances, mixture.scatters * nu / (nu - 2), rtol=1e-14)
     heavy = Mixture.from_scatters([1.0], [[0.0]], [[[2.0]]], 2.0)
     assert np.isnan(heavy.covariances).all()
-    np.testing.assert_array_equal(heavy.scatters, [[[2.0]]])
+    np.testing.assert_allclose(heavy.scatters, [[[2.0]]], rtol=1e-15)
     record = common.record()
     assert {"scatters", "covariances", "degrees_of_freedom"} <= set(record)
     assert set(record["standard_errors"]) >= {"scatters", "covariances", "degrees_of_freedom"}
@@ -133,7 +133,9 @@ def test_standard_errors_are_those_of_the_hessian_of_scipys_density(of_drawn, dr
         if j < i:
             continue
         corners = [(a, b, a * b) for a in (1, -1) for b in (1, -1)]
-        slope = sum(s * direct(theta + step * (a * np.eye(size)[i] + b * np.eye(size)[j]), drawn) for a, b, s in corners)
+        slope = sum(
+            s * direct(theta + step * (a * np.eye(size)[i] + b * np.eye(size)[j]), drawn) for a, b, s in corners
+        )
         hessian[i, j] = hessian[j, i] = slope / (4 * step**2)
     errors, found = np.sqrt(np.diag(np.linalg.inv(hessian))), of_drawn.errors()
     np.testing.assert_allclose(found["means"].ravel(), errors[1:5], rtol=1e-3)
@@ -230,8 +232,6 @@ def test_a_fixed_point_is_a_maximum_with_tied_scatters_and_a_held_mean(drawn):
 
 def test_posterior_questions_of_draws_at_points_are_answered(drawn):
     here = at_points(jax.tree.map(lambda leaf: leaf[None], TRUTH), drawn)
-    from bayes_gmm.likelihood.draws_at_points import mean_shares
-
     shares = mean_shares(here, np.array([[0, 1]]))
     np.testing.assert_allclose(shares, TRUTH.responsibilities(drawn), atol=1e-10)
 
@@ -244,7 +244,7 @@ def test_what_heavy_tails_cannot_go_with_is_refused_in_words(drawn, of_drawn, fa
     assert isinstance(bg.fit_em(gaps, 1, components="t", missing="drop", n_starts=1), EMFit)
     with pytest.raises(bg.ArgumentError, match="known errors"):
         bg.fit_em(Table(drawn, ("a", "b"), errors=np.ones_like(drawn)), 2, components="t")
-    for wrong in ("normals", 3, None):
+    for wrong in ("normals", "T2", ""):
         with pytest.raises(bg.ArgumentError, match="components is"):
             bg.fit_em(faithful, 2, components=wrong)
     for degrees in (-1.0, 0.0, np.nan, [1.0, 2.0, 3.0], "many", [3.0, np.inf]):
@@ -254,5 +254,5 @@ def test_what_heavy_tails_cannot_go_with_is_refused_in_words(drawn, of_drawn, fa
         bg.fit_em(faithful, 2, degrees_of_freedom=4.0)
     with pytest.raises(bg.ArgumentError, match="t distributions"):
         bg.entropy_bounds(of_drawn.mixture)
-    with pytest.raises(bg.ArgumentError, match="degrees_of_freedom"):
+    with pytest.raises(bg.ArgumentError, match="were estimated"):
         bg.bootstrap(of_drawn, n_replicates=2)
