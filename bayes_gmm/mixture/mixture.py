@@ -183,6 +183,13 @@ class Mixture:
         return _namespace(self).sqrt((self.scale_tril**2).sum(-1))
 
     @property
+    def standard_deviations(self) -> Float[Any, "*batch K D"]:
+        """Standard deviations (..., K, D), in the units of the data; NaN where a t distribution has none."""
+        if self.degrees_of_freedom is None:
+            return self.scales
+        return _namespace(self).sqrt(covariance_factor(self.degrees_of_freedom))[..., None] * self.scales
+
+    @property
     def correlations(self) -> Float[Any, "*batch K D D"]:
         """Correlation matrices (..., K, D, D)."""
         factor = self.scale_tril / self.scales[..., None]
