@@ -283,14 +283,16 @@ def _model(comparison: Comparison) -> str:
     name = problem.structure.name
     structure = _STRUCTURES[name] if D > 1 else _STRUCTURES_OF_ONE_FEATURE[name[0]]
     tails = problem.degrees_of_freedom is not None
+    kind = "multivariate t distributions" if tails else "Gaussians"
     words = (
-        f"Each row comes from one of K = {K} {'multivariate t distributions' if tails else 'Gaussians'} in D = {D} dimensions; from which is not known and is summed "
+        f"Each row comes from one of K = {K} {kind} in D = {D} dimensions; from which is not known and is summed "
         f"out. The weights are positive and sum to one; {structure}."
     )
     if tails:
         words += (
-            " Σ is a scatter: the covariance is ν / (ν - 2) times as large, and does not exist for ν of 2 or less. The "
-            "degrees of freedom ν say how heavy the tails are; above 30 or so a component is nearly Gaussian."
+            " Σ is a scatter: with n degrees of freedom the covariance is n / (n - 2) times as large; there is none "
+            "for n of 2 or less. The fewer degrees of freedom, the heavier the tails; above 30 or so a component is "
+            "nearly Gaussian."
         )
     noise = []
     if problem.noise is not None:
@@ -303,7 +305,8 @@ def _model(comparison: Comparison) -> str:
         noise = [operator("+"), symbol("π", "0"), operator("/"), "<mi>V</mi>"]
     mixture = formula(
         "<mi>p</mi>", operator("("), symbol("x", "n"), operator(")"), operator("="), over("∑", "k"),
-        symbol("π", "k"), symbol("t", "ν") if tails else "<mi>N</mi>", operator("("), symbol("x", "n"), operator("|"), symbol("μ", "k"),
+        symbol("π", "k"), symbol("t", "k") if tails else "<mi>N</mi>", operator("("), symbol("x", "n"), operator("|"),
+        symbol("μ", "k"),
         operator(","), symbol("Σ", "k"), operator(")"), *noise,
     )  # fmt: skip
     posterior = formula(

@@ -281,7 +281,8 @@ def _rows(estimates: ByName, errors: _Errors, resampled: ByName, posterior: Post
     """Rows component by component: weight, means, sds, correlations; and what belongs to none of them."""
     columns = posterior.table.columns
     labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
-    named, common = labels_of(posterior.draws), posterior.problem.degrees_of_freedom == COMMON
+    named, wanted = labels_of(posterior.draws), posterior.problem.degrees_of_freedom
+    common = isinstance(wanted, str) and wanted == COMMON
     if not common:
         labels["degrees_of_freedom"] = [""]
     draws = posterior.tree["posterior"].to_dataset()

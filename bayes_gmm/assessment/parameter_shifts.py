@@ -106,8 +106,8 @@ def parameter_shifts(fit: EMFit | Posterior, reference: EMFit | Posterior | None
         What `fit_em` or `fit_nuts` returned.
     reference
         Another fit of the same kind, to the same columns, with as many components. Of an `EMFit` it may be left out:
-        then it is the plain Gaussian fit, without noise and heavy tails, to the rows whose every cell was seen, as if they had no
-        errors.
+        then it is the plain Gaussian fit, without noise and heavy tails, to the rows whose every cell was seen, as if
+        they had no errors.
 
     Raises
     ------

@@ -236,7 +236,9 @@ class Prior:
 
     def describe(self, columns: Sequence[str] | None = None) -> str:
         """One line for each parameter, hyperparameters in data units, by column where they differ."""
-        return "\n".join(["Prior", *(f"  {name:13} {text}" for name, text in self.in_words(columns).items())])
+        words = self.in_words(columns)
+        width = max(13, *map(len, words))
+        return "\n".join(["Prior", *(f"  {name:{width}} {text}" for name, text in words.items())])
 
     def in_words(self, columns: Sequence[str] | None = None) -> dict[str, str]:
         """Words on the prior of each parameter, by its name."""

@@ -278,7 +278,8 @@ class Posterior:
         """A sentence on the degrees of freedom of t distributions."""
         if self.draws.degrees_of_freedom is None:
             return ()
-        common = self.problem.degrees_of_freedom == COMMON
+        wanted = self.problem.degrees_of_freedom
+        common = isinstance(wanted, str) and wanted == COMMON
         degrees = self.draws.degrees_of_freedom[..., :1] if common else self.draws.degrees_of_freedom
         numbers = zip(degrees.mean((0, 1)), degrees.std((0, 1)), strict=True)
         said = ", ".join(f"{mean:.3g} +- {sd:.2g}" for mean, sd in numbers)
