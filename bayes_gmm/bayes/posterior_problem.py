@@ -127,7 +127,7 @@ class PosteriorProblem:
         )
         problem._require_a_parameter()
         for sentence in problem.tie_warnings:
-            warnings.warn(sentence, FitWarning, stacklevel=4)
+            warnings.warn(sentence, FitWarning, stacklevel=5)
         return problem
 
     @property

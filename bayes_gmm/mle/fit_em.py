@@ -12,7 +12,15 @@ from tqdm import tqdm
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import flag, number_of_steps, one_of, positive_integer, real_number, seed_integer
+from bayes_gmm.core.validation import (
+    flag,
+    names_its_arguments,
+    number_of_steps,
+    one_of,
+    positive_integer,
+    real_number,
+    seed_integer,
+)
 from bayes_gmm.errors import FitWarning
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.degrees_of_freedom import estimate_degrees
@@ -46,6 +54,7 @@ _PATIENCE = 3.0
 """Seconds after which climbs show how they proceed."""
 
 
+@names_its_arguments
 def fit_em(
     x: Any,
     n_components: int,
@@ -191,7 +200,7 @@ def fit_em(
     fit = fit_problem(problem, SearchOptions.of(start=start, spurious=spurious, progress=progress, **options))
     if fit.status is not EMStatus.CONVERGED:
         said = " ".join((f"EM ended {fit.status.name}.", *fit.degeneracies, fit.status.advice))
-        warnings.warn(said, FitWarning, stacklevel=2)
+        warnings.warn(said, FitWarning, stacklevel=3)
     return fit
 
 

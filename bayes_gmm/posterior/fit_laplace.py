@@ -29,7 +29,7 @@ from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import positive_integer, seed_integer
+from bayes_gmm.core.validation import names_its_arguments, positive_integer, seed_integer
 from bayes_gmm.io.result_file import write_result
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
@@ -152,6 +152,7 @@ class LaplaceFit:
         return "\n".join(lines)
 
 
+@names_its_arguments
 def fit_laplace(
     x: Any,
     n_components: int,

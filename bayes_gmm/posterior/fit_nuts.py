@@ -17,6 +17,7 @@ from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.validation import names_its_arguments
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.likelihood.pointwise import log_densities
 from bayes_gmm.mixture.mixture import Mixture
@@ -50,6 +51,7 @@ _ADAPTATION_WARMUP = 1000
 """Least warm-up where a dense metric has to be adapted: the default warm-up of Stan, which always adapts its metric."""
 
 
+@names_its_arguments
 def fit_nuts(
     x: Any,
     n_components: int,
@@ -111,10 +113,8 @@ def fit_nuts(
         Chains, run side by side; each mode that holds a share of the mass gets chains of its own.
     target_accept_prob
         Acceptance that the step size is tuned to. Nearer to one, steps are shorter, and fewer diverge.
-    seed
-        Seed of everything random.
-    start
-        An EM fit of the same table, to start from and to take labels from; fitted when left out.
+    seed, start
+        Seed of everything random; and an EM fit of the same table, to start from and to take labels from.
     relabelling
         How label switching is undone: "responsibilities", "ecr" or "stephens" (`relabel`).
     checkpoint
@@ -122,10 +122,9 @@ def fit_nuts(
         a run continues from the file and ends with the same draws.
     progress
         Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
-    min_ess
-        Effective sample size of every label-invariant quantity at which sampling ends.
-    max_seconds
-        Seconds after which sampling ends unfinished, which the verdict says; no limit for a given `num_samples`.
+    min_ess, max_seconds
+        Effective sample size of every label-invariant quantity at which sampling ends, and seconds after which it ends
+        unfinished, which the verdict says; no limit for a given `num_samples`.
 
     Returns
     -------
