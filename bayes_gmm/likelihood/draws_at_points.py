@@ -68,7 +68,7 @@ class DrawsAtPoints(NamedTuple):
     log_widths: Float[Any, " D"] | None = None
     errors: ErrorsAtPoints | None = None
 
-    def log_joint(self, eta: Float[Array, "K F"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
+    def log_joint(self, eta: Float[Array, "K _"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
         """Log joint densities of a draw and the points, of which phi are the features."""
         if self.errors is not None:
             points, seen, noise = (jnp.asarray(leaf).T for leaf in (self.points, self.errors.seen, self.errors.noise))

@@ -4,18 +4,19 @@ A t distributed row is normal with a precision of its own, drawn from a gamma di
 Gamma(nu / 2, nu / 2). With tau the row is complete, and its log density is linear in [1, tau x, tau vech(x x'), tau,
 log tau]: an exponential family again. Integrating tau out leaves, with c = (nu + D) / 2,
 
-.. math:: f_k(x) = a_k - c_k \log(\beta_k(x) / c_k), \qquad
-          \beta_k(x) = \tfrac12 (\nu_k + d_k^2(x)) = b_k - l_k^\top x - q_k^\top \mathrm{vech}(x x^\top),
+.. math:: f_k(x) = a_k - c_k \log(1 + \delta_k(x) / c_k), \qquad
+          \delta_k(x) = \tfrac12 (d_k^2(x) - D) = b_k - l_k^\top x - q_k^\top \mathrm{vech}(x x^\top),
 
-where l and q are the linear and quadratic natural parameters of the Gaussian. The natural parameters of a component are
-[a, l, q, b, c], which is F + 2 numbers, and with u = c / beta, the expected precision given the row, the gradient is
+where l and q are the linear and quadratic natural parameters of the Gaussian, to which f goes as c grows, without a
+loss of digits. The natural parameters of a component are [a, l, q, b, c], which is F + 2 numbers, and with the expected
+precision given the row, u = c / (c + delta) = (nu + D) / (nu + d^2), the gradient is
 
 .. math:: \frac{\partial f}{\partial (a, l, q, b, c)} = (1, \; u x, \; u \, \mathrm{vech}(x x^\top), \; -u, \;
-          1 + \log u):
+          1 - u + \log u):
 
 expected statistics of complete rows, by one matrix product there and one back, as for Gaussians. Counts are sums of
 responsibilities r; the sums of r u are the weights of the rows in means and scatters. The second derivative of f is
-one product, v v' / c with v = (0, u x, u vech(x x'), -u, 1).
+one product, v v' / c with v = (0, u x, u vech(x x'), -u, 1 - u).
 
 References
 ----------
@@ -43,14 +44,15 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
 N_MORE = 2
-"""Statistics of a row beside those of a Gaussian's: the expected precision and one plus its logarithm."""
+"""Statistics of a row beside those of a Gaussian's: the expected precision, and what its logarithm adds."""
 
 
 class _Given(NamedTuple):
-    """Log joint densities of a block, those of noise last, and its rows' expected precisions."""
+    """Log joint densities of a block, those of noise last, and its rows' expected precisions with their logarithms."""
 
     log_joint: Float[Array, "_ B"]
     precisions: Float[Array, "K B"]
+    log_precisions: Float[Array, "K B"]
 
 
 @jax.tree_util.register_dataclass
@@ -89,7 +91,7 @@ class HeavyTailedRows(CompleteRows):
         """Statistics of Gaussian rows that have these moments, each with a precision of one."""
         as_gaussian = statistics_of(moments)
         counts = as_gaussian[..., :1]
-        return np.concatenate([as_gaussian, -counts, counts], -1)
+        return np.concatenate([as_gaussian, -counts, np.zeros_like(counts)], -1)
 
     def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass."""
@@ -101,7 +103,7 @@ class HeavyTailedRows(CompleteRows):
             value, shares = assignment(lax.optimization_barrier(given.log_joint), weights)
             of_components, precisions = shares[: len(given.precisions)], given.precisions
             weighted = of_components * precisions
-            logs = (of_components * (1 + jnp.log(precisions))).sum(1)
+            logs = (of_components * (1 - precisions + given.log_precisions)).sum(1)
             statistics = [of_components.sum(1), *((weighted @ phi[1:].T).T), -weighted.sum(1), logs]
             return value, self._with_noise(jnp.stack(statistics, 1), shares)
 
@@ -123,8 +125,8 @@ class HeavyTailedRows(CompleteRows):
             gradients = self._gradients(given, phi)
             scores = shares[:, None] * gradients
             own = (scores * weights[None, None]) @ gradients.mT
-            # The gradient but for its first entry, which becomes zero, and its last, which becomes one.
-            left_open = gradients[: len(shapes)].at[:, 0].set(0.0).at[:, -1].set(1.0)
+            # The gradient but for its first entry, which becomes zero, and its last, without the logarithm.
+            left_open = gradients[: len(shapes)].at[:, 0].set(0.0).at[:, -1].set(1 - given.precisions)
             shared = shares[: len(shapes), None] * weights[None, None] / shapes[:, None, None]
             own = own.at[: len(shapes)].add((shared * left_open) @ left_open.mT)
             flat = scores.reshape(eta.size, -1)
@@ -154,11 +156,9 @@ class HeavyTailedRows(CompleteRows):
 
     def _gradients(self, given: _Given, phi: Float[Array, "G B"]) -> Float[Array, "_ F B"]:
         """Gradient of each row's log joint density in its component's natural parameters; of noise in a constant."""
-        precisions = given.precisions[:, None]
+        precisions, logs = given.precisions[:, None], given.log_precisions[:, None]
         ones = jnp.ones_like(precisions)
-        of_components = jnp.concatenate(
-            [ones, precisions * phi[None, 1:], -precisions, 1 + jnp.log(precisions)], axis=1
-        )
+        of_components = jnp.concatenate([ones, precisions * phi[None, 1:], -precisions, 1 - precisions + logs], axis=1)
         of_noise = jnp.zeros_like(of_components[: len(self.has_noise)]).at[:, 0].set(1.0)
         return jnp.concatenate([of_components, of_noise])
 
@@ -198,10 +198,11 @@ def log_joint(eta: Float[Array, "_ F"], phi: Float[Array, "G N"], n_noise: int =
     """Log joint densities of points with features phi, those of noise last, and expected precisions."""
     of_components = eta[: len(eta) - n_noise]
     shapes = of_components[:, -1:]
-    precisions = shapes / (of_components[:, -2:-1] - of_components[:, 1:-N_MORE] @ phi[1:])
-    joint = of_components[:, :1] + shapes * jnp.log(precisions)
+    excess = (of_components[:, -2:-1] - of_components[:, 1:-N_MORE] @ phi[1:]) / shapes
+    log_precisions = -jnp.log1p(excess)
+    joint = of_components[:, :1] + shapes * log_precisions
     of_noise = jnp.broadcast_to(eta[len(of_components) :, :1], (n_noise, phi.shape[1]))
-    return _Given(jnp.concatenate([joint, of_noise]), precisions)
+    return _Given(jnp.concatenate([joint, of_noise]), 1 / (1 + excess), log_precisions)
 
 
 def natural(mixture: Mixture) -> Float[Array, "_ F"]:
@@ -211,7 +212,7 @@ def natural(mixture: Mixture) -> Float[Array, "_ F"]:
     half, shape, log_ratio = halves(degrees, D)
     tail = binet(shape) - binet(half) - 0.5 * log_ratio - 0.5 * D
     constant = mixture.log_weights - log_diagonal(mixture.scale_tril) - 0.5 * D * LOG_2PI + tail
-    rate = half + 0.5 * (gaussian[:, 1 : 1 + D] * mixture.means).sum(-1)
+    rate = -0.5 * D + 0.5 * (gaussian[:, 1 : 1 + D] * mixture.means).sum(-1)
     eta = jnp.concatenate([constant[:, None], gaussian[:, 1:], rate[:, None], shape[:, None]], 1)
     if mixture.noise is None:
         return eta

@@ -187,12 +187,12 @@ def joint_of_t(mixture, x):
 
 
 def completed_with_precisions(mixture, x):
-    """Count, E[tau x], E[tau vech(x x')], -E[tau] and 1 + log E[tau], where tau is gamma distributed given the row."""
+    """Count, E[tau x], E[tau vech(x x')], -E[tau] and 1 - E[tau] + log E[tau], tau gamma distributed given the row."""
     found = []
     for m, s, nu in zip(mixture.means, mixture.scatters, mixture.degrees_of_freedom, strict=True):
         distances = np.einsum("nd,de,ne->n", x - m, np.linalg.inv(s), x - m)
         tau = ((nu + N_FEATURES) / (nu + distances))[:, None]
-        found.append(np.concatenate([np.ones_like(tau), tau * phi(x)[:, 1:], -tau, 1 + np.log(tau)], 1))
+        found.append(np.concatenate([np.ones_like(tau), tau * phi(x)[:, 1:], -tau, 1 - tau + np.log(tau)], 1))
     return np.stack(found, 1)
 
 

@@ -158,18 +158,21 @@ def test_truth_is_found_where_the_plain_fit_does_not_find_it(of_drawn, drawn):
 
 def test_gross_outliers_do_not_move_the_clusters():
     rng = np.random.default_rng(27)
-    clusters = [rng.normal([0, 0], 1, (240, 2)), rng.normal([6, 0], 1, (245, 2))]
-    x = np.concatenate([*clusters, rng.uniform(-100, 100, (15, 2))])
-    robust = bg.fit_em(x, 2, components="t")
+    clusters = [rng.normal([0, 0], 1, (720, 2)), rng.normal([6, 0], 1, (735, 2))]
+    x = np.concatenate([*clusters, rng.uniform(-100, 100, (45, 2))])
+    robust = bg.fit_em(x, 2, components="t", n_starts=8)
     np.testing.assert_allclose(robust.mixture.means, [[0, 0], [6, 0]], atol=0.3)
-    assert robust.mixture.degrees_of_freedom[0] < 3
-    assert np.abs(bg.fit_em(x, 2).mixture.means - [[0, 0], [6, 0]]).max() > 2
+    assert (robust.mixture.degrees_of_freedom < 3).all()
+    plain = bg.fit_em(x, 2, n_starts=8)
+    assert np.abs(plain.mixture.means - [[0, 0], [6, 0]]).max() > 2
+    assert any("outliers rather than a cluster" in doubt for doubt in plain.doubts)
+    assert not any("outliers" in doubt for doubt in robust.doubts)
 
 
 def test_gaussian_data_are_said_to_be_gaussian_enough():
-    x = np.random.default_rng(3).uniform(size=(400, 2))
-    fit = bg.fit_em(x, 1, components="t")
-    assert fit.mixture.degrees_of_freedom[0] == pytest.approx(1e4)
+    x = np.random.default_rng(3).uniform(size=(1500, 2)) + 3 * (np.arange(1500) % 2)[:, None]
+    fit = bg.fit_em(x, 2, components="t", degrees_of_freedom="per component", n_starts=8)
+    np.testing.assert_allclose(fit.mixture.degrees_of_freedom, 1e4)
     assert "All components are at the upper bound of 10000: Gaussian enough" in repr(fit)
     assert np.isnan(fit.errors()["degrees_of_freedom"]).all()
     assert np.isfinite(fit.errors()["means"]).all()
@@ -183,7 +186,7 @@ def test_affine_maps_of_the_data_map_the_fit(drawn, of_drawn):
     np.testing.assert_allclose(moved.mixture.degrees_of_freedom, of_drawn.mixture.degrees_of_freedom, rtol=1e-5)
     change = len(drawn) * np.log(np.abs(np.linalg.det(A)))
     assert abs(moved.log_likelihood + change - of_drawn.log_likelihood) < 1e-6
-    held = {"components": "t", "degrees_of_freedom": 4.0, "n_starts": 4}
+    held = {"components": "t", "degrees_of_freedom": 4.0, "n_starts": 8}
     one, other = bg.fit_em(drawn, 2, **held), bg.fit_em(drawn @ A.T + b, 2, **held)
     np.testing.assert_allclose(other.mixture.scatters, A @ one.mixture.scatters @ A.T, rtol=1e-8)
 
@@ -197,36 +200,46 @@ def test_weights_of_rows_count_as_repeated_rows(drawn):
     assert abs(weighted.log_likelihood - repeated.log_likelihood) < 1e-7
 
 
-def test_known_labels_noise_structures_fixed_parameters_and_priors_go_with_heavy_tails(drawn):
-    held = {"components": "t", "degrees_of_freedom": 5.0, "n_starts": 4}
+HELD = {"components": "t", "degrees_of_freedom": 5.0, "n_starts": 8}
+
+
+def has_ended_well(fit):
+    finite = all(np.isfinite(errors).all() for errors in fit.errors().values())
+    return fit.status.name == "CONVERGED" and (np.diff(fit.path) > -1e-9).all() and finite and fit.kernel_error < 1e-8
+
+
+def test_known_labels_and_noise_go_with_heavy_tails(drawn):
     labels = np.where(np.arange(len(drawn)) % 3, -1, TRUTH.predict(drawn))
-    labelled = bg.fit_em(drawn, 2, labels=labels, **held)
+    labelled = bg.fit_em(drawn, 2, labels=labels, **HELD)
     shares = labelled.mixture.log_joint(drawn)
     expected = np.where(labels >= 0, shares[np.arange(len(drawn)), labels], logsumexp(shares, axis=1)).sum()
     assert abs(labelled.log_likelihood - expected) < 1e-8
-    assert labelled.kernel_error < 1e-8
-    noisy = bg.fit_em(np.concatenate([drawn, [[60.0, -60.0], [-60.0, 60.0]]]), 2, noise=True, **held)
-    assert (noisy.mixture.predict([[60.0, -60.0], [-60.0, 60.0]]) == -1).all()
-    assert noisy.kernel_error < 1e-8
-    tied = bg.fit_em(drawn, 2, covariance_type="tied", **held)
+    spoilt = drawn.copy()
+    spoilt[:2] = [60.0, -60.0], [-60.0, 60.0]
+    noisy = bg.fit_em(spoilt, 2, noise=True, **HELD)
+    assert (noisy.mixture.predict(spoilt[:2]) == -1).all()
+    assert has_ended_well(labelled)
+    assert has_ended_well(noisy)
+
+
+@pytest.mark.slow
+def test_structures_fixed_parameters_and_priors_go_with_heavy_tails(drawn):
+    tied = bg.fit_em(drawn, 2, covariance_type="tied", **HELD)
     np.testing.assert_allclose(tied.mixture.scatters[0], tied.mixture.scatters[1], rtol=1e-12)
-    fixed = bg.fit_em(drawn, 2, fixed={"means": {0: [0.0, 0.0]}}, **held)
+    fixed = bg.fit_em(drawn, 2, fixed={"means": {0: [0.0, 0.0]}}, **HELD)
     np.testing.assert_array_equal(fixed.mixture.means[0], 0.0)
-    mode = bg.fit_em(drawn, 2, prior=bg.ConjugatePrior(), **held)
-    for fit in (labelled, noisy, tied, fixed, mode):
-        assert fit.status.name == "CONVERGED"
-        assert (np.diff(fit.path) > -1e-9).all()
-        assert all(np.isfinite(errors).all() for errors in fit.errors().values())
+    mode = bg.fit_em(drawn, 2, prior=bg.ConjugatePrior(), **HELD)
+    shaped = bg.fit_em(drawn, 2, covariance_type="EVE", components="t", n_starts=8)
+    for fit in (tied, fixed, mode, shaped):
+        assert has_ended_well(fit)
 
 
 def test_a_fixed_point_is_a_maximum_with_tied_scatters_and_a_held_mean(drawn):
     """The value falls along every direction that keeps the structure: divided by wrong counts it would not."""
-    fit = bg.fit_em(
-        drawn, 2, covariance_type="tied", fixed={"means": {0: [0.0, 0.0]}}, components="t", degrees_of_freedom=4.0
-    )
+    fit = bg.fit_em(drawn, 2, covariance_type="tied", fixed={"means": {0: [0.0, 0.0]}}, **HELD)
     for scale in (0.99, 1.01):
         mixture = fit.mixture
-        wider = Mixture.from_scatters(mixture.weights, mixture.means, scale * mixture.scatters, 4.0)
+        wider = Mixture.from_scatters(mixture.weights, mixture.means, scale * mixture.scatters, 5.0)
         assert fit.problem.log_likelihood(wider) < fit.log_likelihood - 1e-3
 
 
@@ -241,7 +254,7 @@ def test_what_heavy_tails_cannot_go_with_is_refused_in_words(drawn, of_drawn, fa
     gaps[0, 0] = np.nan
     with pytest.raises(bg.ArgumentError, match="not seen"):
         bg.fit_em(gaps, 2, components="t")
-    assert isinstance(bg.fit_em(gaps, 1, components="t", missing="drop", n_starts=1), EMFit)
+    assert isinstance(bg.fit_em(gaps, 2, components="t", degrees_of_freedom=5.0, missing="drop", n_starts=8), EMFit)
     with pytest.raises(bg.ArgumentError, match="known errors"):
         bg.fit_em(Table(drawn, ("a", "b"), errors=np.ones_like(drawn)), 2, components="t")
     for wrong in ("normals", "T2", ""):
