@@ -121,7 +121,7 @@ def laplace_programs(coordinates: Any, target: Target) -> Programs:
 
 
 def derivatives(
-    coordinates: Float[np.ndarray, " P"], target: Target, highest: float = np.inf
+    coordinates: Float[Any, " P"], target: Target, highest: float = np.inf
 ) -> tuple[float, Float[np.ndarray, " P"], Float[np.ndarray, "P P"]]:
     """Potential, its gradient and its Hessian; these two are NaN where it is not finite, or higher than `highest`.
 
@@ -129,7 +129,7 @@ def derivatives(
     there: the data enter only through the expected statistics and the curvature, one pass each. The Hessian is made of
     central differences of the gradient, which for the means have no error but rounding.
     """
-    P, empty = len(coordinates), _without_rows(target)
+    coordinates, P, empty = np.asarray(coordinates), len(coordinates), _without_rows(target)
     shape = target.shape_of_natural_parameters
     without_data = Expansion(np.zeros(()), np.zeros(shape), np.zeros((*shape, *shape)))
     there = _each_row(coordinates[None], np.zeros(shape), without_data, empty)
@@ -198,14 +198,15 @@ def _is_finite(point: _Point) -> bool:
     return all(np.isfinite(part).all() for part in point[1:])
 
 
+# Where there is no density nothing is finite, which is said by the potential.
+@np.errstate(divide="ignore", invalid="ignore")
 def _gaussian(point: _Point, damping: float) -> Laplace:
     """Gaussian with this curvature, damped until it is proper."""
     # Scaled to a unit diagonal, so that one damping serves coordinates of all units. Where the density is steep and
     # straight, as far from a mode, the curvature alone would set no limit to a step; there the gradient does.
     squares = np.maximum(np.abs(np.diagonal(point.curvature)), point.gradient**2 / _MOST_PROMISED)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = 1 / np.sqrt(squares)
-        scaled = point.curvature * scale[:, None] * scale[None]
+    scale = 1 / np.sqrt(squares)
+    scaled = point.curvature * scale[:, None] * scale[None]
     triangle = np.full_like(scaled, np.nan)
     if np.isfinite(scaled).all():
         damping, triangle = _proper(scaled, damping)

@@ -231,7 +231,7 @@ def _moments_of_all(x: np.ndarray) -> GaussianMoments:
 
 def _merge(whole: Mixture, pair: tuple[int, int], n_points: int, every: GaussianMoments) -> Mixture:
     kept, freed = pair
-    mixture = whole.without_noise()
+    mixture = replace(whole.without_noise(), degrees_of_freedom=None)  # of scatters, which have the part of covariances
     both = jax.tree.map(lambda leaf: leaf[list(pair)], mixture)
     weights, means, covariances = mixture.weights * (1 - 1 / n_points), mixture.means.copy(), mixture.covariances
     weights[kept], weights[freed] = weights[list(pair)].sum(), 1 / n_points
@@ -239,7 +239,8 @@ def _merge(whole: Mixture, pair: tuple[int, int], n_points: int, every: Gaussian
     means[kept], covariances[kept] = both.mean, both.covariance
     means[freed], covariances[freed] = every
     merged = Mixture.from_moments(weights, means, covariances)
-    return replace(merged, log_weights=merged.log_weights + np.log1p(-whole.noise_weight), noise=whole.noise)
+    own = {"noise": whole.noise, "degrees_of_freedom": whole.degrees_of_freedom}
+    return replace(merged, log_weights=merged.log_weights + np.log1p(-whole.noise_weight), **own)
 
 
 def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -> list[Laplace]:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro.distributions import biject_to
@@ -11,9 +12,11 @@ from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, free,
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.contract import Likelihood
-from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
+
+_TAILS = 1.05, 1e3
+"""Degrees of freedom between which those of a mixture become coordinates."""
 
 
 class Target(NamedTuple):
@@ -47,7 +50,7 @@ class Target(NamedTuple):
     def shape_of_natural_parameters(self) -> tuple[int, int]:
         """Numbers of components, noise among them, and of sufficient statistics."""
         n_rows = shape_of(self.sites["weights"])[-1] + ("noise_weight" in self.sites)
-        return n_rows, n_statistics(self.data.n_features)
+        return n_rows, self.data.n_statistics
 
     @property
     def log_volume(self) -> Float[Any, ""]:
@@ -57,8 +60,15 @@ class Target(NamedTuple):
 
 @jax.jit
 def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
-    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support."""
-    return unconstrain(sites, disassemble(mixture, sites))
+    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support.
+
+    Degrees of freedom at which a search for the likelihood's maximum ended, at a bound, are brought to where the prior
+    has some mass.
+    """
+    values = disassemble(mixture, sites)
+    if "degrees_of_freedom" in values:
+        values["degrees_of_freedom"] = jnp.clip(values["degrees_of_freedom"], *_TAILS)
+    return unconstrain(sites, values)
 
 
 def coordinate_programs(mixture: Mixture, target: Target) -> Programs:

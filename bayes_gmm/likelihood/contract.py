@@ -13,7 +13,8 @@ of what was observed, o, whether that is x itself, some of its cells, or x with 
 
 so that the gradient is always the expected statistics of complete rows, and one M-step, one acceleration and one set
 of standard errors serve all likelihoods. Uniform noise is one more row of eta, after the components, whose only entry
-that is not zero is the constant log weight less log volume; so K below counts it where there is noise.
+that is not zero is the constant log weight less log volume; so K below counts it where there is noise. Heavy-tailed
+rows are complete with a precision of their own, which adds two statistics to those of a Gaussian (`heavy_tails`).
 
 References
 ----------
@@ -30,7 +31,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float64
 
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, natural, soft
-from bayes_gmm.likelihood.moments import Moments, moments_of
+from bayes_gmm.likelihood.moments import Moments, moments_of, n_statistics, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -107,3 +108,16 @@ class Likelihood(ABC):
     def moments(self, statistics: Float[Array | np.ndarray, "*batch K F"]) -> Moments:
         """Counts, means and covariances of the complete rows that each component is responsible for."""
         return moments_of(statistics, self.n_features)
+
+    @property
+    def n_statistics(self) -> int:
+        """F, the number of statistics of a row, and of natural parameters of a component."""
+        return n_statistics(self.n_features)
+
+    def mean_weights(self, statistics: Float[Array | np.ndarray, "*batch K F"]) -> Any:
+        """Weight (..., K) of the rows in the means and covariances of components: the count, but for heavy tails."""
+        return statistics[..., 0]
+
+    def statistics(self, moments: Moments) -> Float[np.ndarray, "*batch K F"]:
+        """Statistics that have these moments, for a start: the inverse of `moments`, in NumPy."""
+        return statistics_of(moments)

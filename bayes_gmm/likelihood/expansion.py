@@ -41,7 +41,7 @@ def expand(data: Likelihood, eta: Float[np.ndarray, "K F"]) -> Expansion:
 
 def in_numpy(data: Likelihood, n_components: int = 1) -> Likelihood:
     """The same rows in NumPy where they are complete and few, so that nothing need be compiled for them."""
-    if not isinstance(data, CompleteRows) or _work(data.weights.size, n_components, data.n_features) > _SHORT:
+    if type(data) is not CompleteRows or _work(data.weights.size, n_components, data.n_features) > _SHORT:
         return data
     weights = np.asarray(data.weights).ravel()
     points = np.swapaxes(np.asarray(data.points), 1, 2).reshape(len(weights), -1)

@@ -23,7 +23,6 @@ from jaxtyping import Array
 from bayes_gmm.core.linalg import choose, namespace, with_entry
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.linear_form import Expectation
-from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.anderson_acceleration import adapt_radius, anderson_step, guarded, no_past, remember, restart_if
 from bayes_gmm.mle.status import EMStatus
@@ -93,13 +92,12 @@ class EMRun:
 
 def run_to_the_end(start: Mixture, objective: Objective, rule: StoppingRule) -> EMRun:
     """One run to its end, without its path."""
-    return advance(begin(start, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
+    return advance(begin(start, objective, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
 
 
-def begin(starts: Mixture, path_length: int) -> EMRun:
+def begin(starts: Mixture, objective: Objective, path_length: int) -> EMRun:
     """Runs (...) before their first step, with room for `path_length` values of the objective."""
-    n_rows = starts.n_components + (starts.noise is not None)
-    shape = (*starts.log_weights.shape[:-1], n_rows, n_statistics(starts.n_features))
+    shape = (*starts.log_weights.shape[:-1], *objective.known.shape)
     nothing, unknown = np.zeros(shape), np.full(shape[:-2], np.nan)
     return EMRun(
         mixture=starts,

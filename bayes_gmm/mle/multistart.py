@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import TUNING, n_cores
@@ -26,6 +26,15 @@ from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
 
 _N_CORES = n_cores()
+
+SAME_OPTIMUM = 1e-3
+"""Nats within which two runs have reached the same value: far above `tol`, far below what tells fits apart."""
+
+_SAME_COMPONENTS = 0.05
+"""Standard deviations of the data by which summed means and covariances of one maximum may differ between runs."""
+
+_MOST_OPTIMA = 16
+"""Number of distinct maxima that a fit keeps."""
 
 # Threads of our own are faster than those of XLA's matrix products.
 _jit = partial(jax.jit, compiler_options={"xla_cpu_multi_thread_eigen": False})
@@ -50,7 +59,7 @@ def run_rounds(
     starts: Mixture, objective: Objective, rule: StoppingRule, rounds: Sequence[Round], path_length: int
 ) -> EMRun:
     """Runs (R,) from all starts, without their past, in NumPy; within a scoped float64."""
-    runs = begin(jax.tree.map(np.array, jax.device_get(starts)), path_length)
+    runs = begin(jax.tree.map(np.array, jax.device_get(starts)), objective, path_length)
     if isinstance(objective.data, ShortTable):
         for number, limit in rounds:
             _step_together(runs, _best_first(runs)[:number], limit, objective, rule)
@@ -168,3 +177,26 @@ def _expect(mixture: Mixture, objective: Objective) -> Expectation:
 @_jit
 def _step(run: EMRun, expected: list[Expectation], objective: Objective, rule: StoppingRule) -> EMRun:
     return step(run, jax.tree.map(lambda *parts: sum(parts), *expected), objective, rule)
+
+
+# Runs that failed may have ended anywhere, also where squares overflow float64; none of them is kept.
+@np.errstate(over="ignore", invalid="ignore")
+def distinct_optima(runs: EMRun, best: int, x: Float[np.ndarray, "N D"]) -> Mixture:
+    """Converged runs, best first, with different values or, where data are symmetric, different components."""
+    order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
+    components = _without_labels(runs.mixture, x)
+    kept: list[int] = [best]
+    for run in order:
+        same = np.abs(runs.value[kept] - runs.value[run]) <= SAME_OPTIMUM
+        alike = np.abs(components[kept] - components[run]).max(1) <= _SAME_COMPONENTS
+        if runs.status[run] == EMStatus.CONVERGED and not np.any(same & alike):
+            kept.append(int(run))
+    return jax.tree.map(lambda leaf: leaf[kept[:_MOST_OPTIMA]], runs.mixture)
+
+
+def _without_labels(mixtures: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "M D+D*D"]:
+    """Sums over the components of means and covariances of mixtures (M,), in sds of the data, (M, D + D D)."""
+    spread = np.nanstd(x, 0)
+    means = ((mixtures.means - np.nanmean(x, 0)) / spread).sum(-2)
+    factors = mixtures.scale_tril / spread[:, None]
+    return np.concatenate([means, (factors @ factors.mT).sum(-3).reshape(len(means), -1)], 1)

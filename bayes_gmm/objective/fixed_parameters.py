@@ -48,6 +48,7 @@ class Fixed:
             means=where(self.means[:, None], self.values.means, mixture.means),
             scale_tril=where(self.covariances[:, None, None], self.values.scale_tril, mixture.scale_tril),
             noise=self._imposed_noise(mixture.noise),
+            degrees_of_freedom=mixture.degrees_of_freedom,
         )
 
     def _imposed_noise(self, noise: Noise | None) -> Noise | None:

@@ -59,6 +59,8 @@ class Objective:
         `linear_form.soft` or `linear_form.hard`.
     noise
         The box of the noise, whose statistics come after those of the components, or None.
+    degrees_of_freedom : (K,)
+        Those of t distributions, which the M-step holds (`mle/degrees_of_freedom.py`), or None for Gaussians.
     least_scale
         Diagonal of a factor that is not gone below, where the likelihood allows covariances of zero; else 0.
     """
@@ -72,6 +74,7 @@ class Objective:
     structure: Structure = field(metadata={"static": True})
     assignment: Assignment = field(metadata={"static": True})
     noise: Noise | None = None
+    degrees_of_freedom: Annotated[Any, "K; None for Gaussians"] = None
     least_scale: float = field(default=0.0, metadata={"static": True})
 
     @property
@@ -93,13 +96,14 @@ class Objective:
 
     def complete(self, statistics: Statistics, mixture: Mixture) -> Any:
         """The function that the M-step maximises: the value if the statistics were those of observed labels."""
-        counts, centers, covariances = self.data.moments(self._of_components(statistics))
-        whitening = mixture.whitening
+        own = self._of_components(statistics)
+        counts, centers, covariances = self.data.moments(own)
+        whitening, xp = mixture.whitening, namespace(statistics)
         offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
-        xp = namespace(statistics)
         trace = xp.einsum("...ij,...jl,...il->...", whitening, covariances, whitening)
-        log_density = mixture.log_weights + log_diagonal(whitening) - 0.5 * ((offsets**2).sum(-1) + trace)
-        total = xp.where(counts > 0, counts * log_density, 0.0).sum(-1) + self.log_prior(mixture)
+        squares = self.data.mean_weights(own) * (offsets**2).sum(-1) + counts * trace
+        log_density = counts * (mixture.log_weights + log_diagonal(whitening)) - 0.5 * squares
+        total = xp.where(counts > 0, log_density, 0.0).sum(-1) + self.log_prior(mixture)
         if mixture.noise is None:
             return total
         count = statistics[..., -1, 0]
@@ -117,24 +121,27 @@ class Objective:
 
     @property
     def needs_compiling(self) -> bool:
-        """Whether an M-step is worth compiling: it turns axes plane by plane, or holds up covariances of zero."""
-        return self.structure.turns_axes or bool(self.least_scale)
+        """Whether an M-step is not for NumPy: it turns axes, holds up covariances of zero, or has heavy tails."""
+        return self.structure.turns_axes or bool(self.least_scale) or self.degrees_of_freedom is not None
 
     def maximise(self, statistics: Statistics, near: Mixture | None = None) -> Mixture:
         """M-step: the best mixture if these were the statistics of observed labels.
 
         For structures whose M-step iterates, the iteration begins at the mixture `near` and never ends below it.
         """
-        counts, centers, covariances = self.data.moments(self._of_components(statistics))
-        means = self._means(counts, centers)
+        own = self._of_components(statistics)
+        (counts, centers, covariances), weights = self.data.moments(own), self.data.mean_weights(own)
+        means = self._means(weights, centers)
         offsets = centers - means
-        scatters = counts[..., None, None] * (covariances + offsets[..., :, None] * offsets[..., None, :])
+        moved = weights[..., None, None] * (offsets[..., :, None] * offsets[..., None, :])
+        scatters = counts[..., None, None] * covariances + moved
         log_weights = self._log_weights(statistics[..., 0])
         return Mixture(
             log_weights=log_weights[..., : counts.shape[-1]],
             means=namespace(means).where(self.present[:, None], means, 0.0),
             scale_tril=self._scale_tril(counts, scatters, means, near),
             noise=self.noise_with(log_weights),
+            degrees_of_freedom=self.degrees_of_freedom,
         )
 
     def noise_with(self, log_weights: Any) -> Noise | None:
@@ -161,7 +168,10 @@ class Objective:
             return np.pad(leaf, [(0, absent)] + [(0, 0)] * (np.ndim(leaf) - 1))
 
         fixed = None if self.fixed is None else self.fixed.with_components(extend)
-        return replace(self, known=extend(self.known), present=extend(self.present), fixed=fixed)
+        degrees = self.degrees_of_freedom
+        degrees = None if degrees is None else np.pad(degrees, (0, absent), mode="edge")
+        roomy = {"known": extend(self.known), "present": extend(self.present), "fixed": fixed}
+        return replace(self, degrees_of_freedom=degrees, **roomy)
 
     def is_free(self) -> Bool[Array | np.ndarray, " K"]:
         """Whether each component (K,) exists and has a covariance to be fitted."""
@@ -215,7 +225,7 @@ class Objective:
         if self.prior is not None:
             scatters = namespace(scatters).where(counts[..., None, None] > 0, scatters, 0.0)
             counts, scatters = self.prior.add(counts, scatters, means)
-        return self.covariance_factors(counts, scatters, None if near is None else near.covariances)
+        return self.covariance_factors(counts, scatters, None if near is None else near.scatters)
 
     def _log_weights(self, counts: Any) -> Any:
         return self.free_log_weights(
