@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from numpyro.distributions import biject_to
 
-from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, free, shape_of, unconstrain
+from bayes_gmm.bayes.sites import Sites, assemble, constrain, coordinate_shapes, disassemble, shape_of, unconstrain
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.contract import Likelihood
@@ -40,11 +39,10 @@ class Target(NamedTuple):
     def coordinate_sizes(self) -> Float[np.ndarray, " P"]:
         """Sizes of changes of the coordinates: of means standard deviations of the columns, of all others one."""
         columns = np.sqrt((np.asarray(self.scaling.factor) ** 2).sum(1))
-        parts = []
-        for name, site in free(self.sites).items():
-            shape = biject_to(site.support).inverse_shape(site.shape())
-            parts.append(np.broadcast_to(columns if name == "means" else 1.0, shape).ravel())
-        return np.concatenate(parts)
+        shapes = coordinate_shapes(self.sites).items()
+        return np.concatenate(
+            [np.broadcast_to(columns if name == "means" else 1.0, shape).ravel() for name, shape in shapes]
+        )
 
     @property
     def shape_of_natural_parameters(self) -> tuple[int, int]:
