@@ -31,6 +31,10 @@ _MOST_COLUMNS_WRITTEN_OUT = 8
 """Columns up to which sums over them are written out: programs of more would take long to compile."""
 
 
+_LARGEST_PRECISION = 1e12
+"""Precision in unit coordinates, that of an sd of a millionth, up to which constants have four digits and more."""
+
+
 class MomentForm(NamedTuple):
     """Components as constants (K,), the logarithms of their integrals, means (K, D) and covariances (K, D, D)."""
 
@@ -51,7 +55,10 @@ class Given(NamedTuple):
 
 
 def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
-    """Constants, means and covariances of natural parameters, also where their integral is not one."""
+    """Constants, means and covariances of natural parameters, also where their integral is not one.
+
+    Constants are NaN where a component is so narrow that they would be differences of numbers beyond all digits.
+    """
     n_features = int((np.sqrt(8 * eta.shape[1] + 1) - 3) / 2)
     linear = eta[:, 1 : 1 + n_features]
     precision = -(1.0 + jnp.eye(n_features))[None] * unvech(eta[:, 1 + n_features :], n_features)
@@ -60,7 +67,8 @@ def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
     covariances = inverse.mT @ inverse
     means = (covariances @ linear[..., None])[..., 0]
     integrals = 0.5 * (linear * means).sum(-1) - log_diagonal(factors) + 0.5 * n_features * LOG_2PI
-    return MomentForm(eta[:, 0] + integrals, means, covariances)
+    narrow = jnp.diagonal(precision, axis1=1, axis2=2).max(1) > _LARGEST_PRECISION
+    return MomentForm(jnp.where(narrow, jnp.nan, eta[:, 0] + integrals), means, covariances)
 
 
 def condition(form: MomentForm, points: Array, seen: Array, noise: Array) -> Given:
