@@ -191,10 +191,14 @@ def free(sites: Sites) -> Sites:
     return {name: site for name, site in sorted(sites.items()) if isinstance(site, dist.Distribution)}
 
 
+def coordinate_shapes(sites: Sites) -> dict[str, tuple[int, ...]]:
+    """Shapes of the unconstrained coordinates of each free parameter, in the order in which they are laid out."""
+    return {name: biject_to(site.support).inverse_shape(site.shape()) for name, site in free(sites).items()}
+
+
 def n_coordinates_of(sites: Sites) -> int:
     """Number of unconstrained coordinates of the free parameters."""
-    shapes = [biject_to(site.support).inverse_shape(site.shape()) for site in free(sites).values()]
-    return sum(int(np.prod(shape)) for shape in shapes)
+    return sum(int(np.prod(shape)) for shape in coordinate_shapes(sites).values())
 
 
 def shape_of(site: Any) -> tuple[int, ...]:

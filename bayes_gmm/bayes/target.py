@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, unconstrain
+from bayes_gmm.bayes.sites import Sites, assemble, constrain, coordinate_shapes, disassemble, shape_of, unconstrain
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.contract import Likelihood
@@ -30,10 +30,25 @@ class Target(NamedTuple):
         eta, log_prior = self.natural_parameters(coordinates)
         return -(log_prior + self.data.log_likelihood(eta) - self.log_volume)
 
-    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Any, Float[Array, ""]]:
         """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
         values, log_prior = constrain(self.sites, coordinates)
         return self.data.natural(self.scaling.to_unit(assemble(values))), log_prior
+
+    @property
+    def coordinate_sizes(self) -> Float[np.ndarray, " P"]:
+        """Sizes of changes of the coordinates: of means standard deviations of the columns, of all others one."""
+        columns = np.sqrt((np.asarray(self.scaling.factor) ** 2).sum(1))
+        shapes = coordinate_shapes(self.sites).items()
+        return np.concatenate(
+            [np.broadcast_to(columns if name == "means" else 1.0, shape).ravel() for name, shape in shapes]
+        )
+
+    @property
+    def shape_of_natural_parameters(self) -> tuple[int, int]:
+        """Numbers of components, noise among them, and of sufficient statistics."""
+        n_rows = shape_of(self.sites["weights"])[-1] + ("noise_weight" in self.sites)
+        return n_rows, self.data.n_statistics
 
     @property
     def log_volume(self) -> Float[Any, ""]:

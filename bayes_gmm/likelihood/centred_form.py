@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.linalg import LOG_2PI, inverse_factor, invert_tril, log_diagonal
+from bayes_gmm.core.linalg import LOG_2PI, inverse_factor, log_diagonal
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.likelihood.moments import Moments
@@ -81,7 +81,7 @@ class ExpectedMoments(NamedTuple):
 
 def expected_moments(mixture: Mixture, data: Blocks) -> ExpectedMoments:
     """E-step in the centred form; a component without points keeps its mean and gets a covariance of zero."""
-    whitening = invert_tril(mixture.scale_tril)
+    whitening = mixture.whitening
     constants = mixture.log_weights + log_diagonal(whitening) - 0.5 * mixture.n_features * LOG_2PI
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
 

@@ -182,7 +182,7 @@ def _pad(rows: np.ndarray, mode: Any) -> np.ndarray:
 
 @in_float64
 @jax.jit
-def _naturals(draws: Mixture) -> Float[Array, "S K F"]:
+def _naturals(draws: Mixture) -> Any:
     return jax.vmap(natural if draws.degrees_of_freedom is None else heavy_tails.natural)(draws)
 
 

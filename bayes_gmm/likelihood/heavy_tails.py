@@ -37,8 +37,8 @@ from bayes_gmm.core.linalg import LOG_2PI, log_diagonal
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.likelihood.complete_rows import CompleteRows
-from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
-from bayes_gmm.likelihood.moments import Moments, moments_of, statistics_of
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
+from bayes_gmm.likelihood.moments import Moments, moments_of, n_statistics, statistics_of
 from bayes_gmm.mixture.degrees_of_freedom import binet, halves
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -72,18 +72,23 @@ class HeavyTailedRows(CompleteRows):
     labels: Annotated[Any, "M B; None where none is known"] = None
     has_noise: Annotated[Any, "zero or one"]
 
+    @property
+    def n_statistics(self) -> int:
+        """F and two more: the expected precision, and what its logarithm adds."""
+        return n_statistics(self.n_features) + N_MORE
+
     def natural(self, mixture: Mixture) -> Float[Array, "K F"]:
         """Natural parameters [a, l, q, b, c] of the components, and of noise a constant alone."""
         return natural(mixture)
 
-    def moments(self, statistics: Float[Array, "K F"]) -> Moments:
+    def moments(self, statistics: Any) -> Moments:
         """Counts, means weighted by expected precisions, and scatters: products so weighted, divided by the count."""
         counts, weights = statistics[:, 0], self.mean_weights(statistics)
         as_gaussian = statistics[:, :-N_MORE].at[:, 0].set(weights)
         _, means, covariances = moments_of(as_gaussian, self.n_features)
         return Moments(counts, means, (weights / counts)[:, None, None] * covariances)
 
-    def mean_weights(self, statistics: Float[Array, "K F"]) -> Float[Array, " K"]:
+    def mean_weights(self, statistics: Any) -> Any:
         """Sums of the expected precisions of the rows of each component."""
         return -statistics[:, -2]
 
@@ -93,7 +98,7 @@ class HeavyTailedRows(CompleteRows):
         counts = as_gaussian[..., :1]
         return np.concatenate([as_gaussian, -counts, np.zeros_like(counts)], -1)
 
-    def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
+    def expected_statistics(self, eta: Natural, assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass."""
         eta = lax.optimization_barrier(eta)
 
@@ -110,11 +115,11 @@ class HeavyTailedRows(CompleteRows):
         value, statistics = self._sum(of_block)
         return Expectation(value, statistics)
 
-    def log_likelihood(self, eta: Float64[Array, "K F"]) -> Float64[Array, ""]:
+    def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient costs no second pass."""
         return _log_likelihood(eta, self)
 
-    def curvature(self, eta: Float64[Array, "K F"]) -> Float64[Array, "K F K F"]:
+    def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian: spread of the scores over the labels, and what the precisions leave open."""
         shapes = eta[: self._n_components(eta), -1]
 
@@ -135,7 +140,7 @@ class HeavyTailedRows(CompleteRows):
 
         return self._sum(of_block).reshape(*eta.shape, *eta.shape)
 
-    def score_products(self, eta: Float64[Array, "K F"]) -> Float64[Array, "KF KF"]:
+    def score_products(self, eta: Natural) -> Float64[Array, "KF KF"]:
         """Sum of the weighted products of the scores of the rows."""
 
         def of_block(points: Array, weights: Array, labels: Array | None) -> Array:
@@ -147,7 +152,7 @@ class HeavyTailedRows(CompleteRows):
 
         return self._sum(of_block)
 
-    def _given(self, eta: Float[Array, "_ F"], phi: Float[Array, "G B"], labels: Array | None) -> _Given:
+    def _given(self, eta: Any, phi: Float[Array, "G B"], labels: Array | None) -> _Given:
         given = log_joint(eta, phi, n_noise=len(self.has_noise))
         if labels is None:
             return given
@@ -167,7 +172,7 @@ class HeavyTailedRows(CompleteRows):
         counts = shares[len(statistics) :].sum(1)
         return jnp.concatenate([statistics, of_noise.at[:, 0].set(counts)])
 
-    def _n_components(self, eta: Float[Array, "_ F"]) -> int:
+    def _n_components(self, eta: Any) -> int:
         return len(eta) - len(self.has_noise)
 
     def _sum[T](self, of_block: Callable[..., T]) -> T:
@@ -183,7 +188,7 @@ class HeavyTailedRows(CompleteRows):
 
 
 @jax.custom_jvp
-def _log_likelihood(eta: Float64[Array, "K F"], rows: HeavyTailedRows) -> Float64[Array, ""]:
+def _log_likelihood(eta: Natural, rows: HeavyTailedRows) -> Float64[Array, ""]:
     return rows.expected_statistics(eta).value
 
 

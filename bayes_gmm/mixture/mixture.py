@@ -6,6 +6,7 @@ Notation: N points, D features, K components; leading axes (restarts, or chain a
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.core.linalg import lower_factor
+from bayes_gmm.core.linalg import invert_tril, lower_factor
 from bayes_gmm.core.validation import feature_indices, positive_integer, real_numbers, seed_integer
 from bayes_gmm.mixture import densities, parameter_checks
 from bayes_gmm.mixture.conditional import condition
@@ -165,6 +166,15 @@ class Mixture:
     def scatters(self) -> Float[Any, "*batch K D D"]:
         r"""Scatters \(L_k L_k^\top\) (..., K, D, D), in squared units of the data: of Gaussians the covariances."""
         return self.scale_tril @ self.scale_tril.mT
+
+    @property
+    def whitening(self) -> Float[Any, "*batch K D D"]:
+        """Inverses (..., K, D, D) of the Cholesky factors."""
+        return self._inverse_factors if isinstance(self.scale_tril, np.ndarray) else invert_tril(self.scale_tril)
+
+    @cached_property
+    def _inverse_factors(self) -> Float[np.ndarray, "*batch K D D"]:
+        return invert_tril(self.scale_tril)
 
     @property
     def covariances(self) -> Float[Any, "*batch K D D"]:

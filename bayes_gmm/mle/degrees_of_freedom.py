@@ -202,7 +202,7 @@ def _slope(mixture: Mixture, objective: Objective, spread: Float[Array, "K J"]) 
 def _natural_slopes(mixture: Mixture, objective: Objective, spread: Float[Array, "K J"]) -> Float[Array, "K F J"]:
     """Derivative of the natural parameters in the inverse degrees of freedom."""
 
-    def natural(change: Array) -> Array:
+    def natural(change: Array) -> Any:
         degrees = 1 / (1 / mixture.degrees_of_freedom + spread @ change)
         return objective.data.natural(replace(mixture, degrees_of_freedom=degrees))
 

@@ -252,8 +252,11 @@ class SearchOptions(NamedTuple):
 
 
 def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = None, n_rows: int = 0) -> EMFit:
-    """Fit a problem; by a program with room for `n_slots` components and, for short tables, `n_rows` rows."""
-    runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components, n_rows)
+    """Fit a problem: one of few complete rows in NumPy, or by a compiled program.
+
+    A program that many problems share has room for `n_slots` components and, for short tables, `n_rows` rows.
+    """
+    runs, log_priors = _run_all_starts(problem, options, n_slots, n_rows)
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
     if options.spurious == "skip":
         clean = usable & ~thin_components(runs.mixture, problem).any(-1)
@@ -284,10 +287,12 @@ def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = 
 
 @in_float64
 def _run_all_starts(
-    problem: Problem, options: SearchOptions, n_slots: int, n_rows: int
+    problem: Problem, options: SearchOptions, n_slots: int | None, n_rows: int
 ) -> tuple[EMRun, Float[Array | np.ndarray, " R"]]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
-    K, objective = problem.n_components, problem.objective(n_rows).with_slots(n_slots)
+    K = problem.n_components
+    in_numpy = problem.is_short and n_slots is None
+    objective = problem.short_objective() if in_numpy else problem.objective(n_rows).with_slots(n_slots or K)
     rule = StoppingRule(options.tol, options.max_steps, problem.collapsed_scale, options.accelerate)
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
@@ -306,7 +311,7 @@ def _run_all_starts(
             runs = jax.tree.map(lambda *leaves: np.concatenate(leaves), runs, more)
     if problem.estimates_degrees:
         runs = estimate_degrees(runs, objective, rule, problem)
-    log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(runs.status))
+    log_priors = objective.log_prior(runs.mixture)
     constant = problem.log_volume
     mixture = problem.scaling.to_data(runs.mixture.first(K))
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors

@@ -205,7 +205,10 @@ def _maximise(moments: Moments, objective: Objective) -> Mixture:
         of_noise = np.zeros_like(statistics[:, :1])
         of_noise[:, 0, 0] = statistics[..., 0].sum(1) * _NOISE / (1 - _NOISE)
         statistics = np.concatenate([statistics, of_noise], 1)
-    return _maximise_all(statistics, objective.without_data())
+    if objective.needs_compiling:
+        return _maximise_all(statistics, objective.without_data())
+    with np.errstate(divide="ignore", invalid="ignore"):  # a component without points has no mean
+        return objective.maximise(statistics)
 
 
 @jax.jit

@@ -2,7 +2,7 @@
 
 XLA runs a loop on one core. Where a pass over the data is short, each thread therefore makes some of the runs; where
 it takes milliseconds the threads share each pass of a run, and its steps go through Python. On an accelerator all runs
-step together.
+step together, and so do those of a short table, in NumPy.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import TUNING, n_cores
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Expectation
+from bayes_gmm.likelihood.short_tables import ShortTable
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_run import RUNNING, EMRun, StoppingRule, advance, begin, step
 from bayes_gmm.mle.status import EMStatus
@@ -59,11 +60,20 @@ def run_rounds(
 ) -> EMRun:
     """Runs (R,) from all starts, without their past, in NumPy; within a scoped float64."""
     runs = begin(jax.tree.map(np.array, jax.device_get(starts)), objective, path_length)
+    if isinstance(objective.data, ShortTable):
+        for number, limit in rounds:
+            _step_together(runs, _best_first(runs)[:number], limit, objective, rule)
+        return _ended(runs)
     with ThreadPoolExecutor(_N_CORES) as threads:
         search = _Search(objective, rule, threads)
         for number, limit in rounds:
             if (chosen := _best_first(runs)[:number]).size:
                 _advance(runs, chosen, limit, search)
+    return _ended(runs)
+
+
+def _ended(runs: EMRun) -> EMRun:
+    """Runs without their past, of which those that did not end were left behind."""
     status = np.where(runs.status == RUNNING, EMStatus.LEFT_BEHIND, runs.status)
     return replace(runs, status=status, past=None)
 
@@ -89,6 +99,21 @@ def _advance(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: 
         _share_passes(runs, chosen, limit, search, parts)
     else:
         _share_runs(runs, chosen, limit, search)
+
+
+# Runs that collapse are not finite, which their status says.
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
+def _step_together(
+    runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, objective: Objective, rule: StoppingRule
+) -> None:
+    """Let the chosen runs go on in NumPy, in place: one step of all that have not ended at a time."""
+    going = jax.tree.map(lambda leaf: leaf[chosen], runs)
+    while chosen.size:
+        going = step(going, None, objective, rule)
+        on = (going.status == RUNNING) & (going.n_steps < limit)
+        if not on.all():
+            _put(runs, chosen[~on], jax.tree.map(lambda leaf, off=~on: leaf[off], going))
+            going, chosen = jax.tree.map(lambda leaf, on=on: leaf[on], going), chosen[on]
 
 
 def _share_runs(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search) -> None:

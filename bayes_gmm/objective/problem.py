@@ -9,12 +9,19 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayes_gmm.core.precision import require_float64
-from bayes_gmm.core.validation import any_array, one_of
+from bayes_gmm.core.validation import one_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import complete_rows, heavy_tails, linear_form, measurement_errors, missing_cells
+from bayes_gmm.likelihood import (
+    complete_rows,
+    heavy_tails,
+    linear_form,
+    measurement_errors,
+    missing_cells,
+    short_tables,
+)
 from bayes_gmm.likelihood.centred_form import log_joint_densities
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
@@ -28,6 +35,7 @@ from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.degeneracy import NO_SPREAD, narrowest_allowed
 from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
+from bayes_gmm.objective.known_labels import known_labels
 from bayes_gmm.objective.objective import Objective
 
 PROBLEM_OPTIONS = {
@@ -35,6 +43,9 @@ PROBLEM_OPTIONS = {
     *("components", "degrees_of_freedom"),
 }
 """Arguments of `fit_em` that belong to the problem, beside the number of components and the structure."""
+
+_SHORT, _NARROW = 2**15, 8
+"""Rows times components times sufficient statistics, and features, of a short table."""
 
 ASSIGNMENTS = {"soft": linear_form.soft, "hard": linear_form.hard}
 
@@ -123,7 +134,7 @@ class Problem:
         problem = cls(
             table=table,
             sample_weight=weights,
-            labels=_known_labels(labels, table, K),
+            labels=known_labels(labels, table, K),
             n_components=K,
             structure=structure,
             fixed=fixed_parameters(fixed, K, table.n_features, with_noise=box is not None),
@@ -247,17 +258,31 @@ class Problem:
         n_degrees = self.degrees_directions.shape[1]
         return max(free["weights"] - 1, 0) + free["means"] * D + covariances + n_degrees
 
+    @property
+    def is_short(self) -> bool:
+        """Whether NumPy ends before XLA has compiled: few complete rows, and an M-step that does not turn axes."""
+        n_points, n_features = self.table.values.shape
+        work = n_points * self.n_components * n_statistics(n_features)
+        return self.is_plain and work <= _SHORT and n_features <= _NARROW and not self.structure.turns_axes
+
+    def short_objective(self) -> Objective:
+        """The function that EM maximises, in NumPy (`is_short`)."""
+        return self._objective_of(short_tables.prepare(*self._rows()))
+
     def objective(self, n_rows: int = 0) -> Objective:
         """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only.
 
         With `n_rows`, tables of up to so many rows share a program (`blocks`).
         """
         require_float64()
+        return self._objective_of(jax.device_put(self._likelihood(n_rows)))
+
+    def _objective_of(self, data: Likelihood) -> Objective:
         scaling, prior = self.scaling, None
         if self.prior is not None:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
-            data=jax.device_put(self._likelihood(n_rows)),
+            data=data,
             known=self.known_statistics(),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
@@ -276,9 +301,12 @@ class Problem:
         if self.table.has_gaps:
             return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels, self.noise)
         if self.has_heavy_tails:
-            rows = self.table.values, weights, self.scaling, self.labels
-            return heavy_tails.prepare(*rows, with_noise=self.noise is not None, n_rows=n_rows)
-        return complete_rows.prepare(self.table.values, weights, self.scaling, n_rows)
+            return heavy_tails.prepare(*self._rows(), self.labels, with_noise=self.noise is not None, n_rows=n_rows)
+        return complete_rows.prepare(*self._rows(), n_rows)
+
+    def _rows(self) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, " N"], Scaling]:
+        """Complete rows, their weights in the likelihood, and the map to unit coordinates."""
+        return self.table.values, self.summed_out(self.sample_weight), self.scaling
 
     def summed_out(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
         """Weights of the rows in the likelihood: exact rows with a label enter as statistics instead."""
@@ -352,26 +380,3 @@ class Problem:
                 f"at least {self.smallest_scale:.0e} times, below which rounding decides",
                 "Check its units, which are the squared units of the data.",
             )
-
-
-def _known_labels(labels: Any, table: Table, n_components: int) -> Int[np.ndarray, " N"]:
-    """Labels (N,) as integers; None, NaN and -1 mean that the component is not known."""
-    n_points = table.n_points
-    if labels is None:
-        return np.full(n_points, -1)
-    expected = f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known"
-    remedy = "Number the groups from 0; np.unique(names, return_inverse=True)[1] does that."
-    given = table.of_kept_rows(any_array("labels", labels, expected, remedy))
-    if given.dtype == object:
-        given = np.array([-1 if label is None else label for label in given.ravel()]).reshape(given.shape)
-    if np.issubdtype(given.dtype, np.floating):
-        given = np.where(np.isnan(given), -1, given)
-    whole = given.dtype.kind in "iuf" and given.shape == (n_points,) and (given == np.round(given)).all()
-    if not (whole and ((given >= -1) & (given < n_components)).all()):
-        found = (
-            np.unique(given)[:5].tolist()
-            if given.dtype.kind in "iuf"
-            else f"{given.ravel()[:1].tolist()} of type {given.dtype}"
-        )
-        raise ArgumentError(f"labels has shape {given.shape} and values {found}.", expected, remedy)
-    return given.astype(int)
