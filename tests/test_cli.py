@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.cli import main
+from bayes_gmm.cli import _parser, main
+from bayes_gmm.commands import _likelihood
 
 pytestmark = pytest.mark.numpyro
 
@@ -367,3 +368,21 @@ def test_an_unwritable_report_is_found_out_before_sampling(
     blocked = write(tmp_path / "file", "not a folder")
     assert main(["report", "faithful", "-k", "2", "--out", f"{blocked}/report.html"]) == 2
     assert "Nothing can be written to" in capsys.readouterr().err
+
+
+def test_heavy_tails_and_noise_are_handed_over_as_arguments() -> None:
+    asked = {
+        ("--heavy-tails",): {"components": "t", "degrees_of_freedom": "common", "noise": False},
+        ("--heavy-tails", "per component"): {"components": "t", "degrees_of_freedom": "per component", "noise": False},
+        ("--heavy-tails", "4", "--noise"): {"components": "t", "degrees_of_freedom": 4.0, "noise": "box"},
+        (): {"noise": False},
+    }
+    for arguments, expected in asked.items():
+        assert _likelihood(_parser().parse_args(["select", "faithful", *arguments])) == expected
+
+
+def test_heavy_tails_are_fitted_and_a_wrong_word_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["select", "faithful", "-k", "1", "--heavy-tails", "4", "--starts", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["n_parameters"] == 5
+    assert main(["select", "faithful", "-k", "1", "--heavy-tails", "fat"]) == 2
+    assert "degrees_of_freedom is 'fat'" in capsys.readouterr().err

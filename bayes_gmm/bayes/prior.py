@@ -65,10 +65,10 @@ class Prior:
     root of the columns' mean square in place of s_d and r_d.
 
     Where components are t distributions, their degrees of freedom are 1 + Gamma(2, 0.1), common to all unless each has
-    its own: the prior of Juarez and Steel (2010) above one, where means exist. Its mode is 11 and its mean 21; it keeps
-    away from the pole of the density at zero and from the flat likelihood of large numbers, under which no posterior is
-    proper, and leaves 12 % below 6, where tails are heavy, and 20 % above 31, where a component is nearly Gaussian. The
-    scales and correlations are then those of the scatters.
+    its own: the prior of Juarez and Steel (2010) above one, where means exist. It falls fast enough that there is a
+    posterior, although the likelihood is flat towards the Gaussian. Its mode is 11 and its mean 21; 9 % of it lie below
+    6, where tails are heavy, and 20 % above 31, where a component is nearly Gaussian. The scales and correlations are
+    then those of the scatters.
 
     Where there is noise its weight is Beta(1, 9), and the weights above are how the components share the rest. Its mean
     is one point in ten, 90 % of its mass lies below 0.23, its density is highest at none, and it depends on neither K

@@ -282,7 +282,8 @@ class Posterior:
         common = isinstance(wanted, str) and wanted == COMMON
         degrees = self.draws.degrees_of_freedom[..., :1] if common else self.draws.degrees_of_freedom
         numbers = zip(degrees.mean((0, 1)), degrees.std((0, 1)), strict=True)
-        said = ", ".join(f"{mean:.3g} +- {sd:.2g}" for mean, sd in numbers)
+        within = " +- {:.2g}" if isinstance(wanted, str) else ", held,"
+        said = ", ".join(f"{mean:.3g}{within.format(sd)}" for mean, sd in numbers)
         return (f"Components are t distributions with {said} degrees of freedom{' in common' * common}.",)
 
     def _noise(self) -> tuple[str, ...]:

@@ -208,6 +208,7 @@ def has_ended_well(fit):
     return fit.status.name == "CONVERGED" and (np.diff(fit.path) > -1e-9).all() and finite and fit.kernel_error < 1e-8
 
 
+@pytest.mark.slow
 def test_known_labels_and_noise_go_with_heavy_tails(drawn):
     labels = np.where(np.arange(len(drawn)) % 3, -1, TRUTH.predict(drawn))
     labelled = bg.fit_em(drawn, 2, labels=labels, **HELD)
@@ -234,6 +235,7 @@ def test_structures_fixed_parameters_and_priors_go_with_heavy_tails(drawn):
         assert has_ended_well(fit)
 
 
+@pytest.mark.slow
 def test_a_fixed_point_is_a_maximum_with_tied_scatters_and_a_held_mean(drawn):
     """The value falls along every direction that keeps the structure: divided by wrong counts it would not."""
     fit = bg.fit_em(drawn, 2, covariance_type="tied", fixed={"means": {0: [0.0, 0.0]}}, **HELD)

@@ -54,7 +54,7 @@ def log_likelihood(values, x):
     return logsumexp(joint, axis=0).sum()
 
 
-@pytest.mark.parametrize("degrees", ["common", "per component"])
+@pytest.mark.parametrize("degrees", ["common", pytest.param("per component", marks=pytest.mark.slow)])
 def test_potential_is_that_of_scipy_and_its_gradient_that_of_differences(table, degrees):
     x = table[:40]
     problem = PosteriorProblem.of(x, 2, covariance_type="full", prior=None, components="t", degrees_of_freedom=degrees)
@@ -152,6 +152,7 @@ def test_a_saved_posterior_is_the_same(posterior, tmp_path):
     assert repr(loaded.mle) == repr(posterior.mle)
 
 
+@pytest.mark.slow
 def test_figures_show_the_tails(posterior, comparison):
     axes = bg.plot_prior_posterior(posterior)
     titles = " ".join(text.get_text() for ax in np.ravel(axes) for text in [ax.title, ax.xaxis.label])
