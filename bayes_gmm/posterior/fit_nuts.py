@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
 from bayes_gmm.bayes.modes import WORTH_A_MENTION, Modes, find_modes, find_more_modes, mode_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
@@ -31,8 +31,8 @@ from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, note
 from bayes_gmm.posterior.sampling_options import SamplingOptions
 from bayes_gmm.posterior.starting_fit import starting_fit
 from bayes_gmm.posterior.verdict import LARGEST_RHAT, Verdict
-from bayes_gmm.sampling import nuts
-from bayes_gmm.sampling.numpyro_hmc import SamplerSettings
+from bayes_gmm.sampling.chains import Chains, Plan, sample, sampler_programs
+from bayes_gmm.sampling.nuts import Nuts
 
 LARGEST_POINTWISE = 10**7
 """Largest number of draws times points for which the log-likelihood of each is kept: 80 MB of float64."""
@@ -187,7 +187,7 @@ class Prepared(NamedTuple):
 def _prepare(problem: PosteriorProblem) -> Prepared:
     with jax.enable_x64(True):
         target, mixture = problem.target(), problem.mixture_shape
-        searching, sampling = mode_programs(mixture, target), nuts.sampler_programs(mixture, target)
+        searching, sampling = mode_programs(mixture, target), sampler_programs(mixture, target, Nuts())
         return Prepared(target, CompilingAhead(searching), CompilingAhead(chain(sampling, [load_arviz])))
 
 
@@ -211,7 +211,7 @@ def _sample(
     plan = _plan(modes, options)
     prepared.sampling.wait(progress=options.progress)
     stop = _Stop(options, began, explorable=not obstacle(problem)) if options.until_done else None
-    chains = nuts.sample(
+    chains = sample(
         target,
         around,
         plan,
@@ -277,7 +277,7 @@ def _go_on(
     if explored is None:
         remark = "The posterior was not explored to an end, and these are the draws of NUTS alone. Raise max_seconds."
         return _assemble(problem, mle, options, sampled._replace(remark=remark))
-    chains = nuts.Chains(np.zeros((0,)), explored.statistics, explored.interrupted)
+    chains = Chains(np.zeros((0,)), explored.statistics, explored.interrupted)
     found = sampled._replace(
         modes=find_more_modes(sampled.modes, explored.draws, problem, target),
         mode_of_chain=np.zeros_like(sampled.mode_of_chain),
@@ -313,12 +313,12 @@ def _prolong(
     return posterior
 
 
-def _plan(modes: Modes, options: SamplingOptions) -> nuts.Plan:
+def _plan(modes: Modes, options: SamplingOptions) -> Plan:
     """How to tune the chains: where no mode is proper, its Gaussian is no metric, and a dense one is adapted."""
     if modes.trustworthy:
-        return nuts.Plan(options.num_warmup, options.target_accept_prob)
+        return Plan(options.num_warmup, options.target_accept_prob)
     num_warmup = max(options.num_warmup, _ADAPTATION_WARMUP)
-    return nuts.Plan(num_warmup, options.target_accept_prob, SamplerSettings(metric_warmup=num_warmup))
+    return Plan(num_warmup, options.target_accept_prob, adapts_metric=True)
 
 
 def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sampled: Sampled) -> Posterior:
@@ -328,7 +328,7 @@ def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, s
     tree = posterior_tree(
         draws,
         problem.table,
-        sample_stats=statistics | _depth(statistics["n_steps"], sampled.plan),
+        sample_stats=statistics,
         log_likelihood=sampled.log_likelihood,
         pointwise=_pointwise(draws, problem),
         attributes={
@@ -391,8 +391,3 @@ def _explanations_by_mode(
     )
     return explain_by_modes(tree, of_draws, of_modes)
 
-
-def _depth(n_steps: Shaped[np.ndarray, "chain draw"], plan: nuts.Plan) -> dict[str, Shaped[np.ndarray, "chain draw"]]:
-    """Depth of the tree of each transition, which has at most 2^depth - 1 leapfrog steps, and whether it was cut."""
-    depth = np.log2(n_steps).astype(int) + 1
-    return {"tree_depth": depth, "reached_max_tree_depth": depth >= plan.settings.max_tree_depth}

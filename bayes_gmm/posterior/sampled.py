@@ -16,7 +16,7 @@ from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.explanations import Explanation
 from bayes_gmm.posterior.overlapping_components import Explored
 from bayes_gmm.posterior.relabelling import match
-from bayes_gmm.sampling import nuts
+from bayes_gmm.sampling.chains import Chains, Plan
 
 
 class Sampled(NamedTuple):
@@ -28,8 +28,8 @@ class Sampled(NamedTuple):
 
     modes: Modes
     mode_of_chain: Int[np.ndarray, " chain"]
-    plan: nuts.Plan
-    chains: nuts.Chains
+    plan: Plan
+    chains: Chains
     draws: Mixture
     log_likelihood: Float[np.ndarray, "chain draw"]
     given_up: bool = False
@@ -72,7 +72,7 @@ def notes_of(problem: PosteriorProblem, mle: EMFit, sampled: Sampled, draws: Mix
     if (resolution := problem.prior.resolution) is not None and np.any(resolution):
         widths = np.broadcast_to(resolution, (problem.table.n_features,))
         yield from at_the_resolution(draws, widths, problem.table.columns)
-    if sampled.plan.settings.metric_warmup:
+    if sampled.plan.adapts_metric:
         yield (
             "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "
             f"{sampled.plan.num_warmup} transitions."

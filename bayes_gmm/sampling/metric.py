@@ -1,0 +1,46 @@
+"""The metric where none is known: the covariance of a chain's own draws, in longer and longer windows of its warm-up.
+
+References
+----------
+Stan Reference Manual, section on adaptation: the sizes of the windows, and the weight of the identity.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from bayes_gmm.bayes.laplace_approximation import Laplace
+from bayes_gmm.sampling.kernel import ChainState, Point
+from bayes_gmm.sampling.step_size import untuned
+
+_FIRST, _WINDOW, _LAST = 75, 25, 50
+"""Transitions before the first window, in it, and after the last one."""
+
+_PRIOR_DRAWS, _PRIOR_VARIANCE = 5, 1e-3
+"""A multiple of the identity counts as so many draws, so that few draws give a metric."""
+
+
+def windows(num_warmup: int) -> list[range]:
+    """Transitions of the windows of a warm-up, each twice as long as the one before, the last as long as there is room.
+
+    A warm-up too short for one has none.
+    """
+    found, size, last = [range(_FIRST, _FIRST + _WINDOW)], 2 * _WINDOW, num_warmup - _LAST
+    while (end := found[-1].stop + size) + 2 * size <= last:
+        found.append(range(found[-1].stop, end))
+        size *= 2
+    if last > found[-1].stop:
+        found.append(range(found[-1].stop, last))
+    return [window for window in found if window.stop <= last]
+
+
+def adapted(
+    around: Laplace, state: ChainState, draws: Float[np.ndarray, "S P"]
+) -> tuple[Laplace, ChainState]:
+    """Coordinates that the draws (S, P) of a window standardise, and the state of the chain in them, to be tuned anew."""
+    standardised = np.linalg.solve(around.factor, (draws - around.mode).T)
+    size, own = len(draws), np.atleast_2d(np.cov(standardised))
+    covariance = (size * own + _PRIOR_DRAWS * _PRIOR_VARIANCE * np.eye(len(own))) / (size + _PRIOR_DRAWS)
+    triangle = np.linalg.cholesky(covariance)
+    here = state.point
+    moved = Point(np.linalg.solve(triangle, here.offset), here.potential, triangle.T @ here.slope)
+    return around._replace(factor=around.factor @ triangle), state._replace(point=moved, step=untuned(state.step.size))
