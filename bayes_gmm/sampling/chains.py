@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from bayes_gmm.bayes.laplace_approximation import Laplace, shapes_around
 from bayes_gmm.bayes.target import Target, to_coordinates
-from bayes_gmm.core.compilation import Programs, strongly_typed
+from bayes_gmm.core.compilation import ON_ONE_CORE, Programs, strongly_typed
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import n_cores
@@ -195,7 +195,7 @@ _NO_TUNING = Tuning(0, 0.0)
 """Tuning of a call that makes no transition: it compiles, and finds the potential."""
 
 
-@partial(jax.jit, static_argnames="kernel")
+@partial(jax.jit, static_argnames="kernel", compiler_options=ON_ONE_CORE)
 def _advance(
     target: Target, around: Laplace, state: ChainState, length: int | Array, tuning: Tuning, *, kernel: Kernel
 ) -> tuple[ChainState, dict[str, Array]]:

@@ -8,6 +8,7 @@ that makes the transitions, with a step of no length.
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
@@ -68,3 +69,13 @@ def evaluated(slope_at: SlopeAt, offset: Float[Array, " P"]) -> Point:
     potential, slope = slope_at(offset)
     defined = jnp.isfinite(potential)
     return Point(offset, jnp.where(defined, potential, jnp.inf), jnp.where(defined & jnp.isfinite(slope), slope, 0.0))
+
+
+def room_for(seen: dict[str, Any], room: int) -> dict[str, Shaped[Array, "room ..."]]:
+    """Places for what is observed of each transition, of these shapes and types."""
+    return {name: jnp.zeros((room, *one.shape), one.dtype) for name, one in seen.items()}
+
+
+def where[Tree](condition: Bool[Array, ""], one: Tree, other: Tree) -> Tree:
+    """One or the other of two trees."""
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), one, other)

@@ -4,9 +4,11 @@ A trajectory is doubled, forwards or backwards in time, until its ends begin to 
 
 .. math:: (q_+ - q_-) \cdot p_- \le 0 \quad \text{or} \quad (q_+ - q_-) \cdot p_+ \le 0,
 
-in coordinates whose metric is the identity. The doubling is a tree; instead of a recursion there are checkpoints, one
-for each of its levels: the first leaf of the subtree at this level that is being built. When a leaf completes subtrees,
-it is compared with their first leaves. The next state is drawn from the leaves by their weights exp(-energy), with a
+in coordinates whose metric is the identity. Each doubling is a tree; instead of a recursion there are checkpoints, one
+for each of its levels: the first leaf of the subtree at this level that is being made. When a leaf completes subtrees,
+it is compared with their first leaves. As in Stan, each half of a subtree is also compared with the nearest leaf of the
+other half: where the momenta of all coordinates turn at once, as those of a normal distribution do, the ends of a whole
+period would not be seen to approach. The next state is drawn from the leaves by their weights exp(-energy), with a
 preference for later doublings.
 
 Because the passes are all alike, the program holds one leapfrog and one copy of the density, and compiles in half the
@@ -15,7 +17,7 @@ time of loops within loops.
 References
 ----------
 Hoffman and Gelman (2014), JMLR 15, 1593-1623; Betancourt (2017), arXiv 1701.02434 (drawing by weights); Phan, Pradhan
-and Jankowiak (2019), arXiv 1912.11554, and Lao and Dillon (2019), TensorFlow Probability (iterations with checkpoints).
+and Jankowiak (2019), arXiv 1912.11554 (iterations with checkpoints).
 """
 
 from typing import NamedTuple
@@ -25,7 +27,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from bayes_gmm.sampling.counted_random import normals, uniforms, words
-from bayes_gmm.sampling.kernel import DIVERGENT, ChainState, Point, SlopeAt, evaluated
+from bayes_gmm.sampling.kernel import DIVERGENT, ChainState, Point, SlopeAt, evaluated, room_for, where
 from bayes_gmm.sampling.step_size import Tuning, tuned
 
 _PLACE_OF_LEAVES = 2**31
@@ -48,6 +50,19 @@ class _Leaf(NamedTuple):
         """Whether the energy was lost."""
         return self.error > DIVERGENT
 
+    @property
+    def phase(self) -> "_Phase":
+        """Where it is, and where it goes."""
+        return _phase(self.point.offset, self.momentum)
+
+
+class _Phase(NamedTuple):
+    """Offsets and momenta of some leaves, and their products."""
+
+    offset: Float[Array, "*leaves P"]
+    momentum: Float[Array, "*leaves P"]
+    product: Float[Array, "*leaves"]
+
 
 class _Drawn(NamedTuple):
     """A leaf drawn from some leaves, its energy, and the logarithm of the sum of their weights."""
@@ -63,8 +78,7 @@ class _Trajectory(NamedTuple):
     `depth` counts the doublings that were made, `acceptance` is a sum over the leaves.
     """
 
-    offsets: Float[Array, "2 P"]
-    momenta: Float[Array, "2 P"]
+    ends: _Phase
     slopes: Float[Array, "2 P"]
     energy: Float[Array, ""]
     drawn: _Drawn
@@ -75,16 +89,23 @@ class _Trajectory(NamedTuple):
 
 
 class _Subtree(NamedTuple):
-    """The doubling that is being made: its direction in time, its leaves so far, and the first of each level.
+    """The doubling that is being made: its direction in time, its leaves so far, and checkpoints (levels, P).
 
-    The last row of these takes what need not be kept.
+    A leaf, and the one before it, are kept in the row that is the number of ones among the bits of the leaf's number.
+    `nears` says whether the first leaf is nearer to the other end of the trajectory than the one before it.
     """
 
     forward: Int[Array, ""]
     n_leaves: Int[Array, ""]
     drawn: _Drawn
-    offsets: Float[Array, "levels P"]
-    momenta: Float[Array, "levels P"]
+    leaves: _Phase
+    before: _Phase
+    nears: Bool[Array, ""]
+
+    @property
+    def direction(self) -> Float[Array, ""]:
+        """Sign of the time step."""
+        return jnp.where(self.forward == 1, 1.0, -1.0)
 
 
 class _Loop(NamedTuple):
@@ -108,35 +129,34 @@ class Nuts(NamedTuple):
         """State after `length` transitions and what was observed of each (`Kernel`)."""
         momenta = normals(state.key, state.number + jnp.arange(room), state.point.offset.size)
         trajectory = _fresh(state.point, momenta[0])._replace(finished=jnp.array(True))
-        subtree = _no_leaves(state.point, self.max_tree_depth)
-        shapes = jax.eval_shape(self._observe, trajectory, state)
-        nothing = {name: jnp.zeros((room, *seen.shape), seen.dtype) for name, seen in shapes.items()}
-
-        def unfinished(loop: _Loop) -> Array:
-            return (loop.done < length) | loop.state.point.unknown
+        nothing = room_for(jax.eval_shape(self._observe, trajectory, state), room)
 
         def one_leaf(loop: _Loop) -> _Loop:
             return self._pass(loop, slope_at, momenta, tuning)
 
-        loop = jax.lax.while_loop(unfinished, one_leaf, _Loop(state, trajectory, subtree, jnp.array(0), nothing))
+        def unfinished(loop: _Loop) -> Array:
+            return (loop.done < length) | loop.state.point.unknown
+
+        start = _Loop(state, trajectory, _no_leaves(state.point, self.max_tree_depth), jnp.array(0), nothing)
+        loop = jax.lax.while_loop(unfinished, one_leaf, start)
         return loop.state, loop.observed
 
     def _pass(self, loop: _Loop, slope_at: SlopeAt, momenta: Float[Array, "room P"], tuning: Tuning) -> _Loop:
         """One leapfrog step, and what follows from it for subtree, trajectory and chain."""
         state, subtree = loop.state, loop.subtree
-        fresh = _fresh(state.point, momenta[loop.done])
-        trajectory = _where(loop.trajectory.finished, fresh, loop.trajectory)
+        trajectory = where(loop.trajectory.finished, _fresh(state.point, momenta[loop.done]), loop.trajectory)
         turn, draw, join = _chances(state, trajectory.n_leaves)
         forward = jnp.where(subtree.n_leaves == 0, (turn < 0.5).astype(int), subtree.forward)
         size = jnp.where(state.point.unknown, 0.0, state.step.size)
         leaf = _leapfrog(trajectory, forward, size, slope_at)
 
-        broken = _turns(subtree, forward, leaf) | leaf.diverging
-        subtree = _grown(subtree._replace(forward=forward), leaf, draw)
+        subtree = _grown(subtree._replace(forward=forward), leaf, trajectory, draw)
+        broken = _turns(subtree, leaf) | leaf.diverging
         full = ~broken & (subtree.n_leaves == 2**trajectory.depth)
+        turned, subtree = _turns_as_a_whole(trajectory, subtree, leaf)
+        cut = turned | (trajectory.depth + 1 >= self.max_tree_depth)
         trajectory = _joined(_extended(trajectory, leaf, forward), subtree, full, join)
-        cut = trajectory.depth >= self.max_tree_depth
-        trajectory = trajectory._replace(finished=broken | (full & (_ends_meet(trajectory) | cut)))
+        trajectory = trajectory._replace(finished=broken | (full & cut))
         subtree = subtree._replace(n_leaves=jnp.where(broken | full, 0, subtree.n_leaves))
         return self._recorded(loop._replace(trajectory=trajectory, subtree=subtree), leaf, tuning)
 
@@ -144,16 +164,15 @@ class Nuts(NamedTuple):
         """The chain moves on where the trajectory is finished; where its potential was unknown, it is known now."""
         state, trajectory, unknown = loop.state, loop.trajectory, loop.state.point.unknown
         seen = self._observe(trajectory, state) | {"diverging": leaf.diverging}
-        observed = {name: values.at[loop.done].set(seen[name]) for name, values in loop.observed.items()}
         moved = trajectory.finished & ~unknown
-        point = _where(unknown, leaf.point, _where(moved, trajectory.drawn.point, state.point))
-        step = _where(moved, tuned(state.step, seen["acceptance_rate"], state.number, tuning), state.step)
+        point = where(unknown, leaf.point, where(moved, trajectory.drawn.point, state.point))
+        step = where(moved, tuned(state.step, seen["acceptance_rate"], state.number, tuning), state.step)
         return loop._replace(
             state=state._replace(point=point, number=state.number + moved, step=step),
             trajectory=trajectory._replace(finished=trajectory.finished | unknown),
             subtree=loop.subtree._replace(n_leaves=jnp.where(unknown, 0, loop.subtree.n_leaves)),
             done=loop.done + moved,
-            observed=observed,
+            observed={name: values.at[loop.done].set(seen[name]) for name, values in loop.observed.items()},
         )
 
     def _observe(self, trajectory: _Trajectory, state: ChainState) -> dict[str, Shaped[Array, "..."]]:
@@ -174,11 +193,9 @@ class Nuts(NamedTuple):
 
 def _fresh(point: Point, momentum: Float[Array, " P"]) -> _Trajectory:
     """A trajectory of one point, both ends of it."""
-    energy = point.potential + 0.5 * momentum @ momentum
-    zero = jnp.array(0)
+    energy, zero = point.potential + 0.5 * momentum @ momentum, jnp.array(0)
     return _Trajectory(
-        offsets=_twice(point.offset),
-        momenta=_twice(momentum),
+        ends=jax.tree.map(_twice, _phase(point.offset, momentum)),
         slopes=_twice(point.slope),
         energy=energy,
         drawn=_Drawn(point, energy, jnp.array(0.0)),
@@ -191,7 +208,8 @@ def _fresh(point: Point, momentum: Float[Array, " P"]) -> _Trajectory:
 
 def _no_leaves(point: Point, n_levels: int) -> _Subtree:
     rows, zero = jnp.zeros((n_levels, point.offset.size)), jnp.array(0)
-    return _Subtree(zero, zero, _Drawn(point, jnp.array(0.0), jnp.array(0.0)), rows, rows)
+    nowhere = _Phase(rows, rows, rows[:, 0])
+    return _Subtree(zero, zero, _Drawn(point, jnp.array(0.0), jnp.array(0.0)), nowhere, nowhere, jnp.array(False))
 
 
 def _chances(state: ChainState, number: Int[Array, ""]) -> Float[Array, " 3"]:
@@ -200,59 +218,69 @@ def _chances(state: ChainState, number: Int[Array, ""]) -> Float[Array, " 3"]:
     return uniforms(words(state.key, jnp.broadcast_to(state.number, (_CHANCES,)), places))
 
 
-def _leapfrog(
-    trajectory: _Trajectory, forward: Int[Array, ""], size: Float[Array, ""], slope_at: SlopeAt
-) -> _Leaf:
+def _leapfrog(trajectory: _Trajectory, forward: Int[Array, ""], size: Float[Array, ""], slope_at: SlopeAt) -> _Leaf:
     """A leapfrog step from one of the ends, outwards."""
     step = jnp.where(forward == 1, size, -size)
-    halfway = trajectory.momenta[forward] - 0.5 * step * trajectory.slopes[forward]
-    point = evaluated(slope_at, trajectory.offsets[forward] + step * halfway)
+    offset, momentum, _ = _row(trajectory.ends, forward)
+    halfway = momentum - 0.5 * step * trajectory.slopes[forward]
+    point = evaluated(slope_at, offset + step * halfway)
     momentum = halfway - 0.5 * step * point.slope
     energy = point.potential + 0.5 * momentum @ momentum
     error = energy - trajectory.energy
     return _Leaf(point, momentum, energy, jnp.where(jnp.isnan(error), jnp.inf, error))
 
 
-def _turns(subtree: _Subtree, forward: Int[Array, ""], leaf: _Leaf) -> Bool[Array, ""]:
-    """Whether one of the subtrees that a leaf completes makes a U-turn.
-
-    The bits of the leaf's number are its path in the tree. It is the last leaf of as many subtrees as its number ends
-    with ones. The first leaves of subtrees that it lies in, as a second half, are in the rows before.
-    """
-    number = subtree.n_leaves
-    end = _row(number) + 1
-    completed = jax.lax.population_count(number ^ (number + 1)) - 1
-    rows = jnp.arange(len(subtree.offsets))
-    across = jnp.where(forward == 1, 1.0, -1.0) * (leaf.point.offset[None] - subtree.offsets)
-    closing = ((across * subtree.momenta).sum(1) <= 0) | (across @ leaf.momentum <= 0)
-    return (closing & (rows >= end - completed) & (rows < end)).any()
-
-
-def _row(number: Int[Array, ""]) -> Int[Array, ""]:
-    """Row of the first leaf of the smallest subtree of two leaves that a leaf is in."""
-    return jax.lax.population_count(number >> 1)
-
-
-def _grown(subtree: _Subtree, leaf: _Leaf, chance: Float[Array, ""]) -> _Subtree:
-    """A subtree with one more leaf, which is drawn by its share in the weight."""
+def _grown(subtree: _Subtree, leaf: _Leaf, trajectory: _Trajectory, chance: Float[Array, ""]) -> _Subtree:
+    """A subtree with one more leaf, which is drawn by its share in the weight; the trajectory ends before the leaf."""
     number, weight = subtree.n_leaves, -leaf.error
-    first = number == 0
-    total = jnp.where(first, weight, jnp.logaddexp(subtree.drawn.log_weight, weight))
-    drawn = _where(first | (jnp.log(chance) < weight - total), _Drawn(leaf.point, leaf.energy, total), subtree.drawn)
-    row = jnp.where(number % 2 == 0, _row(number), len(subtree.offsets) - 1)
+    is_first = number == 0
+    total = jnp.where(is_first, weight, jnp.logaddexp(subtree.drawn.log_weight, weight))
+    taken = is_first | (jnp.log(chance) < weight - total)
+    row = jax.lax.population_count(number)
     return subtree._replace(
         n_leaves=number + 1,
-        drawn=drawn._replace(log_weight=total),
-        offsets=subtree.offsets.at[row].set(leaf.point.offset),
-        momenta=subtree.momenta.at[row].set(leaf.momentum),
+        drawn=where(taken, _Drawn(leaf.point, leaf.energy, total), subtree.drawn)._replace(log_weight=total),
+        leaves=_with_row(subtree.leaves, row, leaf.phase),
+        before=_with_row(subtree.before, row, _row(trajectory.ends, subtree.forward)),
     )
+
+
+def _turns(subtree: _Subtree, leaf: _Leaf) -> Bool[Array, ""]:
+    """Whether one of the subtrees that the last leaf completes, or is halfway through, makes a U-turn.
+
+    The bits of the leaf's number are its path in the tree: it completes as many subtrees as the number ends with ones,
+    or else it begins the second half of one. Their first leaves are in the rows before its own, and in the row after
+    each of these is the first leaf of the second half.
+    """
+    number = subtree.n_leaves - 1
+    own = jax.lax.population_count(number)
+    completed = jax.lax.population_count(number ^ subtree.n_leaves) - 1
+    rows = jnp.arange(len(subtree.leaves.product))
+    of_first = _nears(leaf.phase, subtree.leaves, subtree.forward) & (rows >= own - jnp.maximum(completed, 1))
+    of_half = _nears(leaf.phase, subtree.before, subtree.forward) & (rows > own - completed)
+    return ((of_first | of_half) & (rows < own)).any()
+
+
+def _turns_as_a_whole(trajectory: _Trajectory, subtree: _Subtree, leaf: _Leaf) -> tuple[Bool[Array, ""], _Subtree]:
+    """Whether a trajectory makes a U-turn with a subtree that the leaf completes; a subtree that keeps what it needs."""
+    start, before = _row(trajectory.ends, 1 - subtree.forward), _row(subtree.before, 0)
+    two = jax.tree.map(lambda *parts: jnp.stack(parts), start, before)
+    of_start, of_half = _nears(leaf.phase, two, subtree.forward)
+    halfway = jnp.where(subtree.n_leaves == 1, of_start, subtree.nears)
+    return of_start | of_half | halfway, subtree._replace(nears=halfway)
+
+
+def _nears(leaf: _Phase, earlier: _Phase, forward: Int[Array, ""]) -> Bool[Array, " leaves"]:
+    """Whether a leaf and earlier ones (later, where time runs backward) begin to approach one another."""
+    of_leaf, of_earlier = leaf.product - earlier.offset @ leaf.momentum, earlier.momentum @ leaf.offset - earlier.product
+    nearest = jnp.where(forward == 1, jnp.minimum(of_leaf, of_earlier), -jnp.maximum(of_leaf, of_earlier))
+    return nearest <= 0
 
 
 def _extended(trajectory: _Trajectory, leaf: _Leaf, forward: Int[Array, ""]) -> _Trajectory:
     """A trajectory that ends at a leaf, on one side."""
     return trajectory._replace(
-        offsets=trajectory.offsets.at[forward].set(leaf.point.offset),
-        momenta=trajectory.momenta.at[forward].set(leaf.momentum),
+        ends=_with_row(trajectory.ends, forward, leaf.phase),
         slopes=trajectory.slopes.at[forward].set(leaf.point.slope),
         n_leaves=trajectory.n_leaves + 1,
         acceptance=trajectory.acceptance + jnp.exp(jnp.minimum(0.0, -leaf.error)),
@@ -262,22 +290,24 @@ def _extended(trajectory: _Trajectory, leaf: _Leaf, forward: Int[Array, ""]) -> 
 def _joined(
     trajectory: _Trajectory, subtree: _Subtree, full: Bool[Array, ""], chance: Float[Array, ""]
 ) -> _Trajectory:
-    """A trajectory and a full subtree, which is preferred: the other half is where the chain was."""
+    """A trajectory and a full subtree, which is preferred: in the other half the chain began."""
     before, new = trajectory.drawn, subtree.drawn
-    drawn = _where(full & (jnp.log(chance) < new.log_weight - before.log_weight), new, before)
+    drawn = where(full & (jnp.log(chance) < new.log_weight - before.log_weight), new, before)
     total = jnp.where(full, jnp.logaddexp(before.log_weight, new.log_weight), before.log_weight)
     return trajectory._replace(drawn=drawn._replace(log_weight=total), depth=trajectory.depth + full)
 
 
-def _ends_meet(trajectory: _Trajectory) -> Bool[Array, ""]:
-    """Whether the ends of a trajectory approach one another."""
-    across = trajectory.offsets[1] - trajectory.offsets[0]
-    return (trajectory.momenta @ across <= 0).any()
+def _phase(offset: Float[Array, " P"], momentum: Float[Array, " P"]) -> _Phase:
+    return _Phase(offset, momentum, offset @ momentum)
 
 
-def _twice(vector: Float[Array, " P"]) -> Float[Array, "2 P"]:
-    return jnp.stack([vector, vector])
+def _twice(part: Float[Array, "*shape"]) -> Float[Array, "2 *shape"]:
+    return jnp.stack([part, part])
 
 
-def _where[Tree](condition: Bool[Array, ""], one: Tree, other: Tree) -> Tree:
-    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), one, other)
+def _row(leaves: _Phase, row: Int[Array, ""] | int) -> _Phase:
+    return jax.tree.map(lambda part: part[row], leaves)
+
+
+def _with_row(leaves: _Phase, row: Int[Array, ""], leaf: _Phase) -> _Phase:
+    return jax.tree.map(lambda part, own: part.at[row].set(own), leaves, leaf)
