@@ -11,7 +11,7 @@ FIT_EM = {"_maximise_all": 1, "_one_by_one": 1}
 """Programs of the package that a first `fit_em` compiles."""
 
 FIT_NUTS = FIT_EM | {
-    **{"to_coordinates": 1, "_to_mixtures": 1, "laplace": 1, "_begin": 1, "_advance": 1},
+    **{"to_coordinates": 1, "_to_mixtures": 1, "laplace": 1, "_advance": 1},
     **{"_map_points": 2, "_naturals": 1, "_agreements": 1, "_log_densities": 1},
 }
 """Those of a first `fit_nuts`: each once, whichever thread asks for it first; two shapes of `_map_points`."""

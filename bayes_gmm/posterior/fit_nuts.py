@@ -390,4 +390,3 @@ def _explanations_by_mode(
         log_densities(mixtures, points, problem.scaling, errors) for mixtures in (draws, sampled.modes.mixtures)
     )
     return explain_by_modes(tree, of_draws, of_modes)
-

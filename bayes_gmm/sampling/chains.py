@@ -150,7 +150,7 @@ def _chunks(
         chunks.append(chunk)
         for window in (window for window in plan.windows if window.stop == _length(chunks)):
             draws = np.concatenate([part["coordinates"] for part in chunks], 1)[:, window.start :]
-            arounds, states = zip(*map(adapted, arounds, states, draws), strict=True)
+            arounds, states = map(list, zip(*map(adapted, arounds, states, draws), strict=True))
         return chunk
 
     for record in checkpoint.records[1:] if checkpoint else ():

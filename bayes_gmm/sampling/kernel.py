@@ -6,7 +6,7 @@ that makes the transitions, with a step of no length.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,7 @@ class ChainState(NamedTuple):
     step: StepSize
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """Transitions of one chain."""
 

@@ -33,9 +33,7 @@ def windows(num_warmup: int) -> list[range]:
     return [window for window in found if window.stop <= last]
 
 
-def adapted(
-    around: Laplace, state: ChainState, draws: Float[np.ndarray, "S P"]
-) -> tuple[Laplace, ChainState]:
+def adapted(around: Laplace, state: ChainState, draws: Float[np.ndarray, "S P"]) -> tuple[Laplace, ChainState]:
     """Coordinates that the draws (S, P) of a window standardise, and the state of the chain in them, to be tuned anew."""
     standardised = np.linalg.solve(around.factor, (draws - around.mode).T)
     size, own = len(draws), np.atleast_2d(np.cov(standardised))

@@ -272,7 +272,10 @@ def _turns_as_a_whole(trajectory: _Trajectory, subtree: _Subtree, leaf: _Leaf) -
 
 def _nears(leaf: _Phase, earlier: _Phase, forward: Int[Array, ""]) -> Bool[Array, " leaves"]:
     """Whether a leaf and earlier ones (later, where time runs backward) begin to approach one another."""
-    of_leaf, of_earlier = leaf.product - earlier.offset @ leaf.momentum, earlier.momentum @ leaf.offset - earlier.product
+    of_leaf, of_earlier = (
+        leaf.product - earlier.offset @ leaf.momentum,
+        earlier.momentum @ leaf.offset - earlier.product,
+    )
     nearest = jnp.where(forward == 1, jnp.minimum(of_leaf, of_earlier), -jnp.maximum(of_leaf, of_earlier))
     return nearest <= 0
 
@@ -287,9 +290,7 @@ def _extended(trajectory: _Trajectory, leaf: _Leaf, forward: Int[Array, ""]) -> 
     )
 
 
-def _joined(
-    trajectory: _Trajectory, subtree: _Subtree, full: Bool[Array, ""], chance: Float[Array, ""]
-) -> _Trajectory:
+def _joined(trajectory: _Trajectory, subtree: _Subtree, full: Bool[Array, ""], chance: Float[Array, ""]) -> _Trajectory:
     """A trajectory and a full subtree, which is preferred: in the other half the chain began."""
     before, new = trajectory.drawn, subtree.drawn
     drawn = where(full & (jnp.log(chance) < new.log_weight - before.log_weight), new, before)

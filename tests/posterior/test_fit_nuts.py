@@ -11,7 +11,7 @@ import pytest
 import bayes_gmm as bg
 from bayes_gmm.posterior import fit_nuts
 from bayes_gmm.posterior.relabelling import relabel
-from bayes_gmm.sampling import nuts
+from bayes_gmm.sampling import chains
 
 pytestmark = pytest.mark.numpyro
 
@@ -169,7 +169,7 @@ def test_label_switched_chains_are_relabelled_and_nothing_invariant_changes(
 
 
 def test_ctrl_c_keeps_the_finished_draws(faithful: bg.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    advance, calls = nuts._advance_all, []
+    advance, calls = chains._advance_all, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -177,7 +177,7 @@ def test_ctrl_c_keeps_the_finished_draws(faithful: bg.Table, monkeypatch: pytest
             raise KeyboardInterrupt
         return advance(*arguments)
 
-    monkeypatch.setattr(nuts, "_advance_all", interrupted)
+    monkeypatch.setattr(chains, "_advance_all", interrupted)
     posterior = bg.fit_nuts(faithful, 2, num_warmup=200, num_samples=1000, num_chains=2, progress=False)
     assert posterior.interrupted
     n_draws = posterior.draws.log_weights.shape[1]
@@ -191,7 +191,7 @@ def test_ctrl_c_during_warmup_is_passed_on(faithful: bg.Table, monkeypatch: pyte
     def interrupt(*_: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nuts, "_advance_all", interrupt)
+    monkeypatch.setattr(chains, "_advance_all", interrupt)
     with pytest.raises(KeyboardInterrupt):
         bg.fit_nuts(faithful, 2, num_chains=2, progress=False)
 
