@@ -74,7 +74,7 @@ def evaluated(slope_at: SlopeAt, offset: Float[Array, " P"]) -> Point:
 
 def room_for(seen: dict[str, Any], room: int) -> dict[str, Shaped[Array, "room ..."]]:
     """Places for what is observed of each transition, of these shapes and types."""
-    return {name: jnp.zeros((room, *one.shape), one.dtype) for name, one in seen.items()}
+    return {name: jnp.zeros((room, *jnp.shape(one)), one.dtype) for name, one in seen.items()}
 
 
 def where[Tree](condition: Bool[Array, ""], one: Tree, other: Tree) -> Tree:
