@@ -29,7 +29,7 @@ LIBRARIES = {
     "arviz": {"assessment.leave_one_out"},
     "arviz_stats": {"posterior.diagnostics", "assessment.prior_sensitivity", "figure_data.traces"},
     "xarray": {
-        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.fit_nuts"),
+        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.sampling_run"),
         *("assessment.leave_one_out", "assessment.prior_sensitivity", "io.result_file"),
     },
     "matplotlib": {
@@ -215,6 +215,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
             "select_em",
             "fit_em_groups",
             "fit_nuts",
+            "fit_hmc",
             "prior_predictive",
             "fit_laplace",
         ),

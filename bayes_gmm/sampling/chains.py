@@ -19,7 +19,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
@@ -104,11 +103,11 @@ def sample(
     seed: int,
     progress: bool,
     checkpoint: Checkpoint | None = None,
-    stop: Callable[[Float[np.ndarray, "C S"]], bool] | None = None,
+    stop: Callable[[Observed], bool] | None = None,
 ) -> Chains:
     """Run chains from draws of the Gaussians around modes (C, ...), each standardised by the Gaussian of its own mode.
 
-    `stop` is asked from time to time whether to end, given the log posterior densities of the draws so far.
+    `stop` is asked from time to time whether to end, given the statistics of the draws so far.
 
     Chains run in threads, as many at a time as there are cores: side by side in one program each chain would wait for
     the longest trajectory, and all on one core.
@@ -125,7 +124,11 @@ def sample(
             chunks.append(chunk)
             _show(bar, chunks, plan)
             yield
-            if stop is not None and _length(chunks) > plan.num_warmup and stop(kept("lp")):
+            if (
+                stop is not None
+                and _length(chunks) > plan.num_warmup
+                and stop({name: kept(name) for name in chunks[0] if name != "coordinates"})
+            ):
                 return
 
     with tqdm(total=total, desc="warm-up", unit=" transitions", disable=not progress, leave=False) as bar:

@@ -77,6 +77,11 @@ class FixedLengthHMC(NamedTuple):
 
     fewest_steps: int = FEWEST_STEPS
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "HMC"
+
     def advance(
         self, slope_at: SlopeAt, state: ChainState, length: Int[Array, ""] | int, tuning: Tuning, room: int
     ) -> tuple[ChainState, dict[str, Shaped[Array, "room ..."]]]:

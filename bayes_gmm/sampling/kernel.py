@@ -49,6 +49,10 @@ class ChainState(NamedTuple):
 class Kernel(Protocol):
     """Transitions of one chain."""
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
     def advance(
         self, slope_at: SlopeAt, state: ChainState, length: Int[Array, ""] | int, tuning: Tuning, room: int
     ) -> tuple[ChainState, dict[str, Shaped[Array, "room ..."]]]:

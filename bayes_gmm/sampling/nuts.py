@@ -123,13 +123,18 @@ class Nuts(NamedTuple):
 
     max_tree_depth: int = 10
 
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "NUTS"
+
     def advance(
         self, slope_at: SlopeAt, state: ChainState, length: Int[Array, ""] | int, tuning: Tuning, room: int
     ) -> tuple[ChainState, dict[str, Shaped[Array, "room ..."]]]:
         """State after `length` transitions and what was observed of each (`Kernel`)."""
         momenta = normals(state.key, state.number + jnp.arange(room), state.point.offset.size)
         trajectory = _fresh(state.point, momenta[0])._replace(finished=jnp.array(True))
-        nothing = room_for(jax.eval_shape(self._observe, trajectory, state), room)
+        nothing = room_for(jax.eval_shape(_observe, trajectory, state), room)
 
         def one_leaf(loop: _Loop) -> _Loop:
             return self._pass(loop, slope_at, momenta, tuning)
@@ -158,37 +163,36 @@ class Nuts(NamedTuple):
         trajectory = _joined(_extended(trajectory, leaf, forward), subtree, full, join)
         trajectory = trajectory._replace(finished=broken | (full & cut))
         subtree = subtree._replace(n_leaves=jnp.where(broken | full, 0, subtree.n_leaves))
-        return self._recorded(loop._replace(trajectory=trajectory, subtree=subtree), leaf, tuning)
+        return _recorded(loop._replace(trajectory=trajectory, subtree=subtree), leaf, tuning)
 
-    def _recorded(self, loop: _Loop, leaf: _Leaf, tuning: Tuning) -> _Loop:
-        """The chain moves on where the trajectory is finished; where its potential was unknown, it is known now."""
-        state, trajectory, unknown = loop.state, loop.trajectory, loop.state.point.unknown
-        seen = self._observe(trajectory, state) | {"diverging": leaf.diverging}
-        moved = trajectory.finished & ~unknown
-        point = where(unknown, leaf.point, where(moved, trajectory.drawn.point, state.point))
-        step = where(moved, tuned(state.step, seen["acceptance_rate"], state.number, tuning), state.step)
-        return loop._replace(
-            state=state._replace(point=point, number=state.number + moved, step=step),
-            trajectory=trajectory._replace(finished=trajectory.finished | unknown),
-            subtree=loop.subtree._replace(n_leaves=jnp.where(unknown, 0, loop.subtree.n_leaves)),
-            done=loop.done + moved,
-            observed={name: values.at[loop.done].set(seen[name]) for name, values in loop.observed.items()},
-        )
 
-    def _observe(self, trajectory: _Trajectory, state: ChainState) -> dict[str, Shaped[Array, "..."]]:
-        """Offset and statistics of a transition, should the trajectory be finished; whether it diverged is to come."""
-        depth = jnp.floor(jnp.log2(trajectory.n_leaves + 0.5)).astype(int) + 1
-        return {
-            "offset": trajectory.drawn.point.offset,
-            "lp": -trajectory.drawn.point.potential,
-            "energy": trajectory.drawn.energy,
-            "n_steps": trajectory.n_leaves,
-            "tree_depth": depth,
-            "reached_max_tree_depth": depth >= self.max_tree_depth,
-            "acceptance_rate": trajectory.acceptance / trajectory.n_leaves,
-            "step_size": state.step.size,
-            "diverging": trajectory.finished,
-        }
+def _recorded(loop: _Loop, leaf: _Leaf, tuning: Tuning) -> _Loop:
+    """The chain moves on where the trajectory is finished; where its potential was unknown, it is known now."""
+    state, trajectory, unknown = loop.state, loop.trajectory, loop.state.point.unknown
+    seen = _observe(trajectory, state) | {"diverging": leaf.diverging}
+    moved = trajectory.finished & ~unknown
+    point = where(unknown, leaf.point, where(moved, trajectory.drawn.point, state.point))
+    step = where(moved, tuned(state.step, seen["acceptance_rate"], state.number, tuning), state.step)
+    return loop._replace(
+        state=state._replace(point=point, number=state.number + moved, step=step),
+        trajectory=trajectory._replace(finished=trajectory.finished | unknown),
+        subtree=loop.subtree._replace(n_leaves=jnp.where(unknown, 0, loop.subtree.n_leaves)),
+        done=loop.done + moved,
+        observed={name: values.at[loop.done].set(seen[name]) for name, values in loop.observed.items()},
+    )
+
+
+def _observe(trajectory: _Trajectory, state: ChainState) -> dict[str, Shaped[Array, "..."]]:
+    """Offset and statistics of a transition, should the trajectory be finished; whether it diverged is to come."""
+    return {
+        "offset": trajectory.drawn.point.offset,
+        "lp": -trajectory.drawn.point.potential,
+        "energy": trajectory.drawn.energy,
+        "n_steps": trajectory.n_leaves,
+        "acceptance_rate": trajectory.acceptance / trajectory.n_leaves,
+        "step_size": state.step.size,
+        "diverging": trajectory.finished,
+    }
 
 
 def _fresh(point: Point, momentum: Float[Array, " P"]) -> _Trajectory:

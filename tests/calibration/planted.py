@@ -162,7 +162,7 @@ def two_transitions_of_warmup(base: Base) -> Judged:
 def steps_too_small(base: Base) -> Judged:
     """A step size for an acceptance of 0.999, and at most three of them: a random walk."""
     plan = Plan(200, 0.999, Nuts(max_tree_depth=2))
-    with mock.patch("bayes_gmm.posterior.fit_nuts._plan", return_value=plan):
+    with mock.patch("bayes_gmm.posterior.sampling_run._plan", return_value=plan):
         return of_posterior(base.again(num_samples=1000), base.long)
 
 

@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.posterior import fit_nuts
+from bayes_gmm.posterior import sampling_run
 from bayes_gmm.posterior.relabelling import relabel
 from bayes_gmm.sampling import chains
 
@@ -200,14 +200,14 @@ def test_without_a_mode_the_metric_is_adapted_and_that_is_said() -> None:
     x = np.random.default_rng(4).normal(size=(300, 1))
     x[:100] += 5
     mle = bg.fit_em(x, 2)
-    find_modes = fit_nuts.find_modes
+    find_modes = sampling_run.find_modes
 
     def saddle(*arguments: object) -> object:
         found = find_modes(*arguments)
         return found._replace(around=found.around._replace(damping=np.ones_like(found.around.damping)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bayes_gmm.posterior.fit_nuts.find_modes", saddle)
+        patch.setattr("bayes_gmm.posterior.sampling_run.find_modes", saddle)
         posterior = bg.fit_nuts(x, 2, start=mle, num_samples=100, num_chains=2, progress=False)
     assert "adapted" in posterior.verdict.notes[0]
     assert posterior.tree["posterior"].attrs["num_warmup"] == 1000
