@@ -30,7 +30,7 @@ from bayes_gmm.posterior.overlapping_components import KEPT, explore, obstacle
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import Relabelling, relabel
 from bayes_gmm.posterior.sampled import Sampled, doubts_of, note_of_masses, notes_of, pivot_of
-from bayes_gmm.posterior.sampling_options import SamplingOptions
+from bayes_gmm.posterior.sampling_options import NUTS, SamplingOptions
 from bayes_gmm.posterior.starting_fit import starting_fit
 from bayes_gmm.posterior.verdict import LARGEST_RHAT, Verdict
 from bayes_gmm.sampling.chains import Chains, Observed, Plan, sample, sampler_programs
@@ -53,10 +53,10 @@ _ADAPTATION_WARMUP = 1000
 FIRST_DRAWS = 250
 """Draws of each chain after which it is decided whether its kernel will do."""
 
-_LESS_ACCEPTED = 0.1
+LESS_ACCEPTED = 0.1
 """How much less than asked for may be accepted of trajectories of fixed length."""
 
-_MANY_DIVERGENT = 0.005
+MOST_DIVERGENT = 0.005
 """Share of such trajectories that may diverge."""
 
 
@@ -70,7 +70,7 @@ def run(
         mle = starting_fit(problem, start, options.seed)
         sampled = _sample(problem, prepared, mle, options, began, checkpoint=file)
         if why := _unsuited(sampled.chains.statistics, sampled.plan):
-            options = options._replace(kernel=Nuts())
+            options = options._replace(kernel=NUTS)
             sampled = _sample(problem, prepared, mle, options, began)._replace(instead=why)
         ended = not options.until_done or sampled.chains.interrupted
         if ended or not _known_to_be_wrong(problem, mle, sampled):
@@ -125,6 +125,7 @@ def _sample(
         checkpoint=checkpoint,
         stop=stop,
     )
+    refused = plan.adapts_metric and options.kernel != NUTS
     if times > 1:
         chains = chains.thinned(KEPT)
     draws, log_prior = to_mixtures(chains.coordinates, target.sites)
@@ -136,6 +137,7 @@ def _sample(
         draws,
         chains.statistics["lp"] - log_prior,
         given_up=stop.hopeless,
+        instead="no metric is known" if refused else "",
     )
 
 
@@ -162,7 +164,7 @@ def _unsuited(statistics: Observed, plan: Plan) -> str:
         return ""
     accepted = statistics["acceptance_rate"][:, :FIRST_DRAWS].mean()
     divergent = statistics["diverging"][:, :FIRST_DRAWS].mean()
-    if accepted >= plan.target_accept_prob - _LESS_ACCEPTED and divergent <= _MANY_DIVERGENT:
+    if accepted >= plan.target_accept_prob - LESS_ACCEPTED and divergent <= MOST_DIVERGENT:
         return ""
     return f"of trajectories of fixed length {accepted:.0%} were accepted and {divergent:.1%} diverged"
 
@@ -241,7 +243,7 @@ def _plan(modes: Modes, options: SamplingOptions) -> Plan:
     if modes.trustworthy:
         return Plan(options.num_warmup, options.target_accept_prob, options.kernel)
     num_warmup = max(options.num_warmup, _ADAPTATION_WARMUP)
-    return Plan(num_warmup, options.target_accept_prob, adapts_metric=True)
+    return Plan(num_warmup, options.target_accept_prob, NUTS, adapts_metric=True)
 
 
 def _assemble(problem: PosteriorProblem, mle: EMFit, options: SamplingOptions, sampled: Sampled) -> Posterior:

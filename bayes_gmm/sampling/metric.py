@@ -34,7 +34,7 @@ def windows(num_warmup: int) -> list[range]:
 
 
 def adapted(around: Laplace, state: ChainState, draws: Float[np.ndarray, "S P"]) -> tuple[Laplace, ChainState]:
-    """Coordinates that the draws (S, P) of a window standardise, and the state of the chain in them, to be tuned anew."""
+    """Coordinates in which the draws (S, P) of a window are standardised, and the chain in them, to be tuned anew."""
     standardised = np.linalg.solve(around.factor, (draws - around.mode).T)
     size, own = len(draws), np.atleast_2d(np.cov(standardised))
     covariance = (size * own + _PRIOR_DRAWS * _PRIOR_VARIANCE * np.eye(len(own))) / (size + _PRIOR_DRAWS)

@@ -266,7 +266,7 @@ def _turns(subtree: _Subtree, leaf: _Leaf) -> Bool[Array, ""]:
 
 
 def _turns_as_a_whole(trajectory: _Trajectory, subtree: _Subtree, leaf: _Leaf) -> tuple[Bool[Array, ""], _Subtree]:
-    """Whether a trajectory makes a U-turn with a subtree that the leaf completes; a subtree that keeps what it needs."""
+    """Whether a trajectory makes a U-turn with a subtree that the leaf completes; what the subtree knows after it."""
     start, before = _row(trajectory.ends, 1 - subtree.forward), _row(subtree.before, 0)
     two = jax.tree.map(lambda *parts: jnp.stack(parts), start, before)
     of_start, of_half = _nears(leaf.phase, two, subtree.forward)

@@ -1,5 +1,7 @@
 """Random numbers by a counter, dual averaging, and the windows in which a metric is adapted."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,7 +60,7 @@ def test_windows_are_those_of_stan() -> None:
     for num_warmup in (150, 300, 700, 1500):
         found = windows(num_warmup)
         assert found[-1].stop == num_warmup - 50
-        assert all(one.stop == other.start for one, other in zip(found, found[1:], strict=False))
+        assert all(one.stop == other.start for one, other in pairwise(found))
 
 
 def test_an_adapted_metric_standardises_the_draws_and_moves_nothing() -> None:
