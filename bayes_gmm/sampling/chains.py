@@ -33,7 +33,7 @@ from bayes_gmm.errors import FitWarning, OutputError
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.sampling.kernel import ChainState, Kernel, begin
-from bayes_gmm.sampling.metric import adapted, windows
+from bayes_gmm.sampling.metric import adapted, multiply, upper_triangular, windows
 from bayes_gmm.sampling.nuts import Nuts
 from bayes_gmm.sampling.step_size import Tuning
 
@@ -112,7 +112,7 @@ def sample(
     Chains run in threads, as many at a time as there are cores: side by side in one program each chain would wait for
     the longest trajectory, and all on one core.
     """
-    around = _remembered(around, checkpoint)
+    around = _remembered(upper_triangular(around), checkpoint)
     total = plan.num_warmup + num_samples
     chunks: list[Observed] = []
 
@@ -203,9 +203,10 @@ def _advance(
     target: Target, around: Laplace, state: ChainState, length: int | Array, tuning: Tuning, *, kernel: Kernel
 ) -> tuple[ChainState, dict[str, Array]]:
     """State after `length` transitions, and what was observed on the way, in the first places of (CHUNK, ...)."""
+    rescaled = multiply(around.factor)
 
     def potential(offset: Array) -> Array:
-        return target.potential(around.mode + around.factor @ offset)
+        return target.potential(around.mode + rescaled(offset))
 
     moved, seen = kernel.advance(jax.value_and_grad(potential), state, length, tuning, CHUNK)
     return moved, seen | {"coordinates": around.mode[None] + seen.pop("offset") @ around.factor.T}

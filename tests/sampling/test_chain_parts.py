@@ -5,12 +5,13 @@ from itertools import pairwise
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 
 from bayes_gmm.bayes.laplace_approximation import Laplace
 from bayes_gmm.sampling.counted_random import normals, uniforms, words
 from bayes_gmm.sampling.kernel import Point, begin
-from bayes_gmm.sampling.metric import adapted, windows
+from bayes_gmm.sampling.metric import adapted, multiply, upper_triangular, windows
 from bayes_gmm.sampling.step_size import StepSize, Tuning, tuned, untuned
 
 
@@ -63,6 +64,28 @@ def test_windows_are_those_of_stan() -> None:
         assert all(one.stop == other.start for one, other in pairwise(found))
 
 
+@pytest.mark.parametrize("size", [2, 11, 70, 300])
+def test_only_the_upper_triangle_is_multiplied(size: int) -> None:
+    rng = np.random.default_rng(size)
+    factor, vector = np.triu(rng.normal(size=(size, size))), rng.normal(size=size)
+    with jax.enable_x64(True):
+        product = multiply(jnp.asarray(factor))
+        np.testing.assert_allclose(product(jnp.asarray(vector)), factor @ vector, rtol=1e-12, atol=1e-12)
+        slope = jax.grad(lambda v: product(v) @ jnp.asarray(vector))(jnp.zeros(size))
+    np.testing.assert_allclose(slope, factor.T @ vector, rtol=1e-12, atol=1e-12)
+
+
+def test_a_factor_is_made_triangular_and_its_covariance_stays() -> None:
+    factor = np.random.default_rng(0).normal(size=(2, 5, 5))
+    around = Laplace(
+        np.zeros((2, 5)), factor, *map(np.asarray, (np.zeros(2), np.zeros((2, 5)), np.zeros(2), np.ones(2)))
+    )
+    found = upper_triangular(around).factor
+    assert not np.tril(found, -1).any()
+    np.testing.assert_allclose(found @ found.mT, factor @ factor.mT, rtol=1e-10)
+    assert upper_triangular(around._replace(factor=found)).factor is found
+
+
 def test_an_adapted_metric_standardises_the_draws_and_moves_nothing() -> None:
     rng = np.random.default_rng(0)
     root = rng.normal(size=(3, 3))
@@ -73,6 +96,7 @@ def test_an_adapted_metric_standardises_the_draws_and_moves_nothing() -> None:
     metric, moved = adapted(around, state, draws)
     standardised = np.linalg.solve(metric.factor, draws.T)
     np.testing.assert_allclose(np.cov(standardised), np.eye(3), atol=0.01)
+    assert not np.tril(metric.factor, -1).any()
     before, after = (one.mode + one.factor @ here.point.offset for one, here in ((around, state), (metric, moved)))
     np.testing.assert_allclose(after, before, rtol=1e-12)
     # The slope in data's coordinates is the same, too.
