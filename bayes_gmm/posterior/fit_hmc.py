@@ -5,6 +5,7 @@ from typing import Any
 
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.prior import Prior
+from bayes_gmm.core.validation import names_its_arguments
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.sampling_options import SamplingOptions
@@ -12,6 +13,7 @@ from bayes_gmm.posterior.sampling_run import run
 from bayes_gmm.sampling.fixed_length_hmc import FixedLengthHMC
 
 
+@names_its_arguments
 def fit_hmc(
     x: Any,
     n_components: int,
@@ -22,6 +24,8 @@ def fit_hmc(
     missing: str = "integrate",
     noise: Any = False,
     errors: Any = None,
+    components: str = "gaussian",
+    degrees_of_freedom: Any = None,
     num_warmup: int = 200,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -34,7 +38,7 @@ def fit_hmc(
     min_ess: float = 400.0,
     max_seconds: float = 120.0,
 ) -> Posterior:
-    r"""Sample the posterior of a Gaussian mixture by Hamiltonian trajectories of a fixed length.
+    r"""Sample the posterior of a mixture of Gaussians or t distributions by Hamiltonian trajectories of a fixed length.
 
     .. math:: p(\theta \mid x) \propto p(\theta) \prod_n \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)
 
@@ -47,7 +51,7 @@ def fit_hmc(
 
     Parameters
     ----------
-    x, n_components, covariance_type, prior, sample_weight, missing, noise, errors
+    x, n_components, covariance_type, prior, sample_weight, missing, noise, errors, components, degrees_of_freedom
         As in `fit_nuts`.
     num_warmup
         Transitions of each chain to tune the step size.
@@ -81,6 +85,7 @@ def fit_hmc(
     'GOOD'
     """
     given = {"prior": prior, "sample_weight": sample_weight, "missing": missing, "noise": noise, "errors": errors}
+    given |= {"components": components, "degrees_of_freedom": degrees_of_freedom}
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, **given)
     options = SamplingOptions.of(
         num_warmup=num_warmup,
