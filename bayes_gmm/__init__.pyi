@@ -55,6 +55,7 @@ from .plots import (
     plot_selection as plot_selection,
     plot_uncertainty as plot_uncertainty,
 )
+from .posterior.fit_hmc import fit_hmc as fit_hmc
 from .posterior.fit_laplace import LaplaceFit as LaplaceFit, fit_laplace as fit_laplace
 from .posterior.fit_nuts import fit_nuts as fit_nuts
 from .posterior.posterior import Posterior as Posterior

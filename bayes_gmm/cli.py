@@ -268,12 +268,18 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--bootstrap", type=int, default=0, metavar="N", help="replicates for standard errors by resampling"
     )
-    verb.add_argument("--num-chains", type=int, default=4, metavar="N", help="chains of NUTS (default: %(default)s)")
+    verb.add_argument(
+        "--sampler",
+        choices=["nuts", "hmc"],
+        default="nuts",
+        help="how draws are made: by NUTS, or by trajectories of fixed length (default: %(default)s)",
+    )
+    verb.add_argument("--num-chains", type=int, default=4, metavar="N", help="chains (default: %(default)s)")
     verb.add_argument(
         "--num-warmup", type=int, default=200, metavar="N", help="transitions to tune each chain (default: %(default)s)"
     )
     verb.add_argument(
-        "--num-samples", type=int, metavar="N", help="draws of each chain by NUTS (default: until they suffice)"
+        "--num-samples", type=int, metavar="N", help="draws of each chain by the sampler (default: until they suffice)"
     )
     verb.add_argument(
         "--max-seconds",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def fit(options: argparse.Namespace) -> None:
-    """Fit by EM and by NUTS, print the comparison, and write it and the draws into a folder."""
+    """Fit by EM and by NUTS or HMC, print the comparison, and write it and the draws into a folder."""
     table = _load(options)
     out = _writable_folder(options.out or Path("results") / f"{table.name}_{options.components}")
     comparison = _compare(table, options)
@@ -129,12 +129,13 @@ def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
     from bayes_gmm.assessment.bootstrap import bootstrap
     from bayes_gmm.assessment.compare import compare
     from bayes_gmm.mle.fit_em import fit_em
+    from bayes_gmm.posterior.fit_hmc import fit_hmc
     from bayes_gmm.posterior.fit_nuts import fit_nuts
 
     shared = {"covariance_type": options.covariance, "seed": options.seed, **_likelihood(options)}
     mle = fit_em(table, options.components, n_starts=options.starts, **shared).check()
     resampled = bootstrap(mle, n_replicates=options.bootstrap, seed=options.seed) if options.bootstrap else None
-    posterior = fit_nuts(
+    posterior = (fit_hmc if options.sampler == "hmc" else fit_nuts)(
         table,
         options.components,
         num_warmup=options.num_warmup,

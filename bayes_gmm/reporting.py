@@ -330,13 +330,14 @@ def _reproduce(comparison: Comparison, command: str) -> str:
     K, structure = posterior.problem.n_components, posterior.problem.covariance_type
     noise = "" if posterior.problem.noise is None else f", noise={_noise(posterior.problem.noise)}"
     noise += _tails(posterior.problem.degrees_of_freedom)
+    call = f"posterior = bg.{'fit_hmc' if attributes.get('sampler') == 'HMC' else 'fit_nuts'}("
     lines = [
         "import bayes_gmm as bg",
         f"x = {_origin(posterior.table)}",
         f"mle = bg.fit_em(x, {K}, covariance_type={mle.structure.name!r}, n_starts={len(mle.start_statuses)}{noise})",
-        f"posterior = bg.fit_nuts(x, {K}, covariance_type={structure!r}, num_warmup={attributes['num_warmup']}, "
+        f"{call}x, {K}, covariance_type={structure!r}, num_warmup={attributes['num_warmup']}, "
         f"num_samples={attributes.get('num_samples', draws)},",
-        f"                        num_chains={chains}, target_accept_prob={attributes['target_accept_prob']}, "
+        f"{' ' * len(call)}num_chains={chains}, target_accept_prob={attributes['target_accept_prob']}, "
         f"seed={attributes['seed']}, start=mle{noise})",
         "bg.report(mle, posterior, 'report.html')",
     ]

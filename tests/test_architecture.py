@@ -29,7 +29,7 @@ LIBRARIES = {
     "arviz": {"assessment.leave_one_out"},
     "arviz_stats": {"posterior.diagnostics", "assessment.prior_sensitivity", "figure_data.traces"},
     "xarray": {
-        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.fit_nuts"),
+        *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.sampling_run"),
         *("assessment.leave_one_out", "assessment.prior_sensitivity", "io.result_file"),
     },
     "matplotlib": {
@@ -45,9 +45,9 @@ LIBRARIES = {
         *("plots.diagnostics", "plots.ellipses", "plots.forest", "plots.ppc", "plots.prior_posterior"),
         *("plots.relabelling", "plots.selection", "plots.uncertainty"),
     },
-    "numpyro.infer": {"sampling.numpyro_hmc"},
+    "numpyro.infer": set(),
     "numpyro": {
-        *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model", "sampling.numpyro_hmc"),
+        *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model"),
         *(
             "bayes.exchangeable_log_normal",
             "bayes.marginally_uniform_cholesky",
@@ -58,7 +58,13 @@ LIBRARIES = {
     },
     "optax": {"mle.gradient_ascent"},
     "tqdm": {
-        *("sampling.nuts", "posterior.overlapping_components", "assessment.select_em", "mle.fit_stream", "mle.fit_em"),
+        *(
+            "sampling.chains",
+            "posterior.overlapping_components",
+            "assessment.select_em",
+            "mle.fit_stream",
+            "mle.fit_em",
+        ),
         *("assessment.fit_em_groups", "core.compilation"),
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
     },
@@ -215,6 +221,7 @@ def test_public_names_are_these_and_can_all_be_imported() -> None:
             "select_em",
             "fit_em_groups",
             "fit_nuts",
+            "fit_hmc",
             "prior_predictive",
             "fit_laplace",
         ),

@@ -141,6 +141,10 @@ def nuts(*args, **options):
     return lambda _: bg.fit_nuts(*(args or (X, 2)), **{"progress": False, **options})
 
 
+def hmc(*args, **options):
+    return lambda _: bg.fit_hmc(*(args or (X, 2)), **{"progress": False, **options})
+
+
 def laplace(**options):
     return lambda _: bg.fit_laplace(X, 2, **options)
 
@@ -355,6 +359,10 @@ OTHER_FITS = [
 ]
 
 POSTERIOR = [
+    Bad("hmc, chains", hmc(num_chains=0), r"num_chains is 0"),
+    Bad("hmc, samples True", hmc(num_samples=True), r"num_samples is True"),
+    Bad("hmc, acceptance", hmc(target_accept_prob=1.0), r"target_accept_prob is 1\.0"),
+    Bad("hmc, K", hmc(X, 2.5), r"n_components is 2\.5"),
     Bad("nuts, chains", nuts(num_chains=0), r"num_chains is 0"),
     Bad("nuts, samples True", nuts(num_samples=True), r"num_samples is True"),
     Bad("nuts, samples 10.0", nuts(num_samples=10.0), r"num_samples is 10\.0"),

@@ -52,6 +52,12 @@ def test_fit_succeeds_and_prints_on_standard_output_only(results) -> None:
     ]
 
 
+def test_the_sampler_can_be_chosen(tmp_path: Path) -> None:
+    options = ["--num-samples", "50", "--num-warmup", "20", "--num-chains", "1", "--out", str(tmp_path)]
+    main(["fit", "faithful", "--components", "2", "--sampler", "hmc", *options])
+    assert bg.load(tmp_path / "posterior.nc").tree["posterior"].attrs["sampler"] == "HMC"
+
+
 def test_mle_json_holds_the_fit_and_every_start(results) -> None:
     record = json.loads((results[0] / "mle.json").read_text())
     assert record["log_likelihood"] == pytest.approx(-1130.263960, abs=1e-5)

@@ -11,10 +11,10 @@ FIT_EM = {"_one_by_one": 1}
 """Programs of the package that a first `fit_em` of a long table compiles; a short one is fitted in NumPy."""
 
 FIT_NUTS = {
-    **{"to_coordinates": 1, "_to_mixtures": 1, "_at_rows": 1, "_begin": 1, "_advance": 1},
+    **{"to_coordinates": 1, "_to_mixtures": 1, "_at_rows": 1, "_advance": 1},
     **{"_map_points": 2, "_naturals": 1, "_agreements": 1, "_log_densities": 1},
 }
-"""Those of a first `fit_nuts` of a short table: each once, whichever thread asks for it first; two shapes of `_map_points`."""
+"""Those of a first `fit_nuts` of a short table: each once, whichever thread asks first; two shapes of `_map_points`."""
 
 MOST_OPERATIONS = 24
 """Single operations outside these, compiled by NumPyro where it checks the prior and by JAX where it moves data."""

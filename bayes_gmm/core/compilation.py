@@ -23,6 +23,14 @@ def strongly_typed(traced: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(traced.shape, traced.dtype)
 
 
+ON_ONE_CORE = (
+    {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if jax.__version_info__ >= (0, 12) else {}
+)
+"""Options of programs of which several run at once, each in a thread: that their parts do not look for other cores.
+
+XLA hands parts of a program that could run side by side to threads of its own, which costs more than small parts take.
+"""
+
 _MOMENT = 0.5
 """Seconds after which a bar appears, and between which it is drawn anew."""
 

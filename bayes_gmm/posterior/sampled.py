@@ -16,25 +16,26 @@ from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.explanations import Explanation
 from bayes_gmm.posterior.overlapping_components import Explored
 from bayes_gmm.posterior.relabelling import match
-from bayes_gmm.sampling import nuts
+from bayes_gmm.sampling.chains import Chains, Plan
 
 
 class Sampled(NamedTuple):
     """The modes, the number of the mode at which each chain started, the chains, and their draws as mixtures.
 
     The draws are in data units under the labels of the sampler; `log_likelihood` (chain, draw) is theirs. `given_up`:
-    the first draws showed that NUTS will not do.
+    the first draws showed that they will not do. `instead` says why NUTS was used where HMC was asked for.
     """
 
     modes: Modes
     mode_of_chain: Int[np.ndarray, " chain"]
-    plan: nuts.Plan
-    chains: nuts.Chains
+    plan: Plan
+    chains: Chains
     draws: Mixture
     log_likelihood: Float[np.ndarray, "chain draw"]
     given_up: bool = False
     explored: Explored | None = None
     remark: str = ""
+    instead: str = ""
 
 
 def pivot_of(problem: PosteriorProblem, mle: EMFit, modes: Modes) -> Mixture:
@@ -72,7 +73,9 @@ def notes_of(problem: PosteriorProblem, mle: EMFit, sampled: Sampled, draws: Mix
     if (resolution := problem.prior.resolution) is not None and np.any(resolution):
         widths = np.broadcast_to(resolution, (problem.table.n_features,))
         yield from at_the_resolution(draws, widths, problem.table.columns)
-    if sampled.plan.settings.metric_warmup:
+    if sampled.instead:
+        yield f"NUTS made the draws in place of HMC: {sampled.instead}."
+    if sampled.plan.adapts_metric:
         yield (
             "Newton's method found no proper mode near the EM fit, so the metric was adapted during a warm-up of "
             f"{sampled.plan.num_warmup} transitions."
@@ -83,7 +86,7 @@ def notes_of(problem: PosteriorProblem, mle: EMFit, sampled: Sampled, draws: Mix
     if sampled.remark:
         yield sampled.remark
     if sampled.explored is not None:
-        yield from _of_exploration(sampled.explored)
+        yield from _of_exploration(sampled.explored, sampled.plan.kernel.name)
     elif small := _modes_without_chain((share > WORTH_A_MENTION) & (share < WORTH_A_CHAIN), sampled):
         yield small
     if len(mle.start_log_likelihoods) == 1 and sampled.explored is None:
@@ -101,11 +104,11 @@ def note_of_masses(explanations: tuple[Explanation, ...]) -> Iterator[str]:
         yield f"The posterior has {len(explanations)} explanations, between which the chains moved: {listed}."
 
 
-def _of_exploration(explored: Explored) -> Iterator[str]:
+def _of_exploration(explored: Explored, name: str) -> Iterator[str]:
     """How the draws were made, and whether the run was ended before its time."""
     yield (
-        f"NUTS alone would not do, so the posterior was explored from the prior: {explored.n_iterations} iterations of "
-        f"each chain, of whose independence proposals {explored.accepted.mean():.0%} were accepted."
+        f"{name} alone would not do, so the posterior was explored from the prior: {explored.n_iterations} iterations "
+        f"of each chain, of whose independence proposals {explored.accepted.mean():.0%} were accepted."
     )
     if explored.out_of_time:
         yield "The limit of seconds ended the run. Raise max_seconds."

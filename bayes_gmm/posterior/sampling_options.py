@@ -7,10 +7,15 @@ from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.core.validation import open_probability, positive_integer, real_number, seed_integer
 from bayes_gmm.posterior.relabelling import check_method
 from bayes_gmm.posterior.verdict import SMALLEST_ESS
+from bayes_gmm.sampling.kernel import Kernel
+from bayes_gmm.sampling.nuts import Nuts
+
+NUTS = Nuts()
+"""The kernel where no other is asked for."""
 
 
 class SamplingOptions(NamedTuple):
-    """Checked arguments of `fit_nuts` that concern sampling and relabelling."""
+    """Checked arguments of `fit_nuts` and `fit_hmc` that concern sampling and relabelling, and the kernel."""
 
     num_warmup: int
     num_samples: int | None
@@ -21,6 +26,7 @@ class SamplingOptions(NamedTuple):
     progress: bool
     min_ess: float
     max_seconds: float
+    kernel: Kernel = NUTS
 
     @classmethod
     def of(
@@ -35,6 +41,7 @@ class SamplingOptions(NamedTuple):
         progress: Any,
         min_ess: Any = SMALLEST_ESS,
         max_seconds: Any = 120.0,
+        kernel: Kernel = NUTS,
     ) -> "SamplingOptions":
         """Check what a user gives; `ArgumentError` when a value cannot be used."""
         check_method(relabelling)
@@ -48,6 +55,7 @@ class SamplingOptions(NamedTuple):
             progress=bool(progress),
             min_ess=_positive("min_ess", min_ess, "400 is what R-hat and quantiles need."),
             max_seconds=_positive("max_seconds", max_seconds, "Give num_samples for a run of a fixed length."),
+            kernel=kernel,
         )
 
     @property
@@ -62,6 +70,7 @@ class SamplingOptions(NamedTuple):
         """
         return {
             **problem.fingerprint,
+            "sampler": self.kernel.name,
             "num_warmup": self.num_warmup,
             "num_chains": self.num_chains,
             "target_accept_prob": self.target_accept_prob,

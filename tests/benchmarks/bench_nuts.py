@@ -21,9 +21,9 @@ from measuring import OURS, Record, Skipped, attempt, installed, main, measure, 
 from nuts_peers import N_CHAINS, PEERS, Problem, Run, Sampler
 
 import bayes_gmm as bg
+from bayes_gmm.posterior import sampling_run
 from bayes_gmm.posterior.arviz_tree import parameters
 from bayes_gmm.posterior.relabelling import relabel
-from bayes_gmm.sampling import nuts
 
 FROM_FIT = "bayes_gmm from fit"
 NUMPYRO, STAN, PYMC = PEERS
@@ -48,7 +48,7 @@ def simulate(n_points: int, n_features: int, n_components: int, seed: int = 1) -
 
 def ours(x: np.ndarray, n_components: int, start: bg.EMFit | None, seed: int, size: tuple[int, int]) -> Run:
     """`fit_nuts`, with a clock around the one call that samples."""
-    sample, sampling = nuts.sample, []
+    sample, sampling = sampling_run.sample, []
 
     def timed(*args: object, **kwargs: object) -> object:
         begin = time.perf_counter()
@@ -56,16 +56,16 @@ def ours(x: np.ndarray, n_components: int, start: bg.EMFit | None, seed: int, si
         sampling.append(time.perf_counter() - begin)
         return chains
 
-    nuts.sample = timed
+    sampling_run.sample = timed
     try:
         begin = time.perf_counter()
         lengths = {"num_warmup": size[0], "num_samples": size[1], "num_chains": N_CHAINS}
         posterior = bg.fit_nuts(x, n_components, **lengths, seed=seed, start=start, progress=False)
         seconds = time.perf_counter() - begin
     finally:
-        nuts.sample = sample
+        sampling_run.sample = sample
     if not sampling:
-        raise RuntimeError("fit_nuts does not sample by nuts.sample any more: put the clock where it does")
+        raise RuntimeError("fit_nuts does not sample by `sample` any more: put the clock where it does")
     stats, draws = posterior.tree["sample_stats"], posterior.draws
     sites = {"weights": draws.weights, "means": draws.means, "variances": draws.scales**2}
     sites["factors"] = draws.scale_tril / draws.scales[..., None]

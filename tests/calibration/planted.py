@@ -19,8 +19,8 @@ import bayes_gmm as bg
 from bayes_gmm.posterior.diagnostics import judge
 from bayes_gmm.posterior.explanations import explain, scalars
 from bayes_gmm.posterior.verdict import Verdict
-from bayes_gmm.sampling import nuts
-from bayes_gmm.sampling.numpyro_hmc import SamplerSettings
+from bayes_gmm.sampling.chains import Plan
+from bayes_gmm.sampling.nuts import Nuts
 
 QUANTILES = np.array([0.05, 0.5, 0.95])
 FARTHEST = np.array([0.05, 0.1, 0.05])
@@ -161,8 +161,8 @@ def two_transitions_of_warmup(base: Base) -> Judged:
 
 def steps_too_small(base: Base) -> Judged:
     """A step size for an acceptance of 0.999, and at most three of them: a random walk."""
-    plan = nuts.Plan(200, 0.999, SamplerSettings(max_tree_depth=2))
-    with mock.patch("bayes_gmm.posterior.fit_nuts._plan", return_value=plan):
+    plan = Plan(200, 0.999, Nuts(max_tree_depth=2))
+    with mock.patch("bayes_gmm.posterior.sampling_run._plan", return_value=plan):
         return of_posterior(base.again(num_samples=1000), base.long)
 
 

@@ -9,9 +9,9 @@ import numpyro.distributions as dist
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.posterior import fit_nuts
+from bayes_gmm.posterior import sampling_run
 from bayes_gmm.posterior.relabelling import relabel
-from bayes_gmm.sampling import nuts
+from bayes_gmm.sampling import chains
 
 pytestmark = pytest.mark.numpyro
 
@@ -169,7 +169,7 @@ def test_label_switched_chains_are_relabelled_and_nothing_invariant_changes(
 
 
 def test_ctrl_c_keeps_the_finished_draws(faithful: bg.Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    advance, calls = nuts._advance_all, []
+    advance, calls = chains._advance_all, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -177,7 +177,7 @@ def test_ctrl_c_keeps_the_finished_draws(faithful: bg.Table, monkeypatch: pytest
             raise KeyboardInterrupt
         return advance(*arguments)
 
-    monkeypatch.setattr(nuts, "_advance_all", interrupted)
+    monkeypatch.setattr(chains, "_advance_all", interrupted)
     posterior = bg.fit_nuts(faithful, 2, num_warmup=200, num_samples=1000, num_chains=2, progress=False)
     assert posterior.interrupted
     n_draws = posterior.draws.log_weights.shape[1]
@@ -191,7 +191,7 @@ def test_ctrl_c_during_warmup_is_passed_on(faithful: bg.Table, monkeypatch: pyte
     def interrupt(*_: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nuts, "_advance_all", interrupt)
+    monkeypatch.setattr(chains, "_advance_all", interrupt)
     with pytest.raises(KeyboardInterrupt):
         bg.fit_nuts(faithful, 2, num_chains=2, progress=False)
 
@@ -200,14 +200,14 @@ def test_without_a_mode_the_metric_is_adapted_and_that_is_said() -> None:
     x = np.random.default_rng(4).normal(size=(300, 1))
     x[:100] += 5
     mle = bg.fit_em(x, 2)
-    find_modes = fit_nuts.find_modes
+    find_modes = sampling_run.find_modes
 
     def saddle(*arguments: object) -> object:
         found = find_modes(*arguments)
         return found._replace(around=found.around._replace(damping=np.ones_like(found.around.damping)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bayes_gmm.posterior.fit_nuts.find_modes", saddle)
+        patch.setattr("bayes_gmm.posterior.sampling_run.find_modes", saddle)
         posterior = bg.fit_nuts(x, 2, start=mle, num_samples=100, num_chains=2, progress=False)
     assert "adapted" in posterior.verdict.notes[0]
     assert posterior.tree["posterior"].attrs["num_warmup"] == 1000

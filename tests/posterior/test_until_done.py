@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.posterior import fit_nuts as module, overlapping_components
+from bayes_gmm.posterior import overlapping_components, sampling_run as module
 from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, among_their_like, obstacle
 from bayes_gmm.posterior.verdict import VerdictStatus
-from bayes_gmm.sampling.nuts import Chains
+from bayes_gmm.sampling.chains import Chains
 
 pytestmark = pytest.mark.numpyro
 
