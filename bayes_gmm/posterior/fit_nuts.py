@@ -273,7 +273,7 @@ def _go_on(
     if why := obstacle(problem):
         return _prolong(problem, prepared, mle, options, sampled, began, f"{why[0].upper()}{why[1:]}")
     target = prepared.target
-    explored = explore(problem, target, options, began=began)
+    explored = explore(problem, target, options, sampled.chains.coordinates, began=began)
     if explored is None:
         remark = "The posterior was not explored to an end, and these are the draws of NUTS alone. Raise max_seconds."
         return _assemble(problem, mle, options, sampled._replace(remark=remark))

@@ -2,8 +2,9 @@
 
 Two ways lead to draws. `nuts` runs NUTS, on the parts of NumPyro that `numpyro_hmc` wraps, from the modes of the
 posterior: enough where components stand apart. Where they overlap, `tempered_pilot` moves particles from the prior to
-the posterior, `t_mixture` is fitted to them, and `independence_chains` mixes proposals from it with the short moves of
-`hamiltonian`, on mixtures without labels (`label_symmetry`); `batches` evaluates many places side by side.
+the posterior, and `independence_chains` mixes proposals fitted to them and to the draws of NUTS (`t_mixture`, and
+`unlabelled_t_mixture` for all components at once) with the short moves of `hamiltonian`, on mixtures without labels
+(`label_symmetry`); `batches` evaluates many places side by side.
 
 May import: the rooms up to `bayes`.
 Add here: another sampler, an iterator of what is observed of some transitions of all chains (`Observed`).

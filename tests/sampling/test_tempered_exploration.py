@@ -106,7 +106,7 @@ def test_a_wrong_ratio_would_be_noticed(
     target: tuple[Target, Symmetry], prepared: Prepared, grid: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the density of the proposal, its draws are taken for draws of the posterior more often than they are."""
-    monkeypatch.setattr(independence_chains, "_log_ratio", lambda place, proposal, log_orders: place.log_posterior)
+    monkeypatch.setattr(independence_chains, "_log_ratio", lambda place, proposal, symmetry: place.log_posterior)
     jax.clear_caches()
     try:
         apart = differences(iterations(prepared, target[1], 10)["coordinates"])
