@@ -244,7 +244,7 @@ class _Run:
         flat = coordinates.reshape(-1, coordinates.shape[-1])
         here, there = (independence_chains.log_ratios(part, kernel, self.symmetry) for part in (particles, flat))
         uncovered = here > np.quantile(there, _NEARLY_ALL) + _UNCOVERED_BY
-        unit = np.linalg.solve(kernel.factor, particles.T).T
+        unit = np.linalg.solve(self.pilot.particles.factor, particles.T).T
         return float(among_their_like(uncovered, unit).mean())
 
 

@@ -6,7 +6,8 @@ part to another, to another mode too: a proposal u' in place of u is accepted wi
 
 .. math:: \min\Big(1, \frac{p(u') \, q(u)}{p(u) \, q(u')}\Big).
 
-One component by itself is offered new coordinates in the same way, and Hamiltonian moves explore near by. Proposals do
+One component by itself is offered new coordinates in the same way, and Hamiltonian moves explore near by, in one of two
+orders and metrics. Proposals do
 not depend on the chain, so their densities are computed beforehand, side by side. Chains live on mixtures without
 labels (`label_symmetry`): after every iteration the coordinates are folded, and the density of the prior counts once
 for each order.
@@ -38,7 +39,7 @@ from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.sampling.batches import BATCH, in_batches, split
 from bayes_gmm.sampling.hamiltonian import Place, move, of_batch, place_at, place_of
-from bayes_gmm.sampling.label_symmetry import Symmetry
+from bayes_gmm.sampling.label_symmetry import Symmetry, View
 from bayes_gmm.sampling.t_mixture import TMixture, fit_t_mixture, standard
 from bayes_gmm.sampling.tempered_pilot import Folded, Pilot, draws_of_prior, fold
 from bayes_gmm.sampling.unlabelled_t_mixture import UnlabelledTMixture, fit_unlabelled, standard_unlabelled
@@ -49,6 +50,9 @@ CHUNK = 100
 PROPOSALS, REDRAWS = 8, 2
 """Proposals of an iteration, and offers to draw one component anew: cheap, since they are evaluated side by side."""
 
+VIEWS = 2
+"""Orders and metrics in which chains move, one chosen at random in each iteration: two kinds of region have theirs."""
+
 DEFENCE = 0.1
 """Share of the prior in the proposals: a thin place of the t distributions cannot hold a chain for ever."""
 
@@ -58,7 +62,7 @@ _NUMBERS_OF_PARTS = (1, 4, 16)
 _TRIED = 512
 """Draws of each candidate for the proposal by whose acceptance it is chosen."""
 
-_TUNING = 200
+_TUNING = 300
 """Iterations in which the step size follows the acceptance, before any draw is kept."""
 
 _ACCEPTANCE, _GAIN = 0.85, 0.1
@@ -89,19 +93,19 @@ class Proposal(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """All that an iteration depends on but for the chain: density, proposal and metric."""
+    """All that an iteration depends on but for the chain: density, proposal, and the views (V,) in which it moves."""
 
     target: Target
     proposal: Proposal
-    factor: Float[Any, "P P"]
+    views: View
 
 
 class ChainState(NamedTuple):
-    """Where a chain is, its key, and its step size."""
+    """Where a chain is, its key, and the step size of each view."""
 
     place: Place
     key: Any
-    step: Float[Any, ""]
+    steps: Float[Any, " V"]
 
 
 class Offered(NamedTuple):
@@ -128,8 +132,8 @@ def chain_programs(target: Target, symmetry: Symmetry, n_coordinates: int) -> Pr
     n_of_component = symmetry.own.shape[1] + min(1, symmetry.weights.size)
     whole = standard_unlabelled(n_coordinates, symmetry)
     proposal = Proposal(whole, standard(n_of_component), np.zeros(n_coordinates))
-    kernel = Kernel(target, proposal, np.eye(n_coordinates))
-    state = ChainState(of_batch(n_coordinates), np.zeros(2, np.uint32), np.zeros(()))
+    kernel = Kernel(target, proposal, whole.views(VIEWS))
+    state = ChainState(of_batch(n_coordinates), np.zeros(2, np.uint32), np.zeros(VIEWS))
     offered = Offered(of_batch(n_coordinates, CHUNK, PROPOSALS), np.zeros((CHUNK, PROPOSALS)))
     yield lambda: _advance.lower(kernel, symmetry, state, offered, 0.0).compile()
     yield lambda: _places_of.lower(np.zeros((BATCH, n_coordinates)), target).compile()
@@ -156,13 +160,14 @@ def prepare(
     rows = rng.choice(len(particles.places.log_prior), num_chains, replace=False)
     keys = rng.integers(2**32, size=(num_chains, 2), dtype=np.uint32)
     states = [
-        ChainState(_at(particles.places, row), key, np.asarray(pilot.step)) for row, key in zip(rows, keys, strict=True)
+        ChainState(_at(particles.places, row), key, np.full(VIEWS, pilot.step))
+        for row, key in zip(rows, keys, strict=True)
     ]
     for _ in range(_TUNING // CHUNK):
         states, _ = _advance_all(kernel, symmetry, states, rng, tuned=True)
         yield (done := done + CHUNK)
-    step = np.exp(np.mean([np.log(state.step) for state in states]))
-    states = [state._replace(step=np.asarray(step)) for state in states]
+    steps = np.exp(np.mean([np.log(state.steps) for state in states], 0))
+    states = [state._replace(steps=steps) for state in states]
     for length in _JUDGED_AFTER:
         seen: list[Observed] = []
         for _ in range(length // CHUNK):
@@ -231,6 +236,7 @@ def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.G
     here = _at(places, rng.choice(len(places.log_prior), _TRIED))
     some = places.coordinates[rng.choice(len(places.log_prior), _FITTED_COMPONENTS // len(symmetry.own))]
     component = fit_t_mixture(_components(some, symmetry), _NUMBERS_OF_PARTS[-1], rng)
+    views = fit_unlabelled(places.coordinates, folded.factor, VIEWS, symmetry, rng).views(VIEWS)
     found = []
     for n_parts in _NUMBERS_OF_PARTS:
         proposal = Proposal(
@@ -239,7 +245,7 @@ def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.G
         there = _offered(proposal, symmetry, target, _TRIED, rng).log_ratio
         before = _weighed(here.coordinates, proposal, symmetry, target).log_ratio
         found.append((float(np.exp(np.minimum(0.0, there[None] - before[:, None])).mean()), proposal))
-    return Kernel(target, max(found, key=itemgetter(0))[1], folded.factor)
+    return Kernel(target, max(found, key=itemgetter(0))[1], views)
 
 
 def _components(coordinates: Float[np.ndarray, "S P"], symmetry: Symmetry) -> Float[np.ndarray, "C c"]:
@@ -315,12 +321,15 @@ def _advance(
     """State after `CHUNK` iterations, and what was observed of each."""
 
     def once(state: ChainState, offered: Offered) -> tuple[ChainState, dict[str, Array]]:
-        key, for_move, for_redraws, for_jumps = jax.random.split(jax.random.wrap_key_data(state.key), 4)
-        moved = move(state.place, for_move, kernel.factor, state.step, 1.0, kernel.target)
+        key, for_view, for_move, for_redraws, for_jumps = jax.random.split(jax.random.wrap_key_data(state.key), 5)
+        which = jax.random.randint(for_view, (), 0, VIEWS)
+        view: View = jax.tree.map(lambda leaf: jnp.asarray(leaf)[which], kernel.views)
+        place = state.place._replace(coordinates=symmetry.put(state.place.coordinates, view.places))
+        moved = move(place, for_move, view, state.steps[which], 1.0, kernel.target, symmetry)
         redrawn = _redraw(moved.place, for_redraws, kernel, symmetry)
         folded = symmetry.fold(redrawn.place.coordinates, kernel.proposal.direction)
         jumped = _jump(redrawn.place._replace(coordinates=folded), for_jumps, offered, kernel.proposal, symmetry)
-        step = state.step * jnp.exp(tuned * _GAIN * (moved.acceptance - _ACCEPTANCE))
+        changed = jnp.exp(tuned * _GAIN * (moved.acceptance - _ACCEPTANCE))
         seen = {
             **jumped.place._asdict(),
             "energy": moved.energy,
@@ -328,9 +337,9 @@ def _advance(
             "diverging": moved.diverging,
             "accepted": jumped.accepted,
             "redrawn": redrawn.accepted,
-            "step_size": state.step,
+            "step_size": state.steps[which],
         }
-        return ChainState(jumped.place, jax.random.key_data(key), step), seen
+        return ChainState(jumped.place, jax.random.key_data(key), state.steps.at[which].multiply(changed)), seen
 
     return jax.lax.scan(once, state, proposals)
 

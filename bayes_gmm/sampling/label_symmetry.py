@@ -172,6 +172,13 @@ class Places(NamedTuple):
         return -(0.5 * squares + namespace.log(widths)).sum(-1)
 
 
+class View(NamedTuple):
+    """An order of any mixture, and the factor (lower triangular) of a covariance in it: a metric."""
+
+    places: Places
+    factor: Float[Any, "*batch P P"]
+
+
 def constrain_symmetric(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, Any], Float[Array, ""]]:
     """Parameters at symmetric coordinates, and their log prior density with the change of variables."""
     if "weights" not in free(sites):

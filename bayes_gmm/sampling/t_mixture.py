@@ -2,8 +2,9 @@ r"""A mixture of t distributions, fitted to points: the proposal of independence
 
 .. math:: q(u) = \sum_g w_g \sum_j a_j \, t_{\nu_j}(u \mid c_g, s_j^2 S_g)
 
-Each part is nearly Gaussian and has a share of heavy tails. A t distribution of few degrees of freedom alone would waste
-most of its draws far out where coordinates are many, and a Gaussian alone would hold chains where it is too thin.
+Each part is nearly Gaussian and has a share of heavy tails. A t distribution of few degrees of freedom alone would
+waste most of its draws far out where coordinates are many, and a Gaussian alone would hold chains where it is too
+thin.
 
 References
 ----------
@@ -167,7 +168,7 @@ def transformed(points: Float[np.ndarray, "B P"], matrix: Float[np.ndarray, "P P
 
 
 def _in_blocks(points: Float[np.ndarray, "B Q"]) -> Float[np.ndarray, "n b Q"]:
-    """Points in blocks, filled up with zeros, so small that their products are not shared among threads: it costs more."""
+    """Points in blocks, filled up with zeros: products so small are not shared among threads, which would cost more."""
     padded = np.pad(points, ((0, -len(points) % _BLOCK), (0, 0)))
     return padded.reshape(-1, _BLOCK, points.shape[1])
 

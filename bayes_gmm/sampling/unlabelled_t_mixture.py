@@ -7,8 +7,8 @@ puts it last lets a Gaussian describe it. So each part g has an order of its own
 .. math:: \tau_g(u) = \arg\max_\tau \sum_k \log N\big((\tau u)_k \mid m_{gk}, \mathrm{diag}(s_{gk}^2)\big), \qquad
     q(u) = \sum_g w_g \, t_g(\tau_g(u)),
 
-with the coordinates \((\tau u)_k\) of the component in place k. Every mixture without labels has one order by each part,
-so that q is its density where draws of a part that are not in that part's order are refused.
+with the coordinates \((\tau u)_k\) of the component in place k. Every mixture without labels has one order by each
+part, so that q is its density where draws of a part that are not in that part's order are refused.
 
 References
 ----------
@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from bayes_gmm.sampling.label_symmetry import Places, Symmetry
+from bayes_gmm.sampling.label_symmetry import Places, Symmetry, View
 from bayes_gmm.sampling.t_mixture import (
     EM_STEPS,
     MOST_PARTS,
@@ -48,6 +48,10 @@ class UnlabelledTMixture(NamedTuple):
 
     parts: TMixture
     places: Places
+
+    def views(self, n_parts: int) -> View:
+        """Order and metric of each of the first parts."""
+        return View(Places(*(values[:n_parts] for values in self.places)), self.parts.factors[:n_parts])
 
     def log_density(self, coordinates: Float[Array, " P"], symmetry: Symmetry) -> Float[Array, ""]:
         """Log density of a mixture without labels, at its coordinates in any order."""
