@@ -40,7 +40,7 @@ from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.sampling.batches import BATCH, in_batches, split
 from bayes_gmm.sampling.hamiltonian import Place, move, of_batch, place_at, place_of
 from bayes_gmm.sampling.label_symmetry import Symmetry, View
-from bayes_gmm.sampling.t_mixture import TMixture, fit_t_mixture, standard
+from bayes_gmm.sampling.t_mixture import MOST_PARTS, TMixture, fit_t_mixture, standard
 from bayes_gmm.sampling.tempered_pilot import Folded, Pilot, draws_of_prior, fold
 from bayes_gmm.sampling.unlabelled_t_mixture import UnlabelledTMixture, fit_unlabelled, standard_unlabelled
 
@@ -56,8 +56,8 @@ VIEWS = 2
 DEFENCE = 0.1
 """Share of the prior in the proposals: a thin place of the t distributions cannot hold a chain for ever."""
 
-_NUMBERS_OF_PARTS = (1, 4, 16)
-"""Numbers of t distributions that are tried."""
+_NUMBERS_OF_PARTS = (VIEWS, MOST_PARTS)
+"""Numbers of parts of the proposal that are tried."""
 
 _TRIED = 512
 """Draws of each candidate for the proposal by whose acceptance it is chosen."""
@@ -77,11 +77,11 @@ _JUDGED_AFTER = (500, 1000)
 _FITTED_COMPONENTS = 2048
 """Blocks of single components to which their proposal is fitted."""
 
-_MOST_KNOWN = 3072
-"""Draws of another sampler that are used at most."""
+_FITTED, _MOST_FITTED = 400, 4096
+"""Places to which a proposal is fitted: so many for each coordinate, and at most."""
 
-_MOST_FITTED = 4096
-"""Places to which a proposal is fitted at most."""
+_KNOWN = 0.75
+"""Share of them that draws of another sampler may be."""
 
 
 class Proposal(NamedTuple):
@@ -194,7 +194,7 @@ def sample(prepared: Prepared, symmetry: Symmetry, *, seed: int) -> Iterator[Obs
 
 def _joined(pilot: Pilot, known: Float[np.ndarray, "S P"], symmetry: Symmetry, target: Target) -> Folded:
     """Particles of the pilot and some of the known draws."""
-    some = known[:: max(1, len(known) // _MOST_KNOWN)]
+    some = known[:: max(1, int(len(known) / (_KNOWN * _most_fitted(known.shape[1]))))]
     found = in_batches(lambda part: _places_of(part, target), split(some), len(some))
     usable = np.isfinite(found.log_posterior) & np.isfinite(found.coordinates).all(1)
     return fold(_concatenated([pilot.particles.places, _at(found, usable)]), symmetry)
@@ -221,8 +221,12 @@ def _flat(seen: Observed) -> Place:
 def _places(parts: list[Place], rng: np.random.Generator) -> Place:
     """Places of all parts, or as many of them at random as are fitted."""
     whole = _concatenated(parts)
-    size = len(whole.log_prior)
-    return whole if size <= _MOST_FITTED else _at(whole, rng.choice(size, _MOST_FITTED, replace=False))
+    size, most = len(whole.log_prior), _most_fitted(whole.coordinates.shape[1])
+    return whole if size <= most else _at(whole, rng.choice(size, most, replace=False))
+
+
+def _most_fitted(n_coordinates: int) -> int:
+    return min(_FITTED * n_coordinates, _MOST_FITTED)
 
 
 def _refolded(state: ChainState, symmetry: Symmetry, direction: Float[np.ndarray, " P"]) -> ChainState:
@@ -235,8 +239,7 @@ def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.G
     places = folded.places
     here = _at(places, rng.choice(len(places.log_prior), _TRIED))
     some = places.coordinates[rng.choice(len(places.log_prior), _FITTED_COMPONENTS // len(symmetry.own))]
-    component = fit_t_mixture(_components(some, symmetry), _NUMBERS_OF_PARTS[-1], rng)
-    views = fit_unlabelled(places.coordinates, folded.factor, VIEWS, symmetry, rng).views(VIEWS)
+    component = fit_t_mixture(_components(some, symmetry), MOST_PARTS, rng)
     found = []
     for n_parts in _NUMBERS_OF_PARTS:
         proposal = Proposal(
@@ -245,7 +248,7 @@ def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.G
         there = _offered(proposal, symmetry, target, _TRIED, rng).log_ratio
         before = _weighed(here.coordinates, proposal, symmetry, target).log_ratio
         found.append((float(np.exp(np.minimum(0.0, there[None] - before[:, None])).mean()), proposal))
-    return Kernel(target, max(found, key=itemgetter(0))[1], views)
+    return Kernel(target, max(found, key=itemgetter(0))[1], found[0][1].whole.views(VIEWS))
 
 
 def _components(coordinates: Float[np.ndarray, "S P"], symmetry: Symmetry) -> Float[np.ndarray, "C c"]:
