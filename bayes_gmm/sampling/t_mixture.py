@@ -52,7 +52,7 @@ class Tail(NamedTuple):
         return np.log(self.share) + constant - 0.5 * total * jnp.log1p(squares / (nu * self.width**2))
 
 
-TAILS = (Tail(0.75, 30.0, 1.05), Tail(0.25, 5.0, 1.2))
+TAILS = (Tail(0.5, 30.0, 1.05), Tail(0.5, 5.0, 1.2))
 _SHARES, _FREEDOMS, _WIDTHS = map(np.array, zip(*TAILS, strict=True))
 
 
