@@ -119,6 +119,7 @@ def fit_nuts(
     checkpoint
         File that keeps the finished draws while sampling goes on. Called again with the same arguments
         (`num_samples` may be larger) after it was killed, a run continues from the file and ends with the same draws.
+        Only the draws of NUTS are kept: what follows where they do not suffice is made again, in the same way.
     progress
         Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
     min_ess

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from bayes_gmm.bayes.sites import assemble, constrain
+from bayes_gmm.bayes.sites import assemble
 from bayes_gmm.bayes.target import Target
-from bayes_gmm.sampling.label_symmetry import Symmetry, View, constrain_symmetric, unconstrain_symmetric
+from bayes_gmm.sampling.label_symmetry import Symmetry, View, constrain_symmetric
 
 LEAPFROGS = 5
 """Leapfrog steps of a move."""
@@ -70,12 +70,6 @@ def place_at(coordinates: Float[Array, " P"], target: Target) -> Place:
     log_likelihood = target.data.log_likelihood(eta) - target.log_volume
     defined = jnp.isfinite(log_prior) & jnp.isfinite(log_likelihood)
     return Place(coordinates, *(jnp.where(defined, part, -jnp.inf) for part in (log_prior, log_likelihood)))
-
-
-def place_of(coordinates: Float[Array, " P"], target: Target) -> Place:
-    """Place of a mixture given by the coordinates of the target, which are those of NUTS."""
-    values, _ = constrain(target.sites, coordinates)
-    return place_at(unconstrain_symmetric(target.sites, values), target)
 
 
 def move(

@@ -33,13 +33,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from bayes_gmm.bayes.sites import constrain
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.sampling.batches import BATCH, in_batches, split
-from bayes_gmm.sampling.hamiltonian import Place, move, of_batch, place_at, place_of
-from bayes_gmm.sampling.label_symmetry import Symmetry, View
+from bayes_gmm.sampling.hamiltonian import Place, move, of_batch, place_at
+from bayes_gmm.sampling.label_symmetry import Symmetry, View, unconstrain_symmetric
 from bayes_gmm.sampling.t_mixture import MOST_PARTS, TMixture, fit_t_mixture, standard
 from bayes_gmm.sampling.tempered_pilot import Folded, Pilot, draws_of_prior, fold
 from bayes_gmm.sampling.unlabelled_t_mixture import UnlabelledTMixture, fit_unlabelled, standard_unlabelled
@@ -129,15 +130,19 @@ class Prepared(NamedTuple):
 
 def chain_programs(target: Target, symmetry: Symmetry, n_coordinates: int) -> Programs:
     """What compiles the programs of `prepare` and `sample`, the largest first."""
-    n_of_component = symmetry.own.shape[1] + min(1, symmetry.weights.size)
-    whole = standard_unlabelled(n_coordinates, symmetry)
-    proposal = Proposal(whole, standard(n_of_component), np.zeros(n_coordinates))
-    kernel = Kernel(target, proposal, whole.views(VIEWS))
+    proposal = _standard_proposal(n_coordinates, symmetry)
+    kernel = Kernel(target, proposal, proposal.whole.views(VIEWS))
     state = ChainState(of_batch(n_coordinates), np.zeros(2, np.uint32), np.zeros(VIEWS))
     offered = Offered(of_batch(n_coordinates, CHUNK, PROPOSALS), np.zeros((CHUNK, PROPOSALS)))
     yield lambda: _advance.lower(kernel, symmetry, state, offered, 0.0).compile()
-    yield lambda: _places_of.lower(np.zeros((BATCH, n_coordinates)), target).compile()
     yield lambda: _weigh.lower(np.zeros((BATCH, n_coordinates)), proposal, symmetry, target).compile()
+    yield lambda: _symmetric.lower(np.zeros((BATCH, n_coordinates)), target).compile()
+
+
+def _standard_proposal(n_coordinates: int, symmetry: Symmetry) -> Proposal:
+    """A proposal for which programs are compiled."""
+    n_of_component = symmetry.own.shape[1] + min(1, symmetry.weights.size)
+    return Proposal(standard_unlabelled(n_coordinates, symmetry), standard(n_of_component), np.zeros(n_coordinates))
 
 
 def prepare(
@@ -179,7 +184,6 @@ def prepare(
             break
         folded = fold(_places([particles.places, *map(_flat, seen)], rng), symmetry)
         kernel = _kernel(target, symmetry, folded, rng)
-        states = [_refolded(state, symmetry, folded.direction) for state in states]
     yield Prepared(kernel, states, accepted)
 
 
@@ -195,14 +199,21 @@ def sample(prepared: Prepared, symmetry: Symmetry, *, seed: int) -> Iterator[Obs
 def _joined(pilot: Pilot, known: Float[np.ndarray, "S P"], symmetry: Symmetry, target: Target) -> Folded:
     """Particles of the pilot and some of the known draws."""
     some = known[:: max(1, int(len(known) / (_KNOWN * _most_fitted(known.shape[1]))))]
-    found = in_batches(lambda part: _places_of(part, target), split(some), len(some))
-    usable = np.isfinite(found.log_posterior) & np.isfinite(found.coordinates).all(1)
+    coordinates = in_batches(lambda part: _symmetric(part, target), split(some), len(some))
+    # The program of the proposals has the densities; the ratio to a proposal is not needed here.
+    found = _weighed(coordinates, _standard_proposal(known.shape[1], symmetry), symmetry, target).place
+    usable = np.isfinite(found.log_posterior) & np.isfinite(coordinates).all(1)
     return fold(_concatenated([pilot.particles.places, _at(found, usable)]), symmetry)
 
 
 @jax.jit
-def _places_of(coordinates: Float[Array, "S P"], target: Target) -> Place:
-    return jax.vmap(partial(place_of, target=target))(coordinates)
+def _symmetric(coordinates: Float[Array, "S P"], target: Target) -> Float[Array, "S P"]:
+    """Symmetric coordinates at those of the target."""
+
+    def one(part: Array) -> Array:
+        return unconstrain_symmetric(target.sites, constrain(target.sites, part)[0])
+
+    return jax.vmap(one)(coordinates)
 
 
 def _concatenated(parts: list[Place]) -> Place:
@@ -227,11 +238,6 @@ def _places(parts: list[Place], rng: np.random.Generator) -> Place:
 
 def _most_fitted(n_coordinates: int) -> int:
     return min(_FITTED * n_coordinates, _MOST_FITTED)
-
-
-def _refolded(state: ChainState, symmetry: Symmetry, direction: Float[np.ndarray, " P"]) -> ChainState:
-    place = state.place
-    return state._replace(place=place._replace(coordinates=symmetry.fold(place.coordinates, direction)))
 
 
 def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.Generator) -> Kernel:
