@@ -115,7 +115,7 @@ def _add_select(verbs: Any) -> None:
     )
     _add_table(verb)
     _add_choice(verb, counts="1-9", starts=16, several=True)
-    _add_noise(verb)
+    _add_likelihood(verb)
     verb.add_argument("--out", metavar="FILE", type=Path, help="CSV file for all criteria (default: none)")
     verb.add_argument("--json", action="store_true", help="print all criteria as JSON rather than one as a table")
 
@@ -167,7 +167,15 @@ def _add_choice(verb: argparse.ArgumentParser, *, counts: str, starts: int, seve
     )
 
 
-def _add_noise(verb: argparse.ArgumentParser) -> None:
+def _add_likelihood(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--heavy-tails",
+        nargs="?",
+        const="common",
+        metavar="NU",
+        help='components that are t distributions, with degrees of freedom that are "common" (also without NU), one '
+        '"per component", or held at a number (default: Gaussians)',
+    )
     verb.add_argument(
         "--noise",
         nargs="?",
@@ -255,7 +263,7 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="full, tied, diag, spherical, EEI or EII covariances (default: %(default)s)",
     )
-    _add_noise(verb)
+    _add_likelihood(verb)
     verb.add_argument("--starts", type=int, metavar="N", help="random starts of EM (default: more where cheap)")
     verb.add_argument(
         "--bootstrap", type=int, default=0, metavar="N", help="replicates for standard errors by resampling"

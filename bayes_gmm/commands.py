@@ -8,7 +8,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bayes_gmm.core.export import output_errors, to_json, write_json
 from bayes_gmm.core.validation import positions
@@ -56,7 +56,7 @@ def select(options: argparse.Namespace) -> None:
         counts,
         covariance_type=_names(options.covariance),
         criterion=options.criterion,
-        noise=_noise(options.noise),
+        **_likelihood(options),
         n_starts=options.starts,
         seed=options.seed,
         progress=sys.stderr.isatty(),
@@ -131,7 +131,7 @@ def _compare(table: Table, options: argparse.Namespace) -> "Comparison":
     from bayes_gmm.mle.fit_em import fit_em
     from bayes_gmm.posterior.fit_nuts import fit_nuts
 
-    shared = {"covariance_type": options.covariance, "seed": options.seed, "noise": _noise(options.noise)}
+    shared = {"covariance_type": options.covariance, "seed": options.seed, **_likelihood(options)}
     mle = fit_em(table, options.components, n_starts=options.starts, **shared).check()
     resampled = bootstrap(mle, n_replicates=options.bootstrap, seed=options.seed) if options.bootstrap else None
     posterior = fit_nuts(
@@ -204,6 +204,18 @@ def _numbers(text: str) -> list[int]:
             )
         counts += found
     return counts
+
+
+def _likelihood(options: argparse.Namespace) -> dict[str, Any]:
+    """Noise and heavy tails as `fit_em` takes them."""
+    tails = options.heavy_tails
+    if tails is None:
+        return {"noise": _noise(options.noise)}
+    try:
+        degrees: str | float = float(tails)
+    except ValueError:
+        degrees = tails
+    return {"noise": _noise(options.noise), "components": "t", "degrees_of_freedom": degrees}
 
 
 def _noise(text: str | None) -> str | float | bool:

@@ -28,6 +28,10 @@ class ArgumentError(BayesGMMError, ValueError):
     """An argument other than the table has an invalid value."""
 
 
+class UnknownArgumentError(ArgumentError, TypeError):
+    """A function has no argument of this name."""
+
+
 class OutputError(BayesGMMError, OSError):
     """A file or folder cannot be written."""
 

@@ -282,10 +282,18 @@ def _model(comparison: Comparison) -> str:
     K, D = problem.n_components, problem.table.n_features
     name = problem.structure.name
     structure = _STRUCTURES[name] if D > 1 else _STRUCTURES_OF_ONE_FEATURE[name[0]]
+    tails = problem.degrees_of_freedom is not None
+    kind = "multivariate t distributions" if tails else "Gaussians"
     words = (
-        f"Each row comes from one of K = {K} Gaussians in D = {D} dimensions; from which is not known and is summed "
+        f"Each row comes from one of K = {K} {kind} in D = {D} dimensions; from which is not known and is summed "
         f"out. The weights are positive and sum to one; {structure}."
     )
+    if tails:
+        words += (
+            " Σ is a scatter: with n degrees of freedom the covariance is n / (n - 2) times as large; there is none "
+            "for n of 2 or less. The fewer degrees of freedom, the heavier the tails; above 30 or so a component is "
+            "nearly Gaussian."
+        )
     noise = []
     if problem.noise is not None:
         volume = np.exp(problem.noise.log_volume)
@@ -297,7 +305,8 @@ def _model(comparison: Comparison) -> str:
         noise = [operator("+"), symbol("π", "0"), operator("/"), "<mi>V</mi>"]
     mixture = formula(
         "<mi>p</mi>", operator("("), symbol("x", "n"), operator(")"), operator("="), over("∑", "k"),
-        symbol("π", "k"), "<mi>N</mi>", operator("("), symbol("x", "n"), operator("|"), symbol("μ", "k"),
+        symbol("π", "k"), symbol("t", "k") if tails else "<mi>N</mi>", operator("("), symbol("x", "n"), operator("|"),
+        symbol("μ", "k"),
         operator(","), symbol("Σ", "k"), operator(")"), *noise,
     )  # fmt: skip
     posterior = formula(
@@ -320,6 +329,7 @@ def _reproduce(comparison: Comparison, command: str) -> str:
     attributes, (chains, draws) = posterior.tree["posterior"].attrs, posterior.draws.log_weights.shape[:2]
     K, structure = posterior.problem.n_components, posterior.problem.covariance_type
     noise = "" if posterior.problem.noise is None else f", noise={_noise(posterior.problem.noise)}"
+    noise += _tails(posterior.problem.degrees_of_freedom)
     lines = [
         "import bayes_gmm as bg",
         f"x = {_origin(posterior.table)}",
@@ -333,6 +343,14 @@ def _reproduce(comparison: Comparison, command: str) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("bayes_gmm", "jax", "numpyro", "arviz", "numpy"))
     asked = paragraphs("The command:") + code(command) if command else ""
     return asked + paragraphs("In Python:") + code("\n".join(lines)) + paragraphs(f"Versions: {versions}.")
+
+
+def _tails(degrees: Any) -> str:
+    """The arguments that give these degrees of freedom."""
+    if degrees is None:
+        return ""
+    wanted = degrees if isinstance(degrees, str) else degrees.tolist()
+    return f", components='t', degrees_of_freedom={wanted!r}"
 
 
 def _noise(noise: Noise) -> str:

@@ -48,7 +48,12 @@ LIBRARIES = {
     "numpyro.infer": {"sampling.numpyro_hmc"},
     "numpyro": {
         *("bayes.prior", "bayes.sites", "bayes.tied_values", "bayes.model", "sampling.numpyro_hmc"),
-        *("bayes.exchangeable_log_normal", "bayes.marginally_uniform_cholesky", "sampling.label_symmetry"),
+        *(
+            "bayes.exchangeable_log_normal",
+            "bayes.marginally_uniform_cholesky",
+            "bayes.shifted_gamma",
+            "sampling.label_symmetry",
+        ),
         *("io.distribution_serialisation", "io.serialisation"),
     },
     "optax": {"mle.gradient_ascent"},
@@ -62,6 +67,7 @@ LIBRARIES = {
     "scipy": {
         *("posterior.relabelling", "mle.initialisation", "search.merged_cells", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
+        *("mixture.degrees_of_freedom", "mle.degrees_of_freedom"),
         *("bayes.hyperplanes", "sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),
     },
     "sklearn": {"estimators.sklearn_compat"},

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import instance_of, one_of, open_probability, positive_integer, seed_integer
-from bayes_gmm.errors import FitError
+from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.em_run import StoppingRule, run_to_the_end
@@ -140,6 +140,12 @@ def bootstrap(
     one_of("kind", kind, KINDS, "Rows are drawn with replacement by default.")
     instance_of("fit", fit, EMFit, "Give what fit_em returned.")
     fit.check()
+    if fit.problem.estimates_degrees:
+        raise ArgumentError(
+            "The degrees of freedom of this fit were estimated, and replicates would hold them.",
+            "a fit with degrees of freedom that are given",
+            "Fit with degrees_of_freedom=fit.mixture.degrees_of_freedom, or take EMFit.standard_errors.",
+        )
     rng = np.random.default_rng(seed)
     size = int(np.clip(_NUMBERS_AT_ONCE // fit.table.n_points, 1, min(count, _REPLICATES_AT_ONCE)))
     bar = tqdm(range(math.ceil(count / size)), desc="bootstrap", unit=" chunks", disable=not progress, leave=False)

@@ -260,6 +260,8 @@ def _mismatch(mle: EMFit, posterior: Posterior) -> str:
         return f"The EM fit has the columns {', '.join(ours.columns)}, the posterior {', '.join(theirs.columns)}."
     if not same_box(mle.problem.noise, posterior.problem.noise):
         return "The EM fit and the posterior have different noise, or one of the two has none."
+    if (mle.problem.degrees_of_freedom is None) != (posterior.problem.degrees_of_freedom is None):
+        return "One of the EM fit and the posterior is of t distributions, the other of Gaussians."
     if ours.n_points != theirs.n_points:
         return f"The EM fit is of {ours.n_points} points, the posterior of {theirs.n_points}."
     if not ours.has_values_of(theirs):

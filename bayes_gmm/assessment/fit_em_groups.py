@@ -114,7 +114,7 @@ class GroupFits:
         fit = self.fits[group]
         about |= {"n_components": fit.mixture.n_components, "structure": fit.structure.name, "status": fit.status.name}
         about |= {"log_likelihood": fit.log_likelihood, "bic": fit.bic()}
-        parts = enumerate(zip(fit.mixture.weights, fit.mixture.means, fit.mixture.scales, strict=True))
+        parts = enumerate(zip(fit.mixture.weights, fit.mixture.means, fit.mixture.standard_deviations, strict=True))
         columns = fit.table.columns
         return [
             about

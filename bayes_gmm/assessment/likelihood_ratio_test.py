@@ -152,7 +152,7 @@ def _simulated_statistic(null: EMFit, pair: list[Problem], search: SearchOptions
     if data.errors is not None:
         drawn = drawn + drawn_errors(data.errors, np.random.default_rng(seed))
     table = Table(np.where(np.isnan(data.values), np.nan, drawn), data.columns, errors=data.errors)
-    fits = [fit_problem(replace(problem, table=table), search) for problem in pair]
+    fits = [fit_problem(replace(problem, table=table), search, problem.n_components) for problem in pair]
     if any(fit.status.failed for fit in fits):
         return None
     return 2 * (fits[1].log_likelihood - fits[0].log_likelihood)

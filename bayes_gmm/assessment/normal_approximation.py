@@ -124,7 +124,7 @@ def _near_boundary(name: str, values: Float[np.ndarray, "S *parameter"]) -> Bool
         return np.zeros(center.shape, bool)
     if name in ("weights", "noise_weight"):
         return np.asarray((center < reach) | (1 - center < reach))
-    return center < reach if name == "scales" else 1 - np.abs(center) < reach
+    return center < reach if name in ("scales", "degrees_of_freedom") else 1 - np.abs(center) < reach
 
 
 def _skewness(values: Float[np.ndarray, "S *parameter"]) -> Float[np.ndarray, "*parameter"]:

@@ -14,7 +14,8 @@ from bayes_gmm.assessment.prior_sensitivity import INFORMATIVE, prior_sensitivit
 from bayes_gmm.bayes.prior_densities import PRIOR_PARTS
 from bayes_gmm.core.export import Record, html_table
 from bayes_gmm.errors import FitError
-from bayes_gmm.mixture.parameter_names import LABELS, NOISE_LABEL
+from bayes_gmm.mixture.degrees_of_freedom import COMMON
+from bayes_gmm.mixture.parameter_names import DEGREES_LABEL, NOISE_LABEL, labels_of
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.standard_errors import reported
 from bayes_gmm.posterior.arviz_tree import lower_pairs, pair_names, parameters
@@ -39,7 +40,9 @@ class Row:
     ----------
     component, parameter, feature
         Number of the component, "weight", "mean", "sd" or "correlation", and the feature or the pair of features. The
-        weight of noise has the component -1 and the parameter "noise weight".
+        weight of noise has the component -1 and the parameter "noise weight". Of t distributions there are "scale", the
+        root of the scatter's diagonal, in place of "sd", and "degrees of freedom", with the component -1 where they are
+        common to all.
     estimate, standard_error
         By maximum likelihood; the error is NaN where it could not be computed.
     error_doubted
@@ -144,7 +147,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     lines = [line.rstrip() for line in lines]
     for row in rows:
         if row.component < 0:
-            lines.append("noise")
+            lines.append("noise" if row.parameter == NOISE_LABEL else "all components")
         elif row.parameter == "weight":
             lines.append(f"component {row.component}{_in_other_hands(row)}")
         lines.append(f"{f'  {row.parameter} {row.feature}':{label_width}}   {_line(row, resampled)}")
@@ -275,9 +278,13 @@ def _missing(mle: EMFit) -> ByName:
 
 
 def _rows(estimates: ByName, errors: _Errors, resampled: ByName, posterior: Posterior) -> Iterator[Row]:
-    """Rows component by component: weight, means, sds, correlations; and the weight of noise."""
+    """Rows component by component: weight, means, sds, correlations; and what belongs to none of them."""
     columns = posterior.table.columns
     labels = {"weights": [""], "means": columns, "scales": columns, "correlations": pair_names(columns)}
+    named, wanted = labels_of(posterior.draws), posterior.problem.degrees_of_freedom
+    common = isinstance(wanted, str) and wanted == COMMON
+    if not common:
+        labels["degrees_of_freedom"] = [""]
     draws = posterior.tree["posterior"].to_dataset()
     found, prior = summary(draws, probability=PROBABILITY), prior_sensitivity(draws, posterior.log_prior)
     gaussian = gaussian_at_mode(posterior)
@@ -297,7 +304,7 @@ def _rows(estimates: ByName, errors: _Errors, resampled: ByName, posterior: Post
         return columns | {"prior_shift": prior.shift[name]}
 
     for component, ambiguity in enumerate(posterior.relabelling.ambiguous):
-        named = AMBIGUOUS * bool(ambiguity > LARGEST_AMBIGUITY)
+        in_doubt = AMBIGUOUS * bool(ambiguity > LARGEST_AMBIGUITY)
         of_component: dict[str, Any] = {
             "component": component,
             "ambiguity": float(ambiguity),
@@ -310,13 +317,15 @@ def _rows(estimates: ByName, errors: _Errors, resampled: ByName, posterior: Post
             why = np.atleast_1d(reasons[name][component])
             for i, label in enumerate(labels[name]):
                 numbers: dict[str, Any] = {column: float(values[i]) for column, values in parts.items()}
-                flag = ", ".join(filter(None, (named, str(why[i]), PRIOR * _is_informative(numbers))))
-                of_row = of_component | {"parameter": LABELS[name], "feature": label, "flag": flag}
+                flag = ", ".join(filter(None, (in_doubt, str(why[i]), PRIOR * _is_informative(numbers))))
+                of_row = of_component | {"parameter": named[name], "feature": label, "flag": flag}
                 yield Row(**of_row, **numbers)
-    if (name := "noise_weight") in estimates:
-        numbers = {column: float(value) for column, value in columns_of(name).items()}
-        flag = ", ".join(filter(None, (str(reasons[name]), PRIOR * _is_informative(numbers))))
-        yield Row(component=-1, parameter=NOISE_LABEL, feature="", flag=flag, **numbers)
+    of_all = {"degrees_of_freedom": DEGREES_LABEL} if common else {}
+    for name, label in (of_all | {"noise_weight": NOISE_LABEL}).items():
+        if name in estimates:
+            numbers = {column: float(np.ravel(values)[0]) for column, values in columns_of(name).items()}
+            flag = ", ".join(filter(None, (str(np.ravel(reasons[name])[0]), PRIOR * _is_informative(numbers))))
+            yield Row(component=-1, parameter=label, feature="", flag=flag, **numbers)
 
 
 def _is_informative(numbers: dict[str, float]) -> bool:

@@ -6,7 +6,7 @@ Two answers from overlapping data are not independent, so a shift is no test; it
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ class ParameterShifts:
     Attributes
     ----------
     rows
-        One `Shift` for each weight, mean, sd and correlation.
+        One `Shift` for each weight, mean, sd and correlation. The sds are those of the components, of t distributions
+        those of their covariances rather than of their scatters, NaN where there are none.
     about
         What is compared, in words.
     """
@@ -105,8 +106,8 @@ def parameter_shifts(fit: EMFit | Posterior, reference: EMFit | Posterior | None
         What `fit_em` or `fit_nuts` returned.
     reference
         Another fit of the same kind, to the same columns, with as many components. Of an `EMFit` it may be left out:
-        then it is the plain Gaussian fit, without noise, to the rows whose every cell was seen, as if they had no
-        errors.
+        then it is the plain Gaussian fit, without noise and heavy tails, to the rows whose every cell was seen, as if
+        they had no errors.
 
     Raises
     ------
@@ -139,7 +140,9 @@ def parameter_shifts(fit: EMFit | Posterior, reference: EMFit | Posterior | None
 
 def plain_fit(fit: EMFit) -> EMFit:
     """The plain Gaussian fit to the complete rows, from the maximum that was found with all of them."""
-    return fit_problem(fit.problem.plain(), SearchOptions(start=fit.mixture.without_noise()))
+    return fit_problem(
+        fit.problem.plain(), SearchOptions(start=replace(fit.mixture.without_noise(), degrees_of_freedom=None))
+    )
 
 
 def _plain(fit: Any) -> EMFit:
@@ -174,11 +177,14 @@ def _summary(fit: EMFit | Posterior) -> tuple[_ByName, _ByName]:
         draws = fit.tree["posterior"].to_dataset()
         chains = {str(name): variable.values for name, variable in draws.items()}
         moments = (np.mean, np.std)
+        chains["scales"] = np.asarray(fit.draws.standard_deviations)
         means, sds = ({n: np.asarray(of(v, axis=(0, 1))) for n, v in chains.items()} for of in moments)
         return means, sds
-    values = parameters(fit.mixture, fit.table.columns)
+    deviations = np.asarray(fit.mixture.standard_deviations)
+    values = parameters(fit.mixture, fit.table.columns) | {"scales": deviations}
     try:
         errors = dict(fit.standard_errors)
+        errors["scales"] = np.diagonal(errors["covariances"], axis1=1, axis2=2) / (2 * deviations)
         errors["correlations"] = lower_pairs(errors["correlations"])
     except FitError:
         errors = {name: np.full(part.shape, np.nan) for name, part in values.items()}
@@ -204,6 +210,12 @@ def _texts(row: Shift) -> list[str]:
 def _words(fit: EMFit | Posterior) -> str:
     table = fit.table
     table, noise = fit.table, fit.problem.noise is not None
-    remarks = (("their gaps", table.has_gaps), ("their errors", table.has_errors), ("noise", noise))
+    tails = fit.problem.degrees_of_freedom is not None
+    remarks = (
+        ("their gaps", table.has_gaps),
+        ("their errors", table.has_errors),
+        ("noise", noise),
+        ("heavy tails", tails),
+    )
     known = [name for name, found in remarks if found]
     return f"{table.n_points:,} rows" + f" with {' and '.join(known)}" * bool(known)

@@ -1,15 +1,20 @@
-"""Newton's method to a mode of the posterior, and the Gaussian around it by Laplace's approximation."""
+"""Newton's method to a mode of the posterior, and the Gaussian around it by Laplace's approximation.
+
+The search runs in NumPy, on one compiled program: the gradient of the potential at some coordinates side by side, of
+whose differences the Hessian is made. The data are not in it, so that it is small and serves tables of every length.
+"""
 
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64, Int
+from jaxtyping import Array, Bool, Float
 
 from bayes_gmm.bayes.target import Target
-from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril
+from bayes_gmm.core.compilation import Programs
+from bayes_gmm.core.linalg import LOG_2PI, cholesky_factors, inverse_factor
+from bayes_gmm.likelihood.expansion import Expansion, expand, in_numpy
 
 
 class Laplace(NamedTuple):
@@ -48,20 +53,17 @@ def shapes_around(coordinates: Any) -> Laplace:
 class _Point(NamedTuple):
     """Potential, gradient and Hessian at some coordinates."""
 
-    coordinates: Float[Array, " P"]
-    potential: Float[Array, ""]
-    gradient: Float[Array, " P"]
-    curvature: Float[Array, "P P"]
+    coordinates: Float[np.ndarray, " P"]
+    potential: float
+    gradient: Float[np.ndarray, " P"]
+    curvature: Float[np.ndarray, "P P"]
 
 
-class _NewtonState(NamedTuple):
-    """The best point so far with its Gaussian, its Hessian, and the coordinates to try next."""
+_ROWS = 64
+"""Coordinates at which the gradient is computed by one call."""
 
-    here: Laplace
-    curvature: Float[Array, "P P"]
-    proposal: Float[Array, " P"]
-    n_steps: Int[Array, ""]
-
+_DIFFERENCE = 1e-4
+"""Difference of coordinates of size one of which the Hessian is made: its relative error is some 1e-8."""
 
 _ENOUGH = 1e-12
 """Promised gain in nats below which a mode is reached."""
@@ -82,9 +84,8 @@ _MOST_PROMISED = 100.0
 """Nats that a step along one coordinate may promise where damping is one."""
 
 
-@jax.jit
-def laplace(start: Float[Any, " P"], target: Target, most_steps: int | Array) -> Laplace:
-    """Go from `start` towards a mode by Newton steps, damped where the potential would rise.
+def laplace(start: Float[Any, " P"], target: Target, most_steps: int) -> Laplace:
+    """Go from `start` towards a mode by Newton steps, damped where the potential would rise; in a scoped float64.
 
     With one step the result is the Gaussian at `start` itself.
 
@@ -93,82 +94,125 @@ def laplace(start: Float[Any, " P"], target: Target, most_steps: int | Array) ->
     Levenberg (1944), doi 10.1090/qam/10666, and Marquardt (1963), doi 10.1137/0111030 (damping); Tierney and Kadane
     (1986), doi 10.1080/01621459.1986.10478240.
     """
-    start, nothing = jnp.asarray(start), jnp.zeros((len(start), len(start)))
-    infinite = jnp.array(jnp.inf)
-    nowhere = Laplace(
-        mode=start,
-        factor=nothing,
-        potential=infinite,
-        gradient=jnp.zeros_like(start),
-        remaining=infinite,
-        damping=jnp.array(0.0),
-    )
+    proposal, P = np.asarray(start, float), len(start)
+    point = _Point(proposal, np.inf, np.zeros(P), np.zeros((P, P)))
+    here = _gaussian(point, 0.0)
+    for _ in range(most_steps):
+        found = _Point(proposal, *derivatives(proposal, target, highest=point.potential))
+        if _is_finite(found):
+            point = found
+            damping = here.damping / 8 if here.damping > _LEAST_DAMPING else 0.0
+        else:
+            damping = min(_more(here.damping), _MOST_DAMPING)
+        here = _gaussian(point, damping)
+        if here.remaining <= _ENOUGH and here.damping == 0:
+            break
+        proposal = here.mode - here.factor @ (here.factor.T @ here.gradient)
+    return here
 
-    def unfinished(state: _NewtonState) -> Array:
-        return ((state.here.remaining > _ENOUGH) | (state.here.damping > 0)) & (state.n_steps < most_steps)
 
-    def step(state: _NewtonState) -> _NewtonState:
-        """Evaluate the proposal, accept it or damp more, and propose again: the data enter the program in one place."""
-        last = state.here
-        value, gradient, curvature = derivatives(state.proposal, target)
-        # A comparison with NaN is false; minus infinity is an overflow. The first proposal is compared with infinity.
-        finite = jnp.isfinite(value) & jnp.isfinite(gradient).all() & jnp.isfinite(curvature).all()
-        accepted = finite & (value - _ROUNDING * jnp.abs(value) <= last.potential)
-        found = _Point(state.proposal, value, gradient, curvature)
-        before = _Point(last.mode, last.potential, last.gradient, state.curvature)
-        point = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), found, before)
-        relaxed = jnp.where(last.damping > _LEAST_DAMPING, last.damping / 8, 0.0)
-        damping = jnp.where(accepted, relaxed, jnp.minimum(_more(last.damping), _MOST_DAMPING))
-        here, direction = _gaussian(point, damping)
-        return _NewtonState(here, point.curvature, here.mode + direction, state.n_steps + 1)
-
-    return jax.lax.while_loop(unfinished, step, _NewtonState(nowhere, nothing, start, jnp.array(0))).here
+def laplace_programs(coordinates: Any, target: Target) -> Programs:
+    """What compiles the program of `laplace`, for coordinates of this shape."""
+    number, shape = partial(jax.ShapeDtypeStruct, dtype=coordinates.dtype), target.shape_of_natural_parameters
+    eta = number(shape)
+    expansion = Expansion(number(()), eta, number((*shape, *shape)))
+    rows = number((_ROWS, *coordinates.shape))
+    yield lambda: _at_rows.lower(rows, eta, expansion, _without_rows(target)).compile()
 
 
 def derivatives(
-    coordinates: Float64[Array, " P"], target: Target
-) -> tuple[Float64[Array, ""], Float64[Array, " P"], Float64[Array, "P P"]]:
-    """Potential, its gradient and its Hessian.
+    coordinates: Float[Any, " P"], target: Target, highest: float = np.inf
+) -> tuple[float, Float[np.ndarray, " P"], Float[np.ndarray, "P P"]]:
+    """Potential, its gradient and its Hessian; these two are NaN where it is not finite, or higher than `highest`.
 
     The log-likelihood is replaced by its second-order expansion in the natural parameters, which has equal derivatives
-    there: the data enter only through the expected statistics and the curvature, one pass each.
+    there: the data enter only through the expected statistics and the curvature, one pass each. The Hessian is made of
+    central differences of the gradient, which for the means have no error but rounding.
     """
-    eta = target.natural_parameters(coordinates)[0]
-    log_likelihood, statistics = target.data.expected_statistics(eta)
-    curvature = target.data.curvature(eta).reshape(eta.size, eta.size)
+    coordinates, P, empty = np.asarray(coordinates), len(coordinates), _without_rows(target)
+    shape = target.shape_of_natural_parameters
+    without_data = Expansion(np.zeros(()), np.zeros(shape), np.zeros((*shape, *shape)))
+    there = _each_row(coordinates[None], np.zeros(shape), without_data, empty)
+    eta = there.natural[0]
+    expansion = expand(target.data, eta) if np.isfinite(eta).all() else without_data
+    potential = float(there.potential[0] - expansion.value + _log_volume(target))
+    lower = potential - _ROUNDING * abs(potential) <= highest
+    if not (np.isfinite(eta).all() and np.isfinite(potential) and lower):
+        return potential, np.full(P, np.nan), np.full((P, P), np.nan)
+    steps = _DIFFERENCE * target.coordinate_sizes
+    around = np.concatenate([coordinates[None], coordinates + np.diag(steps), coordinates - np.diag(steps)])
+    found = _each_row(around, eta, expansion, empty)
+    above, below = found.gradient[1 : P + 1], found.gradient[P + 1 :]
+    hessian = (above - below) / (2 * steps[:, None])
+    return potential, found.gradient[0], 0.5 * (hessian + hessian.T)
 
-    def potential(theta: Array) -> Array:
-        moved, log_prior = target.natural_parameters(theta)
+
+class _Rows(NamedTuple):
+    """Natural parameters, potential and gradient at some coordinates."""
+
+    natural: Float[Any, "R K F"]
+    potential: Float[Any, " R"]
+    gradient: Float[Any, "R P"]
+
+
+def _each_row(rows: Float[np.ndarray, "R P"], eta: np.ndarray, expansion: Expansion, empty: Target) -> _Rows:
+    """`_at_rows` for any number of coordinates."""
+    padded = np.pad(rows, ((0, -len(rows) % _ROWS), (0, 0)), mode="edge")
+    parts = np.split(padded, len(padded) // _ROWS)
+    found = [jax.device_get(_at_rows(part, eta, expansion, empty)) for part in parts]
+    return _Rows(*(np.concatenate(leaves)[: len(rows)] for leaves in zip(*found, strict=True)))
+
+
+@jax.jit
+def _at_rows(rows: Float[Array, "R P"], eta: Float[Array, "K F"], expansion: Expansion, empty: Target) -> _Rows:
+    """Natural parameters, and the potential but for its volume with its gradient, by the expansion at `eta`."""
+
+    def potential(theta: Array) -> tuple[Array, Array]:
+        moved, log_prior = empty.natural_parameters(theta)
         change = (moved - eta).ravel()
-        expanded = log_likelihood + statistics.ravel() @ change + 0.5 * change @ curvature @ change
-        return -(expanded - target.log_volume + log_prior)
+        squares = change @ expansion.curvature.reshape(eta.size, eta.size) @ change
+        return -(expansion.value + expansion.statistics.ravel() @ change + 0.5 * squares + log_prior), moved
 
-    def gradient(theta: Array) -> tuple[Array, tuple[Array, Array]]:
-        value, slope = jax.value_and_grad(potential)(theta)
-        return slope, (value, slope)
-
-    hessian, (value, slope) = jax.jacfwd(gradient, has_aux=True)(coordinates)
-    return value, slope, hessian
+    (values, natural), gradients = jax.vmap(jax.value_and_grad(potential, has_aux=True))(rows)
+    return _Rows(natural, values, gradients)
 
 
-def _gaussian(point: _Point, damping: Array) -> tuple[Laplace, Array]:
-    """Gaussian with this curvature, damped until it is proper, and the step to where it peaks."""
+def _without_rows(target: Target) -> Target:
+    return target._replace(data=target.data.without_rows())
+
+
+def _log_volume(target: Target) -> float:
+    data = in_numpy(target.data)
+    return float(
+        data.log_volume(jax.tree.map(np.asarray, target.scaling)) if data is not target.data else _volume(target)
+    )
+
+
+@jax.jit
+def _volume(target: Target) -> Float[Array, ""]:
+    return target.log_volume
+
+
+def _is_finite(point: _Point) -> bool:
+    # Minus infinity is an overflow.
+    return all(np.isfinite(part).all() for part in point[1:])
+
+
+# Where there is no density nothing is finite, which is said by the potential.
+@np.errstate(divide="ignore", invalid="ignore")
+def _gaussian(point: _Point, damping: float) -> Laplace:
+    """Gaussian with this curvature, damped until it is proper."""
     # Scaled to a unit diagonal, so that one damping serves coordinates of all units. Where the density is steep and
     # straight, as far from a mode, the curvature alone would set no limit to a step; there the gradient does.
-    scale = 1 / jnp.sqrt(jnp.maximum(jnp.abs(jnp.diagonal(point.curvature)), point.gradient**2 / _MOST_PROMISED))
+    squares = np.maximum(np.abs(np.diagonal(point.curvature)), point.gradient**2 / _MOST_PROMISED)
+    scale = 1 / np.sqrt(squares)
     scaled = point.curvature * scale[:, None] * scale[None]
-
-    def improper(attempt: tuple[Array, Array, Array]) -> Array:
-        return ~(jnp.diagonal(attempt[1]).min() > _SMALLEST_PIVOT) & (attempt[2] <= _MOST_DAMPING)
-
-    def damp(attempt: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        tried = attempt[2]
-        return tried, cholesky(scaled + tried * jnp.eye(len(scale))), _more(tried)
-
-    damping, triangle, _ = jax.lax.while_loop(improper, damp, (damping, jnp.full_like(scaled, jnp.nan), damping))
-    factor = scale[:, None] * invert_tril(triangle).T
+    triangle = np.full_like(scaled, np.nan)
+    if np.isfinite(scaled).all():
+        damping, triangle = _proper(scaled, damping)
+    factor = scale[:, None] * inverse_factor(triangle).T
     slopes = factor.T @ point.gradient
-    found = Laplace(
+    return Laplace(
         mode=point.coordinates,
         factor=factor,
         potential=point.potential,
@@ -176,8 +220,16 @@ def _gaussian(point: _Point, damping: Array) -> tuple[Laplace, Array]:
         remaining=0.5 * slopes @ slopes,
         damping=damping,
     )
-    return found, -factor @ slopes
 
 
-def _more(damping: Array) -> Array:
-    return jnp.maximum(4 * damping, _LEAST_DAMPING)
+def _proper(scaled: Float[np.ndarray, "P P"], damping: float) -> tuple[float, Float[np.ndarray, "P P"]]:
+    """The least damping, of those tried, with which the matrix is positive definite, and its Cholesky factor."""
+    while True:
+        triangle = cholesky_factors(scaled + damping * np.eye(len(scaled)))
+        if np.diagonal(triangle).min() > _SMALLEST_PIVOT or damping > _MOST_DAMPING:
+            return damping, triangle
+        damping = _more(damping)
+
+
+def _more(damping: float) -> float:
+    return max(4 * damping, _LEAST_DAMPING)

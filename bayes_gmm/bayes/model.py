@@ -13,11 +13,13 @@ import numpyro
 import numpyro.distributions as dist
 
 from bayes_gmm.bayes.prior import Prior
-from bayes_gmm.bayes.sites import Sites, assemble, free, noise_sites
+from bayes_gmm.bayes.sites import Sites, assemble, degrees_sites, free, noise_sites
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import refuse_errors
 from bayes_gmm.io.table import Table
-from bayes_gmm.mixture.mixture import Mixture, log_prob
+from bayes_gmm.mixture.degrees_of_freedom import wanted_degrees
+from bayes_gmm.mixture.densities import log_prob
+from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box
 
 
@@ -29,10 +31,13 @@ def model(
     prior: Prior | None = None,
     n_points: int | None = None,
     noise: Any = False,
+    components: str = "gaussian",
+    degrees_of_freedom: Any = None,
 ) -> None:
-    """Gaussian mixture as a plain NumPyro model: sites weights, means, scales (or variances), correlation_tril, x.
+    """Mixture as a plain NumPyro model: sites weights, means, scales (or variances), correlation_tril, x.
 
-    With noise there is a site noise_weight (1,), and weights are how the components share the rest.
+    With noise there is a site noise_weight (1,), and weights are how the components share the rest. With t
+    distributions there is a site degrees_of_freedom, (1,) or (K,), and scales and correlations are those of scatters.
 
     Parameters
     ----------
@@ -48,6 +53,8 @@ def model(
         Number of points to draw when x is None.
     noise
         Uniform noise over a box that x tells, as in `fit_nuts`.
+    components, degrees_of_freedom
+        "gaussian", or "t" with "common" or "per component" degrees of freedom or values, as in `fit_nuts`.
 
     Notes
     -----
@@ -79,26 +86,41 @@ def model(
             "n_components, and x or n_points",
             "Call model(x, n_components), or model(None, n_components, prior=prior, n_points=100) to simulate.",
         )
-    box = _box(noise, x)
-    if x is not None and not (prior.is_complete and box is None):
-        prior = prior.for_data(_concrete(x), n_components, covariance_type, with_noise=box is not None)
+    box, degrees = _box(noise, x), wanted_degrees(components, degrees_of_freedom, n_components)
+    has_prior = isinstance(degrees, str)
+    if x is not None and not (prior.is_complete and box is None and not has_prior):
+        values, has_box = _concrete(x), box is not None
+        prior = prior.for_data(values, n_components, covariance_type, with_noise=has_box, with_tails=has_prior)
     sites = prior.sites(n_components, prior.n_features if x is None else np.shape(x)[1], covariance_type)
     if box is not None:
         sites |= noise_sites(box, prior.noise)
+    if degrees is not None:
+        sites |= degrees_sites(degrees, prior.degrees_of_freedom, n_components)
     mixture = assemble(_sample(sites, n_components))
-    numpyro.deterministic("covariances", mixture.covariances)
+    name = "covariances" if degrees is None else "scatters"
+    numpyro.deterministic(name, mixture.scatters)
     with numpyro.plate("point", n_points):
         numpyro.sample("x", _distribution(mixture), obs=x)
 
 
-class _WithNoise(dist.Distribution):  # type: ignore[misc]
-    """Points of a mixture with noise, of which the density is known and which are only ever observed."""
+class _Observed(dist.Distribution):  # type: ignore[misc]
+    """Points of a mixture with noise or of t distributions, of which the density is known."""
 
     support = dist.constraints.real_vector
 
     def __init__(self, mixture: Mixture) -> None:
         self.mixture = mixture
         super().__init__(event_shape=(mixture.n_features,))
+
+    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Any:
+        """Draw points of t distributions; there are none of noise."""
+        mixture = self.mixture
+        if mixture.noise is not None:
+            raise NotImplementedError("Points of a mixture with noise are only observed.")
+        of_label, of_point = jax.random.split(key)
+        label = jax.random.categorical(of_label, mixture.log_weights, shape=sample_shape)
+        parts = mixture.degrees_of_freedom[label], mixture.means[label], mixture.scale_tril[label]
+        return dist.MultivariateStudentT(*parts).sample(of_point)
 
     def log_prob(self, value: Any) -> Any:
         """Log density of points (..., D)."""
@@ -107,8 +129,8 @@ class _WithNoise(dist.Distribution):  # type: ignore[misc]
 
 
 def _distribution(mixture: Mixture) -> dist.Distribution:
-    if mixture.noise is not None:
-        return _WithNoise(mixture)
+    if mixture.noise is not None or mixture.degrees_of_freedom is not None:
+        return _Observed(mixture)
     components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
     return dist.MixtureSameFamily(dist.Categorical(logits=mixture.log_weights), components)
 

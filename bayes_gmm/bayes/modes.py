@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from bayes_gmm.bayes.laplace_approximation import Laplace, laplace
+from bayes_gmm.bayes.laplace_approximation import Laplace, laplace, laplace_programs
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.target import Target, coordinate_programs, to_coordinates, to_mixtures
 from bayes_gmm.core.compilation import Programs
@@ -103,7 +103,7 @@ def mode_programs(mixture: Mixture, target: Target) -> Programs:
     """What compiles the programs of `find_modes`."""
     coordinates = to_coordinates.eval_shape(mixture, target.sites)
     yield from coordinate_programs(mixture, target)
-    yield lambda: laplace.lower(coordinates, target, 1).compile()
+    yield from laplace_programs(coordinates, target)
 
 
 @in_float64
@@ -154,7 +154,7 @@ def _starts(problem: PosteriorProblem, target: Target, mle: EMFit) -> list[Any]:
 def _coordinates(mixtures: list[Mixture], target: Target) -> list[Any]:
     """Coordinates of the most probable mixtures, best first, that may lead to a mode; none where none has a density."""
     starts = [to_coordinates(mixture, target.sites) for mixture in mixtures]
-    looks = [jax.device_get(laplace(start, target, 1)) for start in starts]
+    looks = [laplace(start, target, 1) for start in starts]
     finite = [m for m in range(len(looks)) if np.isfinite(looks[m].potential)]
     order = sorted(finite, key=lambda m: looks[m].potential)[:_MOST_STARTS]
     return [starts[m] for m in order if _may_gain(looks[m]) > looks[m].potential - looks[order[0]].potential]
@@ -168,11 +168,11 @@ def _may_gain(around: Laplace) -> float:
 
 def _search(starts: list[Any], problem: PosteriorProblem, target: Target) -> list[Laplace]:
     """Short searches from all starts, then to the end from those that may lead to a mode with mass; best first."""
-    short = [jax.device_get(laplace(start, target, _FEW_STEPS)) for start in starts]
+    short = [laplace(start, target, _FEW_STEPS) for start in starts]
     lowest = min(around.potential for around in short)
     hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
     promising = _distinct(hopeful, problem, target)
-    found = [jax.device_get(laplace(around.mode, target, _MANY_STEPS)) for around in promising]
+    found = [laplace(around.mode, target, _MANY_STEPS) for around in promising]
     return sorted(found, key=lambda around: around.potential)
 
 
@@ -231,7 +231,7 @@ def _moments_of_all(x: np.ndarray) -> GaussianMoments:
 
 def _merge(whole: Mixture, pair: tuple[int, int], n_points: int, every: GaussianMoments) -> Mixture:
     kept, freed = pair
-    mixture = whole.without_noise()
+    mixture = replace(whole.without_noise(), degrees_of_freedom=None)  # of scatters, which have the part of covariances
     both = jax.tree.map(lambda leaf: leaf[list(pair)], mixture)
     weights, means, covariances = mixture.weights * (1 - 1 / n_points), mixture.means.copy(), mixture.covariances
     weights[kept], weights[freed] = weights[list(pair)].sum(), 1 / n_points
@@ -239,7 +239,8 @@ def _merge(whole: Mixture, pair: tuple[int, int], n_points: int, every: Gaussian
     means[kept], covariances[kept] = both.mean, both.covariance
     means[freed], covariances[freed] = every
     merged = Mixture.from_moments(weights, means, covariances)
-    return replace(merged, log_weights=merged.log_weights + np.log1p(-whole.noise_weight), noise=whole.noise)
+    own = {"noise": whole.noise, "degrees_of_freedom": whole.degrees_of_freedom}
+    return replace(merged, log_weights=merged.log_weights + np.log1p(-whole.noise_weight), **own)
 
 
 def _distinct(found: list[Laplace], problem: PosteriorProblem, target: Target) -> list[Laplace]:

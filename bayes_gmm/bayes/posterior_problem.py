@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from bayes_gmm.bayes.ordered_sites import OrderedSites
 from bayes_gmm.bayes.prior import Prior, sample_sites
-from bayes_gmm.bayes.sites import Sites, as_arrays, exchangeable, family, free, noise_sites
+from bayes_gmm.bayes.sites import Sites, as_arrays, degrees_sites, exchangeable, family, free, noise_sites
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
 from bayes_gmm.core.error_bars import error_sds
@@ -21,10 +21,11 @@ from bayes_gmm.errors import ArgumentError, FitWarning
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import complete_rows, measurement_errors, missing_cells
+from bayes_gmm.likelihood import complete_rows, heavy_tails, measurement_errors, missing_cells
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
+from bayes_gmm.mixture.degrees_of_freedom import refuse_incomplete_rows, wanted_degrees
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box, refuse_errors_beside_noise
@@ -51,6 +52,9 @@ class PosteriorProblem:
         Weight of each row, or None where all count once.
     noise
         The box of the noise, in data units, or None.
+    degrees_of_freedom
+        Those of t distributions, "common" or "per component" where they have a prior, or held values (K,); None for
+        Gaussians.
     """
 
     table: Table
@@ -60,6 +64,7 @@ class PosteriorProblem:
     default_scales: bool
     sample_weight: Float[np.ndarray, " N"] | None = None
     noise: Noise | None = None
+    degrees_of_freedom: str | Float[np.ndarray, " K"] | None = None
 
     @classmethod
     def of(
@@ -73,6 +78,8 @@ class PosteriorProblem:
         missing: Any = "integrate",
         noise: Any = False,
         errors: Any = None,
+        components: Any = "gaussian",
+        degrees_of_freedom: Any = None,
     ) -> "PosteriorProblem":
         """Check and convert what a user gives; warn of tied values under which the posterior is improper.
 
@@ -98,6 +105,8 @@ class PosteriorProblem:
         weights = None if sample_weight is None else point_weights(sample_weight, table)
         box = noise_box(noise, table.values, np.ones(table.n_points) if weights is None else weights, table.columns)
         refuse_errors_beside_noise(box, has_errors=table.has_errors)
+        degrees = wanted_degrees(components, degrees_of_freedom, K)
+        refuse_incomplete_rows(degrees, has_gaps=table.has_gaps, has_errors=table.has_errors)
         problem = cls(
             table=table,
             n_components=K,
@@ -109,14 +118,16 @@ class PosteriorProblem:
                 sample_weight=weights,
                 error_sds=None if table.errors is None else error_sds(table.errors),
                 with_noise=box is not None,
+                with_tails=isinstance(degrees, str),
             ),
             default_scales=prior.scales is None and prior.variances is None,
             sample_weight=weights,
             noise=box,
+            degrees_of_freedom=degrees,
         )
         problem._require_a_parameter()
         for sentence in problem.tie_warnings:
-            warnings.warn(sentence, FitWarning, stacklevel=4)
+            warnings.warn(sentence, FitWarning, stacklevel=5)
         return problem
 
     @property
@@ -135,12 +146,15 @@ class PosteriorProblem:
             means=shape((K, D)),
             scale_tril=shape((K, D, D)),
             noise=None if self.noise is None else Noise(**box),
+            degrees_of_freedom=None if self.degrees_of_freedom is None else shape((K,)),
         )
 
     @cached_property
     def sites(self) -> Sites:
         """Distribution or fixed value of each parameter."""
         sites = self.prior.sites(self.n_components, self.table.n_features, self.covariance_type)
+        if self.degrees_of_freedom is not None:
+            sites |= degrees_sites(self.degrees_of_freedom, self.prior.degrees_of_freedom, self.n_components)
         return sites if self.noise is None else sites | noise_sites(self.noise, self.prior.noise)
 
     @cached_property
@@ -204,6 +218,9 @@ class PosteriorProblem:
             return measurement_errors.prepare(*rows, errors)
         if self.table.has_gaps:
             return missing_cells.prepare(*rows, noise=self.noise)
+        degrees = self.degrees_of_freedom
+        if isinstance(degrees, str) or (degrees is not None and np.isfinite(degrees).all()):
+            return heavy_tails.prepare(*rows, with_noise=self.noise is not None)
         return complete_rows.prepare(*rows)
 
     def log_densities(self, mixture: Mixture) -> Float[np.ndarray, " N"]:

@@ -14,8 +14,9 @@ that of its measure, the prior of power alpha is
 
 the prior itself at one and without information at zero. LKJ(1), flat in R, is informative in this sense: relative to
 the measure it is |R|^{(D+1)/2}, the more the more columns there are. Relative to dR it would look flat, though it draws
-correlations to zero. Priors of a family of exponential form stay in it: an InverseGamma(a, b) of variances becomes
-InverseGamma(alpha a, alpha b), a Normal sd is divided by sqrt(alpha).
+correlations to zero. Degrees of freedom, whose logarithms are flat without information, count with the scales. Priors
+of a family of exponential form stay in it: an InverseGamma(a, b) of variances becomes InverseGamma(alpha a, alpha b), a
+Normal sd is divided by sqrt(alpha).
 
 References
 ----------
@@ -39,7 +40,12 @@ from bayes_gmm.mixture.mixture import Mixture
 PRIOR_PARTS = ("weights", "means", "scales", "correlations")
 """Parts of the prior, by the names of the reported parameters that they are about."""
 
-_PART = {"variances": "scales", "correlation_tril": "correlations", "noise_weight": "weights"}
+_PART = {
+    "variances": "scales",
+    "correlation_tril": "correlations",
+    "noise_weight": "weights",
+    "degrees_of_freedom": "scales",
+}
 """Part to which a parameter of the model belongs whose name is another."""
 
 
@@ -79,6 +85,8 @@ def _part(name: str) -> str:
 
 def _log_measure(name: str, value: Float[Any, "..."]) -> Any:
     """Log density of the measure without information, in the variables in which the prior's density is."""
+    if name == "degrees_of_freedom":
+        return -jnp.log(value).sum()
     if name == "noise_weight":  # Jeffreys' prior of one share
         return -0.5 * (jnp.log(value) + jnp.log1p(-value)).sum()
     match _part(name):

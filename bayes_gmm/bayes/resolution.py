@@ -15,10 +15,12 @@ References
 Sheppard (1897), doi 10.1112/plms/s1-29.1.353.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from bayes_gmm.bayes.hyperplanes import largest_hyperplane
 from bayes_gmm.mixture.mixture import Mixture
@@ -32,6 +34,12 @@ _QUANTILE = 0.05
 _OF_COINCIDENCES = 1e-6
 """Resolution, relative to a column's sd, where points lie on a hyperplane though no values are tied."""
 
+
+_LEAST_ABOVE = 1e-2
+"""Variance above the floor, relative to it, of a mixture that lies on it or below."""
+
+_ABOVE = 1e-6
+"""Variance above the floor, relative to it, down to which a mixture is taken apart exactly."""
 
 _HARDLY_WIDER = 1.5
 """Variance, relative to that of an error of the resolution, up to which a component counts as at the resolution."""
@@ -61,7 +69,7 @@ def at_the_resolution(draws: Mixture, resolution: Float[np.ndarray, " D"], colum
     """Sentences on components that are in half of the draws hardly wider than the resolution in some direction."""
     recorded = np.flatnonzero(resolution)
     units = resolution[recorded] / np.sqrt(12)
-    covariances = draws.covariances[..., recorded[:, None], recorded] / (units[:, None] * units)
+    covariances = draws.scatters[..., recorded[:, None], recorded] / (units[:, None] * units)
     covariances = covariances.reshape(-1, *covariances.shape[-3:])
     narrowest = np.median(np.linalg.eigvalsh(covariances)[..., 0], axis=0)
     along = np.median(np.diagonal(covariances, axis1=-2, axis2=-1), axis=0)
@@ -91,3 +99,31 @@ def _of_column(values: Float[np.ndarray, " N"], weights: Float[np.ndarray, " N"]
     shares = np.cumsum(times[tied][by_size])
     first = np.searchsorted(shares, _QUANTILE * shares[-1])
     return float(nearest[tied][by_size][first])
+
+
+def above_the_floor(mixture: Mixture, sites: Mapping[str, Any]) -> tuple[Float[Any, "K D"], Float[Any, "K D D"]]:
+    """Scales and Cholesky factors of the correlations of what the covariances have above the floor."""
+    if "least_variances" in sites:
+        floor = sites["least_variances"]
+        above = mixture.scales**2 - floor
+        scales = jnp.sqrt(jnp.where(above > _ABOVE * floor, above, _LEAST_ABOVE * floor))
+        return scales, jnp.broadcast_to(jnp.eye(mixture.n_features), mixture.scale_tril.shape)
+    scale_tril = mixture.scale_tril
+    if "least_covariance" in sites:
+        scale_tril = _lifted(mixture.scatters, sites["least_covariance"][0])
+    scales = jnp.sqrt((scale_tril**2).sum(-1))
+    return scales, scale_tril / scales[..., None]
+
+
+def _lifted(covariances: Float[Any, "K D D"], floor: Float[Any, "D D"]) -> Float[Array, "K D D"]:
+    """Cholesky factors of the covariances less the floor, whose eigenvalues are kept positive.
+
+    Units are those of the floor, or of the components' sds in columns without one.
+    """
+    least, own = jnp.diagonal(floor), jnp.diagonal(covariances, axis1=1, axis2=2)
+    units = jnp.sqrt(jnp.where(least > 0, least, own))
+    sizes, axes = jnp.linalg.eigh((covariances - floor) / (units[:, :, None] * units[:, None]))
+    clipped = (axes * jnp.maximum(sizes, _LEAST_ABOVE)[:, None]) @ axes.mT
+    exact = jnp.linalg.cholesky(covariances - floor)
+    lifted = units[..., None] * jnp.linalg.cholesky(clipped)
+    return jnp.where((sizes.min(-1) > _ABOVE)[:, None, None], exact, lifted)

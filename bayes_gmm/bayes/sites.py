@@ -18,6 +18,9 @@ Where columns have a resolution, the covariances are those of scales and correla
 
 Noise has the weight `noise_weight` (1,), a share of all points, and a box that is held: `noise_log_volume` (1,),
 `noise_corner` (1, D) and `noise_edges` (1, D, D). The site `weights` is then how the components share what is left.
+
+Components that are t distributions have `degrees_of_freedom`, (1,) where all have the same, else (K,). The sites of
+scales and correlations are then those of the scatters.
 """
 
 from typing import Any, NamedTuple
@@ -31,9 +34,11 @@ from numpyro.distributions import biject_to, constraints
 
 from bayes_gmm.bayes.marginally_uniform_cholesky import MarginallyUniformCholesky
 from bayes_gmm.bayes.ordered_sites import OrderedSites
+from bayes_gmm.bayes.resolution import above_the_floor
 from bayes_gmm.core.validation import real_numbers
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import find_structure
+from bayes_gmm.mixture.degrees_of_freedom import COMMON
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise
 
@@ -44,14 +49,11 @@ MARGINALLY_UNIFORM = "marginally uniform"
 """Name by which the prior of that kind is chosen for the correlations."""
 
 _HELD = "A number or an array holds a parameter fixed; give a NumPyro distribution to put a prior on it."
-_LEAST_ABOVE = 1e-2
-"""Variance above the floor, relative to it, of a mixture that lies on it or below."""
-
-_ABOVE = 1e-6
-"""Variance above the floor, relative to it, down to which a mixture is taken apart exactly."""
-
 _LEAST_NOISE = 1e-3
 """Weight of noise, and of all else, to which that of a mixture without any is lifted where it becomes coordinates."""
+
+_NO_TAILS = 20.0
+"""Degrees of freedom with which a mixture of Gaussians becomes coordinates, where the default prior has mass."""
 
 _STRUCTURES = ("VVV", "EEE", "VVI", "EEI", "VII", "EII")
 
@@ -117,7 +119,22 @@ def assemble(values: dict[str, Any]) -> Mixture:
         means=means,
         scale_tril=jnp.broadcast_to(scale_tril, (*means.shape, means.shape[-1])),
         noise=noise,
+        degrees_of_freedom=_degrees(values, log_weights),
     )
+
+
+def _degrees(values: dict[str, Any], log_weights: Float[Any, "*batch K"]) -> Float[Any, "*batch K"] | None:
+    if "degrees_of_freedom" not in values:
+        return None
+    return jnp.broadcast_to(values["degrees_of_freedom"], log_weights.shape)
+
+
+def degrees_sites(wanted: Any, prior: Any, n_components: int) -> Sites:
+    """The site of degrees of freedom: those that are held, or a prior of one for all or one for each component."""
+    if not isinstance(wanted, str):
+        return {"degrees_of_freedom": wanted}
+    n_rows = 1 if wanted == COMMON else n_components
+    return {"degrees_of_freedom": _site("degrees_of_freedom", prior, (n_rows,), (), constraints.positive)}
 
 
 def noise_sites(noise: Noise, weight: Any) -> Sites:
@@ -147,46 +164,20 @@ def disassemble(mixture: Mixture, sites: Sites) -> dict[str, Any]:
 
     What lies below the floor is lifted a little above it, and noise without a weight gets a little.
     """
-    scales, correlation_tril = _above_the_floor(mixture, sites)
+    scales, correlation_tril = above_the_floor(mixture, sites)
     weights = {"weights": mixture.weights}
     if mixture.noise is not None:
         share = jnp.clip(mixture.noise_weight, _LEAST_NOISE, 1 - _LEAST_NOISE)
         weights = {"weights": mixture.weights / mixture.weights.sum(), "noise_weight": share[None]}
+    degrees = mixture.degrees_of_freedom
     values = weights | {
+        "degrees_of_freedom": jnp.full_like(mixture.log_weights, _NO_TAILS) if degrees is None else degrees,
         "means": mixture.means,
         "scales": scales,
         "variances": scales**2,
         "correlation_tril": correlation_tril,
     }
     return {name: values[name][tuple(map(slice, site.shape()))] for name, site in free(sites).items()}
-
-
-def _above_the_floor(mixture: Mixture, sites: Sites) -> tuple[Float[Any, "K D"], Float[Any, "K D D"]]:
-    """Scales and Cholesky factors of the correlations of what the covariances have above the floor."""
-    if "least_variances" in sites:
-        floor = sites["least_variances"]
-        above = mixture.scales**2 - floor
-        scales = jnp.sqrt(jnp.where(above > _ABOVE * floor, above, _LEAST_ABOVE * floor))
-        return scales, jnp.broadcast_to(jnp.eye(mixture.n_features), mixture.scale_tril.shape)
-    scale_tril = mixture.scale_tril
-    if "least_covariance" in sites:
-        scale_tril = _lifted(mixture.covariances, sites["least_covariance"][0])
-    scales = jnp.sqrt((scale_tril**2).sum(-1))
-    return scales, scale_tril / scales[..., None]
-
-
-def _lifted(covariances: Float[Any, "K D D"], floor: Float[Any, "D D"]) -> Float[Array, "K D D"]:
-    """Cholesky factors of the covariances less the floor, whose eigenvalues are kept positive.
-
-    Units are those of the floor, or of the components' sds in columns without one.
-    """
-    least, own = jnp.diagonal(floor), jnp.diagonal(covariances, axis1=1, axis2=2)
-    units = jnp.sqrt(jnp.where(least > 0, least, own))
-    sizes, axes = jnp.linalg.eigh((covariances - floor) / (units[:, :, None] * units[:, None]))
-    clipped = (axes * jnp.maximum(sizes, _LEAST_ABOVE)[:, None]) @ axes.mT
-    exact = jnp.linalg.cholesky(covariances - floor)
-    lifted = units[..., None] * jnp.linalg.cholesky(clipped)
-    return jnp.where((sizes.min(-1) > _ABOVE)[:, None, None], exact, lifted)
 
 
 def reorder(values: dict[str, Any], order: Any) -> dict[str, Any]:
@@ -200,10 +191,14 @@ def free(sites: Sites) -> Sites:
     return {name: site for name, site in sorted(sites.items()) if isinstance(site, dist.Distribution)}
 
 
+def coordinate_shapes(sites: Sites) -> dict[str, tuple[int, ...]]:
+    """Shapes of the unconstrained coordinates of each free parameter, in the order in which they are laid out."""
+    return {name: biject_to(site.support).inverse_shape(site.shape()) for name, site in free(sites).items()}
+
+
 def n_coordinates_of(sites: Sites) -> int:
     """Number of unconstrained coordinates of the free parameters."""
-    shapes = [biject_to(site.support).inverse_shape(site.shape()) for site in free(sites).values()]
-    return sum(int(np.prod(shape)) for shape in shapes)
+    return sum(int(np.prod(shape)) for shape in coordinate_shapes(sites).values())
 
 
 def shape_of(site: Any) -> tuple[int, ...]:

@@ -3,15 +3,19 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.bayes.sites import Sites, assemble, constrain, disassemble, unconstrain
+from bayes_gmm.bayes.sites import Sites, assemble, constrain, coordinate_shapes, disassemble, shape_of, unconstrain
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
+
+_TAILS = 1.05, 1e3
+"""Degrees of freedom between which those of a mixture become coordinates."""
 
 
 class Target(NamedTuple):
@@ -26,10 +30,25 @@ class Target(NamedTuple):
         eta, log_prior = self.natural_parameters(coordinates)
         return -(log_prior + self.data.log_likelihood(eta) - self.log_volume)
 
-    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Float[Array, "K F"], Float[Array, ""]]:
+    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Any, Float[Array, ""]]:
         """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
         values, log_prior = constrain(self.sites, coordinates)
         return self.data.natural(self.scaling.to_unit(assemble(values))), log_prior
+
+    @property
+    def coordinate_sizes(self) -> Float[np.ndarray, " P"]:
+        """Sizes of changes of the coordinates: of means standard deviations of the columns, of all others one."""
+        columns = np.sqrt((np.asarray(self.scaling.factor) ** 2).sum(1))
+        shapes = coordinate_shapes(self.sites).items()
+        return np.concatenate(
+            [np.broadcast_to(columns if name == "means" else 1.0, shape).ravel() for name, shape in shapes]
+        )
+
+    @property
+    def shape_of_natural_parameters(self) -> tuple[int, int]:
+        """Numbers of components, noise among them, and of sufficient statistics."""
+        n_rows = shape_of(self.sites["weights"])[-1] + ("noise_weight" in self.sites)
+        return n_rows, self.data.n_statistics
 
     @property
     def log_volume(self) -> Float[Any, ""]:
@@ -39,8 +58,15 @@ class Target(NamedTuple):
 
 @jax.jit
 def to_coordinates(mixture: Mixture, sites: Sites) -> Float[Array, " P"]:
-    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support."""
-    return unconstrain(sites, disassemble(mixture, sites))
+    """Unconstrained coordinates of the free parameters of one mixture; not finite outside the prior's support.
+
+    Degrees of freedom at which a search for the likelihood's maximum ended, at a bound, are brought to where the prior
+    has some mass.
+    """
+    values = disassemble(mixture, sites)
+    if "degrees_of_freedom" in values:
+        values["degrees_of_freedom"] = jnp.clip(values["degrees_of_freedom"], *_TAILS)
+    return unconstrain(sites, values)
 
 
 def coordinate_programs(mixture: Mixture, target: Target) -> Programs:

@@ -1,20 +1,71 @@
-"""Linear algebra of lower triangular factors L with Sigma = L L', for small matrices."""
+"""Linear algebra of lower triangular factors L with Sigma = L L', for small matrices, in NumPy and in JAX alike.
 
+What is written once for both takes leading axes and asks `namespace` which of the two its arrays belong to: short
+tables are fitted in NumPy, where nothing has to be compiled first.
+"""
+
+from functools import cache
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 LOG_2PI = float(np.log(2 * np.pi))
 
 
-def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array, "*batch D D"]:
+def namespace(*arrays: Any) -> Any:
+    """The module of functions for these arrays: `jax.numpy` where JAX has made or traces one of them, else NumPy."""
+    for array in arrays:
+        # The second question takes ten times as long as the first.
+        if not isinstance(array, np.ndarray) and isinstance(array, jax.Array):
+            return jnp
+    return np
+
+
+def choose[T](condition: Any, one: T, other: T) -> T:
+    """Leaves of `one` where a condition (...) holds, else those of `other`, whose axes begin with the same."""
+
+    def chosen(first: Any, second: Any) -> Any:
+        mask = condition[(..., *(None,) * (first.ndim - condition.ndim))]
+        return namespace(condition, first, second).where(mask, first, second)
+
+    if isinstance(condition, np.ndarray):
+        if condition.all():
+            return one
+        if not condition.any():
+            return other
+    return chosen(one, other) if isinstance(one, np.ndarray) else jax.tree.map(chosen, one, other)
+
+
+def with_entry(array: Any, number: Any, entry: Any) -> Any:
+    """An array (..., S, *rest) whose entry `number` (...) along the axis of S is `entry` (..., *rest)."""
+    if namespace(array) is jnp:
+        return array.at[number].set(entry)
+    changed = array.copy()
+    changed[(*np.indices(np.shape(number)), number)] = entry
+    return changed
+
+
+def log_normalised(logits: Float[Array | np.ndarray, "*batch K"]) -> Any:
+    """Logarithms of weights that sum to one, proportional to the exponentials."""
+    if namespace(logits) is jnp:
+        return jax.nn.log_softmax(logits)
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def invert_tril(factor: Any) -> Any:
     """Inverse of a lower triangular matrix: W with W L = I, so that W' W is the precision.
 
     The inverse of a block matrix with A and C on the diagonal and B below A has the blocks A^-1, C^-1 and
     -C^-1 B A^-1; this doubles the size of the inverted blocks until the matrix is inverted. LAPACK's solver is not
     used, because its threads keep spinning after a call and halve the speed of the operations that follow.
     """
+    if namespace(factor) is np:
+        return inverse_factor(factor)
     n_rows = factor.shape[-1]
     size = 1 << (n_rows - 1).bit_length()
     padding = [(0, 0)] * (factor.ndim - 2) + [(0, size - n_rows)] * 2
@@ -34,12 +85,13 @@ def invert_tril(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array,
 
 def inverse_factor(factor: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
     """The same inverse in NumPy, row by row: nothing is compiled, and no thread of LAPACK's goes on spinning."""
-    identity = np.eye(factor.shape[-1])
     inverse = np.zeros_like(factor)
-    for i in range(len(identity)):
-        row = factor[..., i, :]
-        known = (row[..., None, :i] @ inverse[..., :i, :])[..., 0, :]
-        inverse[..., i, :] = (identity[i] - known) / row[..., i, None]
+    for i in range(factor.shape[-1]):
+        pivot = 1 / factor[..., i, i]
+        inverse[..., i, i] = pivot
+        if i:
+            known = factor[..., i, None, :i] @ inverse[..., :i, :i]
+            inverse[..., i, :i] = known[..., 0, :] * -pivot[..., None]
     return inverse
 
 
@@ -60,9 +112,38 @@ def cholesky(matrix: Float[Array, "D D"], least: float = 0.0) -> Float[Array, "D
     return lax.fori_loop(0, len(matrix), eliminate, (matrix, jnp.zeros_like(matrix)))[1]
 
 
-def log_diagonal(factor: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array, "*batch"]:
+def cholesky_factors(matrices: Any) -> Any:
+    """Lower triangular L with L L' = A; not finite where A is not positive definite."""
+    if namespace(matrices) is jnp:
+        return jnp.linalg.cholesky(matrices)
+    try:
+        return np.linalg.cholesky(matrices)
+    except np.linalg.LinAlgError:
+        return _factors_or_nan(matrices)
+
+
+def _factors_or_nan(matrices: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
+    remaining, factors = matrices.copy(), np.zeros_like(matrices)
+    for number in range(matrices.shape[-1]):
+        pivots = remaining[..., number, number]
+        column = remaining[..., number:, number] / np.sqrt(np.where(pivots > 0, pivots, np.nan))[..., None]
+        factors[..., number:, number] = column
+        remaining[..., number:, number:] -= column[..., :, None] * column[..., None, :]
+    return factors
+
+
+def eigenvectors(matrices: Float[Array | np.ndarray, "*batch D D"]) -> Any:
+    """Eigenvectors of symmetric matrices in columns, by rising eigenvalue; not finite where a matrix is not."""
+    if namespace(matrices) is jnp:
+        return jnp.linalg.eigh(matrices)[1]
+    finite = np.isfinite(matrices).all((-2, -1), keepdims=True)
+    return np.where(finite, np.linalg.eigh(np.where(finite, matrices, 0.0))[1], np.nan)
+
+
+def log_diagonal(factor: Float[Array | np.ndarray, "*batch D D"]) -> Any:
     """Sum of the logarithms of the diagonal of L, which is half the log determinant of L L'."""
-    return jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
+    xp = namespace(factor)
+    return xp.log(xp.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
 
 
 def lower_factor(root: Float[Array | np.ndarray, "*batch D M"]) -> Float[Array | np.ndarray, "*batch D D"]:
@@ -70,20 +151,32 @@ def lower_factor(root: Float[Array | np.ndarray, "*batch D M"]) -> Float[Array |
 
     L comes from the QR decomposition of A', because forming the product A A' would lose half of the digits.
     """
-    namespace = np if isinstance(root, np.ndarray) else jnp
-    triangle = namespace.linalg.qr(root.mT, mode="r").mT
-    return triangle * namespace.sign(namespace.diagonal(triangle, axis1=-2, axis2=-1))[..., None, :]
+    xp = namespace(root)
+    triangle = xp.linalg.qr(root.mT, mode="r").mT
+    return triangle * xp.sign(xp.diagonal(triangle, axis1=-2, axis2=-1))[..., None, :]
 
 
 def vech(matrix: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array | np.ndarray, "*batch V"]:
     """Lower triangle of a symmetric matrix, row by row; V = D (D + 1) / 2."""
-    rows, columns = np.tril_indices(matrix.shape[-1])
+    rows, columns = _lower_triangle(matrix.shape[-1])
     return matrix[..., rows, columns]
 
 
-def unvech(vector: Float[Array, "*batch V"], n_features: int) -> Float[Array, "*batch D D"]:
+def unvech(vector: Float[Array | np.ndarray, "*batch V"], n_features: int) -> Any:
     """Symmetric matrix from its lower triangle: the inverse of `vech`."""
-    rows, columns = np.tril_indices(n_features)
-    position = np.zeros((n_features, n_features), int)
-    position[rows, columns] = position[columns, rows] = np.arange(len(rows))
-    return vector[..., position]
+    return vector[..., _places_in_vech(n_features)]
+
+
+@cache
+def _lower_triangle(n_features: int) -> tuple[Int[np.ndarray, " V"], Int[np.ndarray, " V"]]:
+    """Rows and columns of the lower triangle, row by row."""
+    return np.tril_indices(n_features)
+
+
+@cache
+def _places_in_vech(n_features: int) -> Int[np.ndarray, "D D"]:
+    """Where the entries of a symmetric matrix stand in its lower triangle."""
+    rows, columns = _lower_triangle(n_features)
+    places = np.zeros((n_features, n_features), int)
+    places[rows, columns] = places[columns, rows] = np.arange(len(rows))
+    return places

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from functools import wraps
 from numbers import Real
 from operator import index
 from pathlib import Path
@@ -12,10 +15,48 @@ from typing import Any
 
 import numpy as np
 
-from bayes_gmm.errors import ArgumentError
+from bayes_gmm.errors import ArgumentError, UnknownArgumentError
 
 MOST_STEPS = 10**6
 """Of each step a fit keeps the log-likelihood, in memory that is set aside beforehand."""
+
+
+_MEANT = {
+    **dict.fromkeys(("family", "distribution", "component_distribution"), 'components, "gaussian" or "t"'),
+    **dict.fromkeys(("df", "nu", "dof"), "degrees_of_freedom"),
+    **dict.fromkeys(("n_init", "n_restarts"), "n_starts"),
+    **dict.fromkeys(("max_iter", "n_iter"), "max_steps"),
+    **dict.fromkeys(("random_state", "rng"), "seed"),
+    **dict.fromkeys(("weights", "weights_init", "means_init", "init_params"), "start, a Mixture, labels or shares"),
+    **dict.fromkeys(("outliers", "trim", "alpha"), "noise, which takes outliers"),
+    **dict.fromkeys(("K", "k", "n_clusters"), "n_components"),
+}
+"""What the names of other packages are called here."""
+
+
+def names_its_arguments[**P, T](verb: Callable[P, T]) -> Callable[P, T]:
+    """A function that answers an argument that it does not have with the one that may be meant.
+
+    Examples
+    --------
+    >>> names_its_arguments(lambda seed=0: seed)(random_state=1)
+    Traceback (most recent call last):
+        ...
+    bayes_gmm.errors.UnknownArgumentError: There is no argument random_state. Expected arguments among seed. Take seed.
+    """
+
+    @wraps(verb)
+    def checked(*args: P.args, **options: P.kwargs) -> T:
+        known = inspect.signature(verb).parameters
+        if unknown := [name for name in options if name not in known]:
+            near = get_close_matches(unknown[0], known, 1)
+            meant = _MEANT.get(unknown[0]) or (near[0] if near else "")
+            remedy = f"Take {meant}." if meant.split(",")[0] in known else "Leave it out."
+            found = f"There is no argument {', '.join(unknown)}."
+            raise UnknownArgumentError(found, f"arguments among {', '.join(known)}", remedy)
+        return verb(*args, **options)
+
+    return checked
 
 
 def positive_integer(name: str, value: Any) -> int:

@@ -1,9 +1,12 @@
 """Coordinates at which components are drawn: their ellipses, their density curves, and the edges of histograms."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.figure_data.shown_components import ShownComponents
+from bayes_gmm.mixture.degrees_of_freedom import log_tail
 from bayes_gmm.mixture.mixture import Mixture
 
 _ANGLES = np.linspace(0, 2 * np.pi, 73)
@@ -23,9 +26,23 @@ def component_ellipses(mixture: Mixture, probability: float) -> Float[np.ndarray
     r"""Closed curves that hold `probability` of each component of a mixture of two features.
 
     .. math:: (x - \mu_k)^\top \Sigma_k^{-1} (x - \mu_k) = -2 \log(1 - p)
+
+    For t distributions, with scatters, it is \(\nu_k ((1 - p)^{-2 / \nu_k} - 1)\) on the right.
     """
-    circle = np.sqrt(-2 * np.log1p(-probability)) * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=-1)
-    return np.asarray(mixture.means[..., None, :] + circle @ mixture.scale_tril.mT)
+    circle = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=-1)
+    radii = np.sqrt(_squared_radius(mixture.degrees_of_freedom, probability))
+    return np.asarray(
+        mixture.means[..., None, :] + np.asarray(radii)[..., None, None] * (circle @ mixture.scale_tril.mT)
+    )
+
+
+def _squared_radius(degrees: Any, probability: float) -> Any:
+    """Squared distance within which a component of two features has this mass."""
+    gaussian = -2 * np.log1p(-probability)
+    if degrees is None:
+        return gaussian
+    finite = np.where(np.isinf(degrees), 1.0, degrees)
+    return np.where(np.isinf(degrees), gaussian, finite * np.expm1(gaussian / finite))
 
 
 def density_abscissae(shown: ShownComponents, feature: int) -> Float[np.ndarray, " G"]:
@@ -45,9 +62,11 @@ def density_abscissae(shown: ShownComponents, feature: int) -> Float[np.ndarray,
 def weighted_component_densities(
     mixture: Mixture, feature: int, x: Float[np.ndarray, " G"]
 ) -> Float[np.ndarray, "*batch K G"]:
-    r"""Densities of the components at values of one feature, \(\pi_k \, N(x \mid \mu_k, \sigma_k^2)\)."""
+    r"""Densities of the components at values of one feature, \(\pi_k \, N(x \mid \mu_k, \sigma_k^2)\), or of t."""
     means, scales = mixture.means[..., [feature]], mixture.scales[..., [feature]]
-    densities = np.exp(-0.5 * ((x - means) / scales) ** 2) / (np.sqrt(2 * np.pi) * scales)
+    squares, degrees = ((x - means) / scales) ** 2, mixture.degrees_of_freedom
+    tail = -0.5 * squares if degrees is None else log_tail(squares, np.asarray(degrees)[..., None], 1)
+    densities = np.exp(tail) / (np.sqrt(2 * np.pi) * scales)
     return np.asarray(mixture.weights[..., None] * densities)
 
 

@@ -169,14 +169,15 @@ def gaps_note(table: Table) -> str:
 
 
 def mean_mixture(draws: Mixture) -> Mixture:
-    """The mixture of the mean weights, means and covariances of draws with leading axes, which share a box of noise."""
+    """The mixture of the mean weights, means and scatters of draws with leading axes, which share a box of noise."""
     batch = tuple(range(draws.log_weights.ndim - 1))
-    moments = (np.asarray(part).mean(batch) for part in (draws.weights, draws.means, draws.covariances))
-    weights, means, covariances = moments
+    moments = (np.asarray(part).mean(batch) for part in (draws.weights, draws.means, draws.scatters))
+    weights, means, scatters = moments
+    degrees = None if draws.degrees_of_freedom is None else np.asarray(draws.degrees_of_freedom).mean(batch)
+    total = weights.sum() if draws.noise is not None else 1.0
+    mean = replace(Mixture.from_moments(weights / total, means, scatters), degrees_of_freedom=degrees)
     if draws.noise is None:
-        return Mixture.from_moments(weights, means, covariances)
-    total = weights.sum()
-    mean = Mixture.from_moments(weights / total, means, covariances)
+        return mean
     box = jax.tree.map(lambda leaf: np.asarray(leaf)[(0,) * len(batch)], draws.noise)
     noise = box.with_log_weight(np.log(draws.noise_weight.mean()))
     return replace(mean, log_weights=mean.log_weights + np.log(total), noise=noise)

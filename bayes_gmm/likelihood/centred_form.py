@@ -15,10 +15,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.linalg import LOG_2PI, inverse_factor, invert_tril, log_diagonal
+from bayes_gmm.core.linalg import LOG_2PI, inverse_factor, log_diagonal
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.mixture.degrees_of_freedom import log_tail
 from bayes_gmm.mixture.gaps import group_by_gaps, seen_part
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise
@@ -35,7 +36,8 @@ def log_joint_densities(mixture: Mixture, x: Float[np.ndarray, "N D"]) -> Float[
     """
     mixture = jax.tree.map(np.asarray, mixture)
     if not np.isnan(x).any():
-        joint = _log_joint_densities(mixture.log_weights, mixture.means, mixture.scale_tril, x)
+        parts = mixture.log_weights, mixture.means, mixture.scale_tril
+        joint = _log_joint_densities(*parts, x, mixture.degrees_of_freedom)
         return _beside_noise(joint, mixture.noise)
     seen, group = group_by_gaps(x)
     found = np.empty((len(x), mixture.n_components + (mixture.noise is not None)))
@@ -57,6 +59,7 @@ def _log_joint_densities(
     means: Float[np.ndarray, "K D"],
     scale_tril: Float[np.ndarray, "K D D"],
     x: Float[np.ndarray, "N D"],
+    degrees: Float[np.ndarray, " K"] | None = None,
 ) -> Float[np.ndarray, "N K"]:
     whitening = inverse_factor(scale_tril)
     log_determinants = np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(1)
@@ -66,7 +69,7 @@ def _log_joint_densities(
         rows = slice(start, start + _ROWS_AT_ONCE)
         for k, (mean, whiten) in enumerate(zip(means, whitening, strict=True)):
             squares[rows, k] = (((x[rows] - mean) @ whiten.T) ** 2).sum(1)
-    return constants - 0.5 * squares
+    return constants + (-0.5 * squares if degrees is None else log_tail(squares, degrees, means.shape[1]))
 
 
 class ExpectedMoments(NamedTuple):
@@ -78,7 +81,7 @@ class ExpectedMoments(NamedTuple):
 
 def expected_moments(mixture: Mixture, data: Blocks) -> ExpectedMoments:
     """E-step in the centred form; a component without points keeps its mean and gets a covariance of zero."""
-    whitening = invert_tril(mixture.scale_tril)
+    whitening = mixture.whitening
     constants = mixture.log_weights + log_diagonal(whitening) - 0.5 * mixture.n_features * LOG_2PI
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
 

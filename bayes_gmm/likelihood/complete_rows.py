@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Float64
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks, blocks
 from bayes_gmm.likelihood.contract import Likelihood
-from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
 from bayes_gmm.mixture.scaling import Scaling
 
 
@@ -33,19 +33,19 @@ class CompleteRows(Blocks, Likelihood):
         """The total weight times the log volume of a unit cube."""
         return self.weights.sum() * scaling.log_volume
 
-    def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
+    def expected_statistics(self, eta: Natural, assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass."""
         return linear_form.expected_statistics(eta, self, assignment)
 
-    def log_likelihood(self, eta: Float64[Array, "K F"]) -> Float64[Array, ""]:
+    def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient costs no second pass."""
         return linear_form.log_likelihood(eta, self)
 
-    def curvature(self, eta: Float64[Array, "K F"]) -> Float64[Array, "K F K F"]:
+    def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian of the log-likelihood."""
         return linear_form.curvature(eta, self)
 
-    def score_products(self, eta: Float64[Array, "K F"]) -> Float64[Array, "KF KF"]:
+    def score_products(self, eta: Natural) -> Float64[Array, "KF KF"]:
         """Sum of the weighted products of the scores of the rows."""
         return linear_form.score_products(eta, self)
 

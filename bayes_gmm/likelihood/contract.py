@@ -13,7 +13,8 @@ of what was observed, o, whether that is x itself, some of its cells, or x with 
 
 so that the gradient is always the expected statistics of complete rows, and one M-step, one acceleration and one set
 of standard errors serve all likelihoods. Uniform noise is one more row of eta, after the components, whose only entry
-that is not zero is the constant log weight less log volume; so K below counts it where there is noise.
+that is not zero is the constant log weight less log volume; so K below counts it where there is noise. Heavy-tailed
+rows are complete with a precision of their own, which adds two statistics to those of a Gaussian (`heavy_tails`).
 
 References
 ----------
@@ -29,8 +30,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from bayes_gmm.likelihood.linear_form import Assignment, Expectation, natural, soft
-from bayes_gmm.likelihood.moments import Moments, moments_of
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, natural, soft
+from bayes_gmm.likelihood.moments import Moments, moments_of, n_statistics, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -57,19 +58,19 @@ class Likelihood(ABC):
         """By how much the log-likelihood in the unit coordinates of `scaling` exceeds that in data units."""
 
     @abstractmethod
-    def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
+    def expected_statistics(self, eta: Natural, assignment: Assignment = soft) -> Expectation:
         """E-step: the log-likelihood and sum_n w_n r_nk E[phi(x) | o_n, k], in one pass."""
 
     @abstractmethod
-    def log_likelihood(self, eta: Float64[Array, "K F"]) -> Float64[Array, ""]:
+    def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient in eta is the expected statistics and costs no second pass."""
 
     @abstractmethod
-    def curvature(self, eta: Float64[Array, "K F"]) -> Float64[Array, "K F K F"]:
+    def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian of the log-likelihood in eta."""
 
     @abstractmethod
-    def score_products(self, eta: Float64[Array, "K F"]) -> Float64[Array, "KF KF"]:
+    def score_products(self, eta: Natural) -> Float64[Array, "KF KF"]:
         """Sum of w_n s_n s_n' over the rows, where s_n = r_nk E[phi(x) | o_n, k] is the score of a row in eta."""
 
     @abstractmethod
@@ -86,7 +87,7 @@ class Likelihood(ABC):
 
     def without_rows(self) -> "Likelihood":
         """No rows, of the same kind."""
-        return jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, self)
+        return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype) if leaf.ndim else leaf, self)
 
     @abstractmethod
     def in_blocks(self, row_weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R *blocks"]:
@@ -100,10 +101,23 @@ class Likelihood(ABC):
         """`expected_statistics` at the natural parameters of a mixture."""
         return self.expected_statistics(self.natural(mixture), assignment)
 
-    def natural(self, mixture: Mixture) -> Float[Array, "K F"]:
+    def natural(self, mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
         """Natural parameters (K, F) of a mixture's complete rows."""
         return natural(mixture)
 
-    def moments(self, statistics: Float[Array, "K F"]) -> Moments:
+    def moments(self, statistics: Float[Array | np.ndarray, "*batch K F"]) -> Moments:
         """Counts, means and covariances of the complete rows that each component is responsible for."""
         return moments_of(statistics, self.n_features)
+
+    @property
+    def n_statistics(self) -> int:
+        """F, the number of statistics of a row, and of natural parameters of a component."""
+        return n_statistics(self.n_features)
+
+    def mean_weights(self, statistics: Float[Array | np.ndarray, "*batch K F"]) -> Any:
+        """Weight (..., K) of the rows in the means and covariances of components: the count, but for heavy tails."""
+        return statistics[..., 0]
+
+    def statistics(self, moments: Moments) -> Float[np.ndarray, "*batch K F"]:
+        """Statistics that have these moments, for a start: the inverse of `moments`, in NumPy."""
+        return statistics_of(moments)

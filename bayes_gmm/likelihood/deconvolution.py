@@ -50,7 +50,7 @@ class Given(NamedTuple):
     precisions: Float[Array, "K V B"]
 
 
-def moment_form(eta: Float[Array, "K F"]) -> MomentForm:
+def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
     """Constants, means and covariances of natural parameters, also where their integral is not one."""
     n_features = int((np.sqrt(8 * eta.shape[1] + 1) - 3) / 2)
     linear = eta[:, 1 : 1 + n_features]

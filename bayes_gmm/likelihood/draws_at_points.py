@@ -16,9 +16,10 @@ from jaxtyping import Array, Bool, Float, Int
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
-from bayes_gmm.likelihood import deconvolution, measurement_errors
+from bayes_gmm.likelihood import deconvolution, heavy_tails, measurement_errors
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.likelihood.missing_cells import seen_natural
+from bayes_gmm.mixture.degrees_of_freedom import refuse_incomplete_rows, without_infinite_degrees
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import refuse_errors_beside_noise
@@ -46,6 +47,7 @@ class DrawsAtPoints(NamedTuple):
     ----------
     natural : (S, K, F)
         Natural parameters of the draws, those of noise after those of the components; padding repeats the last draw.
+        Those of t distributions are more (`heavy_tails`).
     points : (N, D)
         Points; padding is zero, and so are cells that were not seen.
     n_draws, n_points
@@ -66,11 +68,13 @@ class DrawsAtPoints(NamedTuple):
     log_widths: Float[Any, " D"] | None = None
     errors: ErrorsAtPoints | None = None
 
-    def log_joint(self, eta: Float[Array, "K F"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
+    def log_joint(self, eta: Float[Array, "K _"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
         """Log joint densities of a draw and the points, of which phi are the features."""
         if self.errors is not None:
             points, seen, noise = (jnp.asarray(leaf).T for leaf in (self.points, self.errors.seen, self.errors.noise))
             return deconvolution.log_joint(eta, points, seen, noise)
+        if eta.shape[1] > len(phi):
+            return heavy_tails.log_joint(eta, phi, n_noise=int(self.log_widths is not None)).log_joint
         if self.gaps is None:
             return eta @ phi
         of_group = partial(seen_natural, log_widths=self.log_widths)
@@ -94,6 +98,8 @@ def at_points(
     column has its own. `errors` are covariances of the points' known errors.
     """
     refuse_errors_beside_noise(draws.noise, has_errors=errors is not None)
+    draws = without_infinite_degrees(draws)
+    refuse_incomplete_rows(draws.degrees_of_freedom, has_gaps=bool(np.isnan(x).any()), has_errors=errors is not None)
     n_batch = draws.log_weights.ndim - 1
     flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *leaf.shape[n_batch:])), draws)
     n_draws, scaling = len(flat.log_weights), scaling or Scaling.whitening(x, np.ones(len(x)))
@@ -176,8 +182,8 @@ def _pad(rows: np.ndarray, mode: Any) -> np.ndarray:
 
 @in_float64
 @jax.jit
-def _naturals(draws: Mixture) -> Float[Array, "S K F"]:
-    return jax.vmap(natural)(draws)
+def _naturals(draws: Mixture) -> Any:
+    return jax.vmap(natural if draws.degrees_of_freedom is None else heavy_tails.natural)(draws)
 
 
 @partial(jax.jit, static_argnums=2)

@@ -26,10 +26,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float64
 
-from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, vech
+from bayes_gmm.core.linalg import LOG_2PI, log_diagonal, namespace, vech
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
+
+type Natural = Float64[Array | np.ndarray, "K F"]
+"""Natural parameters of the components, and of noise after them."""
 
 
 class Expectation(NamedTuple):
@@ -43,8 +46,8 @@ class Expectation(NamedTuple):
         Expected sufficient statistics, sum_n w_n r_nk phi(x_n).
     """
 
-    value: Float64[Array, ""]
-    statistics: Float64[Array, "K F"]
+    value: Any
+    statistics: Float64[Array | np.ndarray, "*batch K F"]
 
 
 def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
@@ -52,22 +55,25 @@ def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
     return jnp.concatenate([jnp.ones_like(points[:1]), points, _squares(points)])
 
 
-def natural(mixture: Mixture) -> Float[Array, "K F"]:
+def natural(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
     r"""Natural parameters: eta_k with \(\eta_k^\top \phi(x) = \log \pi_k + \log N(x | \mu_k, \Sigma_k)\).
 
     Noise is one more row, with a constant alone.
     """
-    whitening = invert_tril(mixture.scale_tril)
+    whitening = mixture.whitening
+    xp = namespace(whitening, mixture.means, mixture.log_weights)
     precision = whitening.mT @ whitening
     linear = (precision @ mixture.means[..., None])[..., 0]
     normaliser = log_diagonal(whitening) - 0.5 * mixture.n_features * LOG_2PI
     constant = mixture.log_weights + normaliser - 0.5 * (linear * mixture.means).sum(-1)
     # An off-diagonal element of the precision appears twice in x' P x.
     multiplicity = vech(np.eye(mixture.n_features) - 2.0) / 2
-    eta = jnp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
+    eta = xp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
     if mixture.noise is None:
         return eta
-    return jnp.concatenate([eta, jnp.zeros_like(eta[:1]).at[0, 0].set(mixture.noise.log_joint)])
+    of_noise = xp.zeros_like(eta[..., 0, :])
+    of_noise = xp.where(np.arange(eta.shape[-1]) == 0, mixture.noise.log_joint[..., None], of_noise)
+    return xp.concatenate([eta, of_noise[..., None, :]], -2)
 
 
 type Assignment = Callable[[Array, Array], tuple[Array, Array]]
@@ -89,7 +95,7 @@ def hard(logits: Float[Array, "K B"], weights: Float[Array, " B"]) -> tuple[Floa
     return jnp.dot(logits.max(0), weights), shares
 
 
-def expected_statistics(eta: Float64[Array, "K F"], data: Blocks, assignment: Assignment = soft) -> Expectation:
+def expected_statistics(eta: Natural, data: Blocks, assignment: Assignment = soft) -> Expectation:
     """E-step: marginal log-likelihood and expected statistics sum_n w_n r_nk phi(x_n), in one pass.
 
     With `hard` assignment the classification likelihood, in which labels are maximised over rather than summed out.
@@ -113,7 +119,7 @@ def expected_statistics(eta: Float64[Array, "K F"], data: Blocks, assignment: As
 
 
 @jax.custom_jvp
-def log_likelihood(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, ""]:
+def log_likelihood(eta: Natural, data: Blocks) -> Float64[Array, ""]:
     """Marginal log-likelihood sum_n w_n log p(x_n), whose gradient in eta costs no second pass."""
     return expected_statistics(eta, data).value
 
@@ -124,7 +130,7 @@ def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return value, (statistics * tangents[0]).sum()
 
 
-def curvature(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, "K F K F"]:
+def curvature(eta: Natural, data: Blocks) -> Float64[Array, "K F K F"]:
     r"""Hessian of the log-likelihood: sum_n w_n (r_nk [k = l] - r_nk r_nl) phi(x_n) phi(x_n)', by matrix products."""
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
     size = eta.size
@@ -141,7 +147,7 @@ def curvature(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, "K F K
     return total.reshape(*eta.shape, *eta.shape)
 
 
-def score_products(eta: Float64[Array, "K F"], data: Blocks) -> Float64[Array, "KF KF"]:
+def score_products(eta: Natural, data: Blocks) -> Float64[Array, "KF KF"]:
     """Sum of w_n s_n s_n' over the points, where s_n = r_nk phi(x_n) is the score of a point in natural parameters."""
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
 
@@ -161,7 +167,7 @@ def _products_of_scores(
 
 
 def _thin_block(
-    eta: Float[Array, "K F"], points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
+    eta: Any, points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
 ) -> tuple[Array, tuple[Array, ...]]:
     """Value and statistics (F, K) of a block with few features, by sums of products instead of matrix products."""
     phi = [*features(points)]
@@ -172,7 +178,7 @@ def _thin_block(
 
 
 def _wide_block(
-    eta: Float[Array, "K F"], points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
+    eta: Any, points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
 ) -> tuple[Array, tuple[Array, ...]]:
     """Value and statistics of a block by one matrix product for each kind of feature, so that none are concatenated."""
     linear = 1 + points.shape[0]

@@ -28,7 +28,7 @@ from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.linalg import vech
 from bayes_gmm.likelihood import deconvolution
 from bayes_gmm.likelihood.contract import Likelihood
-from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -81,7 +81,7 @@ class RowsWithErrors(Likelihood):
         of_columns = (self.weights[:, None] * self.seen).sum((0, 2))
         return of_columns @ jnp.log(jnp.diagonal(scaling.factor))
 
-    def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
+    def expected_statistics(self, eta: Natural, assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass."""
         return self._expected(deconvolution.moment_form(eta), assignment)
 
@@ -91,11 +91,11 @@ class RowsWithErrors(Likelihood):
             deconvolution.MomentForm(mixture.log_weights, mixture.means, mixture.covariances), assignment
         )
 
-    def log_likelihood(self, eta: Float64[Array, "K F"]) -> Float64[Array, ""]:
+    def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient costs no second pass."""
         return _log_likelihood(eta, self)
 
-    def curvature(self, eta: Float64[Array, "K F"]) -> Float64[Array, "K F K F"]:
+    def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian: spread of the expected features over the labels, and of the features about what is expected."""
         form = deconvolution.moment_form(eta)
         same = jnp.eye(len(eta))
@@ -112,7 +112,7 @@ class RowsWithErrors(Likelihood):
 
         return self._sum(of_block)
 
-    def score_products(self, eta: Float64[Array, "K F"]) -> Float64[Array, "KF KF"]:
+    def score_products(self, eta: Natural) -> Float64[Array, "KF KF"]:
         """Sum of the weighted products of the scores of the rows."""
         form = deconvolution.moment_form(eta)
 
@@ -173,7 +173,7 @@ class RowsWithErrors(Likelihood):
 
 
 @jax.custom_jvp
-def _log_likelihood(eta: Float64[Array, "K F"], rows: RowsWithErrors) -> Float64[Array, ""]:
+def _log_likelihood(eta: Natural, rows: RowsWithErrors) -> Float64[Array, ""]:
     return rows.expected_statistics(eta).value
 
 

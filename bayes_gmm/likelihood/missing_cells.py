@@ -32,7 +32,7 @@ from bayes_gmm.core.linalg import LOG_2PI, unvech, vech
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks, grouped
 from bayes_gmm.likelihood.contract import Likelihood
-from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.noise import Noise, unseen_volume
 from bayes_gmm.mixture.scaling import Scaling
@@ -85,17 +85,17 @@ class RowsWithGaps(Likelihood):
         of_columns = (own @ self.blocks.weights.sum(1)) @ self.seen
         return of_columns @ jnp.log(jnp.diagonal(scaling.factor))
 
-    def expected_statistics(self, eta: Float64[Array, "K F"], assignment: Assignment = soft) -> Expectation:
+    def expected_statistics(self, eta: Natural, assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass over the seen cells."""
         of_groups, complete = jax.vjp(self._seen_natural, eta)
         values, statistics = self._pass(of_groups, assignment)
         return Expectation(values.sum(), *complete(statistics))
 
-    def log_likelihood(self, eta: Float64[Array, "K F"]) -> Float64[Array, ""]:
+    def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood of the seen cells, whose gradient costs no second pass."""
         return _log_likelihood(self._seen_natural(eta), self)
 
-    def curvature(self, eta: Float64[Array, "K F"]) -> Float64[Array, "K F K F"]:
+    def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian of the log-likelihood: the curvature of each group's linear form, and that of the map to it."""
         of_groups = self._seen_natural(eta)
         statistics = self._pass(of_groups, soft)[1]
@@ -106,7 +106,7 @@ class RowsWithGaps(Likelihood):
         within = jnp.eye(len(eta))[:, None, :, None] * own[:, :, None, :]
         return within + self._sum_of_groups(eta, lambda theirs, rows: linear_form.curvature(theirs, rows))
 
-    def score_products(self, eta: Float64[Array, "K F"]) -> Float64[Array, "KF KF"]:
+    def score_products(self, eta: Natural) -> Float64[Array, "KF KF"]:
         """Sum of the weighted products of the scores of the rows."""
         shape = (*eta.shape, *eta.shape)
         total = self._sum_of_groups(eta, lambda theirs, rows: linear_form.score_products(theirs, rows).reshape(shape))
@@ -135,7 +135,7 @@ class RowsWithGaps(Likelihood):
         """The same rows with other weights (M, B)."""
         return replace(self, blocks=replace(self.blocks, weights=weights))
 
-    def _seen_natural(self, eta: Float[Array, "K F"]) -> Float[Array, "G K F"]:
+    def _seen_natural(self, eta: Any) -> Float[Array, "G K F"]:
         """Natural parameters of the seen cells of each group, without the components that its label forbids."""
         of_groups = jax.vmap(partial(seen_natural, log_widths=self.log_widths), (None, 0))(eta, jnp.asarray(self.seen))
         allowed = (self.labels[:, None] < 0) | (self.labels[:, None] == np.arange(len(eta))[None])
@@ -154,7 +154,7 @@ class RowsWithGaps(Likelihood):
 
         return lax.map(of_group, (of_groups, jnp.asarray(self.starts), jnp.asarray(self.stops)))
 
-    def _sum_of_groups(self, eta: Float[Array, "K F"], form: Any) -> Float[Array, "K F K F"]:
+    def _sum_of_groups(self, eta: Any, form: Any) -> Float[Array, "K F K F"]:
         """Sum over groups of a quadratic form in their natural parameters, as one in those of complete rows."""
 
         def add(total: Array, group: tuple[Array, ...]) -> tuple[Array, None]:

@@ -38,12 +38,12 @@ def n_statistics(n_features: int) -> int:
     return 1 + n_features + n_features * (n_features + 1) // 2
 
 
-def moments_of(statistics: Float[Array, "K F"], n_features: int) -> Moments:
+def moments_of(statistics: Float[Array | np.ndarray, "*batch K F"], n_features: int) -> Moments:
     """Moments of weighted sums of the statistics [1, x, vech(x x')], one row for each component."""
-    counts, sums, squares = jnp.split(statistics, [1, 1 + n_features], axis=-1)
-    means = sums / counts
-    covariances = unvech(squares / counts, n_features) - means[..., :, None] * means[..., None, :]
-    return Moments(counts[..., 0], means, covariances)
+    portions = statistics[..., 1:] / statistics[..., :1]
+    means, squares = portions[..., :n_features], portions[..., n_features:]
+    covariances = unvech(squares, n_features) - means[..., :, None] * means[..., None, :]
+    return Moments(statistics[..., 0], means, covariances)
 
 
 def statistics_of(moments: Moments) -> Float[np.ndarray, "*batch K F"]:

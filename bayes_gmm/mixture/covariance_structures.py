@@ -34,21 +34,21 @@ doi 10.1198/016214502760047131.
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.linalg import invert_tril, log_diagonal
+from bayes_gmm.core.linalg import cholesky_factors, choose, eigenvectors, invert_tril, log_diagonal, namespace
 from bayes_gmm.errors import ArgumentError
 
-type Tie = Callable[[Array, Array, Array | None], Array]
-"""From counts (K,), scatters (K, D, D) and covariances (K, D, D) to begin at, to covariances (K, D, D)."""
+type Tie = Callable[[Any, Any, Any], Any]
+"""From counts (..., K), scatters (..., K, D, D) and covariances to begin at, or None, to covariances (..., K, D, D)."""
 
-type View = Callable[[Tie, Array, Array, Array | None], Array]
+type View = Callable[[Tie, Any, Any, Any], Any]
 """The same map, for a tie that is applied to the scatters as they look in other axes."""
 
 _TOLERANCE = 1e-13
@@ -85,19 +85,31 @@ class Structure:
         """Whether the M-step needs no iteration, through which there are no derivatives in reverse."""
         return _M_STEPS[self.name].has_closed_form
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether sums of covariances of this structure have it too, and its M-step is linear in the scatters."""
+        view, tie, _, _ = _M_STEPS[self.name]
+        return tie in (_separate, _pooled) and view in (_spherical, _along_columns, _as_they_are)
+
+    @property
+    def turns_axes(self) -> bool:
+        """Whether the M-step looks for axes that all components share, plane by plane."""
+        return _M_STEPS[self.name].view is _along_common_axes
+
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Number of free parameters of the covariances: 1 for a volume, D - 1 for a shape, D (D - 1) / 2 for axes."""
         times = {"I": 0, "E": 1, "V": n_components}
         sizes = (1, n_features - 1, n_features * (n_features - 1) // 2)
         return sum(times[letter] * size for letter, size in zip(self.name, sizes, strict=True))
 
-    @partial(jax.jit, static_argnums=0)
+    # A scatter of too small a rank has an estimate that is not finite, as it has in JAX.
+    @np.errstate(divide="ignore", invalid="ignore", over="ignore")
     def estimate(
         self,
-        counts: Float[Array, " K"],
-        scatters: Float[Array, "K D D"],
-        near: Float[Array, "K D D"] | None = None,
-    ) -> Float[Array, "K D D"]:
+        counts: Float[Array | np.ndarray, "*batch K"],
+        scatters: Float[Array | np.ndarray, "*batch K D D"],
+        near: Float[Array | np.ndarray, "*batch K D D"] | None = None,
+    ) -> Any:
         r"""Covariances of maximum likelihood: the minimum of f.
 
         Iterations (VEI, VEE, VEV, EVE, VVE) never raise f; they end when a step lowers it by less than 1e-13 for each
@@ -106,17 +118,18 @@ class Structure:
 
         Parameters
         ----------
-        counts : (K,)
+        counts : (..., K)
             Weighted numbers of points n_k.
-        scatters : (K, D, D)
+        scatters : (..., K, D, D)
             Symmetric W_k = sum_n w_n r_nk (x_n - mu_k)(x_n - mu_k)'.
-        near : (K, D, D)
+        near : (..., K, D, D)
             Covariances of this structure, where iterations begin.
 
         Returns
         -------
-        Array, (K, D, D)
-            Exactly symmetric; not finite when a scatter has too small a rank for the structure.
+        Array, (..., K, D, D)
+            Exactly symmetric; not finite when a scatter has too small a rank for the structure. In NumPy or in JAX, as
+            the arguments are.
         """
         m_step = _M_STEPS[self.name]
         covariances = m_step.view(m_step.tie, counts, scatters, near)
@@ -160,75 +173,77 @@ def _hint(covariance_type: str, known: dict[str, str]) -> str:
 # Ties over components, of volume and shape
 
 
-def _directly(formula: Callable[[Array, Array], Array]) -> Tie:
+def _directly(formula: Callable[[Any, Any], Any]) -> Tie:
     """A tie in closed form, which needs no covariances to begin at."""
     return lambda counts, scatters, near: formula(counts, scatters)
 
 
 @_directly
-def _separate(counts: Array, scatters: Array) -> Array:
+def _separate(counts: Any, scatters: Any) -> Any:
     """Volume and shape of each component."""
-    return scatters / counts[:, None, None]
+    return scatters / counts[..., None, None]
 
 
 @_directly
-def _pooled(counts: Array, scatters: Array) -> Array:
+def _pooled(counts: Any, scatters: Any) -> Any:
     """One volume and one shape for all."""
-    return jnp.broadcast_to(scatters.sum(0) / counts.sum(), scatters.shape)
+    pooled = scatters.sum(-3, keepdims=True) / counts.sum(-1)[..., None, None, None]
+    return namespace(scatters).broadcast_to(pooled, scatters.shape)
 
 
 @_directly
-def _equal_volumes(counts: Array, scatters: Array) -> Array:
+def _equal_volumes(counts: Any, scatters: Any) -> Any:
     """One volume, and the shape of each component: each scatter is rescaled to the mean volume."""
-    sizes = jnp.exp(_log_determinants(scatters) / scatters.shape[-1])
-    return scatters * (sizes.sum() / counts.sum() / sizes)[:, None, None]
+    sizes = namespace(scatters).exp(_log_determinants(scatters) / scatters.shape[-1])
+    mean = sizes.sum(-1, keepdims=True) / counts.sum(-1, keepdims=True)
+    return scatters * (mean / sizes)[..., None, None]
 
 
-def _proportional(counts: Array, scatters: Array, near: Array | None) -> Array:
+def _proportional(counts: Any, scatters: Any, near: Any) -> Any:
     """One shape, and the volume of each component: alternate between the best volumes and the best shape for them."""
-    n_features = scatters.shape[-1]
+    n_features, total, xp = scatters.shape[-1], counts.sum(-1), namespace(scatters)
 
-    def common(sizes: Array) -> Array:
-        return (scatters / sizes[:, None, None]).sum(0) / counts.sum()
+    def common(sizes: Any) -> Any:
+        return (scatters / sizes[..., None, None]).sum(-3) / total[..., None, None]
 
-    def step(sizes: Array) -> tuple[Array, Array]:
-        factor = jnp.linalg.cholesky(common(sizes))
+    def step(sizes: Any) -> tuple[Any, Any]:
+        factor = cholesky_factors(common(sizes))
         whitening = invert_tril(factor)
-        better = jnp.einsum("ij,kjl,il->k", whitening, scatters, whitening) / (n_features * counts)
-        return better, n_features * counts @ jnp.log(better) + 2 * counts.sum() * log_diagonal(factor)
+        better = xp.einsum("...ij,...kjl,...il->...k", whitening, scatters, whitening) / (n_features * counts)
+        return better, n_features * (counts * xp.log(better)).sum(-1) + 2 * total * log_diagonal(factor)
 
-    begin = jnp.ones_like(counts) if near is None else jnp.exp(_log_determinants(near) / n_features)
-    sizes, _ = _descend(step, begin, counts)
-    return sizes[:, None, None] * common(sizes)[None]
+    begin = xp.ones_like(counts) if near is None else xp.exp(_log_determinants(near) / n_features)
+    sizes, _ = _descend(step, begin, total)
+    return sizes[..., None, None] * common(sizes)[..., None, :, :]
 
 
 # Views of the scatters, by shape and orientation
 
 
-def _as_they_are(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+def _as_they_are(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     """The whole of each scatter."""
     return tie(counts, scatters, near)
 
 
-def _spherical(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+def _spherical(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     """The mean variance of each scatter, in every direction."""
-    n_features = scatters.shape[-1]
-    means = jnp.trace(scatters, axis1=1, axis2=2) / n_features
-    return tie(counts, means[:, None, None] * jnp.eye(n_features)[None], near)
+    n_features, xp = scatters.shape[-1], namespace(scatters)
+    means = xp.trace(scatters, axis1=-2, axis2=-1)[..., None, None] / n_features
+    return tie(counts, means * _identity_like(scatters), near)
 
 
-def _along_columns(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+def _along_columns(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     """The diagonal of each scatter."""
-    return tie(counts, scatters * jnp.eye(scatters.shape[-1])[None], near)
+    return tie(counts, scatters * _identity_like(scatters), near)
 
 
-def _along_own_axes(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+def _along_own_axes(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     """Each scatter in its own eigenvectors, ordered by eigenvalue, which by von Neumann's trace inequality is best."""
-    axes = jnp.linalg.eigh(scatters)[1]
+    axes = eigenvectors(scatters)
     return axes @ _along_columns(tie, counts, axes.mT @ scatters @ axes, near) @ axes.mT
 
 
-def _along_common_axes(tie: Tie, counts: Array, scatters: Array, near: Array | None) -> Array:
+def _along_common_axes(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     r"""The scatters in axes that all share: alternate between variances along the axes and rotations of the axes.
 
     The axes are rotated in each plane by turns, each time to the minimum. Majorisation (Browne and McNicholas 2014,
@@ -238,61 +253,96 @@ def _along_common_axes(tie: Tie, counts: Array, scatters: Array, near: Array | N
     ----------
     Common principal components by plane rotations: Flury and Gautschi (1986), doi 10.1137/0907013.
     """
-
-    def variances(axes: Array) -> Array:
-        return _along_columns(tie, counts, axes.T[None] @ scatters @ axes[None], None)
-
-    def step(axes: Array) -> tuple[Array, Array]:
-        now = variances(axes)
-        precisions = 1 / jnp.diagonal(now, axis1=1, axis2=2)
-        return _turn_all(axes, precisions, scatters), counts @ _log_determinants(now)
-
+    xp = namespace(scatters)
     # Matrices with common axes have a sum with these axes.
-    candidates = jnp.concatenate([scatters.sum(0)[None], scatters]) if near is None else near.sum(0)[None]
+    candidates = scatters if near is None else near
+    candidates = candidates.sum(-3, keepdims=True)
+    if near is None:
+        candidates = xp.concatenate([candidates, scatters], -3)
     # Iterations forget where they began; derivatives of eigenvectors may not exist.
-    candidates = lax.stop_gradient(candidates)
-    found, values = jax.vmap(lambda start: _descend(step, start, counts))(jnp.linalg.eigh(candidates)[1])
-    axes = found[jnp.argmin(values)]
-    return axes[None] @ variances(axes) @ axes.T[None]
+    if xp is jnp:
+        candidates = lax.stop_gradient(candidates)
+    of_each = xp.broadcast_to(counts[..., None, :], (*candidates.shape[:-2], counts.shape[-1]))
+    turned = xp.broadcast_to(scatters[..., None, :, :, :], (*of_each.shape, *scatters.shape[-2:]))
+
+    def variances(axes: Any) -> Any:
+        rotated = axes.mT[..., None, :, :] @ turned @ axes[..., None, :, :]
+        return _along_columns(tie, of_each, rotated, None)
+
+    def step(axes: Any) -> tuple[Any, Any]:
+        now = variances(axes)
+        precisions = 1 / xp.diagonal(now, axis1=-2, axis2=-1)
+        return _turn_all(axes, precisions, turned), (of_each * _log_determinants(now)).sum(-1)
+
+    axes, values = _descend(step, eigenvectors(candidates), of_each.sum(-1))
+    found = axes[..., None, :, :] @ variances(axes) @ axes.mT[..., None, :, :]
+    best = values.argmin(-1)[..., None, None, None, None]
+    return xp.take_along_axis(found, best, -4)[..., 0, :, :, :]
 
 
-def _turn_all(axes: Array, precisions: Array, scatters: Array) -> Array:
+def _turn_all(axes: Any, precisions: Any, scatters: Any) -> Any:
     """Axes after a rotation in the plane of each pair of them, one after another."""
-    pairs = jnp.stack(jnp.triu_indices(len(axes), 1), 1)
+    pairs = np.stack(np.triu_indices(axes.shape[-1], 1), 1)
+    if not isinstance(axes, jax.Array):
+        for pair in pairs:
+            axes = _turn(axes, pair, precisions, scatters)
+        return axes
     return lax.scan(lambda axes, pair: (_turn(axes, pair, precisions, scatters), None), axes, pairs)[0]
 
 
-def _turn(axes: Array, pair: Array, precisions: Array, scatters: Array) -> Array:
+def _turn(axes: Any, pair: Any, precisions: Any, scatters: Any) -> Any:
     r"""Rotate two axes in their plane to the minimum of f for given variances.
 
     There f is, but for a constant, u'Tu with T = sum_k (1 / s_ki - 1 / s_kj) W_k and u the first of the two axes.
     """
-    plane = axes[:, pair]
-    form = plane.T @ jnp.tensordot(precisions[:, pair[0]] - precisions[:, pair[1]], scatters, 1) @ plane
-    angle = jnp.arctan2(-2 * form[0, 1], form[1, 1] - form[0, 0]) / 2
-    cosine, sine = jnp.cos(angle), jnp.sin(angle)
-    return axes.at[:, pair].set(plane @ jnp.stack([jnp.stack([cosine, -sine]), jnp.stack([sine, cosine])]))
+    xp = namespace(axes)
+    first, second = axes[..., pair[0]], axes[..., pair[1]]
+    weights = precisions[..., pair[0]] - precisions[..., pair[1]]
+    total = (weights[..., None, None] * scatters).sum(-3)
+    image = (total @ first[..., None])[..., 0]
+    across, along = (second * image).sum(-1), (first * image).sum(-1)
+    other = (second * (total @ second[..., None])[..., 0]).sum(-1)
+    angle = xp.arctan2(-2 * across, other - along) / 2
+    cosine, sine = xp.cos(angle)[..., None], xp.sin(angle)[..., None]
+    columns = np.arange(axes.shape[-1])
+    is_first, is_second = columns == pair[0], columns == pair[1]
+    turned, beside = cosine * first + sine * second, cosine * second - sine * first
+    is_first, is_second = (mask.reshape((1,) * (axes.ndim - 1) + (-1,)) for mask in (is_first, is_second))
+    return xp.where(is_first, turned[..., None], xp.where(is_second, beside[..., None], axes))
 
 
 # Iteration
 
 
-def _descend(step: Callable[[Array], tuple[Array, Array]], start: Array, counts: Array) -> tuple[Array, Array]:
-    """Repeat a step, which also gives f, until f no longer falls; the last state and its f."""
+def _descend(step: Callable[[Any], tuple[Any, Any]], start: Any, total: Any) -> tuple[Any, Any]:
+    """Repeat a step, which also gives f (...), until f no longer falls; the last state and its f."""
+    xp = namespace(start, total)
 
-    def advance(run: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        n_steps, state, value, _ = run
-        state, lower = step(state)
-        return n_steps + 1, state, lower, value - lower > _TOLERANCE * counts.sum()
+    def advance(run: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
+        n_steps, state, value, falls = run
+        better, lower = step(state)
+        still = falls & (value - lower > _TOLERANCE * total)
+        return n_steps + 1, choose(falls, better, state), choose(falls, lower, value), still
 
     # A comparison with NaN is false, so that a collapse ends the loop.
-    begin = jnp.array(0), start, jnp.array(jnp.inf, start.dtype), jnp.array(True)
-    run = lax.while_loop(lambda run: (run[0] < _MOST_STEPS) & run[3], advance, begin)
+    infinite = xp.full(total.shape, np.inf, total.dtype)
+    run = (xp.zeros((), int), start, infinite, xp.ones(total.shape, bool))
+    if xp is jnp:
+        run = lax.while_loop(lambda run: (run[0] < _MOST_STEPS) & run[3].any(), advance, run)
+        return run[1], run[2]
+    while run[0] < _MOST_STEPS and run[3].any():
+        run = advance(run)
     return run[1], run[2]
 
 
-def _log_determinants(matrices: Float[Array, "K D D"]) -> Float[Array, " K"]:
-    return 2 * log_diagonal(jnp.linalg.cholesky(matrices))
+def _log_determinants(matrices: Any) -> Any:
+    return 2 * log_diagonal(cholesky_factors(matrices))
+
+
+def _identity_like(matrices: Any) -> Any:
+    """The identity with as many axes as the matrices have."""
+    identity = np.eye(matrices.shape[-1])
+    return identity.reshape((1,) * (matrices.ndim - 2) + identity.shape)
 
 
 # The fourteen structures

@@ -14,7 +14,8 @@ from bayes_gmm.core.linalg import LOG_2PI, log_diagonal, lower_factor
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import instance_of
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.mixture.mixture import Mixture, log_prob, responsibilities
+from bayes_gmm.mixture.densities import log_prob, responsibilities
+from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.monte_carlo import Estimate, flatten, shaped, stratified
 
 
@@ -162,6 +163,12 @@ def _check_mixture(name: str, mixture: Any) -> None:
             f"{name} has noise, whose density counts outside of its box too, so that it has no entropy.",
             "a mixture of Gaussians alone",
             "Fit without noise.",
+        )
+    if mixture.degrees_of_freedom is not None:
+        raise ArgumentError(
+            f"{name} has components that are t distributions, for which this is not made.",
+            "a mixture of Gaussians",
+            "Average its log_prob over its sample.",
         )
 
 

@@ -1,39 +1,34 @@
-"""The mixture of Gaussians: one class for a start, the maximum-likelihood fit and a whole posterior.
+"""The mixture of Gaussians or of t distributions: one class for a start, the maximum-likelihood fit and a posterior.
 
 Notation: N points, D features, K components; leading axes (restarts, or chain and draw) are allowed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.nn import softmax
-from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
-from bayes_gmm.core.compilation import padded_length
-from bayes_gmm.core.linalg import LOG_2PI, invert_tril, log_diagonal, lower_factor
-from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.tuning import TUNING
+from bayes_gmm.core.linalg import invert_tril, lower_factor
 from bayes_gmm.core.validation import feature_indices, positive_integer, real_numbers, seed_integer
-from bayes_gmm.io.rows import rows_of
-from bayes_gmm.mixture import parameter_checks
+from bayes_gmm.mixture import densities, parameter_checks
 from bayes_gmm.mixture.conditional import condition
-from bayes_gmm.mixture.gaps import group_by_gaps, seen_part
+from bayes_gmm.mixture.degrees_of_freedom import checked_degrees, covariance_factor
 from bayes_gmm.mixture.noise import Noise, box_from, most_probable
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mixture:
-    r"""Mixture of K Gaussians in D dimensions, possibly a batch of them.
+    r"""Mixture of K Gaussians in D dimensions, or of K multivariate t distributions, possibly a batch of them.
 
-    .. math:: p(x) = \sum_k \pi_k \, N(x \mid \mu_k, L_k L_k^\top)
+    .. math:: p(x) = \sum_k \pi_k \, N(x \mid \mu_k, L_k L_k^\top) \quad \text{or} \quad
+              \sum_k \pi_k \, t_{\nu_k}(x \mid \mu_k, L_k L_k^\top)
 
     Attributes
     ----------
@@ -42,9 +37,11 @@ class Mixture:
     means : (..., K, D)
         Component means, in the units of the data.
     scale_tril : (..., K, D, D)
-        Lower triangular Cholesky factors of the covariances.
+        Lower triangular Cholesky factors of the scatters, which are the covariances of Gaussians.
+    degrees_of_freedom : (..., K)
+        Those of t distributions, or None for Gaussians.
     noise
-        Uniform `Noise` beside the Gaussians, or None. Its weight and those of the Gaussians then sum to one. It is no
+        Uniform `Noise` beside the components, or None. Its weight and those of the others then sum to one. It is no
         component: `predict` gives -1 where a point most probably belongs to it, and responsibilities sum to the rest.
     columns
         Names of the features where a fit made the mixture, else None: points with names are then put into this order,
@@ -62,6 +59,7 @@ class Mixture:
     means: Annotated[Any, "*batch K D"]
     scale_tril: Annotated[Any, "*batch K D D"]
     noise: Noise | None = None
+    degrees_of_freedom: Annotated[Any, "*batch K; None for Gaussians"] = None
     columns: ClassVar[tuple[str, ...] | None] = None
 
     @classmethod
@@ -84,6 +82,24 @@ class Mixture:
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
         return cls(log_weights=log_weights, means=means, scale_tril=parameter_checks.cholesky(covariances))
+
+    @classmethod
+    def from_scatters(cls, weights: Any, means: Any, scatters: Any, degrees_of_freedom: Any) -> "Mixture":
+        """Build a mixture of t distributions from scatters (..., K, D, D) and degrees of freedom, one or (..., K).
+
+        Raises
+        ------
+        ArgumentError
+            As in `from_moments`, and when degrees of freedom are not positive.
+
+        Examples
+        --------
+        >>> mixture = Mixture.from_scatters([1.0], [[0.0]], [[[2.0]]], degrees_of_freedom=4.0)
+        >>> mixture.scatters.ravel(), mixture.covariances.ravel()
+        (array([2.]), array([4.]))
+        """
+        mixture = cls.from_moments(weights, means, scatters)
+        return replace(mixture, degrees_of_freedom=checked_degrees(degrees_of_freedom, mixture.log_weights.shape))
 
     def with_noise(self, weight: Any, low: Any, high: Any) -> "Mixture":
         """The same mixture with a share of noise, spread evenly over the box from `low` to `high`, (D,) each.
@@ -119,7 +135,7 @@ class Mixture:
 
     @property
     def n_components(self) -> int:
-        """K, the number of Gaussians."""
+        """K, the number of components."""
         return int(self.means.shape[-2])
 
     @property
@@ -129,9 +145,10 @@ class Mixture:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: (K - 1) + K D + K D (D + 1) / 2, and one for the weight of noise."""
+        """Free parameters: (K - 1) + K D + K D (D + 1) / 2, one for noise, and different degrees of freedom."""
         K, D = self.n_components, self.n_features
-        return (K - 1) + (self.noise is not None) + K * D + K * D * (D + 1) // 2
+        n_degrees = 0 if self.degrees_of_freedom is None else len(np.unique(self.degrees_of_freedom))
+        return (K - 1) + (self.noise is not None) + K * D + K * D * (D + 1) // 2 + min(n_degrees, K)
 
     @property
     def weights(self) -> Float[Any, "*batch K"]:
@@ -146,14 +163,41 @@ class Mixture:
         return _namespace(self).exp(self.noise.log_weight)
 
     @property
-    def covariances(self) -> Float[Any, "*batch K D D"]:
-        """Covariances (..., K, D, D), in squared units of the data."""
+    def scatters(self) -> Float[Any, "*batch K D D"]:
+        r"""Scatters \(L_k L_k^\top\) (..., K, D, D), in squared units of the data: of Gaussians the covariances."""
         return self.scale_tril @ self.scale_tril.mT
 
     @property
+    def whitening(self) -> Float[Any, "*batch K D D"]:
+        """Inverses (..., K, D, D) of the Cholesky factors."""
+        return self._inverse_factors if isinstance(self.scale_tril, np.ndarray) else invert_tril(self.scale_tril)
+
+    @cached_property
+    def _inverse_factors(self) -> Float[np.ndarray, "*batch K D D"]:
+        return invert_tril(self.scale_tril)
+
+    @property
+    def covariances(self) -> Float[Any, "*batch K D D"]:
+        r"""Covariances (..., K, D, D), in squared units of the data.
+
+        Those of t distributions are \(\nu_k / (\nu_k - 2)\) times the scatters; NaN where \(\nu_k\) is 2 or less, so
+        that there are none.
+        """
+        if self.degrees_of_freedom is None:
+            return self.scatters
+        return covariance_factor(self.degrees_of_freedom)[..., None, None] * self.scatters
+
+    @property
     def scales(self) -> Float[Any, "*batch K D"]:
-        """Standard deviations (..., K, D), in the units of the data."""
+        """Roots of the scatters' diagonals (..., K, D), in the units of the data: of Gaussians standard deviations."""
         return _namespace(self).sqrt((self.scale_tril**2).sum(-1))
+
+    @property
+    def standard_deviations(self) -> Float[Any, "*batch K D"]:
+        """Standard deviations (..., K, D), in the units of the data; NaN where a t distribution has none."""
+        if self.degrees_of_freedom is None:
+            return self.scales
+        return _namespace(self).sqrt(covariance_factor(self.degrees_of_freedom))[..., None] * self.scales
 
     @property
     def correlations(self) -> Float[Any, "*batch K D D"]:
@@ -184,19 +228,19 @@ class Mixture:
 
         Of a point with cells that are NaN, which were not seen, it is that of the others; so it is in all that follows.
         """
-        return _at_points(log_joint, self, x)
+        return densities.at_points(densities.log_joint, self, x)
 
     def log_prob(self, x: Any) -> Float[np.ndarray, "*batch N"]:
         r"""Log density of each point with its label summed out, \(\log p(x_n)\), (..., N)."""
-        return _at_points(log_prob, self, x)
+        return densities.at_points(densities.log_prob, self, x)
 
     def responsibilities(self, x: Any) -> Float[np.ndarray, "*batch N K"]:
         r"""Soft assignments \(p(z_n = k | x_n)\), (..., N, K); each row sums to one, less the share of noise."""
-        return _at_points(responsibilities, self, x)
+        return densities.at_points(densities.responsibilities, self, x)
 
     def noise_probability(self, x: Any) -> Float[np.ndarray, "*batch N"]:
         """Probability that each point belongs to the noise, (..., N); zero without noise."""
-        return _at_points(noise_probability, self, x)
+        return densities.at_points(densities.noise_probability, self, x)
 
     def predict(self, x: Any) -> Int[np.ndarray, "*batch N"]:
         """Most probable component of each point, (..., N); -1 for noise."""
@@ -216,6 +260,9 @@ class Mixture:
         labels = np.where(is_noise, -1, labels)
         points = np.take_along_axis(np.asarray(self.means), labels[..., None], -2)
         standard = rng.standard_normal(points.shape)
+        if self.degrees_of_freedom is not None:
+            degrees = np.take_along_axis(np.asarray(self.degrees_of_freedom), labels, -1)
+            standard /= _root_precisions(rng, degrees)[..., None]
         for j in range(self.n_features):  # column by column: many small matrix products take three times as long
             column = np.take_along_axis(np.asarray(self.scale_tril[..., j]), labels[..., None], -2)
             points += column * standard[..., j, None]
@@ -278,24 +325,26 @@ class Mixture:
         own = jax.tree.map(np.asarray, self)
         known = feature_indices(features, self.n_features, n_left=1)
         names = self._names_of(known)
-        log_weights, means, scale_tril = condition(own.log_weights, own.means, own.scale_tril, known, values, names)
+        parts = own.log_weights, own.means, own.scale_tril, own.degrees_of_freedom
+        mixture = Mixture(**condition(*parts, known, values, names)._asdict())
         rest = [feature for feature in range(self.n_features) if feature not in known]
-        mixture = Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril)
         if own.noise is not None:
             shares = own.marginal(known).noise_probability(values)
             with np.errstate(divide="ignore"):
-                log_weights = log_weights + np.log1p(-shares)[..., None]
+                log_weights = mixture.log_weights + np.log1p(-shares)[..., None]
             mixture = replace(mixture, log_weights=log_weights, noise=own.noise.given(shares, rest))
         return mixture.with_columns(self._names_of(rest))
 
     def permute(self, permutations: Any) -> "Mixture":
         """Reorder the components: component k of the result is component `permutations[..., k]`."""
         order = parameter_checks.orders(permutations, self.log_weights.shape)
+        degrees = self.degrees_of_freedom
         permuted = Mixture(
             log_weights=np.take_along_axis(self.log_weights, order, -1),
             means=np.take_along_axis(self.means, order[..., None], -2),
             scale_tril=np.take_along_axis(self.scale_tril, order[..., None, None], -3),
             noise=self.noise,
+            degrees_of_freedom=None if degrees is None else np.take_along_axis(degrees, order, -1),
         )
         return permuted.with_columns(self.columns)
 
@@ -303,10 +352,11 @@ class Mixture:
         """The first components alone, with the weights that they have, and the noise."""
         parts = (self.log_weights[..., :n_components], self.means[..., :n_components, :])
         factors = self.scale_tril[..., :n_components, :, :]
-        return Mixture(log_weights=parts[0], means=parts[1], scale_tril=factors, noise=self.noise)
+        degrees = None if self.degrees_of_freedom is None else self.degrees_of_freedom[..., :n_components]
+        return replace(self, log_weights=parts[0], means=parts[1], scale_tril=factors, degrees_of_freedom=degrees)
 
     def without_noise(self) -> "Mixture":
-        """The Gaussians alone, whose weights then sum to one."""
+        """The components alone, whose weights then sum to one."""
         if self.noise is None:
             return self
         total = np.logaddexp.reduce(self.log_weights, axis=-1, keepdims=True)
@@ -319,78 +369,16 @@ class Mixture:
         batch = tuple(np.shape(self.log_weights)[:-1])
         batched = f", batch {batch}" if batch else ""
         noisy = " and noise" if self.noise is not None else ""
-        return f"Mixture({self.n_components} components{noisy}, {self.n_features} features{batched})"
-
-
-def log_joint(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
-    """Log joint density of one point and each label, in the centred form that never cancels."""
-    # One inverse serves all points: with ten features that takes a tenth of the time of solving for each.
-    whitened = (invert_tril(mixture.scale_tril) @ (point[None] - mixture.means)[..., None])[..., 0]
-    normaliser = log_diagonal(mixture.scale_tril) + 0.5 * point.shape[0] * LOG_2PI
-    return mixture.log_weights - normaliser - 0.5 * (whitened**2).sum(-1)
-
-
-def log_prob(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, ""]:
-    """Log density of one point with its label summed out."""
-    return logsumexp(_log_joint_and_noise(mixture, point))
-
-
-def responsibilities(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " K"]:
-    """Posterior probabilities of one point's labels, given the parameters."""
-    return softmax(_log_joint_and_noise(mixture, point))[: mixture.n_components]
-
-
-def noise_probability(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, ""]:
-    """Posterior probability that one point belongs to the noise."""
-    return softmax(_log_joint_and_noise(mixture, point))[mixture.n_components :].sum()
-
-
-def _log_joint_and_noise(mixture: Mixture, point: Float[Array, " D"]) -> Float[Array, " _"]:
-    """Log joint densities of one point and each label (K,), and after them that of noise where there is any."""
-    joint = log_joint(mixture, point)
-    return joint if mixture.noise is None else jnp.append(joint, mixture.noise.log_joint)
-
-
-@in_float64
-def _at_points(function: Callable[..., Any], mixture: Mixture, x: Any) -> Any:
-    """Evaluate a function of one mixture and one point for all mixtures of a batch at all points."""
-    points = rows_of("points", x, mixture.n_features, columns=mixture.columns, gaps=True)
-    batch = mixture.log_weights.shape[:-1]
-    if np.isnan(points).any():
-        return _at_points_with_gaps(function, jax.tree.map(np.asarray, mixture), points)
-    flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[len(batch) :])), mixture)
-    size = min(padded_length(len(points)), TUNING.points_of_a_program)
-    parts = [points[first : first + size] for first in range(0, len(points), size)]
-    # All parts have one length, so that long tables share a program.
-    padded = (np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge") for part in parts)
-    values = np.concatenate([np.asarray(_map_points(function, flat, part)) for part in padded], 1)[:, : len(points)]
-    return values.reshape(*batch, *values.shape[1:])
-
-
-def _at_points_with_gaps(function: Callable[..., Any], mixture: Mixture, points: Float[np.ndarray, "N D"]) -> Any:
-    """Evaluate a function at points with missing cells: group by group of those with the same ones."""
-    seen, group = group_by_gaps(points)
-    found: Any = None
-    for number, cells in enumerate(seen):
-        rows = np.flatnonzero(group == number)
-        log_weights, means, scale_tril = seen_part(mixture.log_weights, mixture.means, mixture.scale_tril, cells)
-        noise = None if mixture.noise is None else mixture.noise.seen_part(cells)
-        there = Mixture(log_weights=log_weights, means=means, scale_tril=scale_tril, noise=noise)
-        values = _at_points(function, there, np.where(cells, points[rows], 0.0))
-        n_batch = log_weights.ndim - 1
-        if found is None:
-            found = np.empty((*values.shape[:n_batch], len(points), *values.shape[n_batch + 1 :]), values.dtype)
-        found[(slice(None),) * n_batch + (rows,)] = values
-    return found
-
-
-@partial(jax.jit, static_argnums=0)
-def _map_points(function: Callable[..., Any], mixtures: Mixture, points: Array) -> Array:
-    def at_all(mixture: Mixture) -> Array:
-        return jax.vmap(partial(function, mixture))(points)
-
-    return jax.lax.map(at_all, mixtures)
+        tailed = " t" if self.degrees_of_freedom is not None else ""
+        return f"Mixture({self.n_components}{tailed} components{noisy}, {self.n_features} features{batched})"
 
 
 def _namespace(mixture: Mixture) -> Any:
     return jnp if isinstance(mixture.log_weights, jax.Array) else np
+
+
+def _root_precisions(rng: np.random.Generator, degrees: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
+    """Square roots of the precisions, gamma(nu / 2, nu / 2), by which t distributed points are normal."""
+    is_gaussian = np.isinf(degrees)
+    finite = np.where(is_gaussian, 1.0, degrees)
+    return np.where(is_gaussian, 1.0, np.sqrt(rng.chisquare(finite) / finite))

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.core.linalg import LOG_2PI
+from bayes_gmm.mixture.degrees_of_freedom import log_tail
 from bayes_gmm.mixture.mixture import Mixture
 
 
@@ -20,7 +21,9 @@ def log_joint(mixture: Mixture, points: Float[np.ndarray, "N D"]) -> Float[np.nd
     whitened = (inverse[..., None, :, :, :] @ offsets[..., None])[..., 0]
     log_scale = np.log(np.diagonal(inverse, axis1=-2, axis2=-1)).sum(-1)
     constant = mixture.log_weights + log_scale - 0.5 * points.shape[1] * LOG_2PI
-    joint = np.asarray(constant[..., None, :] - 0.5 * (whitened**2).sum(-1))
+    squares, degrees = (whitened**2).sum(-1), mixture.degrees_of_freedom
+    tail = -0.5 * squares if degrees is None else log_tail(squares, degrees[..., None, :], points.shape[1])
+    joint = np.asarray(constant[..., None, :] + tail)
     if mixture.noise is None:
         return joint
     of_noise = np.broadcast_to(mixture.noise.log_joint[..., None, None], (*joint.shape[:-1], 1))

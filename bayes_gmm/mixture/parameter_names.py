@@ -1,6 +1,6 @@
 """Names of the reported parameters: the property of `Mixture` that holds one, its label, its dimensions in ArviZ."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Parameter(NamedTuple):
@@ -29,4 +29,17 @@ PARAMETERS = {
 NOISE_LABEL = "noise weight"
 """What the weight of noise is called, which belongs to no component."""
 
+DEGREES_LABEL, SCALE_LABEL = "degrees of freedom", "scale"
+"""What those of t distributions are called, and the roots of their scatters' diagonals, which are no sds."""
+
 LABELS = {name: parameter.label for name, parameter in PARAMETERS.items()}
+
+ALL_LABELS = (*LABELS.values(), SCALE_LABEL, DEGREES_LABEL, NOISE_LABEL)
+"""Labels of all kinds of parameters, in the order of figures."""
+
+
+def labels_of(mixture: Any) -> dict[str, str]:
+    """Labels of the parameters of the components of a mixture, by the names of the properties."""
+    if mixture.degrees_of_freedom is None:
+        return LABELS
+    return LABELS | {"scales": SCALE_LABEL, "degrees_of_freedom": DEGREES_LABEL}

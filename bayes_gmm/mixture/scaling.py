@@ -90,6 +90,7 @@ class Scaling:
             means=_solve(self.factor, (mixture.means - self._center_of(mixture)).mT).mT,
             scale_tril=_solve(self.factor, mixture.scale_tril),
             noise=None if mixture.noise is None else self.noise_to_unit(mixture.noise),
+            degrees_of_freedom=mixture.degrees_of_freedom,
         )
 
     def noise_to_unit(self, noise: Noise) -> Noise:
@@ -105,6 +106,7 @@ class Scaling:
             means=self._center_of(mixture) + mixture.means @ self.factor.T,
             scale_tril=self.factor @ mixture.scale_tril,
             noise=None if mixture.noise is None else self._noise_to_data(mixture.noise),
+            degrees_of_freedom=mixture.degrees_of_freedom,
         )
 
     def _noise_to_data(self, noise: Noise) -> Noise:

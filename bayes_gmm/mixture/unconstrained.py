@@ -34,7 +34,7 @@ def to_unconstrained(mixture: Mixture, structure: Structure) -> Float[Array, " P
     """Coordinates of the mixture that is nearest within the structure: an M-step on its own covariances."""
     K, D = mixture.n_components, mixture.n_features
     weights = mixture.weights
-    covariances = structure.estimate(weights, weights[:, None, None] * mixture.covariances)
+    covariances = structure.estimate(weights, weights[:, None, None] * mixture.scatters)
     factors = jnp.linalg.cholesky(covariances[: _groups(structure, K)])
     odds = mixture.log_weights[:-1] - mixture.log_weights[-1:]
     rows, columns = _entries(structure, D)

@@ -1,7 +1,8 @@
 """Maximum likelihood: EM and its restarts, gradient ascent, streams of data, standard errors.
 
 Read `fit_em` first, then `em_run` (the loop of one run) with `anderson_acceleration`, `initialisation` and `multistart`
-(where runs start, and which go on), and `em_result` (`EMFit`) with `standard_errors` and `doubts`. `fit_gradient` uses
+(where runs start, and which go on), `degrees_of_freedom` (those of t distributions, held in EM and searched for around
+it), and `em_result` (`EMFit`) with `standard_errors` and `doubts`. `fit_gradient` uses
 `gradient_ascent`; `fit_stream` learns batch by batch with `stream_steps` and returns a `stream_result`. `status` says
 how each of them ended and what to do about it.
 

@@ -13,11 +13,10 @@ Anderson (1965), doi 10.1145/321296.321305; for EM Henderson and Varadhan (2019)
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Float, Int
 
-from bayes_gmm.core.linalg import invert_tril
+from bayes_gmm.core.linalg import cholesky_factors, choose, invert_tril, namespace, with_entry
 
 _MEMORY = 8
 """Past steps that are combined: with more of them the least squares grow ill-conditioned."""
@@ -58,48 +57,53 @@ def no_past(shape: tuple[int, ...]) -> Past:
     return Past(nothing, nothing.copy(), np.zeros(batch, int), np.full(batch, _GROWTH))
 
 
-def remember(
-    past: Past, statistics: Float[Array, "K F"], residual: Float[Array, "K F"], is_step: Bool[Array, ""]
-) -> Past:
+def remember(past: Past, statistics: Any, residual: Any, is_step: Any) -> Past:
     """Past with one more step in place of the oldest; unchanged where `is_step` is false."""
     slot = past.size % _MEMORY
-    return past._replace(
-        statistics=past.statistics.at[slot].set(jnp.where(is_step, statistics, past.statistics[slot])),
-        residuals=past.residuals.at[slot].set(jnp.where(is_step, residual, past.residuals[slot])),
-        size=past.size + is_step,
-    )
+    steps = (past.statistics, statistics), (past.residuals, residual)
+    kept, changes = (with_entry(old, slot, choose(is_step, new, _entry(old, slot))) for old, new in steps)
+    return Past(kept, changes, past.size + is_step, past.radius)
 
 
-def adapt_radius(past: Past, succeeded: Bool[Array, ""], failed: Bool[Array, ""]) -> Past:
+def _entry(array: Any, number: Any) -> Any:
+    """Entry `number` (...) of an array (..., S, K, F) along the axis of S."""
+    return array[(*np.indices(np.shape(number)), number)]
+
+
+def adapt_radius(past: Past, succeeded: Any, failed: Any) -> Past:
     """Past with the trust radius that follows from the last extrapolated step."""
-    larger = jnp.where(succeeded, jnp.minimum(_GROWTH * past.radius, _LARGEST_RADIUS), past.radius)
-    return past._replace(radius=jnp.where(failed, jnp.maximum(past.radius / _GROWTH, 1.0), larger))
+    xp = namespace(past.radius, failed)
+    larger = xp.where(succeeded, xp.minimum(_GROWTH * past.radius, _LARGEST_RADIUS), past.radius)
+    return past._replace(radius=xp.where(failed, xp.maximum(past.radius / _GROWTH, 1.0), larger))
 
 
-def restart_if(failed: Bool[Array, ""], past: Past) -> Past:
+def restart_if(failed: Any, past: Past) -> Past:
     """Past without any steps where an unguarded step failed."""
-    return past._replace(size=jnp.where(failed, 0, past.size))
+    return past._replace(size=namespace(failed, past.size).where(failed, 0, past.size))
 
 
-def anderson_step(
-    past: Past, statistics: Float[Array, "K F"], residual: Float[Array, "K F"], weights: Float[Array, "K 1"]
-) -> Float[Array, "K F"]:
-    """Anderson's step, with weighted least squares."""
-    filled = (jnp.arange(_MEMORY) < past.size)[:, None, None]
-    inputs = jnp.where(filled, past.statistics - statistics[None], 0.0)
-    changes = jnp.where(filled, past.residuals - residual[None], 0.0)
-    gram = jnp.einsum("skf,tkf->st", changes * weights[None], changes)
-    target = jnp.einsum("skf,kf->s", changes * weights[None], residual)
-    ridge = _RIDGE * jnp.trace(gram) + np.finfo(gram.dtype).tiny
-    whitening = invert_tril(jnp.linalg.cholesky(gram + ridge * jnp.eye(_MEMORY)))
-    shares = whitening.T @ (whitening @ target)
-    return residual - jnp.tensordot(shares, inputs + changes, 1)
+def anderson_step(past: Past, statistics: Any, residual: Any, weights: Any) -> Any:
+    """Anderson's step (..., K, F), with weighted least squares; weights (..., K, 1)."""
+    xp = namespace(statistics)
+    filled = (np.arange(_MEMORY) < past.size[..., None])[..., None, None]
+    inputs = xp.where(filled, past.statistics - statistics[..., None, :, :], 0.0)
+    changes = xp.where(filled, past.residuals - residual[..., None, :, :], 0.0)
+    flat = changes.reshape(*changes.shape[:-2], -1)
+    weighted = (changes * weights[..., None, :, :]).reshape(flat.shape)
+    gram = weighted @ flat.mT
+    target = weighted @ residual.reshape(*residual.shape[:-2], -1, 1)
+    ridge = _RIDGE * xp.trace(gram, axis1=-2, axis2=-1) + np.finfo(gram.dtype).tiny
+    ridge = ridge[..., None, None] * np.eye(_MEMORY)[(None,) * (gram.ndim - 2)]
+    whitening = invert_tril(cholesky_factors(gram + ridge))
+    shares = whitening.mT @ (whitening @ target)
+    combined = shares.mT @ (inputs.reshape(flat.shape) + flat)
+    return residual - combined.reshape(residual.shape)
 
 
-def guarded(
-    step: Float[Array, "K F"], residual: Float[Array, "K F"], weights: Float[Array, "K 1"], radius: Float[Array, ""]
-) -> Float[Array, "K F"]:
+def guarded(step: Any, residual: Any, weights: Any, radius: Any) -> Any:
     """The step, shortened to the trust radius; where it opposes the plain step, the plain step of that length."""
-    forward = (weights * step * residual).sum() > 0
-    plain_length, length = (jnp.sqrt((weights * one**2).sum()) for one in (residual, step))
-    return jnp.where(forward, step * jnp.minimum(1.0, radius * plain_length / length), radius * residual)
+    xp = namespace(step)
+    forward = (weights * step * residual).sum((-2, -1)) > 0
+    plain_length, length = (xp.sqrt((weights * one**2).sum((-2, -1))) for one in (residual, step))
+    shortened = step * xp.minimum(1.0, radius * plain_length / length)[..., None, None]
+    return choose(forward, shortened, radius[..., None, None] * residual)

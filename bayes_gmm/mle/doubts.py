@@ -7,6 +7,9 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.degeneracy import rows_in_words
 from bayes_gmm.objective.problem import Problem
 
+_OUTLYING, _FEW = 5.0, 0.1
+"""How many times as wide as all others a component is that holds outliers, and the largest weight that it has."""
+
 _POINTS_PER_PARAMETER = 2
 """Points of a component for each of its own parameters below which it is doubted."""
 
@@ -50,3 +53,20 @@ def flat_in_words(components: np.ndarray, shares: np.ndarray) -> str:
         f"Next to no spread of its own, in some direction: {which}. The likelihood is highest, or almost, at a "
         "variance of zero, which EM approaches slowly, and where no standard errors are defined."
     )
+
+
+def outlying_in_words(mixture: Mixture, problem: Problem) -> tuple[str, ...]:
+    """A sentence on each Gaussian that holds few points and is far wider than all others in every direction."""
+    if problem.noise is not None or problem.degrees_of_freedom is not None or not np.isfinite(mixture.scale_tril).all():
+        return ()
+    said = []
+    for k in np.flatnonzero(mixture.weights < _FEW):
+        others = np.delete(mixture.scale_tril, k, 0)
+        ratios = np.linalg.svd(np.linalg.solve(others, mixture.scale_tril[k]), compute_uv=False)[..., -1]
+        if len(ratios) and (least := ratios.min()) > _OUTLYING:
+            share, times = f"{100 * mixture.weights[k]:.2g} %", f"{least:.2g} times"
+            said.append(
+                f"Component {k} holds {share} of the points and is in every direction at least {times} as wide as all "
+                'others: outliers rather than a cluster. noise=True or components="t" gives them no component.'
+            )
+    return tuple(said)

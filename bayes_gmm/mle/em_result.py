@@ -18,7 +18,15 @@ from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import most_probable, noise_share
-from bayes_gmm.mle.doubts import flat_in_words, own_parameters, thin_components, thin_in_words, wide_in_words
+from bayes_gmm.mle.degrees_of_freedom import tails_in_words
+from bayes_gmm.mle.doubts import (
+    flat_in_words,
+    outlying_in_words,
+    own_parameters,
+    thin_components,
+    thin_in_words,
+    wide_in_words,
+)
 from bayes_gmm.mle.standard_errors import reported, standard_errors
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import degenerate_components
@@ -108,10 +116,13 @@ class EMFit:
         maximum without them is named beside (`fit_em(spurious="skip")`). None under a `ConjugatePrior`, which rules
         them out. And another maximum that is lower by less than two nats, so that the data hardly choose between the
         two. And values that seem to stand for missing ones (`suspected_markers`), and what a failed fit came to
-        (`degeneracies`). And components of next to no spread of their own, beside the errors of the rows.
+        (`degeneracies`). And components of next to no spread of their own, beside the errors of the rows, and those
+        that hold outliers rather than a cluster.
         """
         markers = suspected_markers(self.table.values, self.table.columns)
-        return (*markers, *self.degeneracies, *self._thin_components(), *self._flat_components(), *self._close_second())
+        outlying = () if self.status.failed else outlying_in_words(self.mixture, self.problem)
+        seconds = (*self._flat_components(), *self._close_second())
+        return (*markers, *self.degeneracies, *self._thin_components(), *outlying, *seconds)
 
     @cached_property
     def degeneracies(self) -> tuple[str, ...]:
@@ -337,6 +348,11 @@ class EMFit:
             f"Noise has a weight of {self.mixture.noise_weight:.3g}{within}; {rows} rows belong most probably to it.",
         )
 
+    def _tails(self) -> tuple[str, ...]:
+        nothing = np.full(self.mixture.n_components, np.nan)
+        errors = self._errors_or_nothing() if self.problem.estimates_degrees else {}
+        return tails_in_words(self.mixture, self.problem, errors.get("degrees_of_freedom", nothing))
+
     def check(self) -> "EMFit":
         """Return this fit, or raise `FitError` when it collapsed or is not finite."""
         if self.status.failed:
@@ -355,7 +371,9 @@ class EMFit:
             f"{self.table.n_features} features\n"
             f"  log-likelihood {self.log_likelihood:.6f}, {self.status.name} after {self.n_steps} steps, "
             f"BIC {self.bic():.2f}\n  {_describe_starts(self)}"
-            + "".join(f"\n  {sentence}" for sentence in (*self.table.remarks, *self._noise(), *self.doubts))
+            + "".join(
+                f"\n  {sentence}" for sentence in (*self.table.remarks, *self._tails(), *self._noise(), *self.doubts)
+            )
         )
 
 

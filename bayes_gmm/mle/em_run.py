@@ -11,18 +11,18 @@ References
 Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array
 
+from bayes_gmm.core.linalg import choose, namespace, with_entry
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.linear_form import Expectation
-from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.anderson_acceleration import adapt_radius, anderson_step, guarded, no_past, remember, restart_if
 from bayes_gmm.mle.status import EMStatus
@@ -92,13 +92,12 @@ class EMRun:
 
 def run_to_the_end(start: Mixture, objective: Objective, rule: StoppingRule) -> EMRun:
     """One run to its end, without its path."""
-    return advance(begin(start, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
+    return advance(begin(start, objective, path_length=1), jnp.array(np.iinfo(int).max), objective, rule)
 
 
-def begin(starts: Mixture, path_length: int) -> EMRun:
+def begin(starts: Mixture, objective: Objective, path_length: int) -> EMRun:
     """Runs (...) before their first step, with room for `path_length` values of the objective."""
-    n_rows = starts.n_components + (starts.noise is not None)
-    shape = (*starts.log_weights.shape[:-1], n_rows, n_statistics(starts.n_features))
+    shape = (*starts.log_weights.shape[:-1], *objective.known.shape)
     nothing, unknown = np.zeros(shape), np.full(shape[:-2], np.nan)
     return EMRun(
         mixture=starts,
@@ -127,107 +126,109 @@ def advance(run: EMRun, limit: Array | int, objective: Objective, rule: Stopping
 class _Found(NamedTuple):
     """What a step finds at the mixture under evaluation: the value, its gain, the score, and the plain M-step."""
 
-    value: Float[Array, ""]
-    gain: Float[Array, ""]
-    score: Float[Array, ""]
-    remaining: Float[Array, ""]
+    value: Any
+    gain: Any
+    score: Any
+    remaining: Any
     plain: Mixture
 
 
-def step(run: EMRun, expected: Expectation, objective: Objective, rule: StoppingRule) -> EMRun:
-    """Accept the mixture, at which `Objective.expect` gave `expected`, or take it back; then stop or move on."""
+def step(run: EMRun, expected: Expectation | None, objective: Objective, rule: StoppingRule) -> EMRun:
+    """Accept the mixture, or take it back; then stop or move on. In JAX of one run, in NumPy of a batch of them.
+
+    `expected` is what `Objective.expect` gave at the mixture, if that was asked already.
+    """
     value, statistics = objective.evaluate(run.mixture, expected)
+    xp = namespace(value)
     rejected = run.extrapolated & ~(value >= run.value - _rounding(run.value))
-    statistics = jnp.where(rejected, run.fallback, statistics)
+    statistics = choose(rejected, run.fallback, statistics)
     residual = statistics - run.statistics
     # Steps of hard assignment jump from one labelling to the next: there is nothing smooth to extrapolate.
     slow = rule.accelerate & (objective.assignment is linear_form.soft) & (run.n_steps >= _PLAIN_STEPS)
     accelerating = slow & (run.past.size > 0) & ~rejected
-    target, long_step = _extrapolation(run, residual)
+    target, long_step = _extrapolation(run, residual, slow)
     plain = objective.maximise(statistics, near=run.mixture)
-    proposal = jax.lax.cond(
+    proposal = _where_any(
         accelerating, lambda: objective.maximise(run.statistics + long_step, near=run.mixture), lambda: plain
     )
     score = objective.complete(statistics, plain) - objective.complete(statistics, run.mixture)
     # At the very top the score is rounding, and so would be its rate.
     stretch = _stretch(run.score / score, residual, target, n_past=run.past.size, slow=slow)
-    remaining = jnp.where(score <= _rounding(value), 0.0, score * stretch)
+    remaining = xp.where(score <= _rounding(value), 0.0, score * stretch)
     found = _Found(value=value, gain=value - run.value, score=score, remaining=remaining, plain=plain)
-    ended = _status(run, found, objective, rule)
-    status = jnp.where(rejected, RUNNING, ended)
+    status = xp.where(rejected, RUNNING, _status(run, found, objective, rule))
     sound = _is_sound(proposal, plain, objective, rule)
     extrapolate = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
     move = status == RUNNING
     past = remember(run.past, run.statistics, residual, ~rejected & (run.n_steps > 0))
     adapted = adapt_radius(past, succeeded=run.extrapolated, failed=rejected | (accelerating & ~sound))
     return EMRun(
-        mixture=_choose(move, _choose(extrapolate, proposal, plain), run.mixture),
-        statistics=jnp.where(extrapolate, run.statistics + long_step, statistics),
+        mixture=choose(move, choose(extrapolate, proposal, plain), run.mixture),
+        statistics=choose(extrapolate, run.statistics + long_step, statistics),
         extrapolated=extrapolate,
         fallback=statistics,
-        value=jnp.where(rejected, run.value, value),
+        value=xp.where(rejected, run.value, value),
         gain=value - run.value,
-        score=jnp.where(rejected, run.score, score),
+        score=xp.where(rejected, run.score, score),
         status=status,
         n_steps=run.n_steps + move,
-        path=run.path.at[run.n_steps].set(jnp.where(rejected, run.value, value)),
-        past=_choose(run.n_steps >= _UNGUARDED_STEPS, adapted, restart_if(rejected, past)),
+        path=with_entry(run.path, run.n_steps, xp.where(rejected, run.value, value)),
+        past=choose(run.n_steps >= _UNGUARDED_STEPS, adapted, restart_if(rejected, past)),
     )
 
 
-def _extrapolation(run: EMRun, residual: Float[Array, "K F"]) -> tuple[Float[Array, "K F"], Float[Array, "K F"]]:
+def _where_any(condition: Any, one: Callable[[], Mixture], other: Callable[[], Mixture]) -> Mixture:
+    """Mixtures that `one` makes where the condition holds, else those of `other`; each is made only if needed."""
+    if isinstance(condition, jax.Array):
+        return jax.lax.cond(condition, one, other)
+    return choose(condition, one(), other()) if condition.any() else other()
+
+
+def _extrapolation(run: EMRun, residual: Any, slow: Any) -> tuple[Any, Any]:
     """Anderson's step, and the part of it that is made: guarded once the run has become long."""
+    if isinstance(slow, np.ndarray) and not slow.any():
+        return residual, residual
     # A count of n has a standard deviation of sqrt(n).
-    weights = 1 / jnp.maximum(run.fallback[:, :1], 1.0)
+    weights = 1 / namespace(residual).maximum(run.fallback[..., :1], 1.0)
     target = anderson_step(run.past, run.statistics, residual, weights)
     shortened = guarded(target, residual, weights, run.past.radius)
-    return target, jnp.where(run.n_steps >= _UNGUARDED_STEPS, shortened, target)
+    return target, choose(run.n_steps >= _UNGUARDED_STEPS, shortened, target)
 
 
-def _choose[T](first: Bool[Array, ""], one: T, other: T) -> T:
-    return jax.tree.map(partial(jnp.where, first), one, other)
-
-
-def _stretch(
-    score_ratio: Float[Array, ""],
-    residual: Float[Array, "K F"],
-    long_step: Float[Array, "K F"],
-    *,
-    n_past: Int[Array, ""],
-    slow: Bool[Array, ""],
-) -> Float[Array, ""]:
+def _stretch(score_ratio: Any, residual: Any, long_step: Any, *, n_past: Any, slow: Any) -> Any:
     """All that is still to be gained, in gains of a plain step; where EM is slow, judged by the extrapolation too."""
+    xp = namespace(residual)
     # Errors that fall by a rate per step make scores fall by its square.
-    by_scores = 1 / (1 - jnp.sqrt(1 / score_ratio))
-    by_long_step = jnp.vdot(residual, long_step) / jnp.vdot(residual, residual)
+    by_scores = 1 / (1 - xp.sqrt(1 / score_ratio))
+    by_long_step = (residual * long_step).sum((-2, -1)) / (residual**2).sum((-2, -1))
     # The extrapolation sees but a few directions of many, so its estimate is multiplied for safety.
-    known = jnp.where(n_past > 1, jnp.maximum(by_scores, 4 * by_long_step), jnp.inf)
-    stretch = jnp.where(slow, known, by_scores)
-    return jnp.where(stretch >= 1, stretch, jnp.inf)
+    known = xp.where(n_past > 1, xp.maximum(by_scores, 4 * by_long_step), np.inf)
+    stretch = xp.where(slow, known, by_scores)
+    return xp.where(stretch >= 1, stretch, np.inf)
 
 
-def _status(run: EMRun, found: _Found, objective: Objective, rule: StoppingRule) -> Int[Array, ""]:
+def _status(run: EMRun, found: _Found, objective: Objective, rule: StoppingRule) -> Any:
     """How the run has ended at this mixture, or `RUNNING`."""
-    value = found.value
+    value, xp = found.value, namespace(found.value)
     # Both conditions: beside a saddle a large gain and then a small one promise nothing more, yet much is to come.
-    converged = (jnp.abs(found.gain) < rule.tol) & (found.remaining < rule.tol)
-    stalled = (jnp.abs(found.gain) <= _rounding(value)) & (found.score <= 1e3 * _rounding(value))
+    converged = (abs(found.gain) < rule.tol) & (found.remaining < rule.tol)
+    stalled = (abs(found.gain) <= _rounding(value)) & (found.score <= 1e3 * _rounding(value))
     # A start on single points has no Cholesky factor: that is a collapse, not a failure of the arithmetic.
-    sound = jnp.isfinite(run.mixture.scale_tril).all()
+    sound = xp.isfinite(run.mixture.scale_tril).all((-3, -2, -1))
     too_narrow = ~(_smallest_scale(found.plain, objective) > rule.smallest_scale)
-    return jnp.select(
-        [
-            sound & ~jnp.isfinite(value),
-            too_narrow | ~jnp.isfinite(found.plain.means).all(),
-            converged | stalled,
-            run.n_steps >= rule.max_steps,
-        ],
-        [EMStatus.NONFINITE, EMStatus.COLLAPSED, EMStatus.CONVERGED, EMStatus.MAX_STEPS],
-        RUNNING,
+    endings = (
+        (run.n_steps >= rule.max_steps, EMStatus.MAX_STEPS),
+        (converged | stalled, EMStatus.CONVERGED),
+        (too_narrow | ~xp.isfinite(found.plain.means).all((-2, -1)), EMStatus.COLLAPSED),
+        (sound & ~xp.isfinite(value), EMStatus.NONFINITE),
     )
+    status = RUNNING
+    for condition, ending in endings:  # the last one that holds counts
+        status = xp.where(condition, int(ending), status)
+    return status
 
 
-def _is_sound(proposal: Mixture, plain: Mixture, objective: Objective, rule: StoppingRule) -> Bool[Array, ""]:
+def _is_sound(proposal: Mixture, plain: Mixture, objective: Objective, rule: StoppingRule) -> Any:
     """Whether an extrapolated step may be made; it must not jump to where EM could not come back from.
 
     Where covariances may be zero, those of zero are fixed points of EM, whether or not the likelihood is highest there.
@@ -236,13 +237,14 @@ def _is_sound(proposal: Mixture, plain: Mixture, objective: Objective, rule: Sto
     if not objective.least_scale:
         return sound
     far = narrowest_scales(proposal) < _LARGEST_SHRINKAGE * narrowest_scales(plain)
-    return sound & ~(far & objective.is_free()).any()
+    return sound & ~(far & objective.is_free()).any(-1)
 
 
-def _rounding(value: Float[Array, ""]) -> Float[Array, ""]:
+def _rounding(value: Any) -> Any:
     """Change of the objective that rounding alone can make."""
-    return 4 * np.finfo(value.dtype).eps * jnp.abs(value)
+    return 4 * np.finfo(value.dtype).eps * abs(value)
 
 
-def _smallest_scale(mixture: Mixture, objective: Objective) -> Float[Array, ""]:
-    return jnp.where(objective.is_free(), narrowest_scales(mixture), jnp.inf).min()
+def _smallest_scale(mixture: Mixture, objective: Objective) -> Any:
+    scales = narrowest_scales(mixture)
+    return namespace(scales).where(objective.is_free(), scales, np.inf).min(-1)

@@ -12,14 +12,23 @@ from tqdm import tqdm
 
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import flag, number_of_steps, one_of, positive_integer, real_number, seed_integer
+from bayes_gmm.core.validation import (
+    flag,
+    names_its_arguments,
+    number_of_steps,
+    one_of,
+    positive_integer,
+    real_number,
+    seed_integer,
+)
 from bayes_gmm.errors import FitWarning
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle.degrees_of_freedom import estimate_degrees
 from bayes_gmm.mle.doubts import thin_components
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.em_run import EMRun, StoppingRule
 from bayes_gmm.mle.initialisation import split_starts, starting_mixtures, usual_number_of_starts
-from bayes_gmm.mle.multistart import Round, run_rounds
+from bayes_gmm.mle.multistart import SAME_OPTIMUM, Round, distinct_optima, run_rounds
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.objective import Objective
@@ -41,19 +50,11 @@ _CHEAP_POINTS = 2000
 _AGREEMENT = 0.75
 """Share of the first starts at one maximum from which on more starts find no better one (`tests/calibration`)."""
 
-_SAME_OPTIMUM = 1e-3
-"""Nats within which two runs have reached the same value: far above `tol`, far below what tells fits apart."""
-
-_SAME_COMPONENTS = 0.05
-"""Standard deviations of the data by which summed means and covariances of one maximum may differ between runs."""
-
 _PATIENCE = 3.0
 """Seconds after which climbs show how they proceed."""
 
-_MOST_OPTIMA = 16
-"""Number of distinct maxima that a fit keeps."""
 
-
+@names_its_arguments
 def fit_em(
     x: Any,
     n_components: int,
@@ -69,6 +70,8 @@ def fit_em(
     missing: str = "integrate",
     noise: Any = False,
     errors: Any = None,
+    components: str = "gaussian",
+    degrees_of_freedom: Any = None,
     accelerate: bool = True,
     tol: float | int = 1e-8,
     max_steps: int = 1000,
@@ -76,7 +79,7 @@ def fit_em(
     spurious: str = "keep",
     progress: bool = True,
 ) -> EMFit:
-    r"""Fit a mixture of Gaussians by maximum likelihood.
+    r"""Fit a mixture of Gaussians, or of t distributions, by maximum likelihood.
 
     .. math:: \hat\theta = \arg\max_\theta \sum_n w_n \log \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)
 
@@ -124,6 +127,12 @@ def fit_em(
         Known errors of the values: standard deviations (N, D) or covariances (N, D, D), 0 where a value is exact; those
         of missing cells are not looked at. The mixture is then that of the true values, x = true + N(0, errors), known
         as extreme deconvolution. Its covariances may be zero, which `EMFit.doubts` says and nothing prevents.
+    components
+        "gaussian", or "t" for multivariate t distributions, whose heavy tails leave outliers little weight.
+    degrees_of_freedom
+        Those of t distributions: "common" (the default) estimates one number for all components, "per component" one
+        for each, between 1 and 10000, where a component is Gaussian enough, which the fit says; or values to hold, one
+        or (K,). The fit then has scatters, `Mixture.scatters`; covariances are larger by nu / (nu - 2).
     accelerate
         Whether runs that are not done after 20 steps extrapolate (`em_run`). The objective never falls.
     tol
@@ -163,7 +172,7 @@ def fit_em(
     ----------
     Dempster, Laird and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x; classification EM: Celeux and Govaert
     (1992), doi 10.1016/0167-9473(92)90042-E; missing cells: `missing_cells`; noise: `Noise`; errors: Bovy, Hogg and
-    Roweis (2011), doi 10.1214/10-AOAS439.
+    Roweis (2011), doi 10.1214/10-AOAS439; t distributions: Peel and McLachlan (2000), doi 10.1023/A:1008981510081.
 
     Examples
     --------
@@ -184,12 +193,14 @@ def fit_em(
         missing=missing,
         noise=noise,
         errors=errors,
+        components=components,
+        degrees_of_freedom=degrees_of_freedom,
     )
     options = {"n_starts": n_starts, "accelerate": accelerate, "tol": tol, "max_steps": max_steps, "seed": seed}
     fit = fit_problem(problem, SearchOptions.of(start=start, spurious=spurious, progress=progress, **options))
     if fit.status is not EMStatus.CONVERGED:
         said = " ".join((f"EM ended {fit.status.name}.", *fit.degeneracies, fit.status.advice))
-        warnings.warn(said, FitWarning, stacklevel=2)
+        warnings.warn(said, FitWarning, stacklevel=3)
     return fit
 
 
@@ -241,8 +252,11 @@ class SearchOptions(NamedTuple):
 
 
 def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = None, n_rows: int = 0) -> EMFit:
-    """Fit a problem; by a program with room for `n_slots` components and, for short tables, `n_rows` rows."""
-    runs, log_priors = _run_all_starts(problem, options, n_slots or problem.n_components, n_rows)
+    """Fit a problem: one of few complete rows in NumPy, or by a compiled program.
+
+    A program that many problems share has room for `n_slots` components and, for short tables, `n_rows` rows.
+    """
+    runs, log_priors = _run_all_starts(problem, options, n_slots, n_rows)
     usable = np.isin(runs.status, (EMStatus.CONVERGED, EMStatus.MAX_STEPS))
     if options.spurious == "skip":
         clean = usable & ~thin_components(runs.mixture, problem).any(-1)
@@ -265,7 +279,7 @@ def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = 
         path=runs.path[best, : runs.n_steps[best] + 1],
         start_log_likelihoods=runs.value,
         start_statuses=runs.status,
-        optima=_optima(runs, best, problem),
+        optima=distinct_optima(runs, best, problem.table.values),
         kernel_error=abs(float(runs.value[best] - log_priors[best]) - centred),
         problem=problem,
     )
@@ -273,10 +287,12 @@ def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = 
 
 @in_float64
 def _run_all_starts(
-    problem: Problem, options: SearchOptions, n_slots: int, n_rows: int
+    problem: Problem, options: SearchOptions, n_slots: int | None, n_rows: int
 ) -> tuple[EMRun, Float[Array | np.ndarray, " R"]]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
-    K, objective = problem.n_components, problem.objective(n_rows).with_slots(n_slots)
+    K = problem.n_components
+    in_numpy = problem.is_short and n_slots is None
+    objective = problem.short_objective() if in_numpy else problem.objective(n_rows).with_slots(n_slots or K)
     rule = StoppingRule(options.tol, options.max_steps, problem.collapsed_scale, options.accelerate)
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
@@ -293,7 +309,9 @@ def _run_all_starts(
             starts = split_starts((options.seed, number), runs.mixture, found, size, problem, objective)
             more = _one_generation(starts, objective, rule, problem)
             runs = jax.tree.map(lambda *leaves: np.concatenate(leaves), runs, more)
-    log_priors = jax.vmap(objective.log_prior)(runs.mixture) if objective.prior else np.zeros(len(runs.status))
+    if problem.estimates_degrees:
+        runs = estimate_degrees(runs, objective, rule, problem)
+    log_priors = objective.log_prior(runs.mixture)
     constant = problem.log_volume
     mixture = problem.scaling.to_data(runs.mixture.first(K))
     return replace(runs, mixture=mixture, value=runs.value - constant, path=runs.path - constant), log_priors
@@ -328,36 +346,17 @@ def _ends_of_climbs(problem: Problem, objective: Objective, options: SearchOptio
             bar.update()
 
         constant = problem.log_volume
-        return climbs(problem, objective, options.seed, most, tell)
-
-
-# Runs that failed may have ended anywhere, also where squares overflow float64; none of them is kept.
-@np.errstate(over="ignore", invalid="ignore")
-def _optima(runs: EMRun, best: int, problem: Problem) -> Mixture:
-    """Converged runs, best first, with different values or, where data are symmetric, different components."""
-    order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
-    components = _without_labels(runs.mixture, problem.table.values)
-    kept: list[int] = [best]
-    for run in order:
-        same = np.abs(runs.value[kept] - runs.value[run]) <= _SAME_OPTIMUM
-        alike = np.abs(components[kept] - components[run]).max(1) <= _SAME_COMPONENTS
-        if runs.status[run] == EMStatus.CONVERGED and not np.any(same & alike):
-            kept.append(int(run))
-    return jax.tree.map(lambda leaf: leaf[kept[:_MOST_OPTIMA]], runs.mixture)
-
-
-def _without_labels(mixtures: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "M D+D*D"]:
-    """Sums over the components of means and covariances of mixtures (M,), in sds of the data, (M, D + D D)."""
-    spread = np.nanstd(x, 0)
-    means = ((mixtures.means - np.nanmean(x, 0)) / spread).sum(-2)
-    factors = mixtures.scale_tril / spread[:, None]
-    return np.concatenate([means, (factors @ factors.mT).sum(-3).reshape(len(means), -1)], 1)
+        if problem.degrees_of_freedom is None:
+            return climbs(problem, objective, options.seed, most, tell)
+        plain, degrees = problem.plain(), objective.degrees_of_freedom
+        ends = climbs(plain, plain.objective().with_slots(len(degrees)), options.seed, most, tell)
+        return replace(ends, degrees_of_freedom=np.tile(degrees, (len(ends.log_weights), 1)))
 
 
 def _agree(runs: EMRun) -> bool:
     """Whether enough runs end at the best maximum to say that more starts find no better one."""
     ends = np.where(runs.status == EMStatus.CONVERGED, runs.value, -np.inf)
-    return bool((ends > ends.max() - _SAME_OPTIMUM).mean() >= _AGREEMENT)
+    return bool((ends > ends.max() - SAME_OPTIMUM).mean() >= _AGREEMENT)
 
 
 def _generations(n_starts: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 
 from bayes_gmm.core.validation import any_array
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.likelihood.moments import Moments, statistics_of
+from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
@@ -53,7 +53,7 @@ def starting_mixtures(problem: Problem, objective: Objective, start: Any, n_star
         When the start does not fit the problem.
     """
     if isinstance(start, Mixture):
-        given = _given_mixture(problem, start)
+        given = replace(_given_mixture(problem, start), degrees_of_freedom=_one_set(objective.degrees_of_freedom))
         return given if objective.fixed is None else objective.fixed.impose(given)
     if start is not None:
         return start_from(start, problem, objective)
@@ -91,6 +91,10 @@ def _with_noise_of(problem: Problem, start: Mixture) -> Mixture:
     left = np.log1p(-np.exp(log_noise)) - np.logaddexp.reduce(start.log_weights)
     noise = problem.noise.with_log_weight(np.float64(log_noise))
     return replace(start, log_weights=start.log_weights + left, noise=noise)
+
+
+def _one_set(degrees: Any) -> Any:
+    return None if degrees is None else np.asarray(degrees)[None]
 
 
 def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objective) -> Mixture:
@@ -153,7 +157,7 @@ def _best_distinct(values: np.ndarray) -> list[int]:
 
 def _split(rng: np.random.Generator, parent: Mixture) -> Moments:
     """Moments of a total count of one, with one component of the parent moved to where it splits another."""
-    weights, means, covariances = np.exp(parent.log_weights), parent.means.copy(), np.array(parent.covariances)
+    weights, means, covariances = np.exp(parent.log_weights), parent.means.copy(), np.array(parent.scatters)
     moved = int(rng.integers(len(weights)))
     chances = np.where(np.arange(len(weights)) == moved, 0.0, weights)
     halved = int(rng.choice(len(weights), p=chances / chances.sum()))
@@ -194,14 +198,17 @@ def _one(moments: Moments) -> Moments:
 
 def _maximise(moments: Moments, objective: Objective) -> Mixture:
     """Mixtures (R,) of moments, with absent components where the objective has room for more, and a little noise."""
-    statistics = statistics_of(moments)
+    statistics = objective.data.statistics(moments)
     absent = len(objective.present) - statistics.shape[1]
     statistics = np.pad(statistics, ((0, 0), (0, absent), (0, 0)))
     if objective.noise is not None:
         of_noise = np.zeros_like(statistics[:, :1])
         of_noise[:, 0, 0] = statistics[..., 0].sum(1) * _NOISE / (1 - _NOISE)
         statistics = np.concatenate([statistics, of_noise], 1)
-    return _maximise_all(statistics, objective.without_data())
+    if objective.needs_compiling:
+        return _maximise_all(statistics, objective.without_data())
+    with np.errstate(divide="ignore", invalid="ignore"):  # a component without points has no mean
+        return objective.maximise(statistics)
 
 
 @jax.jit

@@ -2,7 +2,7 @@
 
 XLA runs a loop on one core. Where a pass over the data is short, each thread therefore makes some of the runs; where
 it takes milliseconds the threads share each pass of a run, and its steps go through Python. On an accelerator all runs
-step together.
+step together, and so do those of a short table, in NumPy.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,28 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import TUNING, n_cores
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Expectation
+from bayes_gmm.likelihood.short_tables import ShortTable
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_run import RUNNING, EMRun, StoppingRule, advance, begin, step
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
 
 _N_CORES = n_cores()
+
+SAME_OPTIMUM = 1e-3
+"""Nats within which two runs have reached the same value: far above `tol`, far below what tells fits apart."""
+
+_SAME_COMPONENTS = 0.05
+"""Standard deviations of the data by which summed means and covariances of one maximum may differ between runs."""
+
+_MOST_OPTIMA = 16
+"""Number of distinct maxima that a fit keeps."""
 
 # Threads of our own are faster than those of XLA's matrix products.
 _jit = partial(jax.jit, compiler_options={"xla_cpu_multi_thread_eigen": False})
@@ -49,12 +59,21 @@ def run_rounds(
     starts: Mixture, objective: Objective, rule: StoppingRule, rounds: Sequence[Round], path_length: int
 ) -> EMRun:
     """Runs (R,) from all starts, without their past, in NumPy; within a scoped float64."""
-    runs = begin(jax.tree.map(np.array, jax.device_get(starts)), path_length)
+    runs = begin(jax.tree.map(np.array, jax.device_get(starts)), objective, path_length)
+    if isinstance(objective.data, ShortTable):
+        for number, limit in rounds:
+            _step_together(runs, _best_first(runs)[:number], limit, objective, rule)
+        return _ended(runs)
     with ThreadPoolExecutor(_N_CORES) as threads:
         search = _Search(objective, rule, threads)
         for number, limit in rounds:
             if (chosen := _best_first(runs)[:number]).size:
                 _advance(runs, chosen, limit, search)
+    return _ended(runs)
+
+
+def _ended(runs: EMRun) -> EMRun:
+    """Runs without their past, of which those that did not end were left behind."""
     status = np.where(runs.status == RUNNING, EMStatus.LEFT_BEHIND, runs.status)
     return replace(runs, status=status, past=None)
 
@@ -80,6 +99,21 @@ def _advance(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: 
         _share_passes(runs, chosen, limit, search, parts)
     else:
         _share_runs(runs, chosen, limit, search)
+
+
+# Runs that collapse are not finite, which their status says.
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
+def _step_together(
+    runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, objective: Objective, rule: StoppingRule
+) -> None:
+    """Let the chosen runs go on in NumPy, in place: one step of all that have not ended at a time."""
+    going = jax.tree.map(lambda leaf: leaf[chosen], runs)
+    while chosen.size:
+        going = step(going, None, objective, rule)
+        on = (going.status == RUNNING) & (going.n_steps < limit)
+        if not on.all():
+            _put(runs, chosen[~on], jax.tree.map(lambda leaf, off=~on: leaf[off], going))
+            going, chosen = jax.tree.map(lambda leaf, on=on: leaf[on], going), chosen[on]
 
 
 def _share_runs(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search) -> None:
@@ -143,3 +177,26 @@ def _expect(mixture: Mixture, objective: Objective) -> Expectation:
 @_jit
 def _step(run: EMRun, expected: list[Expectation], objective: Objective, rule: StoppingRule) -> EMRun:
     return step(run, jax.tree.map(lambda *parts: sum(parts), *expected), objective, rule)
+
+
+# Runs that failed may have ended anywhere, also where squares overflow float64; none of them is kept.
+@np.errstate(over="ignore", invalid="ignore")
+def distinct_optima(runs: EMRun, best: int, x: Float[np.ndarray, "N D"]) -> Mixture:
+    """Converged runs, best first, with different values or, where data are symmetric, different components."""
+    order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
+    components = _without_labels(runs.mixture, x)
+    kept: list[int] = [best]
+    for run in order:
+        same = np.abs(runs.value[kept] - runs.value[run]) <= SAME_OPTIMUM
+        alike = np.abs(components[kept] - components[run]).max(1) <= _SAME_COMPONENTS
+        if runs.status[run] == EMStatus.CONVERGED and not np.any(same & alike):
+            kept.append(int(run))
+    return jax.tree.map(lambda leaf: leaf[kept[:_MOST_OPTIMA]], runs.mixture)
+
+
+def _without_labels(mixtures: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "M D+D*D"]:
+    """Sums over the components of means and covariances of mixtures (M,), in sds of the data, (M, D + D D)."""
+    spread = np.nanstd(x, 0)
+    means = ((mixtures.means - np.nanmean(x, 0)) / spread).sum(-2)
+    factors = mixtures.scale_tril / spread[:, None]
+    return np.concatenate([means, (factors @ factors.mT).sum(-3).reshape(len(means), -1)], 1)

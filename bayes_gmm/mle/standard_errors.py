@@ -6,12 +6,13 @@ With J the observed information, minus the Hessian of the objective, and s_n the
           \quad V_\text{scores} = \Big(\sum_n w_n s_n s_n^\top\Big)^{-1},
 
 and by the delta method se(g)^2 = g' V g for the gradient g of anything that is reported. Coordinates are as many as
-there are free parameters: log odds of the free weights, free means, and directions in which the free covariances can
-move within their structure.
+there are free parameters: log odds of the free weights, free means, directions in which the free covariances can
+move within their structure, and the logarithms of the degrees of freedom that are estimated.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,14 @@ from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import one_of
 from bayes_gmm.errors import FitError
 from bayes_gmm.likelihood import linear_form
+from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.short_tables import ShortTable
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.parameter_names import PARAMETERS
 from bayes_gmm.mixture.scaling import Scaling
+from bayes_gmm.mle.degrees_of_freedom import free_directions
+from bayes_gmm.objective.closed_derivatives import closed_derivatives
 from bayes_gmm.objective.degeneracy import degenerate_components
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
@@ -39,12 +44,16 @@ KINDS = ("information", "sandwich", "scores")
 
 def reported(mixture: Mixture) -> tuple[str, ...]:
     """Properties of a mixture that have standard errors: those of its components, and the weight of its noise."""
-    return REPORTED if mixture.noise is None else (*REPORTED, "noise_weight")
+    tails = () if mixture.degrees_of_freedom is None else ("scatters", "degrees_of_freedom")
+    return (*REPORTED, *tails, *(() if mixture.noise is None else ("noise_weight",)))
 
 
 @in_float64
 def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information") -> dict[str, np.ndarray]:
     """Standard errors of weights, means, scales, correlations and covariances, in data units.
+
+    Those of t distributions are jointly with the degrees of freedom where these are estimated, and given them where
+    they are at a bound, at which they have no standard error (NaN). Scatters are among them.
 
     Parameters
     ----------
@@ -74,21 +83,36 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
             "a fit by soft assignment",
             'Fit again with assignment="soft", starting from this mixture.',
         )
-    objective, scaling = problem.objective(), problem.scaling
+    objective, scaling = _objective(problem), problem.scaling
     unit = scaling.to_unit(mixture)
     free = _free_coordinates(problem)
-    tangents = _tangents(unit, problem)
-    information, jacobian, reported = _derivatives(unit, free, tangents, objective, scaling)
+    tangents, degrees = _tangents(unit, problem), free_directions(unit, problem)
+    derivatives = _closed_derivatives if _is_closed(problem) else _derivatives
+    information, jacobian, reported = derivatives(unit, free, tangents, degrees, objective, scaling)
     if not information.size:
         return {name: np.zeros(values.shape[:-1]) for name, values in reported.items()}
     why = partial(degenerate_components, mixture, problem.table.values, problem.table.columns)
     root = _root_of_inverse(np.asarray(information), "information matrix", why)
     if kind != "information":
-        products = np.asarray(_score_products(unit, objective)) + _known_score_products(problem)
+        of_scores = _score_products if isinstance(objective.data, ShortTable) else _compiled_score_products
+        products = np.asarray(of_scores(unit, objective)) + _known_score_products(problem)
         scores = np.asarray(jacobian).T @ products @ np.asarray(jacobian)
         inverse = root @ root.T
         root = _root_of_inverse(scores, "matrix of scores", why) if kind == "scores" else inverse @ _root(scores)
-    return {name: np.sqrt(((np.asarray(rows) @ root) ** 2).sum(-1)) for name, rows in reported.items()}
+    errors = {name: np.sqrt(((np.asarray(rows) @ root) ** 2).sum(-1)) for name, rows in reported.items()}
+    if problem.estimates_degrees:
+        errors["degrees_of_freedom"] = np.where(degrees.any(1), errors["degrees_of_freedom"], np.nan)
+    return errors
+
+
+def _objective(problem: Problem) -> Objective:
+    """The objective in NumPy where derivatives are in closed form and the table is short, else on JAX's device."""
+    return problem.short_objective() if _is_closed(problem) and problem.is_short else problem.objective()
+
+
+def _is_closed(problem: Problem) -> bool:
+    """Whether derivatives are in closed form: there is no prior, and covariances of the structure add."""
+    return problem.prior is None and problem.structure.is_linear and not problem.has_heavy_tails
 
 
 def _root(matrix: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
@@ -138,11 +162,20 @@ def _tangents(mixture: Mixture, problem: Problem) -> Float[np.ndarray, "KV P"]:
     rank = problem.structure.n_parameters(int(free.sum()), D)
     directions = np.eye(free.sum() * size)
     if rank < len(directions):
-        weights, covariances = mixture.weights[free], mixture.covariances[free]
-        directions = np.linalg.svd(np.asarray(_projection(weights, covariances, problem.structure)))[0][:, :rank]
+        weights, covariances = mixture.weights[free], mixture.scatters[free]
+        projection = _linear_projection if problem.structure.is_linear else _projection
+        directions = np.linalg.svd(np.asarray(projection(weights, covariances, problem.structure)))[0][:, :rank]
     tangents = np.zeros((K, size, directions.shape[1]))
     tangents[free] = directions.reshape(-1, size, directions.shape[1])
     return tangents.reshape(K * size, -1)
+
+
+def _linear_projection(weights: np.ndarray, covariances: np.ndarray, structure: Structure) -> np.ndarray:
+    """The same where nearest covariances add as covariances do: that of each entry by itself."""
+    size = len(weights) * covariances.shape[-1] * (covariances.shape[-1] + 1) // 2
+    entries = unvech(np.eye(size).reshape(size, len(weights), -1), covariances.shape[-1])
+    nearest = structure.estimate(np.tile(weights, (size, 1)), weights[:, None, None] * entries)
+    return np.asarray(vech(nearest)).reshape(size, size).T
 
 
 @partial(jax.jit, static_argnums=2)
@@ -156,9 +189,32 @@ def _projection(weights: Array, covariances: Array, structure: Structure) -> Arr
     return jax.jacfwd(within)(vech(covariances).ravel())
 
 
+def _closed_derivatives(
+    unit: Mixture, free: np.ndarray, tangents: np.ndarray, _: np.ndarray, objective: Objective, scaling: Scaling
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """What `_derivatives` gives where `_is_closed`."""
+    of_data = _of_data if isinstance(objective.data, ShortTable) else _compiled_of_data
+    statistics, curvature = map(np.asarray, of_data(objective.data, np.asarray(objective.data.natural(unit))))
+    found = closed_derivatives(unit, statistics + objective.known, np.asarray(objective.has_free_weight()), scaling)
+    coordinates = np.zeros((len(free) + len(tangents), free.shape[1] + tangents.shape[1]))
+    coordinates[: len(free), : free.shape[1]], coordinates[len(free) :, free.shape[1] :] = free, tangents
+    jacobian = found.natural @ coordinates
+    flat = curvature.reshape(len(jacobian), -1)
+    information = -(jacobian.T @ flat @ jacobian + coordinates.T @ found.remainder @ coordinates)
+    return information, jacobian, {name: rows @ coordinates for name, rows in found.reported.items()}
+
+
+def _of_data(data: Likelihood, eta: Any) -> tuple[Any, Any]:
+    """Gradient and Hessian of the log-likelihood in the natural parameters."""
+    return data.expected_statistics(eta).statistics, data.curvature(eta)
+
+
+_compiled_of_data = jax.jit(_of_data)
+
+
 @jax.jit
 def _derivatives(
-    unit: Mixture, free: Array, tangents: Array, objective: Objective, scaling: Scaling
+    unit: Mixture, free: Array, tangents: Array, degrees: Array, objective: Objective, scaling: Scaling
 ) -> tuple[Array, Array, dict[str, Array]]:
     """Observed information, and derivatives of the natural parameters and of everything that is reported.
 
@@ -166,11 +222,11 @@ def _derivatives(
     likelihood. The rest is differentiated in forward mode where it contains iterations.
     """
     data = objective.data
-    rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, objective=objective)
-    origin = jnp.zeros(free.shape[1] + tangents.shape[1])
+    rebuild = partial(_rebuild, at=unit, free=free, tangents=tangents, degrees=degrees, objective=objective)
+    origin = jnp.zeros(free.shape[1] + tangents.shape[1] + degrees.shape[1])
 
     def natural(theta: Array) -> Array:
-        return data.natural(rebuild(theta)).ravel()
+        return jnp.ravel(data.natural(rebuild(theta)))
 
     def log_likelihood(flat: Array) -> Array:
         eta = flat.reshape(objective.known.shape)
@@ -192,10 +248,12 @@ def _derivatives(
     return information, jacobian, jax.jacfwd(lambda theta: _reported(scaling.to_data(rebuild(theta))))(origin)
 
 
-@jax.jit
-def _score_products(unit: Mixture, objective: Objective) -> Float[Array, "KF KF"]:
+def _score_products(unit: Mixture, objective: Objective) -> Any:
     """Sum of w_n s_n s_n' over the points without a label, s_n in natural parameters."""
     return objective.data.score_products(objective.data.natural(unit))
+
+
+_compiled_score_products = jax.jit(_score_products)
 
 
 def _known_score_products(problem: Problem) -> Float[np.ndarray, "KF KF"]:
@@ -214,16 +272,20 @@ def _reported(mixture: Mixture) -> dict[str, Array]:
     return {name: getattr(mixture, name) for name in reported(mixture)}
 
 
-def _rebuild(theta: Float[Array, " P"], at: Mixture, free: Array, tangents: Array, objective: Objective) -> Mixture:
-    """Mixture at free coordinates: changes of the log odds, the means and the covariances."""
+def _rebuild(
+    theta: Float[Array, " P"], at: Mixture, free: Array, tangents: Array, degrees: Array, objective: Objective
+) -> Mixture:
+    """Mixture at free coordinates: changes of the log odds, the means, the scatters and the log degrees of freedom."""
     K, D = at.n_components, at.n_features
-    odds, shifts = jnp.split(free @ theta[: free.shape[1]], [len(objective.known)])
-    covariances = unvech(jnp.asarray(vech(at.covariances)) + (tangents @ theta[free.shape[1] :]).reshape(K, -1), D)
+    first, turned, tails = jnp.split(theta, np.cumsum([free.shape[1], tangents.shape[1]]))
+    odds, shifts = jnp.split(free @ first, [len(objective.known)])
+    scatters = unvech(jnp.asarray(vech(at.scatters)) + (tangents @ turned).reshape(K, -1), D)
     old = at.log_weights if at.noise is None else jnp.append(at.log_weights, at.noise.log_weight)
     log_weights = objective.free_log_weights(old + odds)
     return Mixture(
         log_weights=log_weights[:K],
         means=at.means + shifts.reshape(K, D),
-        scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * covariances, at.covariances),
+        scale_tril=objective.covariance_factors(at.weights, at.weights[:, None, None] * scatters, at.scatters),
         noise=objective.noise_with(log_weights),
+        degrees_of_freedom=at.degrees_of_freedom * jnp.exp(degrees @ tails) if degrees.size else at.degrees_of_freedom,
     )

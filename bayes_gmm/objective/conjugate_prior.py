@@ -12,11 +12,10 @@ from numbers import Real
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from bayes_gmm.core.linalg import invert_tril, log_diagonal
+from bayes_gmm.core.linalg import log_diagonal, namespace
 from bayes_gmm.core.validation import finite_numbers, real_number
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import Structure
@@ -134,22 +133,22 @@ class PseudoStatistics:
     scatter: Annotated[Any, "D D"]
     weight_count: Annotated[Any, ""]
 
-    def shrink(self, counts: Float[Array, " K"], centers: Float[Array, "K D"]) -> Float[Array, "K D"]:
-        """Means of highest posterior density, between the mean of the points and that of the prior."""
-        total = (counts + self.mean_shrinkage)[:, None]
-        return (counts[:, None] * centers + self.mean_shrinkage * self.mean[None]) / total
+    def shrink(self, counts: Any, centers: Any) -> Any:
+        """Means (..., K, D) of highest posterior density, between the mean of the points and that of the prior."""
+        total = (counts + self.mean_shrinkage)[..., None]
+        return (counts[..., None] * centers + self.mean_shrinkage * self.mean[None]) / total
 
-    def add(self, counts: Array, scatters: Array, means: Array) -> tuple[Array, Array]:
-        """Counts and scatters about `means` with the prior's added."""
+    def add(self, counts: Any, scatters: Any, means: Any) -> tuple[Any, Any]:
+        """Counts (..., K) and scatters (..., K, D, D) about `means` with the prior's added."""
         offsets = means - self.mean[None]
-        pull = self.mean_shrinkage * offsets[:, :, None] * offsets[:, None, :]
+        pull = self.mean_shrinkage * offsets[..., :, None] * offsets[..., None, :]
         return counts + self.mean_count + self.covariance_count, scatters + self.scatter[None] + pull
 
-    def log_density(self, mixture: Mixture) -> Float[Array, " K"]:
-        """Logarithm of the prior density up to a constant, one term for each component."""
-        whitening = invert_tril(mixture.scale_tril)
+    def log_density(self, mixture: Mixture) -> Any:
+        """Logarithm of the prior density up to a constant, one term for each component (..., K)."""
+        whitening = mixture.whitening
         offsets = (whitening @ (mixture.means - self.mean[None])[..., None])[..., 0]
-        trace = jnp.einsum("kij,jl,kil->k", whitening, jnp.asarray(self.scatter), whitening)
+        trace = namespace(whitening).einsum("...ij,jl,...il->...", whitening, self.scatter, whitening)
         quadratic = self.mean_shrinkage * (offsets**2).sum(-1) + trace
         count = self.mean_count + self.covariance_count
         return self.weight_count * mixture.log_weights - count * log_diagonal(mixture.scale_tril) - 0.5 * quadratic

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from bayes_gmm.core.linalg import invert_tril
+from bayes_gmm.core.linalg import namespace
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import most_probable
 from bayes_gmm.mixture.scaling import Scaling
@@ -38,9 +38,10 @@ def narrowest_allowed(scaling: Scaling, whitening: Scaling) -> float:
     return SMALLEST_SCALE * float(np.linalg.svd(spread, compute_uv=False)[-1])
 
 
-def narrowest_scales(mixture: Mixture) -> Float[Array, " K"]:
+def narrowest_scales(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K"]:
     """Lower bounds, tight to a factor sqrt(D), of the components' standard deviations in every direction."""
-    return 1 / jnp.sqrt((invert_tril(mixture.scale_tril) ** 2).sum((-2, -1)))
+    squares = (mixture.whitening**2).sum((-2, -1))
+    return 1 / namespace(squares).sqrt(squares)
 
 
 def is_sound(mixture: Mixture, smallest_scale: Float[Array, ""] | float) -> Bool[Array, ""]:

@@ -6,9 +6,9 @@ from numbers import Integral
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from bayes_gmm.core.linalg import namespace
 from bayes_gmm.core.validation import finite_numbers
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.mixture import Mixture
@@ -42,12 +42,13 @@ class Fixed:
 
     def impose(self, mixture: Mixture) -> Mixture:
         """A mixture, or a batch of them, with the fixed parameters set to their values."""
-        where: Any = jnp.where if isinstance(mixture.means, jax.Array) else np.where
+        where = namespace(mixture.means).where
         return Mixture(
             log_weights=where(self.weights, self.values.log_weights, mixture.log_weights),
             means=where(self.means[:, None], self.values.means, mixture.means),
             scale_tril=where(self.covariances[:, None, None], self.values.scale_tril, mixture.scale_tril),
             noise=self._imposed_noise(mixture.noise),
+            degrees_of_freedom=mixture.degrees_of_freedom,
         )
 
     def _imposed_noise(self, noise: Noise | None) -> Noise | None:
@@ -61,7 +62,8 @@ class Fixed:
             return self.weights, self.values.log_weights
         is_held = self.log_noise is not None
         log_noise = self.log_noise if is_held else 0.0
-        return jnp.append(self.weights, is_held), jnp.append(self.values.log_weights, log_noise)
+        xp = namespace(self.weights, self.values.log_weights, log_noise)
+        return xp.append(self.weights, is_held), xp.append(self.values.log_weights, log_noise)
 
     def with_components(self, change: Callable[[Any], Any]) -> "Fixed":
         """The same with a change of the arrays that have an entry for each component."""

@@ -11,12 +11,16 @@ from functools import partial
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.nn import log_softmax
-from jaxtyping import Array, Bool, Float, Float64
+from jaxtyping import Array, Bool, Float64
 
-from bayes_gmm.core.linalg import cholesky, invert_tril, log_diagonal
+from bayes_gmm.core.linalg import (
+    cholesky,
+    cholesky_factors,
+    log_diagonal,
+    log_normalised,
+    namespace,
+)
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation
 from bayes_gmm.mixture.covariance_structures import Structure
@@ -24,6 +28,9 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise
 from bayes_gmm.objective.conjugate_prior import PseudoStatistics
 from bayes_gmm.objective.fixed_parameters import Fixed
+
+type Statistics = Float64[Array | np.ndarray, "*batch K F"]
+"""Expected statistics of one mixture, or in NumPy of a batch of them."""
 
 _NEXT_TO_NOTHING = 1e-100
 """Count of a component that shall not influence the others; second derivatives divide by its third power."""
@@ -52,6 +59,8 @@ class Objective:
         `linear_form.soft` or `linear_form.hard`.
     noise
         The box of the noise, whose statistics come after those of the components, or None.
+    degrees_of_freedom : (K,)
+        Those of t distributions, which the M-step holds (`mle/degrees_of_freedom.py`), or None for Gaussians.
     least_scale
         Diagonal of a factor that is not gone below, where the likelihood allows covariances of zero; else 0.
     """
@@ -65,6 +74,7 @@ class Objective:
     structure: Structure = field(metadata={"static": True})
     assignment: Assignment = field(metadata={"static": True})
     noise: Noise | None = None
+    degrees_of_freedom: Annotated[Any, "K; None for Gaussians"] = None
     least_scale: float = field(default=0.0, metadata={"static": True})
 
     @property
@@ -80,54 +90,69 @@ class Objective:
         """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is the result of `expect`."""
         value, statistics = self.expect(mixture) if expected is None else expected
         # An absent component has log weight minus infinity and no statistics; their product is taken as zero.
-        labelled = jnp.where(self.known != 0, self.known * self.data.natural(mixture), 0.0).sum()
+        eta = self.data.natural(mixture)
+        labelled = namespace(eta).where(self.known != 0, self.known * eta, 0.0).sum((-2, -1))
         return Expectation(value + labelled + self.log_prior(mixture), statistics + self.known)
 
-    def complete(self, statistics: Float64[Array, "K F"], mixture: Mixture) -> Float64[Array, ""]:
+    def complete(self, statistics: Statistics, mixture: Mixture) -> Any:
         """The function that the M-step maximises: the value if the statistics were those of observed labels."""
-        counts, centers, covariances = self.data.moments(self._of_components(statistics))
-        whitening = invert_tril(mixture.scale_tril)
+        own = self._of_components(statistics)
+        counts, centers, covariances = self.data.moments(own)
+        whitening, xp = mixture.whitening, namespace(statistics)
         offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
-        trace = jnp.einsum("kij,kjl,kil->k", whitening, covariances, whitening)
-        log_density = mixture.log_weights + log_diagonal(whitening) - 0.5 * ((offsets**2).sum(-1) + trace)
-        total = jnp.where(counts > 0, counts * log_density, 0.0).sum() + self.log_prior(mixture)
+        trace = xp.einsum("...ij,...jl,...il->...", whitening, covariances, whitening)
+        squares = self.data.mean_weights(own) * (offsets**2).sum(-1) + counts * trace
+        log_density = counts * (mixture.log_weights + log_diagonal(whitening)) - 0.5 * squares
+        total = xp.where(counts > 0, log_density, 0.0).sum(-1) + self.log_prior(mixture)
         if mixture.noise is None:
             return total
-        count = statistics[-1, 0]
-        return total + jnp.where(count > 0, count * mixture.noise.log_joint, 0.0)
+        count = statistics[..., -1, 0]
+        return total + xp.where(count > 0, count * mixture.noise.log_joint, 0.0)
 
-    def log_prior(self, mixture: Mixture) -> Float[Array, ""]:
+    def log_prior(self, mixture: Mixture) -> Any:
         """Logarithm of the prior density up to a constant; zero without a prior."""
+        xp = namespace(mixture.log_weights)
         if self.prior is None:
-            return jnp.zeros((), jnp.result_type(mixture.means))
-        of_components = jnp.where(self.present, self.prior.log_density(mixture), 0.0).sum()
+            return xp.zeros(mixture.log_weights.shape[:-1], mixture.log_weights.dtype)
+        of_components = xp.where(self.present, self.prior.log_density(mixture), 0.0).sum(-1)
         if mixture.noise is None:
             return of_components
         return of_components + self.prior.weight_count * mixture.noise.log_weight
 
-    def maximise(self, statistics: Float64[Array, "K F"], near: Mixture | None = None) -> Mixture:
+    @property
+    def needs_compiling(self) -> bool:
+        """Whether an M-step is not for NumPy: it turns axes, holds up covariances of zero, or has heavy tails."""
+        return self.structure.turns_axes or bool(self.least_scale) or self.degrees_of_freedom is not None
+
+    def maximise(self, statistics: Statistics, near: Mixture | None = None) -> Mixture:
         """M-step: the best mixture if these were the statistics of observed labels.
 
         For structures whose M-step iterates, the iteration begins at the mixture `near` and never ends below it.
         """
-        counts, centers, covariances = self.data.moments(self._of_components(statistics))
-        means = self._means(counts, centers)
+        own = self._of_components(statistics)
+        (counts, centers, covariances), weights = self.data.moments(own), self.data.mean_weights(own)
+        means = self._means(weights, centers)
         offsets = centers - means
-        scatters = counts[:, None, None] * (covariances + offsets[:, :, None] * offsets[:, None, :])
-        log_weights = self._log_weights(statistics[:, 0])
+        moved = weights[..., None, None] * (offsets[..., :, None] * offsets[..., None, :])
+        scatters = counts[..., None, None] * covariances + moved
+        log_weights = self._log_weights(statistics[..., 0])
         return Mixture(
-            log_weights=log_weights[: len(counts)],
-            means=jnp.where(self.present[:, None], means, 0.0),
+            log_weights=log_weights[..., : counts.shape[-1]],
+            means=namespace(means).where(self.present[:, None], means, 0.0),
             scale_tril=self._scale_tril(counts, scatters, means, near),
             noise=self.noise_with(log_weights),
+            degrees_of_freedom=self.degrees_of_freedom,
         )
 
-    def noise_with(self, log_weights: Float[Array, " _"]) -> Noise | None:
+    def noise_with(self, log_weights: Any) -> Noise | None:
         """The noise, with the last of the logarithms of the weights; None without any."""
-        return None if self.noise is None else self.noise.with_log_weight(log_weights[-1])
+        if self.noise is None:
+            return None
+        batch = log_weights.shape[:-1]
+        return (self.noise.repeated(batch) if batch else self.noise).with_log_weight(log_weights[..., -1])
 
-    def _of_components(self, statistics: Float64[Array, "_ F"]) -> Float64[Array, "K F"]:
-        return statistics if self.noise is None else statistics[:-1]
+    def _of_components(self, statistics: Statistics) -> Any:
+        return statistics if self.noise is None else statistics[..., :-1, :]
 
     def without_data(self) -> "Objective":
         """An objective with this M-step and no data, for programs that only maximise."""
@@ -143,53 +168,66 @@ class Objective:
             return np.pad(leaf, [(0, absent)] + [(0, 0)] * (np.ndim(leaf) - 1))
 
         fixed = None if self.fixed is None else self.fixed.with_components(extend)
-        return replace(self, known=extend(self.known), present=extend(self.present), fixed=fixed)
+        degrees = self.degrees_of_freedom
+        degrees = None if degrees is None else np.pad(degrees, (0, absent), mode="edge")
+        roomy = {"known": extend(self.known), "present": extend(self.present), "fixed": fixed}
+        return replace(self, degrees_of_freedom=degrees, **roomy)
 
     def is_free(self) -> Bool[Array | np.ndarray, " K"]:
         """Whether each component (K,) exists and has a covariance to be fitted."""
         return self.present if self.fixed is None else self.present & ~self.fixed.covariances
 
-    def _means(self, counts: Array, centers: Array) -> Array:
-        means = (
-            centers if self.prior is None else self.prior.shrink(counts, jnp.where(counts[:, None] > 0, centers, 0.0))
+    def has_free_weight(self) -> Any:
+        """Whether the weight of each component, and of noise after them, is there to be fitted."""
+        present = self.present if self.noise is None else namespace(self.present).append(self.present, True)
+        return (
+            present if self.fixed is None else present & ~self.fixed.held_weights(with_noise=self.noise is not None)[0]
         )
-        return means if self.fixed is None else jnp.where(self.fixed.means[:, None], self.fixed.values.means, means)
 
-    def covariance_factors(
-        self, counts: Float[Array, " K"], scatters: Float[Array, "K D D"], near: Array | None
-    ) -> Array:
-        """Cholesky factors (K, D, D) of the best covariances within the structure; fixed ones stay as they are."""
+    def _means(self, counts: Any, centers: Any) -> Any:
+        xp, means = namespace(centers), centers
+        if self.prior is not None:
+            means = self.prior.shrink(counts, xp.where(counts[..., None] > 0, centers, 0.0))
+        return means if self.fixed is None else xp.where(self.fixed.means[:, None], self.fixed.values.means, means)
+
+    def covariance_factors(self, counts: Any, scatters: Any, near: Any) -> Any:
+        """Cholesky factors (..., K, D, D) of the best covariances within the structure; fixed ones stay as they are."""
         # Absent and fixed components take part with a count so small that it does not influence the others.
-        free, identity = self.is_free(), jnp.eye(scatters.shape[-1])[None]
+        xp, n_features = namespace(scatters), scatters.shape[-1]
+        free, identity = self.is_free(), np.eye(n_features)[None]
         # Distinct eigenvalues, or the eigenvectors would have no derivatives.
-        filler = _NEXT_TO_NOTHING * jnp.diag(jnp.arange(1.0, scatters.shape[-1] + 1))
-        counts = jnp.where(free, counts, _NEXT_TO_NOTHING)
-        scatters = jnp.where(free[:, None, None], scatters, filler[None])
-        near = None if near is None else jnp.where(free[:, None, None], near, identity)
+        filler = _NEXT_TO_NOTHING * np.diag(np.arange(1.0, n_features + 1))[None]
+        counts = xp.where(free, counts, _NEXT_TO_NOTHING)
+        scatters = xp.where(free[:, None, None], scatters, filler)
+        near = None if near is None else xp.where(free[:, None, None], near, identity)
         factors = self._factors(self.structure.estimate(counts, scatters, near))
         if self.fixed is not None:
-            factors = jnp.where(self.fixed.covariances[:, None, None], self.fixed.values.scale_tril, factors)
-        return jnp.where(self.present[:, None, None], factors, identity)
+            factors = xp.where(self.fixed.covariances[:, None, None], self.fixed.values.scale_tril, factors)
+        return xp.where(self.present[:, None, None], factors, identity)
 
-    def _factors(self, covariances: Float[Array, "K D D"]) -> Float[Array, "K D D"]:
+    def _factors(self, covariances: Any) -> Any:
         if not self.least_scale:
-            return jnp.linalg.cholesky(covariances)
+            return cholesky_factors(covariances)
         return jax.vmap(partial(cholesky, least=self.least_scale))(covariances)
 
-    def free_log_weights(self, log_counts: Float[Array, " _"]) -> Float[Array, " _"]:
-        """Logarithms of the weights (K,), and of noise after them, proportional to counts where they are free."""
-        present = self.present if self.noise is None else jnp.append(self.present, True)
+    def free_log_weights(self, log_counts: Any) -> Any:
+        """Logarithms of the weights (..., K), and of noise after them, proportional to counts where they are free."""
+        xp = namespace(log_counts, self.present)
+        present = self.present if self.noise is None else xp.append(self.present, True)
         if self.fixed is None:
-            return log_softmax(jnp.where(present, log_counts, -jnp.inf))
+            return log_normalised(xp.where(present, log_counts, -np.inf))
         held, log_values = self.fixed.held_weights(with_noise=self.noise is not None)
-        log_held = jnp.where(held, log_values, -jnp.inf)
-        shares = log_softmax(jnp.where(present & ~held, log_counts, -jnp.inf))
-        return jnp.where(held, log_held, jnp.log1p(-jnp.exp(log_held).sum()) + shares)
+        log_held = xp.where(held, log_values, -np.inf)
+        shares = log_normalised(xp.where(present & ~held, log_counts, -np.inf))
+        return xp.where(held, log_held, xp.log1p(-xp.exp(log_held).sum()) + shares)
 
-    def _scale_tril(self, counts: Array, scatters: Array, means: Array, near: Mixture | None) -> Array:
+    def _scale_tril(self, counts: Any, scatters: Any, means: Any, near: Mixture | None) -> Any:
         if self.prior is not None:
-            counts, scatters = self.prior.add(counts, jnp.where(counts[:, None, None] > 0, scatters, 0.0), means)
-        return self.covariance_factors(counts, scatters, None if near is None else near.covariances)
+            scatters = namespace(scatters).where(counts[..., None, None] > 0, scatters, 0.0)
+            counts, scatters = self.prior.add(counts, scatters, means)
+        return self.covariance_factors(counts, scatters, None if near is None else near.scatters)
 
-    def _log_weights(self, counts: Array) -> Array:
-        return self.free_log_weights(jnp.log(counts if self.prior is None else counts + self.prior.weight_count))
+    def _log_weights(self, counts: Any) -> Any:
+        return self.free_log_weights(
+            namespace(counts).log(counts if self.prior is None else counts + self.prior.weight_count)
+        )

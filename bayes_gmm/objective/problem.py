@@ -9,17 +9,25 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayes_gmm.core.precision import require_float64
-from bayes_gmm.core.validation import any_array, one_of
+from bayes_gmm.core.validation import one_of
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.rows import component_count, point_weights
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.io.table_checks import check_full_rank
-from bayes_gmm.likelihood import complete_rows, linear_form, measurement_errors, missing_cells
+from bayes_gmm.likelihood import (
+    complete_rows,
+    heavy_tails,
+    linear_form,
+    measurement_errors,
+    missing_cells,
+    short_tables,
+)
 from bayes_gmm.likelihood.centred_form import log_joint_densities
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
 from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
+from bayes_gmm.mixture.degrees_of_freedom import COMMON, FIRST, refuse_incomplete_rows, wanted_degrees
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box, refuse_errors_beside_noise
@@ -27,10 +35,17 @@ from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.degeneracy import NO_SPREAD, narrowest_allowed
 from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
+from bayes_gmm.objective.known_labels import known_labels
 from bayes_gmm.objective.objective import Objective
 
-PROBLEM_OPTIONS = {"sample_weight", "labels", "fixed", "prior", "assignment", "noise"}
+PROBLEM_OPTIONS = {
+    *("sample_weight", "labels", "fixed", "prior", "assignment", "noise"),
+    *("components", "degrees_of_freedom"),
+}
 """Arguments of `fit_em` that belong to the problem, beside the number of components and the structure."""
+
+_SHORT, _NARROW = 2**15, 8
+"""Rows times components times sufficient statistics, and features, of a short table."""
 
 ASSIGNMENTS = {"soft": linear_form.soft, "hard": linear_form.hard}
 
@@ -59,6 +74,9 @@ class Problem:
         "soft" or "hard".
     noise
         The box of the noise, in data units, or None.
+    degrees_of_freedom
+        Those of t distributions, "common" or "per component" where they are estimated, or held values (K,); None for
+        Gaussians.
     """
 
     table: Table
@@ -70,6 +88,7 @@ class Problem:
     prior: ConjugatePrior | None
     assignment: str
     noise: Noise | None = None
+    degrees_of_freedom: str | Float[np.ndarray, " K"] | None = None
 
     @classmethod
     def of(
@@ -86,6 +105,8 @@ class Problem:
         missing: Any = "integrate",
         noise: Any = False,
         errors: Any = None,
+        components: Any = "gaussian",
+        degrees_of_freedom: Any = None,
     ) -> "Problem":
         """Check and convert what a user gives.
 
@@ -108,24 +129,53 @@ class Problem:
             check_seen_together(table.values, weights, table.columns)
         box = noise_box(noise, table.values, weights, table.columns)
         refuse_errors_beside_noise(box, has_errors=table.has_errors)
+        degrees = wanted_degrees(components, degrees_of_freedom, K)
+        refuse_incomplete_rows(degrees, has_gaps=table.has_gaps, has_errors=table.has_errors)
         problem = cls(
             table=table,
             sample_weight=weights,
-            labels=_known_labels(labels, table, K),
+            labels=known_labels(labels, table, K),
             n_components=K,
             structure=structure,
             fixed=fixed_parameters(fixed, K, table.n_features, with_noise=box is not None),
             prior=prior,
             assignment=assignment,
             noise=box,
+            degrees_of_freedom=degrees,
         )
         problem._check_held_scales()
         return problem
 
     @property
     def is_plain(self) -> bool:
-        """Whether the rows are complete and without errors or noise, so that the likelihood is the plain one."""
-        return self.table.is_exact and self.noise is None
+        """Whether rows are complete and exact, without noise and heavy tails: the likelihood is the plain one."""
+        return self.table.is_exact and self.noise is None and self.degrees_of_freedom is None
+
+    @property
+    def estimates_degrees(self) -> bool:
+        """Whether degrees of freedom are to be found."""
+        return isinstance(self.degrees_of_freedom, str)
+
+    @property
+    def has_heavy_tails(self) -> bool:
+        """Whether components are t distributions, not those of infinite degrees of freedom, which are Gaussians."""
+        return self.estimates_degrees or (
+            self.degrees_of_freedom is not None and bool(np.isfinite(self.degrees_of_freedom).all())
+        )
+
+    @property
+    def starting_degrees(self) -> Float[np.ndarray, " K"] | None:
+        """Degrees of freedom (K,) that are held, or at which their estimation begins; None for Gaussians."""
+        if isinstance(self.degrees_of_freedom, str):
+            return np.full(self.n_components, FIRST)
+        return self.degrees_of_freedom
+
+    @property
+    def degrees_directions(self) -> Float[np.ndarray, "K J"]:
+        """Which components each of the J numbers of degrees of freedom that are estimated belongs to."""
+        if not self.estimates_degrees:
+            return np.zeros((self.n_components, 0))
+        return np.ones((self.n_components, 1)) if self.degrees_of_freedom == COMMON else np.eye(self.n_components)
 
     def plain(self) -> "Problem":
         """The same question of the plain Gaussian mixture, to the rows whose every cell was seen, as if without errors.
@@ -142,7 +192,7 @@ class Problem:
         component_count(self.n_components, table)
         fixed = None if self.fixed is None else replace(self.fixed, log_noise=None)
         own = {"sample_weight": self.sample_weight[rows], "labels": self.labels[rows], "fixed": fixed}
-        return replace(self, table=table, noise=None, **own)
+        return replace(self, table=table, noise=None, degrees_of_freedom=None, **own)
 
     @cached_property
     def whitening(self) -> Scaling:
@@ -205,7 +255,19 @@ class Problem:
         if self.noise is not None and (self.fixed is None or self.fixed.log_noise is None):
             free["weights"] += 1
         covariances = self.structure.n_parameters(free["covariances"], D) if free["covariances"] else 0
-        return max(free["weights"] - 1, 0) + free["means"] * D + covariances
+        n_degrees = self.degrees_directions.shape[1]
+        return max(free["weights"] - 1, 0) + free["means"] * D + covariances + n_degrees
+
+    @property
+    def is_short(self) -> bool:
+        """Whether NumPy ends before XLA has compiled: few complete rows, and an M-step that does not turn axes."""
+        n_points, n_features = self.table.values.shape
+        work = n_points * self.n_components * n_statistics(n_features)
+        return self.is_plain and work <= _SHORT and n_features <= _NARROW and not self.structure.turns_axes
+
+    def short_objective(self) -> Objective:
+        """The function that EM maximises, in NumPy (`is_short`)."""
+        return self._objective_of(short_tables.prepare(*self._rows()))
 
     def objective(self, n_rows: int = 0) -> Objective:
         """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only.
@@ -213,11 +275,14 @@ class Problem:
         With `n_rows`, tables of up to so many rows share a program (`blocks`).
         """
         require_float64()
+        return self._objective_of(jax.device_put(self._likelihood(n_rows)))
+
+    def _objective_of(self, data: Likelihood) -> Objective:
         scaling, prior = self.scaling, None
         if self.prior is not None:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
-            data=jax.device_put(self._likelihood(n_rows)),
+            data=data,
             known=self.known_statistics(),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
@@ -225,6 +290,7 @@ class Problem:
             structure=self.structure,
             assignment=ASSIGNMENTS[self.assignment],
             noise=None if self.noise is None else scaling.noise_to_unit(self.noise),
+            degrees_of_freedom=self.starting_degrees,
             least_scale=NO_SPREAD if self.is_bounded else 0.0,
         )
 
@@ -234,11 +300,22 @@ class Problem:
             return measurement_errors.prepare(self.table.values, weights, self.scaling, errors, self.labels)
         if self.table.has_gaps:
             return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels, self.noise)
-        return complete_rows.prepare(self.table.values, weights, self.scaling, n_rows)
+        if self.has_heavy_tails:
+            return heavy_tails.prepare(*self._rows(), self.labels, with_noise=self.noise is not None, n_rows=n_rows)
+        return complete_rows.prepare(*self._rows(), n_rows)
+
+    def _rows(self) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, " N"], Scaling]:
+        """Complete rows, their weights in the likelihood, and the map to unit coordinates."""
+        return self.table.values, self.summed_out(self.sample_weight), self.scaling
 
     def summed_out(self, weights: Float[np.ndarray, "*batch N"]) -> Float[np.ndarray, "*batch N"]:
         """Weights of the rows in the likelihood: exact rows with a label enter as statistics instead."""
-        return weights if not self.table.is_exact else np.where(self.labels >= 0, 0.0, weights)
+        return np.where(self.labels >= 0, 0.0, weights) if self._labels_are_statistics else weights
+
+    @property
+    def _labels_are_statistics(self) -> bool:
+        """Whether a row with a known label has statistics of its own, whatever the mixture: exact Gaussian rows do."""
+        return self.table.is_exact and not self.has_heavy_tails
 
     def log_joint(self, mixture: Mixture) -> Float[np.ndarray, "N K"]:
         """Log joint density of what was observed of each row, and each label, in the centred form."""
@@ -267,9 +344,9 @@ class Problem:
     def known_points(self) -> tuple[Float[np.ndarray, "L D"], Int[np.ndarray, " L"], Float[np.ndarray, " L"]]:
         """Exact points with a label (L, D), in unit coordinates, their labels and their weights.
 
-        Of a table with gaps or errors there are none: the likelihood has the labels.
+        Of a table with gaps or errors, or with heavy tails, there are none: the likelihood has the labels.
         """
-        known = (self.labels >= 0) & self.table.is_exact
+        known = (self.labels >= 0) & self._labels_are_statistics
         return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
 
     def known_statistics(self, sample_weight: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "_ F"]:
@@ -280,7 +357,8 @@ class Problem:
         z, labels, weights = self.known_points()
         n_rows = self.n_components + (self.noise is not None)
         if not len(z):
-            return np.zeros((n_rows, n_statistics(self.table.n_features)))
+            n_more = heavy_tails.N_MORE if self.has_heavy_tails else 0
+            return np.zeros((n_rows, n_statistics(self.table.n_features) + n_more))
         if sample_weight is not None:
             weights = sample_weight[self.labels >= 0]
         phi = statistics_of(Moments(np.ones(len(z)), z, np.zeros((*z.shape, z.shape[1]))))
@@ -302,26 +380,3 @@ class Problem:
                 f"at least {self.smallest_scale:.0e} times, below which rounding decides",
                 "Check its units, which are the squared units of the data.",
             )
-
-
-def _known_labels(labels: Any, table: Table, n_components: int) -> Int[np.ndarray, " N"]:
-    """Labels (N,) as integers; None, NaN and -1 mean that the component is not known."""
-    n_points = table.n_points
-    if labels is None:
-        return np.full(n_points, -1)
-    expected = f"{n_points} integers from 0 to {n_components - 1}, or -1 where the component is not known"
-    remedy = "Number the groups from 0; np.unique(names, return_inverse=True)[1] does that."
-    given = table.of_kept_rows(any_array("labels", labels, expected, remedy))
-    if given.dtype == object:
-        given = np.array([-1 if label is None else label for label in given.ravel()]).reshape(given.shape)
-    if np.issubdtype(given.dtype, np.floating):
-        given = np.where(np.isnan(given), -1, given)
-    whole = given.dtype.kind in "iuf" and given.shape == (n_points,) and (given == np.round(given)).all()
-    if not (whole and ((given >= -1) & (given < n_components)).all()):
-        found = (
-            np.unique(given)[:5].tolist()
-            if given.dtype.kind in "iuf"
-            else f"{given.ravel()[:1].tolist()} of type {given.dtype}"
-        )
-        raise ArgumentError(f"labels has shape {given.shape} and values {found}.", expected, remedy)
-    return given.astype(int)

@@ -13,7 +13,7 @@ from bayes_gmm.core.validation import instance_of, positive_integer
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.shown_components import explanations_note
 from bayes_gmm.io.table import Table
-from bayes_gmm.mixture.parameter_names import LABELS, NOISE_LABEL
+from bayes_gmm.mixture.parameter_names import ALL_LABELS
 from bayes_gmm.plots.style import (
     DASHED,
     FRAME,
@@ -30,7 +30,7 @@ from bayes_gmm.plots.style import (
     title_start,
 )
 
-KINDS = (*LABELS.values(), NOISE_LABEL)
+KINDS = ALL_LABELS
 
 _FLAG_COLOR = "#A63603"
 
@@ -68,7 +68,8 @@ def plot_forest(
     comparison
         What `compare` returned.
     parameters
-        Which kinds to show: "weight", "mean", "sd", "correlation", "noise weight", or several of them.
+        Which kinds to show: "weight", "mean", "sd", "correlation", "noise weight", or several of them; of t
+        distributions "scale" in place of "sd", and "degrees of freedom".
     n_rows
         Most rows to show; where there are more, those are shown in which estimate and posterior differ most.
     ax
@@ -213,7 +214,7 @@ def _draw_names(ax: Axes, rows: list[Row], table: Table) -> None:
 
 
 def _value_words(row: Row, table: Table) -> str:
-    has_unit = table.units is not None and row.parameter in ("mean", "sd")
+    has_unit = table.units is not None and row.parameter in ("mean", "sd", "scale")
     unit = f" [{table.units[table.columns.index(row.feature)]}]" if table.units and has_unit else ""
     flag = f"  ({row.flag})" if row.flag else ""
     if _is_held(row):

@@ -14,7 +14,7 @@ from bayes_gmm.errors import ArgumentError
 from bayes_gmm.figure_data.shown_components import column_label, explanations_note
 from bayes_gmm.io.table import Table
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mixture.parameter_names import NOISE_LABEL
+from bayes_gmm.mixture.parameter_names import ALL_LABELS, DEGREES_LABEL, NOISE_LABEL, labels_of
 from bayes_gmm.plots.forest import kinds_of
 from bayes_gmm.plots.style import (
     INK,
@@ -50,7 +50,7 @@ type _Panel = tuple[str, Float[np.ndarray, "P K"], Float[np.ndarray, "S K"]]
 def plot_prior_posterior(
     posterior: Posterior,
     *,
-    parameters: str | Sequence[str] = ("weight", "mean", "sd"),
+    parameters: str | Sequence[str] = ("weight", "mean", "sd", "scale", "degrees of freedom"),
     features: Any = None,
     seed: int = 0,
 ) -> np.ndarray:
@@ -64,7 +64,8 @@ def plot_prior_posterior(
     posterior
         Posterior draws, with their prior.
     parameters
-        Which kinds to show, one a row: "weight", "mean", "sd", "correlation", "noise weight", or several of them.
+        Which kinds to show, one a row: "weight", "mean", "sd", "correlation", "noise weight", or several of them; of
+        t distributions "scale" in place of "sd", and "degrees of freedom".
     features
         Up to six columns by name or index; by default the first six.
     seed
@@ -112,17 +113,19 @@ def _draws_by_kind(
 ) -> dict[str, dict[str, Float[np.ndarray, "S K"]]]:
     """Draws (S, K) of each parameter that has a panel, by kind and name."""
     correlations = lower_pairs(mixtures.correlations[..., columns, :][..., columns])
+    name, degrees = labels_of(mixtures)["scales"], mixtures.degrees_of_freedom
     pairs = pair_names([table.columns[column] for column in columns])[:_MOST_PAIRS]
     draws = {
         "weight": {"weight": mixtures.weights},
         "mean": {f"mean {column_label(table, column)}": mixtures.means[..., column] for column in columns},
-        "sd": {f"sd {column_label(table, column)}": mixtures.scales[..., column] for column in columns},
+        name: {f"{name} {column_label(table, column)}": mixtures.scales[..., column] for column in columns},
         "correlation": {f"correlation\n{pair}": correlations[..., place] for place, pair in enumerate(pairs)},
     }
     K = mixtures.n_components
     found = {kind: {name: np.reshape(part, (-1, K)) for name, part in parts.items()} for kind, parts in draws.items()}
     noise = {} if mixtures.noise is None else {NOISE_LABEL: np.reshape(mixtures.noise_weight, (-1, 1))}
-    return found | {NOISE_LABEL: noise}
+    tails = {} if degrees is None else {DEGREES_LABEL: {DEGREES_LABEL: np.reshape(degrees, (-1, K))}}
+    return {kind: {} for kind in ALL_LABELS} | found | tails | {NOISE_LABEL: noise}
 
 
 def _draw_rows(rows: list[list[_Panel]], *, shared: bool) -> np.ndarray:

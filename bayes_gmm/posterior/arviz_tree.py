@@ -1,6 +1,7 @@
 """The draws as an xarray DataTree in ArviZ's schema, which every function of ArviZ reads."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from bayes_gmm.mixture.parameter_names import PARAMETERS
 
 _DIMENSIONS = {
     **{name: parameter.dimensions for name, parameter in PARAMETERS.items()},
+    "degrees_of_freedom": ("component",),
+    "mean_log_degrees_of_freedom": (),
     "noise_weight": (),
     "mixture_mean": ("feature",),
     "mixture_covariance": ("feature", "feature_bis"),
@@ -103,11 +106,13 @@ def log_prior_dataset(parts: dict[str, Float[np.ndarray, "chain draw"]]) -> xr.D
 def parameters(mixture: Mixture, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Reported parameters of a mixture or a batch of them: weights, means, scales and, for D > 1, correlations.
 
-    With noise its weight comes last.
+    With t distributions their degrees of freedom come next, with noise its weight last.
     """
     reported = {name: np.asarray(getattr(mixture, name)) for name in PARAMETERS if name != "correlations"}
     if len(columns) > 1:
         reported["correlations"] = lower_pairs(mixture.correlations)
+    if mixture.degrees_of_freedom is not None:
+        reported["degrees_of_freedom"] = np.asarray(mixture.degrees_of_freedom)
     if mixture.noise is not None:
         reported["noise_weight"] = np.asarray(mixture.noise_weight)
     return reported
@@ -137,11 +142,15 @@ def invariants(
     joint = log_joint(draws, points)
     log_density = np.logaddexp.reduce(joint, axis=-1)
     shares = np.exp(joint[..., : draws.n_components] - log_density[..., None])
-    noise = {} if draws.noise is None else {"noise_weight": draws.noise_weight}
-    return noise | {
+    more = {} if draws.noise is None else {"noise_weight": draws.noise_weight}
+    if (degrees := draws.degrees_of_freedom) is not None and np.isfinite(degrees).all():
+        more["mean_log_degrees_of_freedom"] = (weights * np.log(degrees)).sum(-1)
+    # Of t distributions the scatters take the part of covariances, which do not exist in every draw.
+    by_scatters = replace(draws, degrees_of_freedom=None)
+    return more | {
         "log_likelihood": log_likelihood,
         "mixture_mean": draws.mean,
-        "mixture_covariance": draws.covariance,
+        "mixture_covariance": by_scatters.covariance,
         "weight_entropy": -(weights * logs).sum(-1),
         "sorted_weights": np.sort(weights, -1),
         "probe_log_density": log_density,

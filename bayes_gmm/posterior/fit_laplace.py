@@ -29,7 +29,7 @@ from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.core.validation import positive_integer, seed_integer
+from bayes_gmm.core.validation import names_its_arguments, positive_integer, seed_integer
 from bayes_gmm.io.result_file import write_result
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
@@ -152,6 +152,7 @@ class LaplaceFit:
         return "\n".join(lines)
 
 
+@names_its_arguments
 def fit_laplace(
     x: Any,
     n_components: int,
@@ -162,6 +163,8 @@ def fit_laplace(
     missing: str = "integrate",
     noise: Any = False,
     errors: Any = None,
+    components: str = "gaussian",
+    degrees_of_freedom: Any = None,
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
@@ -186,6 +189,8 @@ def fit_laplace(
         Uniform noise over a box: False, True, "box", "principal box" or a density, as in `fit_em`. Not beside `errors`.
     errors
         Known errors of the values, as in `fit_nuts`.
+    components, degrees_of_freedom
+        "gaussian", or "t" for t distributions with these degrees of freedom, as in `fit_nuts`.
     num_draws
         Number of draws from the approximation.
     seed
@@ -219,6 +224,8 @@ def fit_laplace(
         missing=missing,
         noise=noise,
         errors=errors,
+        components=components,
+        degrees_of_freedom=degrees_of_freedom,
     )
     num_draws, seed = positive_integer("num_draws", num_draws), seed_integer(seed)
     with jax.enable_x64(True):

@@ -17,6 +17,7 @@ from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.target import Target, to_mixtures
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.precision import in_float64
+from bayes_gmm.core.validation import names_its_arguments
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.likelihood.pointwise import log_densities
 from bayes_gmm.mixture.mixture import Mixture
@@ -50,6 +51,7 @@ _ADAPTATION_WARMUP = 1000
 """Least warm-up where a dense metric has to be adapted: the default warm-up of Stan, which always adapts its metric."""
 
 
+@names_its_arguments
 def fit_nuts(
     x: Any,
     n_components: int,
@@ -60,6 +62,8 @@ def fit_nuts(
     missing: str = "integrate",
     noise: Any = False,
     errors: Any = None,
+    components: str = "gaussian",
+    degrees_of_freedom: Any = None,
     num_warmup: int = 200,
     num_samples: int | None = None,
     num_chains: int = 4,
@@ -72,14 +76,13 @@ def fit_nuts(
     min_ess: float = 400.0,
     max_seconds: float = 120.0,
 ) -> Posterior:
-    r"""Sample the posterior of a Gaussian mixture, the labels summed out, until the draws suffice.
+    r"""Sample the posterior of a mixture of Gaussians or t distributions, without labels, until the draws suffice.
 
     .. math:: p(\theta \mid x) \propto p(\theta) \prod_n \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)
 
-    NUTS makes a thousand draws of each chain. Where label-invariant quantities say that these are not enough, as where
-    components overlap, or where a mode may have been missed, particles are moved from the prior to the posterior, and
-    chains mix short Hamiltonian moves with independence proposals fitted to the particles, until R-hat is at most 1.01
-    and the effective sample size at least `min_ess`.
+    NUTS makes a thousand draws of each chain. Where label-invariant quantities say that these are not enough, or a mode
+    may have been missed, particles are moved from the prior to the posterior, and chains mix short Hamiltonian moves
+    with independence proposals fitted to them, until R-hat is at most 1.01 and the effective sample size `min_ess`.
 
     Parameters
     ----------
@@ -94,38 +97,34 @@ def fit_nuts(
     sample_weight : (N,)
         Weights of the rows: a row of weight 3 counts as three equal rows, one of weight 0 is ignored.
     missing
-        What cells that were not seen (NaN, NA, null) mean. "integrate": they are missing at random, and the likelihood
-        is that of the seen ones, which the posterior says. "refuse" raises; "drop" leaves rows with missing cells out.
+        What cells that were not seen (NaN, NA, null) mean: "integrate", they are missing at random, and the likelihood
+        is that of the seen ones; "refuse" raises; "drop" leaves rows with missing cells out.
     noise
-        Uniform noise over a box, which takes outliers: False, True, "box", "principal box" or a density, as in
-        `fit_em`. Its weight has the prior `Prior.noise`. Not beside `errors`.
+        Uniform noise over a box, as in `fit_em`, whose weight has the prior `Prior.noise`. Not beside `errors`.
     errors
-        Known errors of the values: standard deviations (N, D) or covariances (N, D, D), as in `fit_em`. The posterior
-        is then that of the mixture of the true values, and so is its default prior (`Prior`).
-    num_warmup
-        Transitions of each chain to tune NUTS's step size.
-    num_samples
-        Draws of each chain by NUTS, exactly so many; when left out, sampling goes on until it is done.
+        Known errors of the values, (N, D) or (N, D, D), as in `fit_em`: the posterior and its default prior are then
+        those of the mixture of the true values.
+    components, degrees_of_freedom
+        "gaussian" or "t" with "common" or "per component" degrees of freedom, or values, as in `fit_em` (`Prior`).
+    num_warmup, num_samples
+        Transitions of each chain to tune NUTS's step size, and its draws, exactly so many; when left out, sampling goes
+        on until it is done.
     num_chains
         Chains, run side by side; each mode that holds a share of the mass gets chains of its own.
     target_accept_prob
-        Acceptance that the step size is tuned to. Nearer to one, steps are shorter: slower, and fewer diverge.
-    seed
-        Seed of everything random.
-    start
-        An EM fit of the same table, to start from and to take the labels from; fitted when left out.
+        Acceptance that the step size is tuned to. Nearer to one, steps are shorter, and fewer diverge.
+    seed, start
+        Seed of everything random; and an EM fit of the same table, to start from and to take labels from.
     relabelling
         How label switching is undone: "responsibilities", "ecr" or "stephens" (`relabel`).
     checkpoint
-        File that keeps the finished draws while sampling goes on. Called again with the same arguments
-        (`num_samples` may be larger) after it was killed, a run continues from the file and ends with the same draws.
-        Only the draws of NUTS are kept: what follows where they do not suffice is made again, in the same way.
+        File that keeps finished draws of NUTS while sampling goes on. Called again with the same arguments after it was
+        killed, a run continues from the file and ends with the same draws: what may follow NUTS is made again.
     progress
         Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
-    min_ess
-        Effective sample size of every label-invariant quantity at which sampling ends.
-    max_seconds
-        Seconds after which sampling ends unfinished, which the verdict says; no limit for a given `num_samples`.
+    min_ess, max_seconds
+        Effective sample size of every label-invariant quantity at which sampling ends, and seconds after which it ends
+        unfinished, which the verdict says; no limit for a given `num_samples`.
 
     Returns
     -------
@@ -137,7 +136,7 @@ def fit_nuts(
     DataError, ArgumentError
         When the table or an argument cannot be used, or the checkpoint is of another run.
     OutputError
-        When the checkpoint cannot be opened. One that can no longer be written is given up with a `FitWarning`.
+        When the checkpoint cannot be opened. One that cannot be written any more is left with a `FitWarning`.
 
     References
     ----------
@@ -152,6 +151,7 @@ def fit_nuts(
     'GOOD'
     """
     given = {"prior": prior, "sample_weight": sample_weight, "missing": missing, "noise": noise, "errors": errors}
+    given |= {"components": components, "degrees_of_freedom": degrees_of_freedom}
     problem = PosteriorProblem.of(x, n_components, covariance_type=covariance_type, **given)
     options = SamplingOptions.of(
         num_warmup=num_warmup,

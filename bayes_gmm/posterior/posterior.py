@@ -27,6 +27,7 @@ from bayes_gmm.io.table import Table
 from bayes_gmm.likelihood import pointwise
 from bayes_gmm.likelihood.pointwise import thinned
 from bayes_gmm.likelihood.true_rows import TrueRows, true_rows
+from bayes_gmm.mixture.degrees_of_freedom import COMMON
 from bayes_gmm.mixture.imputation import CompletedRows, completed_rows, draw_missing
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import most_probable
@@ -266,12 +267,23 @@ class Posterior:
         write_result(path, self)
 
     def __repr__(self) -> str:
-        said = (*self.table.remarks, *self._noise(), self.verdict.summary)
+        said = (*self.table.remarks, *self._tails(), *self._noise(), self.verdict.summary)
         lines = [self._head(), *(f"  {sentence}" for sentence in said)]
         return "\n".join([*lines, *(f"  - {sentence}" for sentence in self.verdict.sentences)])
 
     def _repr_html_(self) -> str:
         return f"<p>{self._head()}{self.verdict._repr_html_()}"
+
+    def _tails(self) -> tuple[str, ...]:
+        """A sentence on the degrees of freedom of t distributions."""
+        if self.draws.degrees_of_freedom is None:
+            return ()
+        wanted = self.problem.degrees_of_freedom
+        common = isinstance(wanted, str) and wanted == COMMON
+        degrees = self.draws.degrees_of_freedom[..., :1] if common else self.draws.degrees_of_freedom
+        numbers = zip(degrees.mean((0, 1)), degrees.std((0, 1)), strict=True)
+        said = ", ".join(f"{mean:.3g} +- {sd:.2g}" for mean, sd in numbers)
+        return (f"Components are t distributions with {said} degrees of freedom{' in common' * common}.",)
 
     def _noise(self) -> tuple[str, ...]:
         """A sentence on the weight of the noise, and on how many rows belong to it."""

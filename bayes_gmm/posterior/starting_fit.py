@@ -19,6 +19,8 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             covariance_type=problem.covariance_type,
             sample_weight=problem.sample_weight,
             noise=problem.noise,
+            components="gaussian" if problem.degrees_of_freedom is None else "t",
+            degrees_of_freedom=problem.degrees_of_freedom,
             seed=seed,
         )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
@@ -36,6 +38,12 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             "start was fitted with other noise, or one of the two has none.",
             "an EM fit with the noise that is given here",
             "Leave start out, or give fit_em and this function the same noise.",
+        )
+    if (start.problem.degrees_of_freedom is None) != (problem.degrees_of_freedom is None):
+        raise ArgumentError(
+            "One of start and this posterior has components that are t distributions, the other Gaussians.",
+            "an EM fit with the components that are given here",
+            "Leave start out, or give fit_em and this function the same components.",
         )
     if not np.array_equal(start.problem.sample_weight, problem.row_weights):
         raise ArgumentError(

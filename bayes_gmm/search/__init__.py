@@ -2,7 +2,7 @@
 
 Read `component_moves` first, then what it is made of: `kmeans` and `merged_cells` (where a climb begins),
 `component_splits` and `component_removals` (what moves would gain and lose), `row_statistics` (EM in NumPy that keeps
-the responsibilities) on `row_products`, `nearest_donors` (gaps of rows closed, for starts alone), and
+the responsibilities), `nearest_donors` (gaps of rows closed, for starts alone), and
 `covariance_shape` (what of a covariance is a component's own).
 
 May import: the rooms up to `objective`.

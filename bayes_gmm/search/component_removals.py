@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from bayes_gmm.core.row_products import rows_product
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
-from bayes_gmm.search.row_products import rows_product
 from bayes_gmm.search.row_statistics import RowEM, State, natural
 
 _ROWS = 4096

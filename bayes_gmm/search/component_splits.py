@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from bayes_gmm.core.row_products import cross_product, rows_product
 from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape
-from bayes_gmm.search.row_products import cross_product, rows_product
 from bayes_gmm.search.row_statistics import RowEM, State, features, moments, natural
 
 _STEPS = 8

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from bayes_gmm.core.row_products import rows_product
 from bayes_gmm.likelihood.moments import Moments
-from bayes_gmm.search.row_products import rows_product
 
 _LLOYD_STEPS = 8
 """Steps of Lloyd's algorithm: cells need not have converged to be merged."""

@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.linalg import LOG_2PI
+from bayes_gmm.core.row_products import cross_product, rows_product
 from bayes_gmm.likelihood.moments import Moments, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.nearest_donors import unit_points_without_gaps
-from bayes_gmm.search.row_products import cross_product, rows_product
 
 _ROWS_AT_ONCE = 1024
 """Rows of one matrix product: their log densities stay in the processor's cache."""
@@ -173,7 +173,10 @@ class RowEM:
             near = None
         elif absent:
             near = jax.tree.map(lambda leaf: np.pad(leaf, [(0, absent)] + [(0, 0)] * (leaf.ndim - 1)), near)
-        maximised = jax.device_get(_maximise(statistics, self._objective, near))
+        if self._objective.needs_compiling:
+            maximised = jax.device_get(_maximise(statistics, self._objective, near))
+        else:
+            maximised = self._objective.maximise(statistics, near)
         return jax.tree.map(lambda leaf: leaf[: len(found.counts)], maximised)
 
     def expect(self, mixture: Mixture) -> State:
@@ -194,7 +197,7 @@ class RowEM:
             statistics += cross_product(shares[part] * rows.weights[part, None], phi)
         value = float(rows.weights @ log_density)
         if self._objective.prior is not None:
-            value += float(_log_prior(self._objective, mixture))
+            value += float(self._objective.log_prior(mixture))
         found = moments(statistics, n_features, diagonal=rows.diagonal)
         return State(mixture, eta, value if np.isfinite(value) else -np.inf, shares, log_density, found)
 
@@ -233,8 +236,3 @@ def _normalise(logits: Float[np.ndarray, "B K"]) -> Float[np.ndarray, " B"]:
 @jax.jit
 def _maximise(statistics: Float[Array, "K F"], objective: Objective, near: Mixture | None) -> Mixture:
     return objective.maximise(statistics, near)
-
-
-@jax.jit
-def _log_prior(objective: Objective, mixture: Mixture) -> Float[Array, ""]:
-    return objective.log_prior(mixture)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -9,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import logsumexp, softmax
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, multivariate_t
 
-from bayes_gmm.likelihood import complete_rows, deconvolution, measurement_errors, missing_cells
+from bayes_gmm.likelihood import complete_rows, deconvolution, heavy_tails, measurement_errors, missing_cells
 from bayes_gmm.likelihood.linear_form import hard, natural, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import noise_box
@@ -30,6 +31,7 @@ class Kind(NamedTuple):
     """A likelihood: how its rows are drawn, prepared, and what the log joint density (N, K) of each row and label is.
 
     `completed` gives E[phi(x) | o_n, k] (N, K, F). With noise it counts as one more component, and `mixture` has it.
+    Components with degrees of freedom are t distributions, whose natural parameters are their own.
     """
 
     draw: Callable
@@ -37,10 +39,12 @@ class Kind(NamedTuple):
     log_joint: Callable
     completed: Callable
     with_noise: bool = False
+    degrees_of_freedom: np.ndarray | None = None
+    natural: Callable = natural
 
     def mixture(self, seed):
         """A mixture for these rows."""
-        mixture = some_mixture(seed)
+        mixture = replace(some_mixture(seed), degrees_of_freedom=self.degrees_of_freedom)
         return mixture.with_noise(0.2, LOW, HIGH) if self.with_noise else mixture
 
 
@@ -171,6 +175,38 @@ def rows_themselves(mixture, x):
     return np.repeat(phi(x)[:, None], N_COMPONENTS, 1)
 
 
+# Heavy tails
+
+
+DEGREES = np.array([1.5, 8.0, 400.0])
+
+
+def joint_of_t(mixture, x):
+    parts = zip(mixture.weights, mixture.means, mixture.scatters, mixture.degrees_of_freedom, strict=True)
+    return np.stack([np.log(w) + np.atleast_1d(multivariate_t(m, s, nu).logpdf(x)) for w, m, s, nu in parts], 1)
+
+
+def completed_with_precisions(mixture, x):
+    """Count, E[tau x], E[tau vech(x x')], -E[tau] and 1 - E[tau] + log E[tau], tau gamma distributed given the row."""
+    found = []
+    for m, s, nu in zip(mixture.means, mixture.scatters, mixture.degrees_of_freedom, strict=True):
+        distances = np.einsum("nd,de,ne->n", x - m, np.linalg.inv(s), x - m)
+        tau = ((nu + N_FEATURES) / (nu + distances))[:, None]
+        found.append(np.concatenate([np.ones_like(tau), tau * phi(x)[:, 1:], -tau, 1 - tau + np.log(tau)], 1))
+    return np.stack(found, 1)
+
+
+def precisions_beside_noise(mixture, x):
+    completed = completed_with_precisions(mixture, x)
+    of_noise = np.zeros_like(completed[:, :1])
+    of_noise[..., 0] = 1.0
+    return np.concatenate([completed, of_noise], 1)
+
+
+def tails_with_noise(x, weights, scaling):
+    return heavy_tails.prepare(x, weights, scaling, with_noise=True)
+
+
 KINDS = {
     "complete rows": Kind(complete, complete_rows.prepare, joint_of_complete, rows_themselves),
     "errors": Kind(complete, prepare_with_errors, joint_with_errors, completed_with_errors),
@@ -189,6 +225,23 @@ KINDS = {
         beside_noise(joint_of_seen),
         completed_beside_noise(completed_from_seen),
         with_noise=True,
+    ),
+    "heavy tails": Kind(
+        complete,
+        heavy_tails.prepare,
+        joint_of_t,
+        completed_with_precisions,
+        degrees_of_freedom=DEGREES,
+        natural=heavy_tails.natural,
+    ),
+    "heavy tails, noise": Kind(
+        complete,
+        tails_with_noise,
+        beside_noise(joint_of_t),
+        precisions_beside_noise,
+        with_noise=True,
+        degrees_of_freedom=DEGREES,
+        natural=heavy_tails.natural,
     ),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -209,7 +262,7 @@ def setting(kind, n_points=40):
     """A mixture, its natural parameters, rows, their weights, and the likelihood."""
     mixture, x = kind.mixture(1), kind.draw(2, n_points)
     weights = np.random.default_rng(3).integers(0, 3, n_points) / 2
-    return mixture, np.asarray(natural(mixture)), x, weights, kind.prepare(x, weights, UNIT)
+    return mixture, np.asarray(kind.natural(mixture)), x, weights, kind.prepare(x, weights, UNIT)
 
 
 @jax.jit
@@ -336,7 +389,7 @@ def test_units_of_the_columns_shift_the_value_by_the_log_volume(kind):
     mixture, _, x, weights, _ = setting(kind)
     scaling = Scaling(center=np.array([1.0, -2.0, 0.5]), factor=np.diag([2.0, 0.5, 3.0]))
     moved = kind.prepare(x, weights, scaling)
-    value = log_likelihood(moved, np.asarray(natural(scaling.to_unit(mixture))))
+    value = log_likelihood(moved, np.asarray(kind.natural(scaling.to_unit(mixture))))
     expected = weights @ logsumexp(kind.log_joint(mixture, x), axis=1)
     np.testing.assert_allclose(value - moved.log_volume(scaling), expected, rtol=1e-11)
     assert abs(moved.log_volume(scaling)) > 1

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.mixture import mixture as single
+from bayes_gmm.mixture import densities as single
 from bayes_gmm.mixture.mixture import Mixture
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}

@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 import bayes_gmm as bg
 from bayes_gmm.errors import ArgumentError, FitError
+from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mle.standard_errors import KINDS
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "references" / "faithful_standard_errors.json").read_text())
@@ -223,3 +224,29 @@ def test_saddle_has_no_errors_of_any_kind(faithful, kind):
 def test_unknown_kinds_are_refused(faithful_mle, kind):
     with pytest.raises(ArgumentError, match=r'kind is.*"information", "sandwich" or "scores"'):
         inspect.unwrap(type(faithful_mle).errors)(faithful_mle, kind)
+
+
+# Closed form
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", ["full", "tied", "diag with noise"])
+def test_closed_form_is_automatic_differentiation(faithful, monkeypatch, kind, case):
+    """In two chains of rules: by products of small matrices, and by JAX through natural parameters and M-step."""
+    rng = np.random.default_rng(7)
+    labels = np.where(rng.random(272) < 0.2, (faithful.values[:, 0] > 3).astype(int), -1)
+    options = {
+        "full": {"labels": labels, "fixed": {"weights": {0: 0.3}, "means": {1: [4.3, 80.0]}}},
+        "tied": {"covariance_type": "tied", "sample_weight": rng.integers(1, 4, 272)},
+        "diag with noise": {"covariance_type": "diag", "noise": True},
+    }
+    x = (
+        faithful.values
+        if "noise" not in case
+        else np.vstack([faithful.values, rng.uniform([1, 40], [6, 100], (40, 2))])
+    )
+    fit = bg.fit_em(x, 2, n_starts=8, **options[case])
+    closed = fit.errors(kind)
+    monkeypatch.setattr(Structure, "is_linear", property(lambda structure: False))
+    for name, expected in fit.errors(kind).items():
+        np.testing.assert_allclose(closed[name], expected, rtol=1e-9, atol=1e-15, err_msg=name)

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 import bayes_gmm as bg
+from bayes_gmm.core.row_products import cross_product, rows_product
 from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.problem import Problem
@@ -25,7 +26,6 @@ from bayes_gmm.search.component_splits import split_halves
 from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
 from bayes_gmm.search.kmeans import cell_moments
 from bayes_gmm.search.merged_cells import merged_cells
-from bayes_gmm.search.row_products import cross_product, rows_product
 from bayes_gmm.search.row_statistics import MOST_ROWS, RowEM, Rows, State, features, natural
 
 K = 12
