@@ -27,6 +27,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril, log_diagonal, unvech, vech
 
+_MOST_ROUNDING = 1e-3
+"""Nats by which rounding may change the constant of a component."""
+
 _MOST_COLUMNS_WRITTEN_OUT = 8
 """Columns up to which sums over them are written out: programs of more would take long to compile."""
 
@@ -51,7 +54,10 @@ class Given(NamedTuple):
 
 
 def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
-    """Constants, means and covariances of natural parameters, also where their integral is not one."""
+    """Constants, means and covariances of natural parameters, also where their integral is not one.
+
+    The constants are NaN where a precision is so near to singular that rounding would show in them.
+    """
     n_features = int((np.sqrt(8 * eta.shape[1] + 1) - 3) / 2)
     linear = eta[:, 1 : 1 + n_features]
     precision = -(1.0 + jnp.eye(n_features))[None] * unvech(eta[:, 1 + n_features :], n_features)
@@ -60,7 +66,9 @@ def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
     covariances = inverse.mT @ inverse
     means = (covariances @ linear[..., None])[..., 0]
     integrals = 0.5 * (linear * means).sum(-1) - log_diagonal(factors) + 0.5 * n_features * LOG_2PI
-    return MomentForm(eta[:, 0] + integrals, means, covariances)
+    pivots = jnp.diagonal(factors, axis1=1, axis2=2) ** 2 / jnp.diagonal(precision, axis1=1, axis2=2)
+    rounding = np.finfo(np.float64).eps * jnp.abs(linear * means).sum(-1) / pivots.min(-1)
+    return MomentForm(jnp.where(rounding < _MOST_ROUNDING, eta[:, 0] + integrals, jnp.nan), means, covariances)
 
 
 def condition(form: MomentForm, points: Array, seen: Array, noise: Array) -> Given:
