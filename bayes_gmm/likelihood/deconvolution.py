@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril, log_diagonal, unvech, vech
 
-_MOST_ROUNDING = 1e-3
+MOST_ROUNDING = 1e-3
 """Nats by which rounding may change the constant of a component."""
 
 _MOST_COLUMNS_WRITTEN_OUT = 8
@@ -68,7 +68,7 @@ def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
     integrals = 0.5 * (linear * means).sum(-1) - log_diagonal(factors) + 0.5 * n_features * LOG_2PI
     pivots = jnp.diagonal(factors, axis1=1, axis2=2) ** 2 / jnp.diagonal(precision, axis1=1, axis2=2)
     rounding = np.finfo(np.float64).eps * jnp.abs(linear * means).sum(-1) / pivots.min(-1)
-    return MomentForm(jnp.where(rounding < _MOST_ROUNDING, eta[:, 0] + integrals, jnp.nan), means, covariances)
+    return MomentForm(jnp.where(rounding < MOST_ROUNDING, eta[:, 0] + integrals, jnp.nan), means, covariances)
 
 
 def condition(form: MomentForm, points: Array, seen: Array, noise: Array) -> Given:
