@@ -180,6 +180,10 @@ def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return values.sum(), (statistics * tangents[0]).sum()
 
 
+type _Elimination = tuple[Array, Array, Array, Array]
+"""Constant, linear part and precision that are left, and the smallest pivot so far relative to its diagonal."""
+
+
 def integrate_out(eta: Float[Array, " F"], seen: Bool[Array, " D"]) -> Float[Array, " F"]:
     """Natural parameters (F,) of the seen cells; zero at the features of the others.
 
@@ -192,7 +196,7 @@ def integrate_out(eta: Float[Array, " F"], seen: Bool[Array, " D"]) -> Float[Arr
 
     sizes, whole = jnp.diagonal(precision), eta[1 : 1 + n_features]
 
-    def eliminate(state: tuple[Array, ...], cell: Array) -> tuple[tuple[Array, ...], None]:
+    def eliminate(state: _Elimination, cell: Array) -> tuple[_Elimination, None]:
         constant, linear, precision, smallest = state
         missing = ~seen[cell]
         pivot = jnp.where(missing, precision[cell, cell], 1.0)
