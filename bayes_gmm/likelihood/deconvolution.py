@@ -27,12 +27,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril, log_diagonal, unvech, vech
 
+MOST_ROUNDING = 1e-3
+"""Nats by which rounding may change the constant of a component."""
+
 _MOST_COLUMNS_WRITTEN_OUT = 8
 """Columns up to which sums over them are written out: programs of more would take long to compile."""
-
-
-_LARGEST_PRECISION = 1e12
-"""Precision in unit coordinates, that of an sd of a millionth, up to which constants have four digits and more."""
 
 
 class MomentForm(NamedTuple):
@@ -57,7 +56,7 @@ class Given(NamedTuple):
 def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
     """Constants, means and covariances of natural parameters, also where their integral is not one.
 
-    Constants are NaN where a component is so narrow that they would be differences of numbers beyond all digits.
+    The constants are NaN where a precision is so near to singular that rounding would show in them.
     """
     n_features = int((np.sqrt(8 * eta.shape[1] + 1) - 3) / 2)
     linear = eta[:, 1 : 1 + n_features]
@@ -67,8 +66,9 @@ def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
     covariances = inverse.mT @ inverse
     means = (covariances @ linear[..., None])[..., 0]
     integrals = 0.5 * (linear * means).sum(-1) - log_diagonal(factors) + 0.5 * n_features * LOG_2PI
-    narrow = jnp.diagonal(precision, axis1=1, axis2=2).max(1) > _LARGEST_PRECISION
-    return MomentForm(jnp.where(narrow, jnp.nan, eta[:, 0] + integrals), means, covariances)
+    pivots = jnp.diagonal(factors, axis1=1, axis2=2) ** 2 / jnp.diagonal(precision, axis1=1, axis2=2)
+    rounding = np.finfo(np.float64).eps * jnp.abs(linear * means).sum(-1) / pivots.min(-1)
+    return MomentForm(jnp.where(rounding < MOST_ROUNDING, eta[:, 0] + integrals, jnp.nan), means, covariances)
 
 
 def condition(form: MomentForm, points: Array, seen: Array, noise: Array) -> Given:

@@ -32,6 +32,7 @@ from bayes_gmm.core.linalg import LOG_2PI, unvech, vech
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import Blocks, grouped
 from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.deconvolution import MOST_ROUNDING
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.noise import Noise, unseen_volume
@@ -179,26 +180,37 @@ def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return values.sum(), (statistics * tangents[0]).sum()
 
 
+type _Elimination = tuple[Array, Array, Array, Array]
+"""Constant, linear part and precision that are left, and the smallest pivot so far relative to its diagonal."""
+
+
 def integrate_out(eta: Float[Array, " F"], seen: Bool[Array, " D"]) -> Float[Array, " F"]:
     """Natural parameters (F,) of the seen cells; zero at the features of the others.
 
-    The missing cells are integrated out one by one: each step is the elimination of a variable from P.
+    The missing cells are integrated out one by one: each step is the elimination of a variable from P. The constant is
+    NaN where P is so near to singular that rounding would show in it.
     """
     n_features = seen.shape[0]
     twice = 1.0 + np.eye(n_features)
     precision = -twice * unvech(eta[1 + n_features :], n_features)
 
-    def eliminate(state: tuple[Array, Array, Array], cell: Array) -> tuple[tuple[Array, Array, Array], None]:
-        constant, linear, precision = state
+    sizes, whole = jnp.diagonal(precision), eta[1 : 1 + n_features]
+
+    def eliminate(state: _Elimination, cell: Array) -> tuple[_Elimination, None]:
+        constant, linear, precision, smallest = state
         missing = ~seen[cell]
         pivot = jnp.where(missing, precision[cell, cell], 1.0)
         column, height = jnp.where(missing, precision[cell], 0.0), jnp.where(missing, linear[cell], 0.0)
         gained = 0.5 * (height**2 / pivot - jnp.log(pivot) + jnp.where(missing, LOG_2PI, 0.0))
         rest = precision - column[:, None] * column[None] / pivot
-        return (constant + gained, linear - column * height / pivot, rest), None
+        smallest = jnp.where(missing, jnp.minimum(smallest, pivot / sizes[cell]), smallest)
+        return (constant + gained, linear - column * height / pivot, rest, smallest), None
 
-    state = eta[0], eta[1 : 1 + n_features], jnp.asarray(precision)
-    (constant, linear, rest), _ = lax.scan(eliminate, state, jnp.arange(n_features))
+    state = eta[0], whole, jnp.asarray(precision), jnp.ones((), eta.dtype)
+    (constant, linear, rest, smallest), _ = lax.scan(eliminate, state, jnp.arange(n_features))
+    smallest = jnp.minimum(smallest, jnp.where(seen, jnp.diagonal(rest) / sizes, 1.0).min())
+    rounding = np.finfo(np.float64).eps * (whole**2 / sizes).sum() / smallest
+    constant = jnp.where(rounding < MOST_ROUNDING, constant, jnp.nan)
     linear, rest = jnp.where(seen, linear, 0.0), jnp.where(seen[:, None] & seen[None], rest, 0.0)
     return jnp.concatenate([constant[None], linear, vech(-rest / twice)])
 

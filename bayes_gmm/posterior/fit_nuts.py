@@ -79,8 +79,8 @@ def fit_nuts(
     relabelling
         How label switching is undone: "responsibilities", "ecr" or "stephens" (`relabel`).
     checkpoint
-        File that keeps finished draws while sampling goes on. Called again with the same arguments after it was killed,
-        a run continues from the file and ends with the same draws.
+        File that keeps finished draws of NUTS while sampling goes on. Called again with the same arguments after it was
+        killed, a run continues from the file and ends with the same draws: what may follow NUTS is made again.
     progress
         Whether to show a progress bar on standard error. Ctrl-C keeps the finished draws.
     min_ess, max_seconds

@@ -43,7 +43,7 @@ _MOST_ITERATIONS = 16 * KEPT
 _PARTICLES, _MORE_PARTICLES, _MANY_COORDINATES = 2 * BATCH, 4 * BATCH, 12
 """Particles of the pilot, and those for more coordinates than the third number."""
 
-_MOST_COORDINATES = 30
+_MOST_COORDINATES = 60
 """Coordinates up to which proposals of all of them at once are tried: of more coordinates too few are accepted."""
 
 _EVALUATIONS = 500
@@ -109,9 +109,19 @@ def _n_particles(n_coordinates: int) -> int:
 
 
 @in_float64
-def explore(problem: PosteriorProblem, target: Target, options: SamplingOptions, *, began: float) -> Explored | None:
-    """Pilot, adaptation and chains; None when Ctrl-C or the limit of seconds ended the run before there were draws."""
-    run = _Run(problem, target, Symmetry.of(problem.sites), options, began)
+def explore(
+    problem: PosteriorProblem,
+    target: Target,
+    options: SamplingOptions,
+    known: Float[np.ndarray, "C S P"],
+    *,
+    began: float,
+) -> Explored | None:
+    """Pilot, adaptation and chains; None when Ctrl-C or the limit of seconds ended the run before there were draws.
+
+    `known` are draws of NUTS in the target's coordinates, whose masses may be wrong.
+    """
+    run = _Run(problem, target, known.reshape(-1, known.shape[-1]), options, began)
     with tqdm(desc="pilot", disable=not options.progress, leave=False, bar_format="{desc} {elapsed}{postfix}") as bar:
         work = until_interrupted(run.steps(bar))
         list(work)
@@ -122,12 +132,18 @@ class _Run:
     """What an exploration has made so far."""
 
     def __init__(
-        self, problem: PosteriorProblem, target: Target, symmetry: Symmetry, options: SamplingOptions, began: float
+        self,
+        problem: PosteriorProblem,
+        target: Target,
+        known: Float[np.ndarray, "S P"],
+        options: SamplingOptions,
+        began: float,
     ) -> None:
-        self.problem, self.target, self.symmetry, self.options = problem, target, symmetry, options
+        self.problem, self.target, self.known, self.options = problem, target, known, options
+        self.symmetry = Symmetry.of(problem.sites)
         self.ends = began + options.max_seconds
         # The chains' programs are compiled beside those of the pilot.
-        self.programs = CompilingAhead(chain_programs(target, symmetry, n_coordinates_of(problem.sites)))
+        self.programs = CompilingAhead(chain_programs(target, self.symmetry, n_coordinates_of(problem.sites)))
         self.kept: list[Observed] = []
         self.jumps: list[np.ndarray] = []
         self.n_iterations, self.out_of_time = 0, False
@@ -144,7 +160,12 @@ class _Run:
         bar.set_description("compiling")
         self.programs.wait()
         for prepared in independence_chains.prepare(
-            self.target, self.symmetry, self.pilot, num_chains=self.options.num_chains, seed=self.options.seed
+            self.target,
+            self.symmetry,
+            self.pilot,
+            self.known,
+            num_chains=self.options.num_chains,
+            seed=self.options.seed,
         ):
             if isinstance(prepared, Prepared):
                 self.prepared = prepared
@@ -223,7 +244,7 @@ class _Run:
         flat = coordinates.reshape(-1, coordinates.shape[-1])
         here, there = (independence_chains.log_ratios(part, kernel, self.symmetry) for part in (particles, flat))
         uncovered = here > np.quantile(there, _NEARLY_ALL) + _UNCOVERED_BY
-        unit = np.linalg.solve(kernel.factor, particles.T).T
+        unit = np.linalg.solve(self.pilot.particles.factor, particles.T).T
         return float(among_their_like(uncovered, unit).mean())
 
 

@@ -194,7 +194,7 @@ def _go_on(
     if why := obstacle(problem):
         return _prolong(problem, prepared, mle, options, sampled, began, f"{why[0].upper()}{why[1:]}")
     target = prepared.target
-    explored = explore(problem, target, options, began=began)
+    explored = explore(problem, target, options, sampled.chains.coordinates, began=began)
     if explored is None:
         name = sampled.plan.kernel.name
         remark = (

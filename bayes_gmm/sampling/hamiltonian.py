@@ -6,6 +6,9 @@ in the coordinates of `label_symmetry`. A move is a few leapfrog steps of a rand
 the rule of Metropolis takes or refuses. Short moves suffice: they explore near by, and independence proposals carry
 chains farther.
 
+The metric belongs to an order of the components (`View`), so that a component that may lie anywhere takes long steps
+beside one that is known well. A mixture has that order once, and a move that would leave it is refused.
+
 References
 ----------
 Duane, Kennedy, Pendleton and Roweth (1987), doi 10.1016/0370-2693(87)91197-X; Neal (2011), arXiv 1206.1901.
@@ -21,7 +24,7 @@ from jaxtyping import Array, Bool, Float
 
 from bayes_gmm.bayes.sites import assemble
 from bayes_gmm.bayes.target import Target
-from bayes_gmm.sampling.label_symmetry import constrain_symmetric
+from bayes_gmm.sampling.label_symmetry import Symmetry, View, constrain_symmetric
 
 LEAPFROGS = 5
 """Leapfrog steps of a move."""
@@ -70,9 +73,9 @@ def place_at(coordinates: Float[Array, " P"], target: Target) -> Place:
 
 
 def move(
-    place: Place, key: Array, factor: Float[Array, "P P"], step: Array, power: Array | float, target: Target
+    place: Place, key: Array, view: View, step: Array, power: Array | float, target: Target, symmetry: Symmetry
 ) -> Moved:
-    """One move from a place, where the inverse of the metric is `factor` times its transpose."""
+    """One move from a place in the order of the view, which it keeps."""
 
     def tempered(coordinates: Array) -> tuple[Array, Place]:
         there = place_at(coordinates, target)
@@ -83,14 +86,16 @@ def move(
     momentum = jax.random.normal(for_momentum, place.coordinates.shape)
     size = step * jnp.exp(jax.random.uniform(for_size, minval=_SMALLEST_STEP, maxval=_LARGEST_STEP))
 
-    pass_on = partial(_leapfrog, slope_at, factor, size)
+    pass_on = partial(_leapfrog, slope_at, jnp.asarray(view.factor), size)
     there, last = jax.lax.fori_loop(0, LEAPFROGS + 1, pass_on, (place, momentum))
     energy = 0.5 * momentum @ momentum - place.log_prior - power * place.log_likelihood
     after = 0.5 * last @ last - there.log_prior - power * there.log_likelihood
-    error = jnp.where(jnp.isfinite(after), after - energy, jnp.inf)
+    allowed = jnp.isfinite(after) & symmetry.in_places(there.coordinates, jax.tree.map(jnp.asarray, view.places))
+    error = jnp.where(allowed, after - energy, jnp.inf)
     accepted = jnp.log(jax.random.uniform(for_acceptance)) < -error
     kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), there, place)
-    return Moved(kept, jnp.minimum(1.0, jnp.exp(-error)), energy, error > _DIVERGENT)
+    diverging = ~jnp.isfinite(after) | (after - energy > _DIVERGENT)
+    return Moved(kept, jnp.minimum(1.0, jnp.exp(-error)), energy, diverging)
 
 
 def _leapfrog(

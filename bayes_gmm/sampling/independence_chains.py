@@ -6,10 +6,11 @@ part to another, to another mode too: a proposal u' in place of u is accepted wi
 
 .. math:: \min\Big(1, \frac{p(u') \, q(u)}{p(u) \, q(u')}\Big).
 
-One component by itself is offered new coordinates in the same way, and Hamiltonian moves explore near by. Proposals do
+One component by itself is offered new coordinates in the same way, and Hamiltonian moves explore near by, in one of two
+orders and metrics. Proposals do
 not depend on the chain, so their densities are computed beforehand, side by side. Chains live on mixtures without
-labels (`label_symmetry`): after every iteration the coordinates are folded. Proposals of the t distributions outside
-the fold are refused; draws of the prior are folded, so that its density counts once for each order.
+labels (`label_symmetry`): after every iteration the coordinates are folded, and the density of the prior counts once
+for each order.
 
 The proposal is fitted anew to the draws while few are accepted, and these draws are dropped: nothing adapts while draws
 are kept.
@@ -32,15 +33,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from bayes_gmm.bayes.sites import constrain
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import n_cores
 from bayes_gmm.sampling.batches import BATCH, in_batches, split
 from bayes_gmm.sampling.hamiltonian import Place, move, of_batch, place_at
-from bayes_gmm.sampling.label_symmetry import Symmetry
-from bayes_gmm.sampling.t_mixture import TMixture, fit_t_mixture, standard
+from bayes_gmm.sampling.label_symmetry import Symmetry, View, unconstrain_symmetric
+from bayes_gmm.sampling.t_mixture import MOST_PARTS, TMixture, fit_t_mixture, standard
 from bayes_gmm.sampling.tempered_pilot import Folded, Pilot, draws_of_prior, fold
+from bayes_gmm.sampling.unlabelled_t_mixture import UnlabelledTMixture, fit_unlabelled, standard_unlabelled
 
 CHUNK = 100
 """Iterations of one call of the compiled program: room for their draws and proposals is set aside in it."""
@@ -48,16 +51,19 @@ CHUNK = 100
 PROPOSALS, REDRAWS = 8, 2
 """Proposals of an iteration, and offers to draw one component anew: cheap, since they are evaluated side by side."""
 
+VIEWS = 2
+"""Orders and metrics in which chains move, one chosen at random in each iteration: two kinds of region have theirs."""
+
 DEFENCE = 0.1
 """Share of the prior in the proposals: a thin place of the t distributions cannot hold a chain for ever."""
 
-_NUMBERS_OF_PARTS = (1, 4, 16)
-"""Numbers of t distributions that are tried."""
+_NUMBERS_OF_PARTS = (VIEWS, MOST_PARTS)
+"""Numbers of parts of the proposal that are tried."""
 
 _TRIED = 512
 """Draws of each candidate for the proposal by whose acceptance it is chosen."""
 
-_TUNING = 200
+_TUNING = 300
 """Iterations in which the step size follows the acceptance, before any draw is kept."""
 
 _ACCEPTANCE, _GAIN = 0.85, 0.1
@@ -66,38 +72,41 @@ _ACCEPTANCE, _GAIN = 0.85, 0.1
 _ENOUGH_ACCEPTED = 0.1
 """Share of accepted proposals from which the proposal is good enough to be kept: about every second iteration jumps."""
 
-_JUDGED_AFTER = (500, 1000, 2000)
+_JUDGED_AFTER = (500, 1000)
 """Iterations after which the proposal is judged, and fitted anew where too few are accepted: each time with more."""
 
 _FITTED_COMPONENTS = 2048
 """Blocks of single components to which their proposal is fitted."""
 
-_MOST_FITTED = 4096
-"""Places to which a proposal is fitted at most."""
+_FITTED, _MOST_FITTED = 400, 4096
+"""Places to which a proposal is fitted: so many for each coordinate, and at most."""
+
+_KNOWN = 0.75
+"""Share of them that draws of another sampler may be."""
 
 
 class Proposal(NamedTuple):
     """Mixtures of t distributions of all coordinates and of those of one component, and the direction of the fold."""
 
-    whole: TMixture
+    whole: UnlabelledTMixture
     component: TMixture
     direction: Float[Any, " P"]
 
 
 class Kernel(NamedTuple):
-    """All that an iteration depends on but for the chain: density, proposal and metric."""
+    """All that an iteration depends on but for the chain: density, proposal, and the views (V,) in which it moves."""
 
     target: Target
     proposal: Proposal
-    factor: Float[Any, "P P"]
+    views: View
 
 
 class ChainState(NamedTuple):
-    """Where a chain is, its key, and its step size."""
+    """Where a chain is, its key, and the step size of each view."""
 
     place: Place
     key: Any
-    step: Float[Any, ""]
+    steps: Float[Any, " V"]
 
 
 class Offered(NamedTuple):
@@ -121,33 +130,49 @@ class Prepared(NamedTuple):
 
 def chain_programs(target: Target, symmetry: Symmetry, n_coordinates: int) -> Programs:
     """What compiles the programs of `prepare` and `sample`, the largest first."""
-    n_of_component = symmetry.own.shape[1] + min(1, symmetry.weights.size)
-    proposal = Proposal(standard(n_coordinates), standard(n_of_component), np.zeros(n_coordinates))
-    kernel = Kernel(target, proposal, np.eye(n_coordinates))
-    state = ChainState(of_batch(n_coordinates), np.zeros(2, np.uint32), np.zeros(()))
+    proposal = _standard_proposal(n_coordinates, symmetry)
+    kernel = Kernel(target, proposal, proposal.whole.views(VIEWS))
+    state = ChainState(of_batch(n_coordinates), np.zeros(2, np.uint32), np.zeros(VIEWS))
     offered = Offered(of_batch(n_coordinates, CHUNK, PROPOSALS), np.zeros((CHUNK, PROPOSALS)))
-    log_orders = np.log(len(symmetry.orders))
     yield lambda: _advance.lower(kernel, symmetry, state, offered, 0.0).compile()
-    yield lambda: _weigh.lower(np.zeros((BATCH, n_coordinates)), proposal, log_orders, target).compile()
+    yield lambda: _weigh.lower(np.zeros((BATCH, n_coordinates)), proposal, symmetry, target).compile()
+    yield lambda: _symmetric.lower(np.zeros((BATCH, n_coordinates)), target).compile()
+
+
+def _standard_proposal(n_coordinates: int, symmetry: Symmetry) -> Proposal:
+    """A proposal for which programs are compiled."""
+    n_of_component = symmetry.own.shape[1] + min(1, symmetry.weights.size)
+    return Proposal(standard_unlabelled(n_coordinates, symmetry), standard(n_of_component), np.zeros(n_coordinates))
 
 
 def prepare(
-    target: Target, symmetry: Symmetry, pilot: Pilot, *, num_chains: int, seed: int
+    target: Target,
+    symmetry: Symmetry,
+    pilot: Pilot,
+    known: Float[np.ndarray, "S P"] | None = None,
+    *,
+    num_chains: int,
+    seed: int,
 ) -> Iterator[int | Prepared]:
-    """Tune steps and proposal: yields the iterations done, and at last the chains."""
+    """Tune steps and proposal: yields the iterations done, and at last the chains.
+
+    `known` are draws of another sampler, in the target's coordinates. They need not have the right masses: the proposal
+    is fitted to them as well, and chains may start there.
+    """
     rng, done = np.random.default_rng([seed, 1]), 0
-    particles = pilot.particles
+    particles = pilot.particles if known is None else _joined(pilot, known, symmetry, target)
     kernel = _kernel(target, symmetry, particles, rng)
     rows = rng.choice(len(particles.places.log_prior), num_chains, replace=False)
     keys = rng.integers(2**32, size=(num_chains, 2), dtype=np.uint32)
     states = [
-        ChainState(_at(particles.places, row), key, np.asarray(pilot.step)) for row, key in zip(rows, keys, strict=True)
+        ChainState(_at(particles.places, row), key, np.full(VIEWS, pilot.step))
+        for row, key in zip(rows, keys, strict=True)
     ]
     for _ in range(_TUNING // CHUNK):
         states, _ = _advance_all(kernel, symmetry, states, rng, tuned=True)
         yield (done := done + CHUNK)
-    step = np.exp(np.mean([np.log(state.step) for state in states]))
-    states = [state._replace(step=np.asarray(step)) for state in states]
+    steps = np.exp(np.mean([np.log(state.steps) for state in states], 0))
+    states = [state._replace(steps=steps) for state in states]
     for length in _JUDGED_AFTER:
         seen: list[Observed] = []
         for _ in range(length // CHUNK):
@@ -159,7 +184,6 @@ def prepare(
             break
         folded = fold(_places([particles.places, *map(_flat, seen)], rng), symmetry)
         kernel = _kernel(target, symmetry, folded, rng)
-        states = [_refolded(state, symmetry, folded.direction) for state in states]
     yield Prepared(kernel, states, accepted)
 
 
@@ -172,7 +196,31 @@ def sample(prepared: Prepared, symmetry: Symmetry, *, seed: int) -> Iterator[Obs
         yield seen
 
 
-def _at(places: Place, row: Any) -> Place:
+def _joined(pilot: Pilot, known: Float[np.ndarray, "S P"], symmetry: Symmetry, target: Target) -> Folded:
+    """Particles of the pilot and some of the known draws."""
+    some = known[:: max(1, int(len(known) / (_KNOWN * _most_fitted(known.shape[1]))))]
+    coordinates = in_batches(lambda part: _symmetric(part, target), split(some), len(some))
+    # The program of the proposals has the densities; the ratio to a proposal is not needed here.
+    found = _weighed(coordinates, _standard_proposal(known.shape[1], symmetry), symmetry, target).place
+    usable = np.isfinite(found.log_posterior) & np.isfinite(coordinates).all(1)
+    return fold(_concatenated([pilot.particles.places, _at(found, usable)]), symmetry)
+
+
+@jax.jit
+def _symmetric(coordinates: Float[Array, "S P"], target: Target) -> Float[Array, "S P"]:
+    """Symmetric coordinates at those of the target."""
+
+    def one(part: Array) -> Array:
+        return unconstrain_symmetric(target.sites, constrain(target.sites, part)[0])
+
+    return jax.vmap(one)(coordinates)
+
+
+def _concatenated(parts: list[Place]) -> Place:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _at[T: Place | Offered](places: T, row: Any) -> T:
     return jax.tree.map(itemgetter(row), places)
 
 
@@ -183,14 +231,13 @@ def _flat(seen: Observed) -> Place:
 
 def _places(parts: list[Place], rng: np.random.Generator) -> Place:
     """Places of all parts, or as many of them at random as are fitted."""
-    whole: Place = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    size = len(whole.log_prior)
-    return whole if size <= _MOST_FITTED else _at(whole, rng.choice(size, _MOST_FITTED, replace=False))
+    whole = _concatenated(parts)
+    size, most = len(whole.log_prior), _most_fitted(whole.coordinates.shape[1])
+    return whole if size <= most else _at(whole, rng.choice(size, most, replace=False))
 
 
-def _refolded(state: ChainState, symmetry: Symmetry, direction: Float[np.ndarray, " P"]) -> ChainState:
-    place = state.place
-    return state._replace(place=place._replace(coordinates=symmetry.fold(place.coordinates, direction)))
+def _most_fitted(n_coordinates: int) -> int:
+    return min(_FITTED * n_coordinates, _MOST_FITTED)
 
 
 def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.Generator) -> Kernel:
@@ -198,14 +245,16 @@ def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.G
     places = folded.places
     here = _at(places, rng.choice(len(places.log_prior), _TRIED))
     some = places.coordinates[rng.choice(len(places.log_prior), _FITTED_COMPONENTS // len(symmetry.own))]
-    component = fit_t_mixture(_components(some, symmetry), _NUMBERS_OF_PARTS[-1], rng)
+    component = fit_t_mixture(_components(some, symmetry), MOST_PARTS, rng)
     found = []
     for n_parts in _NUMBERS_OF_PARTS:
-        proposal = Proposal(fit_t_mixture(places.coordinates, n_parts, rng), component, folded.direction)
+        proposal = Proposal(
+            fit_unlabelled(places.coordinates, folded.factor, n_parts, symmetry, rng), component, folded.direction
+        )
         there = _offered(proposal, symmetry, target, _TRIED, rng).log_ratio
         before = _weighed(here.coordinates, proposal, symmetry, target).log_ratio
         found.append((float(np.exp(np.minimum(0.0, there[None] - before[:, None])).mean()), proposal))
-    return Kernel(target, max(found, key=itemgetter(0))[1], folded.factor)
+    return Kernel(target, max(found, key=itemgetter(0))[1], found[0][1].whole.views(VIEWS))
 
 
 def _components(coordinates: Float[np.ndarray, "S P"], symmetry: Symmetry) -> Float[np.ndarray, "C c"]:
@@ -226,33 +275,35 @@ def log_ratios(coordinates: Float[np.ndarray, "S P"], kernel: Kernel, symmetry: 
 
 
 def _offered(proposal: Proposal, symmetry: Symmetry, target: Target, size: int, rng: np.random.Generator) -> Offered:
-    """Draws from the proposal, in random order, with their ratios."""
+    """Folded draws from the proposal, in random order, with their ratios: minus infinity where they are refused."""
     n_prior = rng.binomial(size, DEFENCE)
-    by_prior = symmetry.fold(draws_of_prior(target, max(n_prior, 1), rng).coordinates, proposal.direction)[:n_prior]
-    coordinates = np.concatenate([by_prior, proposal.whole.sample(size - n_prior, rng)])
-    return _weighed(rng.permutation(coordinates), proposal, symmetry, target)
+    by_prior = draws_of_prior(target, max(n_prior, 1), rng).coordinates[:n_prior]
+    by_parts, in_order = proposal.whole.sample(size - n_prior, symmetry, rng)
+    coordinates = symmetry.fold(np.concatenate([by_prior, by_parts]), proposal.direction)
+    found = _weighed(coordinates, proposal, symmetry, target)
+    usable = np.concatenate([np.full(n_prior, True), in_order])
+    found = found._replace(log_ratio=np.where(usable, found.log_ratio, -np.inf))
+    return _at(found, rng.permutation(size))
 
 
 def _weighed(coordinates: Float[np.ndarray, "S P"], proposal: Proposal, symmetry: Symmetry, target: Target) -> Offered:
-    """Places and ratios of target over proposal at coordinates, minus infinity outside the fold."""
-    inside = (symmetry.best_order(coordinates, proposal.direction) == np.arange(symmetry.orders.shape[1])).all(1)
-    log_orders = np.log(len(symmetry.orders))
-    found = in_batches(lambda part: _weigh(part, proposal, log_orders, target), split(coordinates), len(coordinates))
-    return found._replace(log_ratio=np.where(inside, found.log_ratio, -np.inf))
+    """Places and ratios of target over proposal at coordinates."""
+    return in_batches(lambda part: _weigh(part, proposal, symmetry, target), split(coordinates), len(coordinates))
 
 
-@jax.jit
-def _weigh(coordinates: Float[Array, "S P"], proposal: Proposal, log_orders: Array, target: Target) -> Offered:
+@partial(jax.jit, static_argnames="symmetry")
+def _weigh(coordinates: Float[Array, "S P"], proposal: Proposal, symmetry: Symmetry, target: Target) -> Offered:
     places = jax.vmap(partial(place_at, target=target))(coordinates)
-    return Offered(places, jax.vmap(partial(_log_ratio, proposal=proposal, log_orders=log_orders))(places))
+    return Offered(places, jax.vmap(partial(_log_ratio, proposal=proposal, symmetry=symmetry))(places))
 
 
-def _log_ratio(place: Place, proposal: Proposal, log_orders: Array | float) -> Float[Array, ""]:
+def _log_ratio(place: Place, proposal: Proposal, symmetry: Symmetry) -> Float[Array, ""]:
     """Log density of the target over that of the proposal, up to a constant; minus infinity without a density."""
-    by_prior = np.log(DEFENCE) + log_orders + place.log_prior
-    log_density = jnp.logaddexp(np.log1p(-DEFENCE) + proposal.whole.log_density(place.coordinates), by_prior)
+    by_prior = np.log(DEFENCE) + np.log(len(symmetry.orders)) + place.log_prior
+    by_parts = np.log1p(-DEFENCE) + proposal.whole.log_density(place.coordinates, symmetry)
     defined = jnp.isfinite(place.log_posterior)
-    return jnp.where(defined, jnp.where(defined, place.log_posterior, 0.0) - log_density, -jnp.inf)
+    log_posterior = jnp.where(defined, place.log_posterior, 0.0)
+    return jnp.where(defined, log_posterior - jnp.logaddexp(by_parts, by_prior), -jnp.inf)
 
 
 def _advance_all(
@@ -277,15 +328,17 @@ def _advance(
     kernel: Kernel, symmetry: Symmetry, state: ChainState, proposals: Offered, tuned: Array
 ) -> tuple[ChainState, dict[str, Array]]:
     """State after `CHUNK` iterations, and what was observed of each."""
-    log_orders = np.log(len(symmetry.orders))
 
     def once(state: ChainState, offered: Offered) -> tuple[ChainState, dict[str, Array]]:
-        key, for_move, for_redraws, for_jumps = jax.random.split(jax.random.wrap_key_data(state.key), 4)
-        moved = move(state.place, for_move, kernel.factor, state.step, 1.0, kernel.target)
+        key, for_view, for_move, for_redraws, for_jumps = jax.random.split(jax.random.wrap_key_data(state.key), 5)
+        which = jax.random.randint(for_view, (), 0, VIEWS)
+        view: View = jax.tree.map(lambda leaf: jnp.asarray(leaf)[which], kernel.views)
+        place = state.place._replace(coordinates=symmetry.put(state.place.coordinates, view.places))
+        moved = move(place, for_move, view, state.steps[which], 1.0, kernel.target, symmetry)
         redrawn = _redraw(moved.place, for_redraws, kernel, symmetry)
         folded = symmetry.fold(redrawn.place.coordinates, kernel.proposal.direction)
-        jumped = _jump(redrawn.place._replace(coordinates=folded), for_jumps, offered, kernel.proposal, log_orders)
-        step = state.step * jnp.exp(tuned * _GAIN * (moved.acceptance - _ACCEPTANCE))
+        jumped = _jump(redrawn.place._replace(coordinates=folded), for_jumps, offered, kernel.proposal, symmetry)
+        changed = jnp.exp(tuned * _GAIN * (moved.acceptance - _ACCEPTANCE))
         seen = {
             **jumped.place._asdict(),
             "energy": moved.energy,
@@ -293,9 +346,9 @@ def _advance(
             "diverging": moved.diverging,
             "accepted": jumped.accepted,
             "redrawn": redrawn.accepted,
-            "step_size": state.step,
+            "step_size": state.steps[which],
         }
-        return ChainState(jumped.place, jax.random.key_data(key), step), seen
+        return ChainState(jumped.place, jax.random.key_data(key), state.steps.at[which].multiply(changed)), seen
 
     return jax.lax.scan(once, state, proposals)
 
@@ -307,7 +360,7 @@ class _Replaced(NamedTuple):
     accepted: Float[Array, ""]
 
 
-def _jump(place: Place, key: Array, offered: Offered, proposal: Proposal, log_orders: float) -> _Replaced:
+def _jump(place: Place, key: Array, offered: Offered, proposal: Proposal, symmetry: Symmetry) -> _Replaced:
     """Offer the proposals, one after another, in place of a folded place."""
     thresholds = jnp.log(jax.random.uniform(key, (PROPOSALS,)))
 
@@ -317,7 +370,7 @@ def _jump(place: Place, key: Array, offered: Offered, proposal: Proposal, log_or
         taken = thresholds[number] < there.log_ratio - here.log_ratio
         return _either(taken, there, here), accepted + taken / PROPOSALS
 
-    begin = Offered(place, _log_ratio(place, proposal, log_orders))
+    begin = Offered(place, _log_ratio(place, proposal, symmetry))
     here, accepted = jax.lax.fori_loop(0, PROPOSALS, once, (begin, jnp.zeros(())))
     return _Replaced(here.place, accepted)
 

@@ -19,13 +19,13 @@ doi 10.1111/1467-9868.00265.
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from numpyro.distributions import biject_to
 
 from bayes_gmm.bayes.sites import Sites, constrain, exchangeable, free, shape_of, unconstrain
@@ -118,13 +118,20 @@ class Symmetry:
 
     def reorder(self, coordinates: Coordinates, order: Any) -> Coordinates:
         """Coordinates of the same mixture with its components in another order, (..., K)."""
-        namespace: Any = jnp if isinstance(coordinates, jax.Array) else np
-        blocks = namespace.take_along_axis(self.blocks(coordinates), order[..., None], -2)
+        compiled = isinstance(coordinates, jax.Array)
+        blocks = _chosen(self.blocks(coordinates), order) if compiled else _taken(self.blocks(coordinates), order)
         own = blocks[..., : self.own.shape[1]]
-        moved = _put(coordinates, self.own.ravel(), own.reshape(*own.shape[:-2], -1))
-        if not self.weights.size:
-            return moved
-        return _put(moved, self.weights, blocks[..., -1] @ self.basis)
+        parts = [coordinates, own.reshape(*own.shape[:-2], -1)]
+        if self.weights.size:
+            parts.append(blocks[..., -1] @ self.basis)
+        return (jnp if compiled else np).concatenate(parts, -1)[..., self._sources(coordinates.shape[-1])]
+
+    def _sources(self, size: int) -> Int[np.ndarray, " P"]:
+        """Where each coordinate lies behind the old ones, the own ones of all components and the log-ratios."""
+        places = np.concatenate([self.own.ravel(), self.weights])
+        sources = np.arange(size)
+        sources[places] = size + np.arange(len(places))
+        return sources
 
     def fold(self, coordinates: Coordinates, direction: Float[Any, " P"]) -> Coordinates:
         """Coordinates in the order with the largest inner product with a direction, M^-1 p for the pivot p."""
@@ -132,10 +139,22 @@ class Symmetry:
 
     def best_order(self, coordinates: Coordinates, direction: Float[Any, " P"]) -> Int[Any, "*batch K"]:
         """Order with the largest inner product with a direction."""
-        namespace: Any = jnp if isinstance(coordinates, jax.Array) else np
-        products = self.blocks(coordinates) @ self.blocks(direction).mT
-        scores = products[..., self.orders, np.arange(self.orders.shape[1])].sum(-1)
-        return namespace.asarray(self.orders)[scores.argmax(-1)]
+        return self.best(self.blocks(coordinates) @ self.blocks(direction).mT)
+
+    def best(self, scores: Float[Any, "*batch K K"]) -> Int[Any, "*batch K"]:
+        """Order with the largest sum of scores, of which row j, column k is that of component j in place k."""
+        namespace: Any = jnp if isinstance(scores, jax.Array) else np
+        sums = scores[..., self.orders, np.arange(self.orders.shape[1])].sum(-1)
+        return namespace.asarray(self.orders)[sums.argmax(-1)]
+
+    def put(self, coordinates: Coordinates, places: "Places") -> Coordinates:
+        """Coordinates of the same mixture with each component in the place that suits it best."""
+        return self.reorder(coordinates, self.best(places.scores(self.blocks(coordinates))))
+
+    def in_places(self, coordinates: Coordinates, places: "Places") -> Bool[Any, "*batch"]:
+        """Whether each component is in the place that suits it best."""
+        order = self.best(places.scores(self.blocks(coordinates)))
+        return (order == np.arange(len(self.own))).all(-1)
 
     def average(self, covariance: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
         """Mean of a covariance over all orders, which no order changes."""
@@ -144,6 +163,27 @@ class Symmetry:
             rows = self.reorder(covariance, np.broadcast_to(order, (len(covariance), len(order))))
             total += self.reorder(rows.T.copy(), np.broadcast_to(order, (len(covariance), len(order))))
         return total / len(self.orders)
+
+
+class Places(NamedTuple):
+    """Centres and widths of the blocks of the component in each place: they tell an order of any mixture."""
+
+    centers: Float[Any, "*batch K b"]
+    widths: Float[Any, "*batch K b"]
+
+    def scores(self, blocks: Float[Any, "*batch K b"]) -> Float[Any, "*batch K K"]:
+        """Log density, up to a constant, of each component in each place, as of independent Gaussians."""
+        namespace: Any = jnp if isinstance(blocks, jax.Array) else np
+        centers, widths = self.centers[..., None, :, :], self.widths[..., None, :, :]
+        squares = ((blocks[..., :, None, :] - centers) / widths) ** 2
+        return -(0.5 * squares + namespace.log(widths)).sum(-1)
+
+
+class View(NamedTuple):
+    """An order of any mixture, and the factor (lower triangular) of a covariance in it: a metric."""
+
+    places: Places
+    factor: Float[Any, "*batch P P"]
 
 
 def constrain_symmetric(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, Any], Float[Array, ""]]:
@@ -175,9 +215,10 @@ def _others(sites: Sites) -> Sites:
     return {name: site for name, site in sites.items() if name != "weights"}
 
 
-def _put(array: Any, places: np.ndarray, values: Any) -> Any:
-    if isinstance(array, jax.Array):
-        return array.at[..., places].set(values)
-    changed = array.copy()
-    changed[..., places] = values
-    return changed
+def _taken(blocks: Float[np.ndarray, "*batch K b"], order: Int[np.ndarray, "*batch K"]) -> np.ndarray:
+    return np.take_along_axis(blocks, order[..., None], -2)
+
+
+def _chosen(blocks: Float[Array, "*batch K b"], order: Int[Array, "*batch K"]) -> Array:
+    """The same by a product with zeros and ones, which is compiled several times faster."""
+    return jax.nn.one_hot(order, blocks.shape[-2], dtype=blocks.dtype) @ blocks

@@ -1,14 +1,17 @@
 r"""A mixture of t distributions, fitted to points: the proposal of independence moves.
 
-.. math:: q(u) = \sum_g w_g \, t_\nu(u \mid c_g, S_g)
+.. math:: q(u) = \sum_g w_g \sum_j a_j \, t_{\nu_j}(u \mid c_g, s_j^2 S_g)
 
-Its tails are heavier than those of the posterior, so that chains do not stick where it is too thin.
+Each part is nearly Gaussian and has a share of heavy tails. A t distribution of few degrees of freedom alone would
+waste most of its draws far out where coordinates are many, and a Gaussian alone would hold chains where it is too
+thin.
 
 References
 ----------
 Hoogerheide, Kaashoek and van Dijk (2007), doi 10.1016/j.jeconom.2006.06.001.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,19 +20,40 @@ import numpy as np
 import scipy.linalg
 import scipy.special
 from jax.scipy.special import gammaln
-from jaxtyping import Array, Float
-
-DEGREES_OF_FREEDOM = 5.0
-"""Degrees of freedom nu of the t distributions."""
+from jaxtyping import Array, Float, Int
 
 MOST_PARTS = 16
-"""Largest number of t distributions: the arrays have this length, and parts that are not used weigh nothing."""
+"""Largest number of parts: the arrays have this length, and parts that are not used weigh nothing."""
 
-_WIDER = 1.2
-"""Factor by which the parts are wider than the Gaussians fitted to the particles."""
-
-_EM_STEPS = 15
+EM_STEPS = 15
 """Steps of EM for the Gaussians, from a random start: the proposal need not be optimal."""
+
+_BLOCK = 128
+"""Points whose products are computed together."""
+
+_LEAST = 0.01
+"""Points' worth of the spread of all points in each part, so that parts of few points have a covariance."""
+
+_RIDGE = 1e-9
+"""Added to the variances of points on a line, relative to them."""
+
+
+class Tail(NamedTuple):
+    """Share a, degrees of freedom nu and relative width s of one t distribution of every part."""
+
+    share: float
+    freedom: float
+    width: float
+
+    def log_density(self, squares: Float[Array, "*batch"], size: int) -> Float[Array, "*batch"]:
+        """Logarithm of share times density in standard coordinates, `size` of them, by their sum of squares."""
+        nu, total = self.freedom, self.freedom + size
+        constant = gammaln(total / 2) - gammaln(nu / 2) - 0.5 * size * np.log(nu * np.pi * self.width**2)
+        return np.log(self.share) + constant - 0.5 * total * jnp.log1p(squares / (nu * self.width**2))
+
+
+TAILS = (Tail(0.5, 30.0, 1.05), Tail(0.5, 5.0, 1.2))
+_SHARES, _FREEDOMS, _WIDTHS = map(np.array, zip(*TAILS, strict=True))
 
 
 class TMixture(NamedTuple):
@@ -40,31 +64,33 @@ class TMixture(NamedTuple):
     factors: Float[Any, "G P P"]
     inverses: Float[Any, "G P P"]
 
-    def log_density(self, coordinates: Float[Array, " P"]) -> Float[Array, ""]:
-        """Log density."""
-        P, nu = len(coordinates), DEGREES_OF_FREEDOM
-        offsets = jnp.einsum("gij,gj->gi", self.inverses, coordinates[None] - self.centers)
-        log_scale = jnp.log(jnp.diagonal(self.inverses, axis1=1, axis2=2)).sum(-1)
-        constant = gammaln((nu + P) / 2) - gammaln(nu / 2) - 0.5 * P * np.log(nu * np.pi)
-        parts = constant + log_scale - 0.5 * (nu + P) * jnp.log1p((offsets**2).sum(-1) / nu)
-        return jax.nn.logsumexp(self.log_weights + parts)
+    def log_density(self, coordinates: Float[Array, "*G P"]) -> Float[Array, ""]:
+        """Log density; the coordinates may differ from part to part."""
+        offsets = jnp.einsum("gij,gj->gi", self.inverses, jnp.atleast_2d(coordinates) - jnp.asarray(self.centers))
+        squares, log_scale = (offsets**2).sum(-1), jnp.log(jnp.diagonal(self.inverses, axis1=1, axis2=2)).sum(-1)
+        standard = jnp.stack([tail.log_density(squares, offsets.shape[-1]) for tail in TAILS])
+        return jax.nn.logsumexp(self.log_weights + log_scale + jax.nn.logsumexp(standard, axis=0))
 
     def draw(self, key: Array) -> Float[Array, " P"]:
         """One draw, in a compiled program."""
-        which, normal, heavy = jax.random.split(key, 3)
+        which, tail, normal, heavy = jax.random.split(key, 4)
         part = jax.random.categorical(which, self.log_weights)
-        scale = jnp.sqrt(0.5 * DEGREES_OF_FREEDOM / jax.random.gamma(heavy, 0.5 * DEGREES_OF_FREEDOM))
+        number = jax.random.choice(tail, len(TAILS), p=jnp.asarray(_SHARES))
+        freedom, width = jnp.asarray(_FREEDOMS)[number], jnp.asarray(_WIDTHS)[number]
+        scale = width * jnp.sqrt(0.5 * freedom / jax.random.gamma(heavy, 0.5 * freedom))
         noise = jax.random.normal(normal, self.centers.shape[1:])
         centers, factors = jnp.asarray(self.centers), jnp.asarray(self.factors)
         return centers[part] + scale * (factors[part] @ noise)
 
-    def sample(self, size: int, rng: np.random.Generator) -> Float[np.ndarray, "size P"]:
-        """Draws (size, P)."""
-        P = self.centers.shape[1]
+    def sample(
+        self, size: int, rng: np.random.Generator
+    ) -> tuple[Float[np.ndarray, "size P"], Int[np.ndarray, " size"]]:
+        """Draws (size, P), and the part that each was drawn from."""
         part = rng.choice(len(self.log_weights), size, p=np.exp(self.log_weights))
-        heavy = np.sqrt(DEGREES_OF_FREEDOM / rng.chisquare(DEGREES_OF_FREEDOM, size))
-        noise = rng.standard_normal((size, P)) * heavy[:, None]
-        return self.centers[part] + np.einsum("sij,sj->si", self.factors[part], noise)
+        number = rng.choice(len(TAILS), size, p=_SHARES)
+        scale = _WIDTHS[number] * np.sqrt(_FREEDOMS[number] / rng.chisquare(_FREEDOMS[number]))
+        noise = rng.standard_normal((size, self.centers.shape[1])) * scale[:, None]
+        return self.centers[part] + np.einsum("sij,sj->si", self.factors[part], noise), part
 
 
 def standard(n_coordinates: int) -> TMixture:
@@ -74,64 +100,83 @@ def standard(n_coordinates: int) -> TMixture:
 
 
 def fit_t_mixture(points: Float[np.ndarray, "B P"], n_parts: int, rng: np.random.Generator) -> TMixture:
-    """Mixture whose parts are Gaussians fitted to points by EM, widened, their covariances drawn to the common one."""
-    P = points.shape[1]
-    middle, pooled = points.mean(0), np.cov(points.T).reshape(P, P)
-    pooled += 1e-9 * np.diag(np.diagonal(pooled))
-    common = np.linalg.cholesky(pooled)
-    parts = _fit_unit(scipy.linalg.solve_triangular(common, (points - middle).T, lower=True).T, n_parts, rng)
-    factors = _WIDER * common @ np.linalg.cholesky(parts.covariances)
-    unused = MOST_PARTS - n_parts
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(np.concatenate([parts.weights, np.zeros(unused)]))
-    factors = np.concatenate([factors, np.tile(np.eye(P), (unused, 1, 1))])
-    centers = np.concatenate([middle + parts.centers @ common.T, np.zeros((unused, P))])
-    return TMixture(log_weights, centers, factors, np.linalg.inv(factors))
+    """Mixture whose parts are Gaussians fitted to points by EM, widened."""
+    middle, pooled = points.mean(0), np.cov(points.T).reshape(points.shape[1], -1)
+    common = np.linalg.cholesky(pooled + _RIDGE * np.diag(np.diagonal(pooled)))
+    unit = scipy.linalg.solve_triangular(common, (points - middle).T, lower=True).T
+    shares = nearest_seed(lambda row: ((unit - unit[row]) ** 2).sum(1), len(unit), n_parts, rng)[1]
+    views = np.broadcast_to(unit, (n_parts, *unit.shape))
+    for _ in range(EM_STEPS if n_parts > 1 else 1):
+        found = fit_gaussians(views, shares)
+        shares = shares_of(views, found)
+    return found.in_coordinates(middle, common)
 
 
-class _Gaussians(NamedTuple):
-    """Weights (G,), centres (G, P) and covariances (G, P, P)."""
+class Gaussians(NamedTuple):
+    """Weights (G,), centres (G, P) and covariances (G, P, P) of the parts in unit coordinates."""
 
     weights: np.ndarray
     centers: np.ndarray
     covariances: np.ndarray
 
-
-def _fit_unit(points: Float[np.ndarray, "B P"], n_parts: int, rng: np.random.Generator) -> _Gaussians:
-    """Gaussians fitted to points of mean zero and unit covariance, for whose products sums of squares are enough."""
-    P = points.shape[1]
-    rows, columns = np.tril_indices(P)
-    products = points[:, rows] * points[:, columns]
-    common = np.eye(P) * (P + 2) / n_parts ** (2 / P)
-    found = _Gaussians(np.full(n_parts, 1 / n_parts), _seeds(points, n_parts, rng), np.tile(np.eye(P), (n_parts, 1, 1)))
-    for _ in range(_EM_STEPS if n_parts > 1 else 1):
-        shares = _shares(points, found)
-        counts = shares.sum(0)
-        some = np.maximum(counts, 1e-3)
-        centers = (shares.T @ points) / some[:, None]
-        scatters = np.empty((n_parts, P, P))
-        scatters[:, rows, columns] = scatters[:, columns, rows] = shares.T @ products
-        scatters -= counts[:, None, None] * centers[:, :, None] * centers[:, None]
-        found = _Gaussians(some / some.sum(), centers, (scatters + common) / (counts + P + 2)[:, None, None])
-    return found
+    def in_coordinates(self, middle: Float[np.ndarray, " P"], common: Float[np.ndarray, "P P"]) -> TMixture:
+        """The parts in coordinates `middle + common @ unit`, filled up with parts that weigh nothing."""
+        G, P = self.centers.shape
+        unused = MOST_PARTS - G
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(np.concatenate([self.weights, np.zeros(unused)]))
+        factors = np.concatenate([common @ np.linalg.cholesky(self.covariances), np.tile(np.eye(P), (unused, 1, 1))])
+        centers = np.concatenate([middle + self.centers @ common.T, np.zeros((unused, P))])
+        return TMixture(log_weights, centers, factors, np.linalg.inv(factors))
 
 
-def _seeds(points: np.ndarray, n_parts: int, rng: np.random.Generator) -> np.ndarray:
-    """Points far from one another, drawn with a probability that grows with the distance to those drawn before."""
-    chosen = [int(rng.integers(len(points)))]
-    distances = ((points - points[chosen[0]]) ** 2).sum(1)
+def nearest_seed(
+    distances_from: Callable[[int], Float[np.ndarray, " B"]], n_points: int, n_parts: int, rng: np.random.Generator
+) -> tuple[list[int], Float[np.ndarray, "B G"]]:
+    """Rows far from one another, each drawn with a probability that grows with the distance to those before it.
+
+    `distances_from` gives the squared distances of all points from a row; also returned is which seed is nearest.
+    """
+    chosen = [int(rng.integers(n_points))]
+    each = [distances_from(chosen[0])]
     while len(chosen) < n_parts:
-        chosen.append(int(rng.choice(len(points), p=distances / distances.sum())))
-        distances = np.minimum(distances, ((points - points[chosen[-1]]) ** 2).sum(1))
-    return points[chosen].copy()
+        distances = np.min(each, axis=0)
+        chosen.append(int(rng.choice(len(distances), p=distances / distances.sum())))
+        each.append(distances_from(chosen[-1]))
+    return chosen, np.eye(n_parts)[np.argmin(each, axis=0)]
 
 
-def _shares(points: np.ndarray, gaussians: _Gaussians) -> np.ndarray:
-    """Responsibilities (B, G), from one product of matrices."""
-    inverses = np.linalg.inv(np.linalg.cholesky(gaussians.covariances))
-    G, P = gaussians.centers.shape
-    offsets = (points @ inverses.reshape(G * P, P).T).reshape(-1, G, P)
-    offsets -= np.einsum("gij,gj->gi", inverses, gaussians.centers)
+def fit_gaussians(views: Float[np.ndarray, "G B P"], shares: Float[np.ndarray, "B G"]) -> Gaussians:
+    """Gaussians of points of which each part has its shares, and a view of its own."""
+    G, _, P = views.shape
+    weights, centers, covariances = np.empty(G), np.empty((G, P)), np.empty((G, P, P))
+    spread = _LEAST * np.eye(P) / G ** (2 / P)
+    for g, (view, share) in enumerate(zip(views, shares.T, strict=True)):
+        count = share.sum() + 1e-3
+        centers[g] = share @ view / count
+        offsets = _in_blocks(view - centers[g])
+        scatter = ((offsets * _in_blocks(share[:, None])).mT @ offsets).sum(0) + spread
+        own = np.diag(np.diagonal(scatter)) / (count + _LEAST)
+        covariances[g] = (scatter + (P + 2) * own) / (count + _LEAST + P + 2)
+        weights[g] = count
+    return Gaussians(weights / weights.sum(), centers, covariances)
+
+
+def transformed(points: Float[np.ndarray, "B P"], matrix: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "B P"]:
+    """Product of a matrix with each point."""
+    return (_in_blocks(points) @ matrix.T).reshape(-1, len(matrix))[: len(points)]
+
+
+def _in_blocks(points: Float[np.ndarray, "B Q"]) -> Float[np.ndarray, "n b Q"]:
+    """Points in blocks, filled up with zeros: products so small are not shared among threads, which would cost more."""
+    padded = np.pad(points, ((0, -len(points) % _BLOCK), (0, 0)))
+    return padded.reshape(-1, _BLOCK, points.shape[1])
+
+
+def shares_of(views: Float[np.ndarray, "G B P"], parts: Gaussians) -> Float[np.ndarray, "B G"]:
+    """Responsibilities of the parts, each of which has its own view of the points."""
+    inverses = np.linalg.inv(np.linalg.cholesky(parts.covariances))
     log_scale = np.log(np.diagonal(inverses, axis1=1, axis2=2)).sum(1)
-    distances = np.einsum("bgp,bgp->bg", offsets, offsets)
-    return scipy.special.softmax(np.log(gaussians.weights) + log_scale - 0.5 * distances, axis=1)
+    each = zip(views, inverses, parts.centers, strict=True)
+    squares = np.stack([(transformed(view - center, inverse) ** 2).sum(1) for view, inverse, center in each], 1)
+    return scipy.special.softmax(np.log(parts.weights) + log_scale - 0.5 * squares, axis=1)

@@ -12,6 +12,7 @@ Del Moral, Doucet and Jasra (2006), doi 10.1111/j.1467-9868.2006.00553.x; Chopin
 
 from collections.abc import Iterator
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,8 @@ from bayes_gmm.bayes.sites import free
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.sampling.batches import BATCH, in_batches
 from bayes_gmm.sampling.hamiltonian import Place, move, place_at
-from bayes_gmm.sampling.label_symmetry import Symmetry, unconstrain_symmetric
+from bayes_gmm.sampling.label_symmetry import Symmetry, View, unconstrain_symmetric
+from bayes_gmm.sampling.unlabelled_t_mixture import fit_unlabelled
 
 _WORTH = 0.6
 """Effective share of the particles to which the power may lower it in one step."""
@@ -47,7 +49,7 @@ _RIDGE = 1e-9
 class Folded(NamedTuple):
     """Places in one order of their components, the direction that tells it, and the factor of their covariance.
 
-    The covariance is averaged over all orders, so that no order changes the metric.
+    The covariance is averaged over all orders, so that no order changes the distances that it gives.
     """
 
     places: Place
@@ -82,7 +84,7 @@ def explore(target: Target, symmetry: Symmetry, *, n_particles: int, seed: int) 
         power = min(1.0, power + rise)
         particles = fold(_chosen(places, _resampled(log_ratios, rng)), symmetry)
         times = _MOVES if power < 1 else _LAST_MOVES
-        places, step = _moved(particles, step, power, target, rng, times)
+        places, step = _moved(particles, step, power, target, symmetry, rng, times)
         yield Progress(power)
     yield Progress(power, Pilot(fold(places, symmetry), step, log_evidence))
 
@@ -150,16 +152,24 @@ def _resampled(log_ratios: Float[np.ndarray, " B"], rng: np.random.Generator) ->
 
 
 def _moved(
-    particles: Folded, step: float, power: float, target: Target, rng: np.random.Generator, times: int
+    particles: Folded,
+    step: float,
+    power: float,
+    target: Target,
+    symmetry: Symmetry,
+    rng: np.random.Generator,
+    times: int,
 ) -> tuple[Place, float]:
     """Particles after some moves, and the step size that their acceptance asks for."""
-    places = particles.places
+    fitted = fit_unlabelled(particles.places.coordinates, particles.factor, 1, symmetry, rng)
+    view: View = jax.tree.map(itemgetter(0), fitted.views(1))
+    places = particles.places._replace(coordinates=symmetry.put(particles.places.coordinates, view.places))
     for _ in range(4):
         parts = [_chosen(places, rows) for rows in np.arange(len(places.log_prior)).reshape(-1, BATCH)]
         keys = rng.integers(2**32, size=(len(parts), 2), dtype=np.uint32)
 
         def one(part: tuple[Place, np.ndarray], step: float = step) -> Any:
-            return _move_batch(*part, particles.factor, step, power, target, times)
+            return _move_batch(*part, view, step, power, target, times, symmetry)
 
         places, acceptance = in_batches(one, list(zip(parts, keys, strict=True)), len(places.log_prior))
         step *= float(np.exp(1.5 * (acceptance.mean() - _ACCEPTANCE)))
@@ -168,12 +178,19 @@ def _moved(
     return places, step
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="symmetry")
 def _move_batch(
-    places: Place, key: Array, factor: Array, step: Array, power: Array, target: Target, times: Array
+    places: Place,
+    key: Array,
+    view: View,
+    step: Array,
+    power: Array,
+    target: Target,
+    times: Array,
+    symmetry: Symmetry,
 ) -> tuple[Place, Float[Array, " B"]]:
     """Places after so many moves, and the mean acceptance of each."""
-    one: Any = partial(move, factor=factor, step=step, power=power, target=target)
+    one: Any = partial(move, view=view, step=step, power=power, target=target, symmetry=symmetry)
 
     def once(number: Array, state: tuple[Place, Array]) -> tuple[Place, Array]:
         before, total = state

@@ -480,17 +480,3 @@ def test_a_component_without_spread_of_its_own_has_a_likelihood_where_rows_have_
     np.testing.assert_allclose(value, multivariate_normal(np.zeros(3), T).logpdf(x).sum(), rtol=1e-12)
     expected = x @ np.linalg.solve(T, root[0] @ root[0].T)
     np.testing.assert_allclose(statistics[0, 1:4], expected.sum(0), rtol=1e-12)
-
-
-def test_a_component_too_narrow_for_its_natural_parameters_has_no_likelihood_with_errors():
-    """Else rounding makes it as likely as can be, and a search for modes goes there."""
-    rows, errors = np.random.default_rng(0).normal(size=(20, 2)), np.full((20, 2, 2), 0.1 * np.eye(2))
-    with jax.enable_x64(True):
-        data = measurement_errors.prepare(rows, np.ones(20), Scaling.whitening(rows, np.ones(20)), errors)
-        values = []
-        for width in (1e-3, 1e-5, 1e-9):
-            covariances = [np.eye(2), width**2 * np.eye(2)]
-            mixture = Mixture.from_moments([0.5, 0.5], [[0.0, 0.0], [1.0, 1.0]], covariances)
-            values.append(float(data.log_likelihood(data.natural(mixture))))
-    assert values[0] == pytest.approx(values[1], abs=1e-3)
-    assert np.isnan(values[2])

@@ -188,7 +188,8 @@ def test_many_components_stay_with_nuts_and_it_is_said() -> None:
 def test_chains_that_cannot_be_explored_are_made_longer() -> None:
     """With seed 4 a thousand draws of each chain are not worth enough; those of chains four times as long are."""
     iris = bg.datasets.load("iris")
-    posterior = bg.fit_nuts(iris, 3, seed=4, progress=False, max_seconds=600.0)
+    with mock.patch.object(overlapping_components, "_MOST_COORDINATES", 30):
+        posterior = bg.fit_nuts(iris, 3, seed=4, progress=False, max_seconds=600.0)
     assert any("44 parameters are more than 30" in note and "times as long" in note for note in posterior.verdict.notes)
     assert posterior.draws.log_weights.shape[1] == KEPT
     short = bg.fit_nuts(iris, 3, seed=4, num_samples=KEPT, progress=False)

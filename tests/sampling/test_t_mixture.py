@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bayes_gmm.sampling.t_mixture import DEGREES_OF_FREEDOM, TMixture, fit_t_mixture
+from bayes_gmm.sampling.t_mixture import TAILS, TMixture, fit_t_mixture
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,12 @@ def test_density_is_scipys(points: np.ndarray, fitted: TMixture) -> None:
     used = np.flatnonzero(np.isfinite(fitted.log_weights))
     expected = sum(
         np.exp(fitted.log_weights[g])
+        * tail.share
         * scipy.stats.multivariate_t(
-            fitted.centers[g], fitted.factors[g] @ fitted.factors[g].T, DEGREES_OF_FREEDOM
+            fitted.centers[g], tail.width**2 * fitted.factors[g] @ fitted.factors[g].T, tail.freedom
         ).pdf(points)
         for g in used
+        for tail in TAILS
     )
     with jax.enable_x64(True):
         ours = jax.vmap(fitted.log_density)(points)
@@ -38,14 +40,14 @@ def test_both_ways_to_draw_have_the_moments_of_the_density(fitted: TMixture) -> 
     n_draws = 40_000
     weights = np.exp(fitted.log_weights)
     mean = weights @ fitted.centers
-    inflation = DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)
+    inflation = sum(tail.share * tail.width**2 * tail.freedom / (tail.freedom - 2) for tail in TAILS)
     offsets = fitted.centers - mean
     within = np.einsum("g,gij->ij", weights, fitted.factors @ fitted.factors.mT) * inflation
     variances = np.diag(within + np.einsum("g,gi,gj->ij", weights, offsets, offsets))
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(0), n_draws)
         compiled = np.asarray(jax.jit(jax.vmap(fitted.draw))(keys))
-    for draws in (fitted.sample(n_draws, np.random.default_rng(2)), compiled):
+    for draws in (fitted.sample(n_draws, np.random.default_rng(2))[0], compiled):
         assert (np.abs(draws.mean(0) - mean) < 4 * np.sqrt(variances / n_draws)).all()
         # t distributions of five degrees of freedom have a fourth moment nine times the squared variance.
         assert (np.abs(draws.var(0) / variances - 1) < 4 * np.sqrt(8 / n_draws)).all()

@@ -15,7 +15,7 @@ from bayes_gmm.bayes.target import Target
 from bayes_gmm.sampling import independence_chains
 from bayes_gmm.sampling.hamiltonian import Place, move, place_at
 from bayes_gmm.sampling.independence_chains import Prepared, prepare, sample
-from bayes_gmm.sampling.label_symmetry import Symmetry, constrain_symmetric
+from bayes_gmm.sampling.label_symmetry import Places, Symmetry, View, constrain_symmetric
 from bayes_gmm.sampling.tempered_pilot import Pilot, explore
 
 pytestmark = pytest.mark.numpyro
@@ -24,6 +24,9 @@ pytestmark = pytest.mark.numpyro
 X = np.concatenate([np.random.default_rng(0).normal(-0.9, 1.0, 25), np.random.default_rng(1).normal(0.9, 1.0, 25)])
 TWO_MEANS = bg.Prior(weights=[0.5, 0.5], means=dist.Normal(0.0, 3.0), scales=1.0)
 AXIS = np.linspace(-5.0, 5.0, 401)
+
+# The component in the second place is known less well, and takes longer steps.
+APART = View(Places(np.array([[-0.8], [0.8]]), np.array([[0.5], [1.0]])), np.diag([0.3, 0.7]))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,7 @@ def test_a_wrong_ratio_would_be_noticed(
     target: tuple[Target, Symmetry], prepared: Prepared, grid: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the density of the proposal, its draws are taken for draws of the posterior more often than they are."""
-    monkeypatch.setattr(independence_chains, "_log_ratio", lambda place, proposal, log_orders: place.log_posterior)
+    monkeypatch.setattr(independence_chains, "_log_ratio", lambda place, proposal, symmetry: place.log_posterior)
     jax.clear_caches()
     try:
         apart = differences(iterations(prepared, target[1], 10)["coordinates"])
@@ -132,7 +135,8 @@ def test_the_energy_is_kept_better_by_shorter_steps(target: tuple[Target, Symmet
         with jax.enable_x64(True):
             place = place_at(jnp.asarray([-1.0, 1.0]), target[0])
             keys = jax.random.split(jax.random.key(1), 200)
-            moved = jax.vmap(lambda key: move(place, key, 0.3 * jnp.eye(2), jnp.asarray(step), 1.0, target[0]))(keys)
+            view = APART._replace(factor=0.3 * np.eye(2))
+            moved = jax.vmap(lambda key: move(place, key, view, jnp.asarray(step), 1.0, *target))(keys)
             return float(moved.acceptance.mean())
 
     assert acceptance(0.05) > 0.995
@@ -140,21 +144,20 @@ def test_the_energy_is_kept_better_by_shorter_steps(target: tuple[Target, Symmet
 
 
 def test_moves_leave_a_tempered_distribution_as_it_is(target: tuple[Target, Symmetry], grid: np.ndarray) -> None:
-    """Particles that are drawn from the grid at half of the likelihood's power stay so."""
+    """Particles that are drawn from the grid at half of the likelihood's power stay so, as mixtures without labels."""
     log_prior = scipy.stats.norm.logpdf(AXIS, 0.0, 3.0)
     tempered = 0.5 * (grid - log_prior[:, None] - log_prior[None]) + log_prior[:, None] + log_prior[None]
     mass = scipy.special.softmax(tempered)
     rng = np.random.default_rng(5)
     chosen = rng.choice(mass.size, 4000, p=mass.ravel())
     start = np.column_stack([AXIS[chosen // 401], AXIS[chosen % 401]]) + rng.uniform(-0.0125, 0.0125, (4000, 2))
+    start = target[1].put(start, APART.places)
 
     @jax.jit
     def moved(coordinates: jax.Array, key: jax.Array, power: float) -> Place:
         def once(_: int, state: tuple[Place, jax.Array]) -> tuple[Place, jax.Array]:
             keys = jax.random.split(state[1], 4001)
-            one = jax.vmap(
-                lambda place, key: move(place, key, 0.5 * jnp.eye(2), jnp.asarray(0.4), power, target[0]).place
-            )
+            one = jax.vmap(lambda place, key: move(place, key, APART, jnp.asarray(0.4), power, *target).place)
             return one(state[0], keys[1:]), keys[0]
 
         places = jax.vmap(lambda one: place_at(one, target[0]))(coordinates)
