@@ -168,7 +168,14 @@ def _may_gain(around: Laplace) -> float:
 
 def _search(starts: list[Any], problem: PosteriorProblem, target: Target) -> list[Laplace]:
     """Short searches from all starts, then to the end from those that may lead to a mode with mass; best first."""
-    short = [laplace(start, target, _FEW_STEPS) for start in starts]
+    looks = [laplace(start, target, _FEW_STEPS) for start in starts]
+    short = [around for around in looks if np.isfinite(around.remaining)]
+    if not short:
+        raise FitError(
+            f"None of {len(looks)} searches found a place where the posterior density has a finite curvature.",
+            "a posterior with a mode",
+            "Look for columns that nearly repeat one another, or give start= a Mixture.",
+        )
     lowest = min(around.potential for around in short)
     hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
     promising = _distinct(hopeful, problem, target)

@@ -1,7 +1,7 @@
 """The density of a mixture at points, and whose each point is: in the centred form, for a batch of mixtures.
 
 The first functions are of one mixture and one point; `at_points` evaluates them for all mixtures of a batch at all
-points, by one compiled program.
+points, by one compiled program, or at a few in NumPy.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from bayes_gmm.core.linalg import LOG_2PI, log_diagonal
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.io.rows import rows_of
+from bayes_gmm.mixture import numpy_density
 from bayes_gmm.mixture.degrees_of_freedom import log_tail
 from bayes_gmm.mixture.gaps import group_by_gaps, seen_part
 
@@ -56,6 +57,8 @@ def _log_joint_and_noise(mixture: Any, point: Float[Array, " D"]) -> Float[Array
     return joint if mixture.noise is None else jnp.append(joint, mixture.noise.log_joint)
 
 
+# A point may lie so far away that squares overflow, where no component holds it.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 @in_float64
 def at_points(function: Callable[..., Any], mixture: Any, x: Any) -> Any:
     """Evaluate a function of one mixture and one point for all mixtures of a batch at all points."""
@@ -63,6 +66,8 @@ def at_points(function: Callable[..., Any], mixture: Any, x: Any) -> Any:
     batch = mixture.log_weights.shape[:-1]
     if np.isnan(points).any():
         return _at_points_with_gaps(function, jax.tree.map(np.asarray, mixture), points)
+    if mixture.means.size * len(points) <= _FEW:
+        return _IN_NUMPY[function](numpy_density.log_joint(jax.tree.map(np.asarray, mixture), points), mixture)
     flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *np.shape(leaf)[len(batch) :])), mixture)
     size = min(padded_length(len(points)), TUNING.points_of_a_program)
     parts = [points[first : first + size] for first in range(0, len(points), size)]
@@ -70,6 +75,22 @@ def at_points(function: Callable[..., Any], mixture: Any, x: Any) -> Any:
     padded = (np.pad(part, ((0, size - len(part)), (0, 0)), mode="edge") for part in parts)
     values = np.concatenate([np.asarray(_map_points(function, flat, part)) for part in padded], 1)[:, : len(points)]
     return values.reshape(*batch, *values.shape[1:])
+
+
+def _shares(joint: np.ndarray) -> np.ndarray:
+    return np.exp(joint - np.logaddexp.reduce(joint, axis=-1, keepdims=True))
+
+
+_FEW = 2**16
+"""Means times points, number by number, for which NumPy ends before a program is compiled."""
+
+_IN_NUMPY: dict[Callable[..., Any], Callable[[np.ndarray, Any], np.ndarray]] = {
+    log_joint: lambda joint, mixture: joint[..., : mixture.n_components],
+    log_prob: lambda joint, mixture: np.logaddexp.reduce(joint, axis=-1),
+    responsibilities: lambda joint, mixture: _shares(joint)[..., : mixture.n_components],
+    noise_probability: lambda joint, mixture: _shares(joint)[..., mixture.n_components :].sum(-1),
+}
+"""The functions above, given the log joint densities of all points, those of noise last."""
 
 
 def _at_points_with_gaps(function: Callable[..., Any], mixture: Any, points: Float[np.ndarray, "N D"]) -> Any:

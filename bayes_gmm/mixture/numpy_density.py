@@ -1,14 +1,15 @@
 """Log joint densities in NumPy: for a batch of draws at a few points, where compiling JAX's would take longer."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.mixture.degrees_of_freedom import log_tail
-from bayes_gmm.mixture.mixture import Mixture
 
 
-def log_joint(mixture: Mixture, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "*batch N _"]:
+def log_joint(mixture: Any, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "*batch N _"]:
     r"""Log joint density of each point and label for every mixture of a batch of NumPy arrays.
 
     .. math:: \log \pi_k + \log N(x_n \mid \mu_k, L_k L_k^\top)

@@ -316,3 +316,21 @@ def test_pickle_gives_the_same_mixture():
 def test_repr_says_how_large_it_is():
     assert repr(random_mixture(27)) == "Mixture(3 components, 2 features)"
     assert repr(random_mixture(27, batch=(4, 5))) == "Mixture(3 components, 2 features, batch (4, 5))"
+
+
+@pytest.mark.parametrize("kind", ["plain", "noise", "t"])
+def test_few_points_in_numpy_have_the_densities_of_the_compiled_program(monkeypatch, kind):
+    rng = np.random.default_rng(8)
+    roots = rng.normal(size=(5, 3, 2, 2))
+    moments = rng.dirichlet(np.ones(3), 5), rng.normal(size=(5, 3, 2)), roots @ roots.mT + 0.2 * np.eye(2)
+    mixture = Mixture.from_moments(*moments)
+    if kind == "noise":
+        mixture = mixture.with_noise(0.2, [-5.0, -5.0], [5.0, 5.0])
+    if kind == "t":
+        mixture = Mixture.from_scatters(*moments, np.full((5, 3), 4.0))
+    points = rng.normal(size=(40, 2))
+    questions = ("log_joint", "log_prob", "responsibilities", "noise_probability")
+    found = [getattr(mixture, question)(points) for question in questions]
+    monkeypatch.setattr(single, "_FEW", 0)
+    for values, question in zip(found, questions, strict=True):
+        np.testing.assert_allclose(values, getattr(mixture, question)(points), rtol=1e-12, atol=1e-13, err_msg=question)
