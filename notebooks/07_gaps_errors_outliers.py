@@ -86,6 +86,7 @@ guess = seen.completed()
 offsets = (penguins.values - guess.mean)[not_weighed, mass]
 within = np.abs(offsets) < 1.645 * guess.sd[not_weighed, mass]
 print(f"off by {np.sqrt((offsets**2).mean()):.0f} g, within the 90% interval: {within.mean():.0%}")
+assert 0.75 < within.mean() < 1
 
 # %% [markdown]
 # `fit_nuts(x, 3).impute(num=20)` draws whole completed tables from the posterior, for programs that know no gaps.
@@ -172,6 +173,8 @@ for doubt in broken.doubts:
 with_noise = bg.fit_em(dirty, n_components=2, noise=True)
 print(with_noise)
 print("rows that belong to the noise:", int((with_noise.noise_probability() > 0.5).sum()))
+assert broken.doubts
+assert 12 <= (with_noise.noise_probability() > 0.5).sum() <= 18
 
 # %% [markdown]
 # And a *t distribution* has tails that are heavy enough for a few far points, the heavier the fewer its degrees of

@@ -367,7 +367,7 @@ def _generations(n_starts: int) -> tuple[int, int]:
 
 def _one_generation(starts: Mixture, objective: Objective, rule: StoppingRule, problem: Problem) -> EMRun:
     rounds = _rounds(len(starts.log_weights), problem.table.n_points)
-    return run_rounds(starts, objective, rule, rounds, padded_length(int(rule.max_steps) + 1))
+    return run_rounds(starts, objective, rule, rounds, padded_length(int(rule.max_steps) + 1), problem.objective)
 
 
 def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:

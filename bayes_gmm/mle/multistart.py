@@ -5,7 +5,7 @@ it takes milliseconds the threads share each pass of a run, and its steps go thr
 step together, and so do those of a short table, in NumPy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -40,6 +40,10 @@ _MOST_OPTIMA = 16
 _jit = partial(jax.jit, compiler_options={"xla_cpu_multi_thread_eigen": False})
 
 
+_STEPS_IN_NUMPY = 150
+"""Steps after which the runs of a short table that have not ended are worth compiling."""
+
+
 class Round(NamedTuple):
     """Number of runs that go on, the best ones, and the number of steps up to which they go."""
 
@@ -56,24 +60,28 @@ class _Search(NamedTuple):
 
 
 def run_rounds(
-    starts: Mixture, objective: Objective, rule: StoppingRule, rounds: Sequence[Round], path_length: int
+    starts: Mixture,
+    objective: Objective,
+    rule: StoppingRule,
+    rounds: Sequence[Round],
+    path_length: int,
+    compiled: Callable[[], Objective] | None = None,
 ) -> EMRun:
-    """Runs (R,) from all starts, without their past, in NumPy; within a scoped float64."""
+    """Runs (R,) from all starts, without their past, in NumPy; within a scoped float64.
+
+    Runs of a short table that take many steps go on with the objective that `compiled` gives.
+    """
     runs = begin(jax.tree.map(np.array, jax.device_get(starts)), objective, path_length)
-    if isinstance(objective.data, ShortTable):
-        for number, limit in rounds:
-            _step_together(runs, _best_first(runs)[:number], limit, objective, rule)
-        return _ended(runs)
     with ThreadPoolExecutor(_N_CORES) as threads:
-        search = _Search(objective, rule, threads)
         for number, limit in rounds:
-            if (chosen := _best_first(runs)[:number]).size:
-                _advance(runs, chosen, limit, search)
-    return _ended(runs)
-
-
-def _ended(runs: EMRun) -> EMRun:
-    """Runs without their past, of which those that did not end were left behind."""
+            chosen = _best_first(runs)[:number]
+            if isinstance(objective.data, ShortTable):
+                _step_together(runs, chosen, min(limit, _STEPS_IN_NUMPY) if compiled else limit, objective, rule)
+                chosen = chosen[(runs.status[chosen] == RUNNING) & (runs.n_steps[chosen] < limit)]
+                if compiled and chosen.size:
+                    objective = compiled()
+            if chosen.size:
+                _advance(runs, chosen, limit, _Search(objective, rule, threads))
     status = np.where(runs.status == RUNNING, EMStatus.LEFT_BEHIND, runs.status)
     return replace(runs, status=status, past=None)
 

@@ -45,7 +45,8 @@ def closed_derivatives(
     """All of them, at a mixture in unit coordinates; weights that are not free stay as they are."""
     K, D = unit.n_components, unit.n_features
     weights = np.append(unit.weights, unit.noise_weight) if unit.noise is not None else np.asarray(unit.weights)
-    shares = np.where(free_odds, weights, 0.0) / weights[free_odds].sum()
+    shares = np.where(free_odds, weights, 0.0)
+    shares /= max(shares.sum(), np.finfo(float).tiny)
     log_weights = np.where(free_odds[:, None], np.eye(len(weights)) - shares, 0.0) * free_odds
     directions = _directions(D)
     precisions = unit.whitening.mT @ unit.whitening

@@ -68,7 +68,8 @@ def alone(problem):
             objective = problem.objective()
             starts = starting_mixtures(problem, objective, None, PLAN[0].n_runs, seed=2)
             follow = jax.jit(partial(advance, limit=n_steps, objective=objective, rule=RULE))
-            return [jax.device_get(follow(run)) for run in map(partial(begin, path_length=256), each(starts))]
+            first = partial(begin, objective=objective, path_length=256)
+            return [jax.device_get(follow(first(start))) for start in each(starts)]
 
     return {n_steps: values(n_steps) for n_steps in (5, 15, 10_000)}
 
