@@ -123,20 +123,23 @@ true_rows = deconvolved.denoised()
 before, after = (np.sqrt(((rows - stars) ** 2).mean()) for rows in (observed, true_rows.mean))
 print(f"distance to the true values: observed {before:.2f}, denoised {after:.2f}")
 
+
+def draw(ax, mixture, color, label):
+    """Two standard deviations around the mean of each component; of a t distribution those of its scatter."""
+    angle = np.linspace(0, 2 * np.pi, 100)
+    circle = 2 * np.column_stack([np.cos(angle), np.sin(angle)])
+    for k in range(mixture.n_components):
+        around = mixture.means[k] + circle @ mixture.scale_tril[k].T
+        ax.plot(*around.T, color=color, label=label if k == 0 else None)
+
+
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharex=True, sharey=True)
 for ax, rows, title in ((left, observed, "observed"), (right, true_rows.mean, "denoised")):
     ax.plot(*rows.T, ".", color="0.6", markersize=3)
     ax.set(title=title, xlabel="first", ylabel="second" if ax is left else "")
-for mixture, color, label in (
-    (truth, "black", "truth"),
-    (deconvolved.mixture, "C1", "with errors"),
-    (plain.mixture, "C0", "plain"),
-):
-    for k in range(2):
-        angle = np.linspace(0, 2 * np.pi, 100)
-        ellipse = mixture.means[k] + 2 * np.column_stack([np.cos(angle), np.sin(angle)]) @ mixture.scale_tril[k].T
-        for ax in (left, right):
-            ax.plot(*ellipse.T, color=color, label=label if k == 0 else None)
+    draw(ax, truth, "black", "truth")
+    draw(ax, deconvolved.mixture, "C1", "with errors")
+    draw(ax, plain.mixture, "C0", "plain")
 legend = left.legend(frameon=False)
 
 # %%
@@ -202,7 +205,8 @@ assert np.abs(broken.mixture.means - [[0, 0], [6, 0]]).max() > 1
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained", sharex=True, sharey=True)
 for ax, (name, fit) in zip(axes, {"plain": broken, "noise": with_noise, "t": heavy}.items(), strict=True):
-    bg.plot_ellipses(mle=fit, data=dirty, ax=ax)
+    ax.plot(*dirty.T, ".", color="0.6", markersize=3)
+    draw(ax, fit.mixture, color="C1", label=name)
     ax.set(title=name, xlim=(-8, 14), ylim=(-10, 10))
 
 # %% [markdown]
