@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from bayes_gmm.core.linalg import LOG_2PI
+from bayes_gmm.core.linalg import LOG_2PI, inverse_factor
 from bayes_gmm.mixture.degrees_of_freedom import log_tail
 
 
@@ -17,7 +17,7 @@ def log_joint(mixture: Any, points: Float[np.ndarray, "N D"]) -> Float[np.ndarra
     After the components comes noise, where there is any. It is evaluated in the centred form,
     \(-\frac12 |L_k^{-1} (x_n - \mu_k)|^2\), which does not cancel.
     """
-    inverse = np.linalg.inv(mixture.scale_tril)
+    inverse = inverse_factor(mixture.scale_tril)
     offsets = points[:, None] - mixture.means[..., None, :, :]
     whitened = (inverse[..., None, :, :, :] @ offsets[..., None])[..., 0]
     log_scale = np.log(np.diagonal(inverse, axis1=-2, axis2=-1)).sum(-1)

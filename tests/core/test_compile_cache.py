@@ -17,7 +17,7 @@ hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None)
 {before}
 mixture = bg.Mixture.from_moments([0.3, 0.7], [[0.0], [2.0]], [np.eye(1), 2 * np.eye(1)])
-value = float(mixture.log_prob(np.linspace(-3.0, 3.0, 50)[:, None]).sum())
+value = float(mixture.log_prob(np.linspace(-3.0, 3.0, 50_000)[:, None]).sum())
 print(value.hex(), len(hits), jax.config.jax_compilation_cache_dir)
 """
 
