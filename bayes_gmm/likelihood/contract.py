@@ -121,3 +121,16 @@ class Likelihood(ABC):
     def statistics(self, moments: Moments) -> Float[np.ndarray, "*batch K F"]:
         """Statistics that have these moments, for a start: the inverse of `moments`, in NumPy."""
         return statistics_of(moments)
+
+
+@jax.custom_jvp
+def log_likelihood_with_scores(eta: Natural, rows: Likelihood) -> Float64[Array, ""]:
+    """Marginal log-likelihood of rows whose gradient, their expected statistics, is found in the same pass."""
+    return rows.expected_statistics(eta).value
+
+
+@log_likelihood_with_scores.defjvp
+def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    eta, rows = primals
+    value, statistics = rows.expected_statistics(eta)
+    return value, (statistics * tangents[0]).sum()

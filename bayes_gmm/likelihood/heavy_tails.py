@@ -37,6 +37,7 @@ from bayes_gmm.core.linalg import LOG_2PI, log_diagonal
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.likelihood.complete_rows import CompleteRows
+from bayes_gmm.likelihood.contract import log_likelihood_with_scores
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
 from bayes_gmm.likelihood.moments import Moments, moments_of, n_statistics, statistics_of
 from bayes_gmm.mixture.degrees_of_freedom import binet, halves
@@ -117,7 +118,7 @@ class HeavyTailedRows(CompleteRows):
 
     def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient costs no second pass."""
-        return _log_likelihood(eta, self)
+        return log_likelihood_with_scores(eta, self)
 
     def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian: spread of the scores over the labels, and what the precisions leave open."""
@@ -185,18 +186,6 @@ class HeavyTailedRows(CompleteRows):
         return lax.fori_loop(
             self.first, self.stop, lambda number, total: jax.tree.map(jnp.add, total, at(number)), zero
         )
-
-
-@jax.custom_jvp
-def _log_likelihood(eta: Natural, rows: HeavyTailedRows) -> Float64[Array, ""]:
-    return rows.expected_statistics(eta).value
-
-
-@_log_likelihood.defjvp
-def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    eta, rows = primals
-    value, statistics = rows.expected_statistics(eta)
-    return value, (statistics * tangents[0]).sum()
 
 
 def log_joint(eta: Float[Array, "_ F"], phi: Float[Array, "G N"], n_noise: int = 0) -> _Given:

@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Float64, Int
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.linalg import vech
 from bayes_gmm.likelihood import deconvolution
-from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.contract import Likelihood, log_likelihood_with_scores
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -93,7 +93,7 @@ class RowsWithErrors(Likelihood):
 
     def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient costs no second pass."""
-        return _log_likelihood(eta, self)
+        return log_likelihood_with_scores(eta, self)
 
     def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian: spread of the expected features over the labels, and of the features about what is expected."""
@@ -170,18 +170,6 @@ class RowsWithErrors(Likelihood):
         return lax.fori_loop(
             self.first, self.stop, lambda number, total: jax.tree.map(jnp.add, total, of_block(number)), zero
         )
-
-
-@jax.custom_jvp
-def _log_likelihood(eta: Natural, rows: RowsWithErrors) -> Float64[Array, ""]:
-    return rows.expected_statistics(eta).value
-
-
-@_log_likelihood.defjvp
-def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    eta, rows = primals
-    value, statistics = rows.expected_statistics(eta)
-    return value, (statistics * tangents[0]).sum()
 
 
 def unit_noise(
