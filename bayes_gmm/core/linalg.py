@@ -4,7 +4,7 @@ What is written once for both takes leading axes and asks `namespace` which of t
 tables are fitted in NumPy, where nothing has to be compiled first.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -27,17 +27,19 @@ def namespace(*arrays: Any) -> Any:
 
 def choose[T](condition: Any, one: T, other: T) -> T:
     """Leaves of `one` where a condition (...) holds, else those of `other`, whose axes begin with the same."""
-
-    def chosen(first: Any, second: Any) -> Any:
-        mask = condition[(..., *(None,) * (first.ndim - condition.ndim))]
-        return namespace(condition, first, second).where(mask, first, second)
-
     if isinstance(condition, np.ndarray):
         if condition.all():
             return one
         if not condition.any():
             return other
+    chosen = partial(_chosen, condition)
     return chosen(one, other) if isinstance(one, np.ndarray) else jax.tree.map(chosen, one, other)
+
+
+def _chosen(condition: Any, one: Any, other: Any) -> Any:
+    """Entries of `one` (..., *rest) where the condition (...) holds, else those of `other`."""
+    mask = condition[(..., *(None,) * (one.ndim - condition.ndim))]
+    return namespace(condition, one, other).where(mask, one, other)
 
 
 def with_entry(array: Any, number: Any, entry: Any) -> Any:
