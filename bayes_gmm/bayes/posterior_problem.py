@@ -28,7 +28,7 @@ from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.degrees_of_freedom import refuse_incomplete_rows, wanted_degrees
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mixture.noise import Noise, noise_box, refuse_errors_beside_noise
+from bayes_gmm.mixture.noise import Noise, noise_box
 from bayes_gmm.mixture.scaling import Scaling
 
 
@@ -104,7 +104,6 @@ class PosteriorProblem:
         prior = prior or Prior()
         weights = None if sample_weight is None else point_weights(sample_weight, table)
         box = noise_box(noise, table.values, np.ones(table.n_points) if weights is None else weights, table.columns)
-        refuse_errors_beside_noise(box, has_errors=table.has_errors)
         degrees = wanted_degrees(components, degrees_of_freedom, K)
         refuse_incomplete_rows(degrees, has_gaps=table.has_gaps, has_errors=table.has_errors)
         problem = cls(
@@ -215,7 +214,7 @@ class PosteriorProblem:
     def _likelihood(self) -> Likelihood:
         rows = self.table.values, self.row_weights, self.scaling
         if (errors := self.table.error_covariances) is not None:
-            return measurement_errors.prepare(*rows, errors)
+            return measurement_errors.prepare(*rows, errors, noise=self.noise)
         if self.table.has_gaps:
             return missing_cells.prepare(*rows, noise=self.noise)
         degrees = self.degrees_of_freedom

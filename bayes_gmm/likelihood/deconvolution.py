@@ -26,6 +26,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.linalg import LOG_2PI, cholesky, invert_tril, log_diagonal, unvech, vech
+from bayes_gmm.mixture.noise import unseen_volume
 
 MOST_ROUNDING = 1e-3
 """Nats by which rounding may change the constant of a component."""
@@ -35,9 +36,12 @@ _MOST_COLUMNS_WRITTEN_OUT = 8
 
 
 class MomentForm(NamedTuple):
-    """Components as constants (K,), the logarithms of their integrals, means (K, D) and covariances (K, D, D)."""
+    """Components as constants (K,), the logarithms of their integrals, means (K, D) and covariances (K, D, D).
 
-    constants: Float[Array, " K"]
+    After them, as in `contract`, the constant of noise, where there is noise; it has neither mean nor covariance.
+    """
+
+    constants: Float[Array, " _"]
     means: Float[Array, "K D"]
     covariances: Float[Array, "K D D"]
 
@@ -45,19 +49,24 @@ class MomentForm(NamedTuple):
 class Given(NamedTuple):
     """Log joint densities (K, B), and with T the covariance of what was observed, T^-1 (o - mu) (K, D, B) and T^-1.
 
-    `precisions` are the lower triangles (K, V, B) of T^-1. Both are zero at cells that were not seen.
+    `precisions` are the lower triangles (K, V, B) of T^-1. Both are zero at cells that were not seen. Of noise there
+    is the log joint density alone, in one more row.
     """
 
-    log_joint: Float[Array, "K B"]
+    log_joint: Float[Array, "_ B"]
     scores: Float[Array, "K D B"]
     precisions: Float[Array, "K V B"]
 
 
-def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
+def moment_form(eta: Float[Array | np.ndarray, "_ F"], *, has_noise: bool = False) -> MomentForm:
     """Constants, means and covariances of natural parameters, also where their integral is not one.
 
-    The constants are NaN where a precision is so near to singular that rounding would show in them.
+    The constants are NaN where a precision is so near to singular that rounding would show in them. The last row is
+    that of noise, where there is noise.
     """
+    if has_noise:
+        form = moment_form(eta[:-1])
+        return form._replace(constants=jnp.append(form.constants, eta[-1, 0]))
     n_features = int((np.sqrt(8 * eta.shape[1] + 1) - 3) / 2)
     linear = eta[:, 1 : 1 + n_features]
     precision = -(1.0 + jnp.eye(n_features))[None] * unvech(eta[:, 1 + n_features :], n_features)
@@ -71,22 +80,27 @@ def moment_form(eta: Float[Array | np.ndarray, "K F"]) -> MomentForm:
     return MomentForm(jnp.where(rounding < MOST_ROUNDING, eta[:, 0] + integrals, jnp.nan), means, covariances)
 
 
-def condition(form: MomentForm, points: Array, seen: Array, noise: Array) -> Given:
-    """What the rows of a block say of complete rows, for each component."""
+def condition(
+    form: MomentForm, points: Array, seen: Array, errors: Array, log_widths: Float[Any, " D"] | None = None
+) -> Given:
+    """What the rows of a block say of complete rows, for each component, and of noise, where its box has widths."""
     by_columns = points.shape[0] <= _MOST_COLUMNS_WRITTEN_OUT
-    given = (_condition_by_columns if by_columns else _condition_by_matrices)(form, points, seen, noise)
-    constants = form.constants[:, None] - 0.5 * seen.sum(0)[None] * LOG_2PI
-    return given._replace(log_joint=constants + given.log_joint)
+    given = (_condition_by_columns if by_columns else _condition_by_matrices)(form, points, seen, errors)
+    of_components = form.constants[: len(form.means), None] - 0.5 * seen.sum(0)[None] * LOG_2PI + given.log_joint
+    if log_widths is None:
+        return given._replace(log_joint=of_components)
+    of_noise = form.constants[-1] + unseen_volume(jnp.asarray(log_widths)[None], seen.T)
+    return given._replace(log_joint=jnp.concatenate([of_components, of_noise[None]]))
 
 
-def _condition_by_columns(form: MomentForm, points: Array, seen: Array, noise: Array) -> Given:
+def _condition_by_columns(form: MomentForm, points: Array, seen: Array, errors: Array) -> Given:
     """Sums over columns are written out, and their terms are arrays (K, B)."""
     D = points.shape[0]
     entry = _entries(D)
 
     def total(i: int, j: int) -> Array:
         both, S = (seen[i] & seen[j])[None], form.covariances[:, i, j, None]
-        return jnp.where(both, S + noise[entry[i, j]][None], 1.0 if i == j else 0.0)
+        return jnp.where(both, S + errors[entry[i, j]][None], 1.0 if i == j else 0.0)
 
     # Between the barriers nothing is computed twice.
     L, pivots = lax.optimization_barrier(_factor(total, D))
@@ -107,11 +121,11 @@ def _condition_by_columns(form: MomentForm, points: Array, seen: Array, noise: A
     return Given(-0.5 * (log_determinant + squares), jnp.stack(scores, 1), jnp.stack(precisions, 1))
 
 
-def _condition_by_matrices(form: MomentForm, points: Array, seen: Array, noise: Array) -> Given:
+def _condition_by_matrices(form: MomentForm, points: Array, seen: Array, errors: Array) -> Given:
     """Of many columns: one factorisation for each row and component."""
     D = points.shape[0]
     own, both = seen.T[None], (seen[:, None] & seen[None])[None].transpose(0, 3, 1, 2)
-    total = form.covariances[:, None] + noise[_entries(D)].transpose(2, 0, 1)[None]
+    total = form.covariances[:, None] + errors[_entries(D)].transpose(2, 0, 1)[None]
     factor = jnp.linalg.cholesky(jnp.where(both, total, jnp.eye(D)[None, None]))
     identity = jnp.broadcast_to(jnp.eye(D)[None, None] * own[..., None], factor.shape)
     inverse = lax.linalg.triangular_solve(factor, identity, left_side=True, lower=True)
@@ -182,12 +196,15 @@ def complete_rows(form: MomentForm, given: Given) -> CompleteRows:
     return CompleteRows(means, S[..., None] - jnp.einsum("kij,kjgn,kgh->kihn", S, precisions, S))
 
 
-def features(complete: CompleteRows) -> Float[Array, "K F B"]:
-    """Expected features of complete rows: 1, the mean, and the covariance plus the square of the mean."""
+def features(complete: CompleteRows, *, has_noise: bool = False) -> Float[Array, "_ F B"]:
+    """Expected features of complete rows: 1, the mean, and the covariance plus the square of the mean; 1 of noise."""
     means, covariances = complete
     rows, columns = np.tril_indices(means.shape[1])
     squares = covariances[:, rows, columns] + means[:, rows] * means[:, columns]
-    return jnp.concatenate([jnp.ones_like(means[:, :1]), means, squares], 1)
+    of_components = jnp.concatenate([jnp.ones_like(means[:, :1]), means, squares], 1)
+    if not has_noise:
+        return of_components
+    return jnp.concatenate([of_components, jnp.zeros_like(of_components[:1]).at[:, 0].set(1.0)])
 
 
 def spread(complete: CompleteRows, shares: Float[Array, "K B"]) -> Float[Array, "K F F"]:
@@ -206,7 +223,12 @@ def spread(complete: CompleteRows, shares: Float[Array, "K B"]) -> Float[Array, 
 
 
 def log_joint(
-    eta: Float[Array, "K F"], points: Float[Array, "D N"], seen: Bool[Array, "D N"], noise: Float[Array, "V N"]
-) -> Float[Array, "K N"]:
+    eta: Float[Array, "_ F"],
+    points: Float[Array, "D N"],
+    seen: Bool[Array, "D N"],
+    errors: Float[Array, "V N"],
+    log_widths: Float[Any, " D"] | None = None,
+) -> Float[Array, "_ N"]:
     """Log joint densities of rows and labels, for rows laid out as in a block of `RowsWithErrors`."""
-    return condition(moment_form(eta), points, seen, noise).log_joint
+    form = moment_form(eta, has_noise=log_widths is not None)
+    return condition(form, points, seen, errors, log_widths).log_joint

@@ -22,7 +22,7 @@ from bayes_gmm.likelihood.missing_cells import seen_natural
 from bayes_gmm.mixture.degrees_of_freedom import refuse_incomplete_rows, without_infinite_degrees
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mixture.noise import refuse_errors_beside_noise
+from bayes_gmm.mixture.noise import sides_where_unseen
 from bayes_gmm.mixture.scaling import Scaling
 
 
@@ -36,7 +36,7 @@ class GapsAtPoints(NamedTuple):
 class ErrorsAtPoints(NamedTuple):
     """Lower triangles (N, V) of the covariances of the points' errors, and which cells were seen (N, D)."""
 
-    noise: Float[Any, "N V"]
+    covariances: Float[Any, "N V"]
     seen: Bool[Any, "N D"]
 
 
@@ -71,8 +71,8 @@ class DrawsAtPoints(NamedTuple):
     def log_joint(self, eta: Float[Array, "K _"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
         """Log joint densities of a draw and the points, of which phi are the features."""
         if self.errors is not None:
-            points, seen, noise = (jnp.asarray(leaf).T for leaf in (self.points, self.errors.seen, self.errors.noise))
-            return deconvolution.log_joint(eta, points, seen, noise)
+            rows = self.points, self.errors.seen, self.errors.covariances
+            return deconvolution.log_joint(eta, *(jnp.asarray(leaf).T for leaf in rows), self.log_widths)
         if eta.shape[1] > len(phi):
             return heavy_tails.log_joint(eta, phi, n_noise=int(self.log_widths is not None)).log_joint
         if self.gaps is None:
@@ -97,7 +97,6 @@ def at_points(
     The unit coordinates are those of the points, unless others are given. Where points have missing (NaN) cells each
     column has its own. `errors` are covariances of the points' known errors.
     """
-    refuse_errors_beside_noise(draws.noise, has_errors=errors is not None)
     draws = without_infinite_degrees(draws)
     refuse_incomplete_rows(draws.degrees_of_freedom, has_gaps=bool(np.isnan(x).any()), has_errors=errors is not None)
     n_batch = draws.log_weights.ndim - 1
@@ -110,23 +109,19 @@ def at_points(
         scaling, gaps = scaling.keeping("columns"), GapsAtPoints(seen, _pad(group, mode="constant"))
         x = np.where(cells, x, scaling.center)
     if errors is not None:
-        noise = measurement_errors.unit_noise(scaling, errors, cells)
-        known = ErrorsAtPoints(_pad(noise, mode="constant"), _pad(cells, mode="constant"))
+        covariances = measurement_errors.unit_errors(scaling, errors, cells)
+        known = ErrorsAtPoints(_pad(covariances, mode="constant"), _pad(cells, mode="constant"))
     unit = scaling.to_unit(flat)
     padded = jax.tree.map(partial(_pad, mode="edge"), unit)
     points = _pad(scaling.points_to_unit(x), mode="constant")
-    return DrawsAtPoints(_naturals(padded), points, n_draws, len(x), gaps, _log_widths(unit, gaps), known)
+    return DrawsAtPoints(_naturals(padded), points, n_draws, len(x), gaps, _log_widths(unit, cells), known)
 
 
-def _log_widths(unit: Mixture, gaps: GapsAtPoints | None) -> Float[np.ndarray, " D"] | None:
+def _log_widths(unit: Mixture, seen: Bool[np.ndarray, "N D"]) -> Float[np.ndarray, " D"] | None:
     """Logarithms of the sides of the box that all draws share, which matter where there are gaps."""
     if unit.noise is None:
         return None
-    if gaps is None:
-        return np.zeros(unit.n_features)
-    box = jax.tree.map(lambda leaf: np.asarray(leaf)[0], unit.noise)
-    box.require_columns("the density of rows with gaps")
-    return box.log_widths
+    return sides_where_unseen(jax.tree.map(lambda leaf: np.asarray(leaf)[0], unit.noise), seen)
 
 
 def log_volumes(x: Float[np.ndarray, "N D"], scaling: Scaling) -> Float[Any, "*N"]:

@@ -30,6 +30,7 @@ from bayes_gmm.likelihood import deconvolution
 from bayes_gmm.likelihood.contract import Likelihood, log_likelihood_with_scores
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mixture.noise import Noise, sides_where_unseen
 from bayes_gmm.mixture.scaling import Scaling
 
 _ROWS_OF_A_BLOCK = 128
@@ -49,22 +50,30 @@ class RowsWithErrors(Likelihood):
         Weight of each row; zero for padding.
     seen : (M, D, B)
         Whether each cell was seen.
-    noise : (M, V, B)
+    errors : (M, V, B)
         Lower triangles of the covariances of the errors.
     labels : (M, B)
         Known component of each row, -1 where it is not known.
     first, stop
         Blocks from `first` to before `stop` are visited.
+    log_widths : (D,)
+        Where there is noise, logarithms of the sides of its box, or zeros where every cell was seen; else None.
     """
 
     # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
     points: Annotated[Any, "M D B"]
     weights: Annotated[Any, "M B"]
     seen: Annotated[Any, "M D B"]
-    noise: Annotated[Any, "M V B"]
+    errors: Annotated[Any, "M V B"]
     labels: Annotated[Any, "M B"]
     first: Annotated[Any, ""]
     stop: Annotated[Any, ""]
+    log_widths: Annotated[Any, "D; None without noise"] = None
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the last row of natural parameters is that of noise."""
+        return self.log_widths is not None
 
     @property
     def n_features(self) -> int:
@@ -83,13 +92,14 @@ class RowsWithErrors(Likelihood):
 
     def expected_statistics(self, eta: Natural, assignment: Assignment = soft) -> Expectation:
         """E-step, in one pass."""
-        return self._expected(deconvolution.moment_form(eta), assignment)
+        return self._expected(self._form(eta), assignment)
 
     def expected_at(self, mixture: Mixture, assignment: Assignment = soft) -> Expectation:
         """The same at a mixture, some of whose covariances may be next to singular."""
-        return self._expected(
-            deconvolution.MomentForm(mixture.log_weights, mixture.means, mixture.covariances), assignment
-        )
+        constants = mixture.log_weights
+        if mixture.noise is not None:
+            constants = jnp.append(constants, mixture.noise.log_joint)
+        return self._expected(deconvolution.MomentForm(constants, mixture.means, mixture.covariances), assignment)
 
     def log_likelihood(self, eta: Natural) -> Float64[Array, ""]:
         """Marginal log-likelihood, whose gradient costs no second pass."""
@@ -97,16 +107,16 @@ class RowsWithErrors(Likelihood):
 
     def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
         """Hessian: spread of the expected features over the labels, and of the features about what is expected."""
-        form = deconvolution.moment_form(eta)
-        same = jnp.eye(len(eta))
+        form, same = self._form(eta), jnp.eye(len(eta))
 
         def of_block(number: Array) -> Array:
             given, weights = self._given(form, number), jnp.asarray(self.weights)[number]
             complete, shares = deconvolution.complete_rows(form, given), jax.nn.softmax(given.log_joint, axis=0)
-            phi = deconvolution.features(complete)
+            phi = deconvolution.features(complete, has_noise=self.has_noise)
             scores = shares[:, None] * phi
-            own = jnp.einsum("kfn,kgn,n->kfg", scores, phi, weights) + deconvolution.spread(
-                complete, shares * weights[None]
+            own = jnp.einsum("kfn,kgn,n->kfg", scores, phi, weights)
+            own = own.at[: len(form.means)].add(
+                deconvolution.spread(complete, shares[: len(form.means)] * weights[None])
             )
             return same[:, None, :, None] * own[:, :, None, :] - jnp.einsum("kfn,lgn,n->kflg", scores, scores, weights)
 
@@ -114,11 +124,11 @@ class RowsWithErrors(Likelihood):
 
     def score_products(self, eta: Natural) -> Float64[Array, "KF KF"]:
         """Sum of the weighted products of the scores of the rows."""
-        form = deconvolution.moment_form(eta)
+        form = self._form(eta)
 
         def of_block(number: Array) -> Array:
             given = self._given(form, number)
-            phi = deconvolution.features(deconvolution.complete_rows(form, given))
+            phi = deconvolution.features(deconvolution.complete_rows(form, given), has_noise=self.has_noise)
             scores = (jax.nn.softmax(given.log_joint, axis=0)[:, None] * phi).reshape(eta.size, -1)
             return (scores * jnp.asarray(self.weights)[number][None]) @ scores.T
 
@@ -154,14 +164,21 @@ class RowsWithErrors(Likelihood):
             value, shares = assignment(given.log_joint, jnp.asarray(self.weights)[number])
             rows, columns = np.tril_indices(self.n_features)
             squares = given.scores[:, rows] * given.scores[:, columns] - given.precisions
-            return value, shares.sum(1), jnp.einsum("kn,kfn->kf", shares, jnp.concatenate([given.scores, squares], 1))
+            of_components = shares[: len(form.means)], jnp.concatenate([given.scores, squares], 1)
+            return value, shares.sum(1), jnp.einsum("kn,kfn->kf", *of_components)
 
         value, counts, sums = self._sum(of_block)
-        return Expectation(value, deconvolution.expected_statistics(form, counts, sums))
+        statistics = deconvolution.expected_statistics(form, counts[: len(form.means)], sums)
+        of_noise = jnp.zeros((int(self.has_noise), statistics.shape[1])).at[:, 0].set(counts[len(form.means) :])
+        return Expectation(value, jnp.concatenate([statistics, of_noise]))
+
+    def _form(self, eta: Natural) -> deconvolution.MomentForm:
+        return deconvolution.moment_form(eta, has_noise=self.has_noise)
 
     def _given(self, form: deconvolution.MomentForm, number: Array) -> deconvolution.Given:
-        points, seen, noise = (jnp.asarray(leaf)[number] for leaf in (self.points, self.seen, self.noise))
-        given, labels = deconvolution.condition(form, points, seen, noise), jnp.asarray(self.labels)[number]
+        points, seen, errors = (jnp.asarray(leaf)[number] for leaf in (self.points, self.seen, self.errors))
+        given = deconvolution.condition(form, points, seen, errors, self.log_widths)
+        labels = jnp.asarray(self.labels)[number]
         allowed = (labels < 0)[None] | (labels[None] == jnp.arange(len(form.constants))[:, None])
         return given._replace(log_joint=jnp.where(allowed, given.log_joint, -jnp.inf))
 
@@ -172,7 +189,7 @@ class RowsWithErrors(Likelihood):
         )
 
 
-def unit_noise(
+def unit_errors(
     scaling: Scaling, errors: Float[np.ndarray, "N D D"], seen: Bool[np.ndarray, "N D"]
 ) -> Float[np.ndarray, "N V"]:
     """Lower triangles of the covariances of the errors of seen cells, in unit coordinates."""
@@ -181,9 +198,9 @@ def unit_noise(
 
 def narrowest(scaling: Scaling, errors: Float[np.ndarray, "N D D"], seen: Bool[np.ndarray, "N D"]) -> float:
     """Smallest standard deviation of the errors of seen cells in any direction, in unit coordinates."""
-    noise = _in_unit_coordinates(scaling, errors, seen)
-    absent = ~seen[:, :, None] * np.eye(seen.shape[1]) * np.abs(noise).max(initial=1.0)
-    return float(np.sqrt(np.maximum(np.linalg.eigvalsh(noise + absent)[:, 0].min(), 0.0)))
+    unit = _in_unit_coordinates(scaling, errors, seen)
+    absent = ~seen[:, :, None] * np.eye(seen.shape[1]) * np.abs(unit).max(initial=1.0)
+    return float(np.sqrt(np.maximum(np.linalg.eigvalsh(unit + absent)[:, 0].min(), 0.0)))
 
 
 def _in_unit_coordinates(
@@ -199,17 +216,19 @@ def prepare(
     scaling: Scaling,
     errors: Float[np.ndarray, "N D D"],
     labels: Int[np.ndarray, " N"] | None = None,
+    noise: Noise | None = None,
 ) -> RowsWithErrors:
     """Rows (N, D), NaN where a cell was not seen, with the covariances of their errors, in unit coordinates.
 
-    Where cells are missing the coordinates scale each column by itself.
+    Where cells are missing the coordinates scale each column by itself. `noise` is in data units; what was observed of
+    its rows fills the box, whatever their errors.
     """
     N = len(x)
     size = min(_ROWS_OF_A_BLOCK, padded_length(N))
     padding = -N % size
     seen = ~np.isnan(x)
     z = scaling.points_to_unit(np.where(seen, x, scaling.center))
-    noise = unit_noise(scaling, errors, seen)
+    log_widths = None if noise is None else sides_where_unseen(scaling.noise_to_unit(noise), seen)
     known = np.full(N, -1) if labels is None else labels
 
     def cut(rows: np.ndarray, filler: Any) -> np.ndarray:
@@ -220,8 +239,9 @@ def prepare(
         points=cut(z, 0.0),
         weights=cut(sample_weight, 0.0),
         seen=cut(seen, False),
-        noise=cut(noise, 0.0),
+        errors=cut(unit_errors(scaling, errors, seen), 0.0),
         labels=cut(known, -1),
         first=np.asarray(0),
         stop=np.asarray((N + padding) // size),
+        log_widths=log_widths,
     )

@@ -5,7 +5,8 @@ r"""Points that belong to no Gaussian: a component of constant density over a bo
 The volume V is known before the fit, so that the weight is all that there is to find. The box is what the points of the
 noise are drawn from; its density counts everywhere, so that a new point far outside belongs to the noise rather than
 to the Gaussian that is nearest (where such points lie the density of the mixture does not integrate to one). Of a row
-with gaps it is the density over the sides of the box that were seen.
+with gaps it is the density over the sides of the box that were seen; of a row with known errors that of what was
+observed, whatever the errors.
 
 References
 ----------
@@ -243,22 +244,6 @@ def _box(corner: np.ndarray, edges: np.ndarray, widths: np.ndarray, names: Seque
     return Noise(log_weight=np.float64(-np.inf), log_volume=np.float64(log_volume), corner=corner, edges=edges)
 
 
-def refuse_errors_beside_noise(noise: Noise | None, *, has_errors: bool) -> None:
-    """Refuse noise where values have known errors, whose likelihood has Gaussian components alone.
-
-    Raises
-    ------
-    ArgumentError
-        There are both.
-    """
-    if noise is not None and has_errors:
-        raise ArgumentError(
-            "There is noise beside known errors of the values.",
-            "one of the two",
-            "Leave the noise out, or the errors: Table.values has none.",
-        )
-
-
 def same_box(one: Noise | None, other: Noise | None) -> bool:
     """Whether both are noise over the same box, or neither is noise."""
     if one is None or other is None:
@@ -281,6 +266,20 @@ def most_probable(shares: Float[np.ndarray, "*batch N K"]) -> Int[np.ndarray, "*
 def noise_share(shares: Float[np.ndarray, "*batch N K"]) -> Float[np.ndarray, "*batch N"]:
     """What the shares of all components leave for the noise; zero, but for rounding, where there is none."""
     return np.maximum(1.0 - shares.sum(-1), 0.0)
+
+
+def sides_where_unseen(noise: Noise, seen: Bool[np.ndarray, "... D"]) -> Float[np.ndarray, " D"]:
+    """Logarithms of the sides of the box, which matter where a cell was not seen; zeros where every cell was.
+
+    Raises
+    ------
+    ArgumentError
+        When a cell was not seen, and the box does not lie along the columns.
+    """
+    if seen.all():
+        return np.zeros(seen.shape[-1])
+    noise.require_columns("the density of rows with gaps")
+    return np.asarray(noise.log_widths)
 
 
 def unseen_volume(log_widths: Float[Any, "*batch D"], seen: Bool[Any, "... D"]) -> Float[Any, "..."]:

@@ -186,7 +186,7 @@ class EMFit:
         >>> bg.fit_em(x, n_components=2, noise=True).noise_probability()[-2:].round(2)
         array([1., 1.])
         """
-        return self.mixture.noise_probability(self.table.values)
+        return noise_share(self.responsibilities())
 
     @cached_property
     def standard_errors(self) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.degrees_of_freedom import COMMON, FIRST, refuse_incomplete_rows, wanted_degrees
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mixture.noise import Noise, noise_box, refuse_errors_beside_noise
+from bayes_gmm.mixture.noise import Noise, noise_box
 from bayes_gmm.mixture.scaling import Scaling
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.degeneracy import NO_SPREAD, narrowest_allowed
@@ -128,7 +128,6 @@ class Problem:
             check_full_rank(table.values[weights > 0], table.columns)
             check_seen_together(table.values, weights, table.columns)
         box = noise_box(noise, table.values, weights, table.columns)
-        refuse_errors_beside_noise(box, has_errors=table.has_errors)
         degrees = wanted_degrees(components, degrees_of_freedom, K)
         refuse_incomplete_rows(degrees, has_gaps=table.has_gaps, has_errors=table.has_errors)
         problem = cls(
@@ -297,7 +296,8 @@ class Problem:
     def _likelihood(self, n_rows: int) -> Likelihood:
         weights = self.summed_out(self.sample_weight)
         if (errors := self.table.error_covariances) is not None:
-            return measurement_errors.prepare(self.table.values, weights, self.scaling, errors, self.labels)
+            rows = self.table.values, weights, self.scaling
+            return measurement_errors.prepare(*rows, errors, self.labels, self.noise)
         if self.table.has_gaps:
             return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels, self.noise)
         if self.has_heavy_tails:

@@ -174,17 +174,19 @@ def probes(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "probe D"]:
 
 
 def _replicated(draws: Mixture, table: Table, seed: int) -> xr.Dataset:
-    """New data with the errors of the observed ones, a table from each of some evenly spaced draws of every chain."""
+    """New data with the errors of the observed ones, a table from each of some evenly spaced draws of every chain.
+
+    Rows of noise have no errors of their own: its density is that of what was observed.
+    """
     n_chains, n_draws = draws.log_weights.shape[:2]
     affordable = _PREDICTIVE_NUMBERS // (n_chains * table.n_points * table.n_features)
     chosen = np.linspace(0, n_draws - 1, max(1, min(_PREDICTIVE_DRAWS, n_draws, affordable))).round().astype(int)
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[:, chosen], draws)
-    rows = some.sample(table.n_points, seed=seed)[0]
+    rows, labels = some.sample(table.n_points, seed=seed)
     if table.errors is not None:
         rng = np.random.default_rng(seed)
-        rows = rows + np.stack([drawn_errors(table.errors, rng) for _ in range(len(chosen) * n_chains)]).reshape(
-            rows.shape
-        )
+        drawn = np.stack([drawn_errors(table.errors, rng) for _ in range(len(chosen) * n_chains)])
+        rows = rows + np.where(labels[..., None] < 0, 0.0, drawn.reshape(rows.shape))
     data = _dataset({"x": rows}, table, some, x=("point", "feature"))
     return data.assign_coords(draw=chosen)
 

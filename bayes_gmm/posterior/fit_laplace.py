@@ -186,7 +186,7 @@ def fit_laplace(
     missing
         What cells that were not seen (NaN) mean: "integrate", "refuse" or "drop", as in `fit_nuts`.
     noise
-        Uniform noise over a box: False, True, "box", "principal box" or a density, as in `fit_em`. Not beside `errors`.
+        Uniform noise over a box: False, True, "box", "principal box" or a density, as in `fit_em`.
     errors
         Known errors of the values, as in `fit_nuts`.
     components, degrees_of_freedom

@@ -61,7 +61,7 @@ def fit_nuts(
         What cells that were not seen (NaN, NA, null) mean: "integrate", they are missing at random, and the likelihood
         is that of the seen ones; "refuse" raises; "drop" leaves rows with missing cells out.
     noise
-        Uniform noise over a box, as in `fit_em`, whose weight has the prior `Prior.noise`. Not beside `errors`.
+        Uniform noise over a box, as in `fit_em`, whose weight has the prior `Prior.noise`.
     errors
         Known errors of the values, (N, D) or (N, D, D), as in `fit_em`: the posterior and its default prior are then
         those of the mixture of the true values.

@@ -167,8 +167,24 @@ def completed_beside_noise(completed):
     return of_all
 
 
+def constant_of_noise(completed):
+    """Of rows of noise likelihoods that are no linear forms have the constant alone."""
+
+    def of_all(mixture, x):
+        found = completed(mixture, x)
+        of_noise = np.zeros_like(found[:, :1])
+        of_noise[..., 0] = 1.0
+        return np.concatenate([found, of_noise], 1)
+
+    return of_all
+
+
 def gaps_with_noise(x, weights, scaling, labels=None):
     return missing_cells.prepare(x, weights, scaling, labels, noise=BOX)
+
+
+def errors_with_noise(x, weights, scaling):
+    return measurement_errors.prepare(x, weights, scaling, errors_of(len(x)), noise=BOX)
 
 
 def rows_themselves(mixture, x):
@@ -196,13 +212,6 @@ def completed_with_precisions(mixture, x):
     return np.stack(found, 1)
 
 
-def precisions_beside_noise(mixture, x):
-    completed = completed_with_precisions(mixture, x)
-    of_noise = np.zeros_like(completed[:, :1])
-    of_noise[..., 0] = 1.0
-    return np.concatenate([completed, of_noise], 1)
-
-
 def tails_with_noise(x, weights, scaling):
     return heavy_tails.prepare(x, weights, scaling, with_noise=True)
 
@@ -226,6 +235,13 @@ KINDS = {
         completed_beside_noise(completed_from_seen),
         with_noise=True,
     ),
+    "errors and missing cells, noise": Kind(
+        with_gaps,
+        errors_with_noise,
+        beside_noise(joint_with_errors),
+        constant_of_noise(completed_with_errors),
+        with_noise=True,
+    ),
     "heavy tails": Kind(
         complete,
         heavy_tails.prepare,
@@ -238,7 +254,7 @@ KINDS = {
         complete,
         tails_with_noise,
         beside_noise(joint_of_t),
-        precisions_beside_noise,
+        constant_of_noise(completed_with_precisions),
         with_noise=True,
         degrees_of_freedom=DEGREES,
         natural=heavy_tails.natural,

@@ -1,6 +1,7 @@
 """EM with uniform noise: reference numbers, enumeration, SciPy's optimiser, planted outliers, and what is refused."""
 
 import itertools
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -10,9 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayes_gmm as bg
-from bayes_gmm.io.table import Table
-from bayes_gmm.likelihood.draws_at_points import at_points
-from bayes_gmm.likelihood.true_rows import responsibilities_with_errors, true_rows
+from bayes_gmm.likelihood.draws_at_points import at_points, mean_shares
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import noise_box
 
@@ -235,22 +234,80 @@ def test_what_leaves_no_noise_is_refused(spoilt):
         bg.fit_em(gaps, 2, noise="principal box")
 
 
-def test_noise_beside_known_errors_is_refused(spoilt):
-    errors = np.ones_like(spoilt)
-    mixture = Mixture.from_moments([1.0], [[3.0, 70.0]], [np.eye(2)]).with_noise(0.1, [1.0, 40.0], [6.0, 100.0])
-    table = Table(spoilt, ("a", "b"), errors=errors)
-    asked = [
-        lambda: bg.fit_em(spoilt, 2, noise=True, errors=errors),
-        lambda: bg.fit_em(table, 2, noise=0.001),
-        lambda: bg.fit_laplace(spoilt, 2, noise="box", errors=errors),
-        lambda: bg.fit_nuts(table, 2, noise="principal box", progress=False),
-        lambda: true_rows(mixture, table),
-        lambda: responsibilities_with_errors(mixture, spoilt, table.error_covariances),
-        lambda: at_points(jax.tree.map(lambda leaf: leaf[None], mixture), spoilt, errors=table.error_covariances),
-    ]
-    for ask in asked:
-        with pytest.raises(bg.errors.ArgumentError, match="noise beside known errors"):
-            ask()
+@pytest.fixture(scope="module")
+def with_errors(spoilt):
+    """The spoilt rows with errors of their own, drawn and added, some cells unseen, and the fit with noise."""
+    rng = np.random.default_rng(5)
+    errors = rng.uniform(0.05, 0.3, spoilt.shape) * [1.0, 15.0]
+    x = spoilt + errors * rng.normal(size=spoilt.shape)
+    x[::9, 1] = np.nan
+    return bg.fit_em(bg.Table(x, ("a", "b"), errors=errors), 2, noise=True)
+
+
+def of_what_was_observed(mixture, table):
+    """Log joint densities (N, K + 1) by SciPy, noise last, whose density is one over the sides that were seen."""
+    box, joint = np.nanmax(table.values, 0) - np.nanmin(table.values, 0), np.empty((table.n_points, 3))
+    for n, (row, errors) in enumerate(zip(table.values, table.errors, strict=True)):
+        o = np.flatnonzero(~np.isnan(row))
+        for k in range(2):
+            covariance = (mixture.covariances[k] + np.diag(errors**2))[np.ix_(o, o)]
+            density = multivariate_normal(mixture.means[k][o], covariance).logpdf(row[o])
+            joint[n, k] = mixture.log_weights[k] + density
+        joint[n, 2] = np.log(mixture.noise_weight) - np.log(box[o]).sum()
+    return joint
+
+
+def test_noise_beside_errors_is_the_sum_over_labels_of_what_was_observed(with_errors):
+    joint = of_what_was_observed(with_errors.mixture, with_errors.table)
+    assert abs(with_errors.log_likelihood - logsumexp(joint, axis=1).sum()) < 1e-9
+    shares = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+    np.testing.assert_allclose(with_errors.responsibilities(), shares[:, :2], atol=1e-12)
+    np.testing.assert_allclose(with_errors.noise_probability(), shares[:, 2], atol=1e-12)
+    np.testing.assert_allclose(with_errors.mixture.noise_weight, shares[:, 2].mean(), atol=1e-8)  # at a maximum
+    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], with_errors.mixture)
+    table = with_errors.table
+    at = at_points(batch, table.values, errors=table.error_covariances)
+    means = mean_shares(at, np.arange(2)[None])
+    np.testing.assert_allclose(means, shares[:, :2], atol=1e-12)
+
+
+def test_no_step_in_any_direction_is_better_beside_errors(with_errors):
+    mixture, problem = with_errors.mixture, with_errors.problem
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        logits = np.append(mixture.log_weights, mixture.noise.log_weight) + 0.02 * rng.normal(size=3)
+        shares = np.exp(logits - logsumexp(logits))
+        moved = Mixture.from_moments(
+            shares[:2] / shares[:2].sum(),
+            mixture.means * (1 + 0.002 * rng.normal(size=(2, 2))),
+            mixture.covariances * (1 + 0.05 * rng.normal(size=(2, 1, 1))),
+        )
+        noise = mixture.noise.with_log_weight(np.log(shares[2]))
+        moved = replace(moved, log_weights=np.log(shares[:2]), noise=noise)
+        assert problem.log_likelihood(moved) < with_errors.log_likelihood
+
+
+def test_true_rows_of_noise_are_what_was_observed_with_its_error(with_errors):
+    table, denoised = with_errors.table, with_errors.denoised()
+    far = np.flatnonzero((with_errors.noise_probability() > 0.999) & ~np.isnan(table.values).any(1))
+    assert far.size > 3
+    np.testing.assert_allclose(denoised.mean[far], table.values[far], atol=0.05)
+    np.testing.assert_allclose(denoised.sd[far], table.errors[far], rtol=0.05)
+    near = np.flatnonzero((with_errors.noise_probability() < 0.05) & ~np.isnan(table.values).any(1))
+    assert (denoised.sd[near] < table.errors[near]).mean() > 0.9  # the components say more of these
+
+
+def test_without_noise_the_rows_of_the_grid_widen_the_components(with_errors):
+    plain = bg.fit_em(with_errors.table, 2)
+    assert plain.log_likelihood < with_errors.log_likelihood - 20
+    assert (plain.mixture.scales[:, 1].max() > 1.15 * with_errors.mixture.scales[:, 1]).all()
+
+
+def test_errors_of_zero_change_nothing_beside_noise(spoilt, fitted):
+    exact = bg.fit_em(spoilt, 2, noise=True, errors=np.zeros_like(spoilt))
+    assert exact.log_likelihood == fitted.log_likelihood
+    tiny = bg.fit_em(spoilt, 2, noise=True, errors=np.full_like(spoilt, 1e-9))
+    np.testing.assert_allclose(tiny.mixture.means, fitted.mixture.means, rtol=1e-6)
 
 
 def test_true_rows_of_exact_ones_are_these_whatever_the_noise(fitted, spoilt):
