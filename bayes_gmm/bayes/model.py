@@ -14,13 +14,14 @@ import numpyro.distributions as dist
 
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import Sites, assemble, degrees_sites, free, noise_sites
+from bayes_gmm.core.linalg import vech
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.io.rows import refuse_errors
-from bayes_gmm.io.table import Table
-from bayes_gmm.mixture.degrees_of_freedom import wanted_degrees
+from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.likelihood import deconvolution
+from bayes_gmm.mixture.degrees_of_freedom import refuse_incomplete_rows, wanted_degrees
 from bayes_gmm.mixture.densities import log_prob
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mixture.noise import Noise, noise_box
+from bayes_gmm.mixture.noise import Noise, noise_box, sides_where_unseen
 
 
 def model(
@@ -33,6 +34,7 @@ def model(
     noise: Any = False,
     components: str = "gaussian",
     degrees_of_freedom: Any = None,
+    errors: Any = None,
 ) -> None:
     """Mixture as a plain NumPyro model: sites weights, means, scales (or variances), correlation_tril, x.
 
@@ -42,7 +44,7 @@ def model(
     Parameters
     ----------
     x : (N, D)
-        Data; None to draw `n_points` from the model.
+        Data; None to draw `n_points` from the model. Cells that are NaN were not seen, and are integrated out.
     n_components
         Number of Gaussians.
     covariance_type
@@ -55,6 +57,8 @@ def model(
         Uniform noise over a box that x tells, as in `fit_nuts`.
     components, degrees_of_freedom
         "gaussian", or "t" with "common" or "per component" degrees of freedom or values, as in `fit_nuts`.
+    errors
+        Known errors of the values of x, as in `fit_nuts`; those of a `Table` are its own.
 
     Notes
     -----
@@ -65,8 +69,8 @@ def model(
     Raises
     ------
     ArgumentError
-        When x is None and the prior leaves something out or `n_points` or `n_components` is missing or there is noise,
-        or a cell of x was not seen.
+        When x is None and the prior leaves something out or `n_points` or `n_components` is missing or there are noise
+        or errors.
 
     Examples
     --------
@@ -77,8 +81,8 @@ def model(
     >>> mcmc.run(jax.random.key(0), x, 2)  # doctest: +SKIP
     """
     prior = prior or Prior()
+    rows = _rows_in_part(x, errors)
     if x is not None:
-        _require_every_cell(x)
         n_points = np.shape(x)[0]
     if n_components is None or n_points is None:
         raise ArgumentError(
@@ -87,6 +91,8 @@ def model(
             "Call model(x, n_components), or model(None, n_components, prior=prior, n_points=100) to simulate.",
         )
     box, degrees = _box(noise, x), wanted_degrees(components, degrees_of_freedom, n_components)
+    if rows is not None:
+        refuse_incomplete_rows(degrees, has_gaps=rows.has_gaps, has_errors=rows.has_errors)
     has_prior = isinstance(degrees, str)
     if x is not None and not (prior.is_complete and box is None and not has_prior):
         values, has_box = _concrete(x), box is not None
@@ -100,7 +106,7 @@ def model(
     name = "covariances" if degrees is None else "scatters"
     numpyro.deterministic(name, mixture.scatters)
     with numpyro.plate("point", n_points):
-        numpyro.sample("x", _distribution(mixture), obs=x)
+        numpyro.sample("x", _distribution(mixture, rows), obs=x if rows is None else rows.values)
 
 
 class _Observed(dist.Distribution):  # type: ignore[misc]
@@ -128,7 +134,32 @@ class _Observed(dist.Distribution):  # type: ignore[misc]
         return jax.vmap(partial(log_prob, self.mixture))(points).reshape(jnp.shape(value)[:-1])
 
 
-def _distribution(mixture: Mixture) -> dist.Distribution:
+class _ObservedInPart(dist.Distribution):  # type: ignore[misc]
+    """Rows some cells of which were not seen, or whose values have known errors, of which the density is known."""
+
+    support = dist.constraints.real_vector
+
+    def __init__(self, mixture: Mixture, rows: Table) -> None:
+        self.mixture, self.rows = mixture, rows
+        super().__init__(batch_shape=(rows.n_points,), event_shape=(rows.n_features,))
+
+    def log_prob(self, value: Any) -> Any:
+        """Log density of what was observed of each row, (N,)."""
+        mixture, (values, errors) = self.mixture, self.rows.observed()
+        seen, constants, log_widths = ~np.isnan(values), mixture.log_weights, None
+        if mixture.noise is not None:
+            constants = jnp.append(constants, mixture.noise.log_joint)
+            log_widths = sides_where_unseen(mixture.noise, seen)
+        triangles = vech(np.zeros((*values.shape, values.shape[1])) if errors is None else errors)
+        form = deconvolution.MomentForm(constants, mixture.means, mixture.covariances)
+        points = jnp.where(seen, value, 0.0).T
+        given = deconvolution.condition(form, points, jnp.asarray(seen.T), jnp.asarray(triangles.T), log_widths)
+        return jax.nn.logsumexp(given.log_joint, axis=0)
+
+
+def _distribution(mixture: Mixture, rows: Table | None) -> dist.Distribution:
+    if rows is not None:
+        return _ObservedInPart(mixture, rows)
     if mixture.noise is not None or mixture.degrees_of_freedom is not None:
         return _Observed(mixture)
     components = dist.MultivariateNormal(mixture.means, scale_tril=mixture.scale_tril)
@@ -148,16 +179,14 @@ def _box(noise: Any, x: Any) -> Noise | None:
     return noise_box(noise, values, np.ones(len(values)), [f"x{j + 1}" for j in range(values.shape[1])])
 
 
-def _require_every_cell(x: Any) -> None:
-    """Refuse NaN, which NumPyro would make the density of, and errors; what JAX traces cannot be looked at."""
-    if isinstance(x, Table):
-        refuse_errors(x, "This model is that of exact rows, and those of x")
-    if not isinstance(x, jax.core.Tracer) and np.isnan(np.asarray(x, dtype=np.float64)).any():
-        raise ArgumentError(
-            "A cell of x is NaN, and this model is that of complete rows.",
-            "rows whose every cell was seen",
-            "fit_nuts and fit_laplace integrate missing cells out; Posterior.impute completes tables.",
-        )
+def _rows_in_part(x: Any, errors: Any) -> Table | None:
+    """The table of x, where a cell was not seen or values have errors; what JAX traces cannot be looked at."""
+    if x is None and errors is not None:
+        raise ArgumentError("There are errors and no x.", "x beside errors", "Add errors to simulated points.")
+    if x is None or (errors is None and isinstance(x, jax.core.Tracer)):
+        return None
+    table = as_table(x if isinstance(x, Table) else _concrete(x), missing="integrate", errors=errors)
+    return None if table.is_exact else table
 
 
 def _concrete(x: Any) -> np.ndarray:

@@ -71,8 +71,8 @@ class DrawsAtPoints(NamedTuple):
     def log_joint(self, eta: Float[Array, "K _"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
         """Log joint densities of a draw and the points, of which phi are the features."""
         if self.errors is not None:
-            rows = self.points, self.errors.seen, self.errors.covariances
-            return deconvolution.log_joint(eta, *(jnp.asarray(leaf).T for leaf in rows), self.log_widths)
+            seen, errors = jnp.asarray(self.errors.seen).T, jnp.asarray(self.errors.covariances).T
+            return deconvolution.log_joint(eta, jnp.asarray(self.points).T, seen, errors, self.log_widths)
         if eta.shape[1] > len(phi):
             return heavy_tails.log_joint(eta, phi, n_noise=int(self.log_widths is not None)).log_joint
         if self.gaps is None:

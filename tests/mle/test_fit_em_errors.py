@@ -266,7 +266,6 @@ def test_what_takes_exact_rows_refuses_errors(faithful):
         "log_prob": lambda: fit.mixture.log_prob(noisy),
         "adam": lambda: bg.fit_gradient(noisy, 2, method="adam"),
         "stream": lambda: bg.fit_stream([noisy], 2),
-        "model": lambda: bg.model(noisy, 2),
         "estimator": lambda: bg.estimators.GaussianMixture(2).fit(noisy),
     }
     for call in calls.values():

@@ -4,12 +4,14 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from numpyro.infer.util import log_density
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayes_gmm as bg
 from bayes_gmm.assessment.leave_one_out import leave_one_out
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+from bayes_gmm.bayes.sites import assemble, free
 from bayes_gmm.bayes.target import Target, to_coordinates, to_mixtures
 from bayes_gmm.clustering.co_clustering import co_clustering
 from bayes_gmm.io.table import as_table
@@ -28,15 +30,20 @@ def posterior():
     return bg.fit_nuts(FAITHFUL, 2, errors=SDS, num_samples=400, progress=False)
 
 
-def log_joint(mixture, rows):
+def log_joint(mixture, rows, values=FAITHFUL):
     """Oracle (n, K), by SciPy."""
     parts = list(zip(mixture.weights, mixture.means, mixture.covariances, strict=True))
-    return np.array(
-        [
-            [np.log(w) + multivariate_normal(m, c + np.diag(SDS[n] ** 2)).logpdf(FAITHFUL[n]) for w, m, c in parts]
-            for n in rows
+
+    def of_row(n):
+        o = ~np.isnan(values[n])
+        totals = [(c + np.diag(SDS[n] ** 2))[np.ix_(o, o)] for _, _, c in parts]
+        densities = [
+            multivariate_normal(m[o], total).logpdf(values[n, o])
+            for (_, m, _), total in zip(parts, totals, strict=True)
         ]
-    )
+        return [np.log(w) + density for (w, _, _), density in zip(parts, densities, strict=True)]
+
+    return np.array([of_row(n) for n in rows])
 
 
 def first(posterior, draw=0):
@@ -58,6 +65,35 @@ def test_density_is_the_prior_times_that_of_what_was_observed():
     np.testing.assert_allclose([problem.log_densities(one).sum() for one in each], totals, rtol=1e-11)
     plain = [one.log_prob(FAITHFUL).sum() for one in each]
     assert abs(np.diff(plain) - np.diff(totals)) > 1
+
+
+@pytest.mark.parametrize("with_noise", [False, True])
+def test_the_numpyro_model_has_the_same_density(with_noise):
+    values = FAITHFUL.copy()
+    values[::7, 1] = np.nan
+    problem = PosteriorProblem.of(values, 2, covariance_type="full", prior=None, noise=with_noise, errors=SDS)
+    parameters = {
+        "weights": np.array([0.4, 0.6]),
+        "means": np.array([[2.1, 55.0], [4.2, 79.0]]),
+        "scales": np.array([[0.4, 6.0], [0.5, 5.0]]),
+        "correlation_tril": np.stack([np.eye(2)] * 2),
+    } | ({"noise_weight": np.array([0.1])} if with_noise else {})
+    sites = problem.sites
+    sampled = free(sites)
+    with jax.enable_x64(True):
+        given = {"prior": problem.prior, "noise": with_noise, "errors": SDS}
+        found, trace = log_density(bg.model, (values, 2), given, parameters)
+        exact = log_density(bg.model, (values, 2), given | {"errors": None}, parameters)[0]
+        held = {name: site for name, site in sites.items() if name not in sampled}
+        mixture = jax.tree.map(np.asarray, assemble(held | parameters))
+        log_prior = sum(float(site.log_prob(parameters[name]).sum()) for name, site in sampled.items())
+    joint = log_joint(mixture, N, values)
+    if with_noise:
+        sides = np.log(np.nanmax(values, 0) - np.nanmin(values, 0))
+        joint = np.column_stack([joint, np.log(0.1) - (~np.isnan(values)) @ sides])
+    np.testing.assert_allclose(found, log_prior + logsumexp(joint, axis=1).sum(), rtol=1e-10)
+    assert trace["x"]["fn"].batch_shape == N.shape
+    assert abs(float(found) - float(exact)) > 1
 
 
 def test_draws_are_good_and_are_those_of_the_true_values(posterior):
