@@ -11,7 +11,7 @@ Talts et al. (2018), arXiv 1804.06788; Modrak et al. (2023), doi 10.1214/23-BA14
 import warnings
 from collections import Counter
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -148,9 +148,11 @@ def below_truth(truth: bg.Mixture, draws: bg.Mixture, x: np.ndarray, *, shrinkag
     }
 
 
-def sampled(x: np.ndarray, setting: Setting | DefaultSetting, prior: bg.Prior, seed: int) -> bg.Posterior:
-    """The posterior by all defaults but the prior, and ample time, so that no result depends on what else runs."""
-    options = {"covariance_type": setting.covariance_type, "prior": prior, "seed": seed, "max_seconds": MOST_SECONDS}
+def sampled(
+    x: np.ndarray, setting: Setting | DefaultSetting, prior: bg.Prior, seed: int, **options: Any
+) -> bg.Posterior:
+    """The posterior by all defaults but the given ones, and ample time: no result depends on what else runs."""
+    options |= {"covariance_type": setting.covariance_type, "prior": prior, "seed": seed, "max_seconds": MOST_SECONDS}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bg.FitWarning)  # the verdict repeats it
         return bg.fit_nuts(x, setting.n_components, progress=False, **options)
