@@ -18,7 +18,7 @@ from bayes_gmm.core.linalg import vech
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.table import Table, as_table
 from bayes_gmm.likelihood import deconvolution
-from bayes_gmm.mixture.degrees_of_freedom import refuse_incomplete_rows, wanted_degrees
+from bayes_gmm.mixture.degrees_of_freedom import log_tail, refuse_errors_beside_tails, wanted_degrees
 from bayes_gmm.mixture.densities import log_prob
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box, sides_where_unseen
@@ -92,7 +92,7 @@ def model(
         )
     box, degrees = _box(noise, x), wanted_degrees(components, degrees_of_freedom, n_components)
     if rows is not None:
-        refuse_incomplete_rows(degrees, has_gaps=rows.has_gaps, has_errors=rows.has_errors)
+        refuse_errors_beside_tails(degrees, has_errors=rows.has_errors)
     has_prior = isinstance(degrees, str)
     if x is not None and not (prior.is_complete and box is None and not has_prior):
         values, has_box = _concrete(x), box is not None
@@ -151,10 +151,15 @@ class _ObservedInPart(dist.Distribution):  # type: ignore[misc]
             constants = jnp.append(constants, mixture.noise.log_joint)
             log_widths = sides_where_unseen(mixture.noise, seen)
         triangles = vech(np.zeros((*values.shape, values.shape[1])) if errors is None else errors)
-        form = deconvolution.MomentForm(constants, mixture.means, mixture.covariances)
+        form = deconvolution.MomentForm(constants, mixture.means, mixture.scatters)
         points = jnp.where(seen, value, 0.0).T
         given = deconvolution.condition(form, points, jnp.asarray(seen.T), jnp.asarray(triangles.T), log_widths)
-        return jax.nn.logsumexp(given.log_joint, axis=0)
+        joint = given.log_joint
+        if mixture.degrees_of_freedom is not None:
+            squares = (given.scores * (points[None] - mixture.means[..., None])).sum(1)
+            tails = log_tail(squares, mixture.degrees_of_freedom[:, None], jnp.asarray(seen.sum(1)[None]))
+            joint = joint.at[: len(squares)].add(0.5 * squares + tails)
+        return jax.nn.logsumexp(joint, axis=0)
 
 
 def _distribution(mixture: Mixture, rows: Table | None) -> dist.Distribution:

@@ -25,7 +25,7 @@ from bayes_gmm.likelihood import complete_rows, heavy_tails, measurement_errors,
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
-from bayes_gmm.mixture.degrees_of_freedom import refuse_incomplete_rows, wanted_degrees
+from bayes_gmm.mixture.degrees_of_freedom import refuse_errors_beside_tails, wanted_degrees
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box
@@ -105,7 +105,7 @@ class PosteriorProblem:
         weights = None if sample_weight is None else point_weights(sample_weight, table)
         box = noise_box(noise, table.values, np.ones(table.n_points) if weights is None else weights, table.columns)
         degrees = wanted_degrees(components, degrees_of_freedom, K)
-        refuse_incomplete_rows(degrees, has_gaps=table.has_gaps, has_errors=table.has_errors)
+        refuse_errors_beside_tails(degrees, has_errors=table.has_errors)
         problem = cls(
             table=table,
             n_components=K,
@@ -215,10 +215,11 @@ class PosteriorProblem:
         rows = self.table.values, self.row_weights, self.scaling
         if (errors := self.table.error_covariances) is not None:
             return measurement_errors.prepare(*rows, errors, noise=self.noise)
-        if self.table.has_gaps:
-            return missing_cells.prepare(*rows, noise=self.noise)
         degrees = self.degrees_of_freedom
-        if isinstance(degrees, str) or (degrees is not None and np.isfinite(degrees).all()):
+        has_tails = isinstance(degrees, str) or (degrees is not None and bool(np.isfinite(degrees).all()))
+        if self.table.has_gaps:
+            return missing_cells.prepare(*rows, noise=self.noise, with_heavy_tails=has_tails)
+        if has_tails:
             return heavy_tails.prepare(*rows, with_noise=self.noise is not None)
         return complete_rows.prepare(*rows)
 

@@ -44,7 +44,9 @@ def log_joint_densities(mixture: Mixture, x: Float[np.ndarray, "N D"]) -> Float[
     for number, cells in enumerate(seen):
         rows = group == number
         there = seen_part(mixture.log_weights, mixture.means, mixture.scale_tril, cells)
-        joint = _log_joint_densities(*there, np.where(cells, x[rows], 0.0))
+        joint = _log_joint_densities(
+            *there, np.where(cells, x[rows], 0.0), mixture.degrees_of_freedom, n_seen=int(cells.sum())
+        )
         found[rows] = _beside_noise(joint, mixture.noise and mixture.noise.seen_part(cells))
     return found
 
@@ -60,7 +62,9 @@ def _log_joint_densities(
     scale_tril: Float[np.ndarray, "K D D"],
     x: Float[np.ndarray, "N D"],
     degrees: Float[np.ndarray, " K"] | None = None,
+    n_seen: int | None = None,
 ) -> Float[np.ndarray, "N K"]:
+    """Log joint densities of points, of whose columns so many count for heavy tails, or all."""
     whitening = inverse_factor(scale_tril)
     log_determinants = np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(1)
     constants = log_weights + log_determinants - 0.5 * means.shape[1] * LOG_2PI
@@ -69,7 +73,9 @@ def _log_joint_densities(
         rows = slice(start, start + _ROWS_AT_ONCE)
         for k, (mean, whiten) in enumerate(zip(means, whitening, strict=True)):
             squares[rows, k] = (((x[rows] - mean) @ whiten.T) ** 2).sum(1)
-    return constants + (-0.5 * squares if degrees is None else log_tail(squares, degrees, means.shape[1]))
+    if degrees is None:
+        return constants - 0.5 * squares
+    return constants + log_tail(squares, degrees, means.shape[1] if n_seen is None else n_seen)
 
 
 class ExpectedMoments(NamedTuple):

@@ -19,7 +19,7 @@ from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood import deconvolution, heavy_tails, measurement_errors
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.likelihood.missing_cells import seen_natural
-from bayes_gmm.mixture.degrees_of_freedom import refuse_incomplete_rows, without_infinite_degrees
+from bayes_gmm.mixture.degrees_of_freedom import refuse_errors_beside_tails, without_infinite_degrees
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import sides_where_unseen
@@ -73,13 +73,19 @@ class DrawsAtPoints(NamedTuple):
         if self.errors is not None:
             seen, errors = jnp.asarray(self.errors.seen).T, jnp.asarray(self.errors.covariances).T
             return deconvolution.log_joint(eta, jnp.asarray(self.points).T, seen, errors, self.log_widths)
-        if eta.shape[1] > len(phi):
-            return heavy_tails.log_joint(eta, phi, n_noise=int(self.log_widths is not None)).log_joint
         if self.gaps is None:
-            return eta @ phi
+            return self._of_complete_rows(eta, phi)
         of_group = partial(seen_natural, log_widths=self.log_widths)
         of_groups = jax.vmap(of_group, (None, 0))(eta, jnp.asarray(self.gaps.seen))
-        return jnp.einsum("nkf,fn->kn", of_groups[jnp.asarray(self.gaps.group)], phi)
+        of_points = of_groups[jnp.asarray(self.gaps.group)]
+        if eta.shape[1] == len(phi):
+            return jnp.einsum("nkf,fn->kn", of_points, phi)
+        return jax.vmap(lambda eta, phi: self._of_complete_rows(eta, phi[:, None])[:, 0], (0, 1), 1)(of_points, phi)
+
+    def _of_complete_rows(self, eta: Float[Array, "K _"], phi: Float[Array, "F N"]) -> Float[Array, "K N"]:
+        if eta.shape[1] == len(phi):
+            return eta @ phi
+        return heavy_tails.log_joint(eta, phi, n_noise=int(self.log_widths is not None)).log_joint
 
     def of_components(self, shares: Float[Array, "_ N"]) -> Float[Array, "K N"]:
         """Shares of the components alone, without those of noise."""
@@ -98,7 +104,7 @@ def at_points(
     column has its own. `errors` are covariances of the points' known errors.
     """
     draws = without_infinite_degrees(draws)
-    refuse_incomplete_rows(draws.degrees_of_freedom, has_gaps=bool(np.isnan(x).any()), has_errors=errors is not None)
+    refuse_errors_beside_tails(draws.degrees_of_freedom, has_errors=errors is not None)
     n_batch = draws.log_weights.ndim - 1
     flat = jax.tree.map(lambda leaf: np.reshape(leaf, (-1, *leaf.shape[n_batch:])), draws)
     n_draws, scaling = len(flat.log_weights), scaling or Scaling.whitening(x, np.ones(len(x)))

@@ -7,10 +7,20 @@ eta' phi(x) = c + h' x - x' P x / 2, and the integral over x_m is again linear i
           c_o = c + \tfrac12 h_m^\top P_{mm}^{-1} h_m - \tfrac12 \log |P_{mm}| + \tfrac{|m|}{2} \log 2 \pi.
 
 Rows with the same gaps and the same known label form a group. Each group has natural parameters of its own, with zeros
-at the features of missing cells and cells of zero in their place, so that one compiled pass of `linear_form` serves all
-groups. What a group's statistics say of complete rows is the transpose of the derivative of the map above (Fisher's
-identity): E[x_m | x_o] and E[x_m x_m' | x_o] never have to be written down. A known label forbids the other components.
+at the features of missing cells and cells of zero in their place, so that one compiled pass of the likelihood of
+complete rows serves all groups. What a group's statistics say of complete rows is the transpose of the derivative of
+the map above (Fisher's identity): E[x_m | x_o] and E[x_m x_m' | x_o] never have to be written down. A known label
+forbids the other components.
 Noise has no precision that could be eliminated from: its density rises by the volume of the sides not seen.
+
+The seen cells of a t distributed row are t distributed with the same degrees of freedom: what completes the square goes
+to the rate b of `heavy_tails` in place of the constant, and its shape c loses half a number for each missing cell,
+
+.. math:: b_o = b + \tfrac{|m|}{2} - \tfrac12 h_m^\top P_{mm}^{-1} h_m, \qquad c_o = c - \tfrac{|m|}{2}, \qquad
+          a_o = a - \tfrac12 \log |P_{mm}| + \tfrac{|m|}{2} (1 + \log 2 \pi) + B(c_o) - B(c)
+          - \tfrac12 \log \frac{c_o}{c},
+
+with Binet's function B; the derivative of a_o is what the missing cells leave open of the logarithm of the precision.
 
 References
 ----------
@@ -20,7 +30,7 @@ random: Rubin (1976), doi 10.1093/biomet/63.3.581; Little and Rubin (2019), doi 
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +39,16 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Float64, Int
 
 from bayes_gmm.core.linalg import LOG_2PI, unvech, vech
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.blocks import Blocks, grouped
+from bayes_gmm.likelihood.blocks import grouped
+from bayes_gmm.likelihood.complete_rows import CompleteRows
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.deconvolution import MOST_ROUNDING
+from bayes_gmm.likelihood.heavy_tails import HeavyTailedRows
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, soft
+from bayes_gmm.likelihood.moments import Moments, n_statistics
+from bayes_gmm.mixture.degrees_of_freedom import binet
 from bayes_gmm.mixture.gaps import group_by_gaps
+from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, unseen_volume
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -47,7 +61,8 @@ class RowsWithGaps(Likelihood):
     Attributes
     ----------
     blocks
-        The rows in unit coordinates, zero where a cell is missing; no block holds rows of two groups.
+        The rows in unit coordinates, zero where a cell is missing; no block holds rows of two groups. They are complete
+        rows of Gaussians or of t distributions.
     places : (N,)
         Where each row of the table stands in the blocks; -1 for a row that says nothing.
     starts, stops : (G,)
@@ -61,7 +76,7 @@ class RowsWithGaps(Likelihood):
     """
 
     # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
-    blocks: Blocks
+    blocks: CompleteRows
     places: Annotated[Any, "N"]
     starts: Annotated[Any, "G"]
     stops: Annotated[Any, "G"]
@@ -78,6 +93,27 @@ class RowsWithGaps(Likelihood):
     def total_weight(self) -> Any:
         """Sum of the weights of the rows."""
         return self.blocks.weights.sum()
+
+    @property
+    def n_statistics(self) -> int:
+        """As many as complete rows have."""
+        return self.blocks.n_statistics
+
+    def natural(self, mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
+        """Those of complete rows."""
+        return self.blocks.natural(mixture)
+
+    def moments(self, statistics: Float[Array | np.ndarray, "*batch K F"]) -> Moments:
+        """Those of complete rows."""
+        return self.blocks.moments(statistics)
+
+    def mean_weights(self, statistics: Float[Array | np.ndarray, "*batch K F"]) -> Any:
+        """Those of complete rows."""
+        return self.blocks.mean_weights(statistics)
+
+    def statistics(self, moments: Moments) -> Float[np.ndarray, "*batch K F"]:
+        """Those of complete rows."""
+        return self.blocks.statistics(moments)
 
     def log_volume(self, scaling: Scaling) -> Any:
         """The weight of the seen cells of each column times the logarithm of its unit."""
@@ -97,7 +133,7 @@ class RowsWithGaps(Likelihood):
         return _log_likelihood(self._seen_natural(eta), self)
 
     def curvature(self, eta: Natural) -> Float64[Array, "K F K F"]:
-        """Hessian of the log-likelihood: the curvature of each group's linear form, and that of the map to it."""
+        """Hessian of the log-likelihood: that of each group's seen cells, and the curvature of the map to them."""
         of_groups = self._seen_natural(eta)
         statistics = self._pass(of_groups, soft)[1]
         n_gaussians = len(eta) - (self.log_widths is not None)
@@ -105,12 +141,12 @@ class RowsWithGaps(Likelihood):
         own = every(eta[:n_gaussians], self.seen, statistics[:, :n_gaussians])
         own = jnp.pad(own, ((0, len(eta) - n_gaussians), (0, 0), (0, 0)))
         within = jnp.eye(len(eta))[:, None, :, None] * own[:, :, None, :]
-        return within + self._sum_of_groups(eta, lambda theirs, rows: linear_form.curvature(theirs, rows))
+        return within + self._sum_of_groups(eta, lambda theirs, rows: rows.curvature(theirs))
 
     def score_products(self, eta: Natural) -> Float64[Array, "KF KF"]:
         """Sum of the weighted products of the scores of the rows."""
         shape = (*eta.shape, *eta.shape)
-        total = self._sum_of_groups(eta, lambda theirs, rows: linear_form.score_products(theirs, rows).reshape(shape))
+        total = self._sum_of_groups(eta, lambda theirs, rows: rows.score_products(theirs).reshape(shape))
         return total.reshape(eta.size, eta.size)
 
     def milliseconds(self, n_components: int) -> float:
@@ -142,16 +178,16 @@ class RowsWithGaps(Likelihood):
         allowed = (self.labels[:, None] < 0) | (self.labels[:, None] == np.arange(len(eta))[None])
         return of_groups.at[..., 0].set(jnp.where(allowed, of_groups[..., 0], -jnp.inf))
 
-    def _rows(self, start: Int[Array, ""], stop: Int[Array, ""]) -> Blocks:
+    def _rows(self, start: Int[Array, ""], stop: Int[Array, ""]) -> CompleteRows:
         """The blocks of a group that are to be visited."""
         first = jnp.maximum(start, self.blocks.first)
         return replace(self.blocks, first=first, stop=jnp.maximum(first, jnp.minimum(stop, self.blocks.stop)))
 
     def _pass(self, of_groups: Float[Array, "G K F"], assignment: Assignment) -> Expectation:
-        """Values (G,) and statistics (G, K, F) of the linear forms of all groups."""
+        """Values (G,) and statistics (G, K, F) of the seen cells of all groups."""
 
         def of_group(group: tuple[Array, Array, Array]) -> Expectation:
-            return linear_form.expected_statistics(group[0], self._rows(*group[1:]), assignment)
+            return self._rows(*group[1:]).expected_statistics(group[0], assignment)
 
         return lax.map(of_group, (of_groups, jnp.asarray(self.starts), jnp.asarray(self.stops)))
 
@@ -180,39 +216,68 @@ def _log_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return values.sum(), (statistics * tangents[0]).sum()
 
 
-type _Elimination = tuple[Array, Array, Array, Array]
-"""Constant, linear part and precision that are left, and the smallest pivot so far relative to its diagonal."""
+class _Elimination(NamedTuple):
+    """What is left of a quadratic form while missing cells are integrated out.
+
+    Logarithm of the integral and the part of it that completes squares, the linear part, the precision, and the
+    smallest pivot so far relative to its diagonal.
+    """
+
+    log_integral: Array
+    squares: Array
+    linear: Array
+    precision: Array
+    smallest: Array
 
 
 def integrate_out(eta: Float[Array, " F"], seen: Bool[Array, " D"]) -> Float[Array, " F"]:
-    """Natural parameters (F,) of the seen cells; zero at the features of the others.
+    """Natural parameters (F,) of the seen cells, of Gaussian or t distributed rows; zero at the features of the others.
 
-    The missing cells are integrated out one by one: each step is the elimination of a variable from P. The constant is
-    NaN where P is so near to singular that rounding would show in it.
+    The constant is NaN where the precision is so near to singular that rounding would show in it.
     """
+    D = seen.shape[0]
+    size = n_statistics(D)
+    left, rest = _eliminate(eta[1 : 1 + D], eta[1 + D : size], seen)
+    if len(eta) == size:
+        return jnp.concatenate([(eta[0] + left.log_integral + left.squares)[None], rest])
+    half = 0.5 * (~seen).sum()
+    rate, shape = eta[size:]
+    less = shape - half
+    constant = eta[0] + left.log_integral + half + binet(less) - binet(shape) - 0.5 * jnp.log1p(-half / shape)
+    return jnp.concatenate([constant[None], rest, jnp.stack([rate + half - left.squares, less])])
+
+
+def _eliminate(
+    linear: Float[Array, " D"], quadratic: Float[Array, " V"], seen: Bool[Array, " D"]
+) -> tuple[_Elimination, Float[Array, " DV"]]:
+    """Integrate the missing cells out one by one, and the parameters that are left for the seen cells."""
     n_features = seen.shape[0]
     twice = 1.0 + np.eye(n_features)
-    precision = -twice * unvech(eta[1 + n_features :], n_features)
-
-    sizes, whole = jnp.diagonal(precision), eta[1 : 1 + n_features]
+    precision = -twice * unvech(quadratic, n_features)
+    sizes = jnp.diagonal(precision)
 
     def eliminate(state: _Elimination, cell: Array) -> tuple[_Elimination, None]:
-        constant, linear, precision, smallest = state
         missing = ~seen[cell]
-        pivot = jnp.where(missing, precision[cell, cell], 1.0)
-        column, height = jnp.where(missing, precision[cell], 0.0), jnp.where(missing, linear[cell], 0.0)
-        gained = 0.5 * (height**2 / pivot - jnp.log(pivot) + jnp.where(missing, LOG_2PI, 0.0))
-        rest = precision - column[:, None] * column[None] / pivot
-        smallest = jnp.where(missing, jnp.minimum(smallest, pivot / sizes[cell]), smallest)
-        return (constant + gained, linear - column * height / pivot, rest, smallest), None
+        pivot = jnp.where(missing, state.precision[cell, cell], 1.0)
+        column = jnp.where(missing, state.precision[cell], 0.0)
+        height = jnp.where(missing, state.linear[cell], 0.0)
+        return _Elimination(
+            state.log_integral + 0.5 * (jnp.where(missing, LOG_2PI, 0.0) - jnp.log(pivot)),
+            state.squares + 0.5 * height**2 / pivot,
+            state.linear - column * height / pivot,
+            state.precision - column[:, None] * column[None] / pivot,
+            jnp.where(missing, jnp.minimum(state.smallest, pivot / sizes[cell]), state.smallest),
+        ), None
 
-    state = eta[0], whole, jnp.asarray(precision), jnp.ones((), eta.dtype)
-    (constant, linear, rest, smallest), _ = lax.scan(eliminate, state, jnp.arange(n_features))
-    smallest = jnp.minimum(smallest, jnp.where(seen, jnp.diagonal(rest) / sizes, 1.0).min())
-    rounding = np.finfo(np.float64).eps * (whole**2 / sizes).sum() / smallest
-    constant = jnp.where(rounding < MOST_ROUNDING, constant, jnp.nan)
-    linear, rest = jnp.where(seen, linear, 0.0), jnp.where(seen[:, None] & seen[None], rest, 0.0)
-    return jnp.concatenate([constant[None], linear, vech(-rest / twice)])
+    zero, one = jnp.zeros((), linear.dtype), jnp.ones((), linear.dtype)
+    state = _Elimination(zero, zero, linear, jnp.asarray(precision), one)
+    left, _ = lax.scan(eliminate, state, jnp.arange(n_features))
+    smallest = jnp.minimum(left.smallest, jnp.where(seen, jnp.diagonal(left.precision) / sizes, 1.0).min())
+    rounding = np.finfo(np.float64).eps * (linear**2 / sizes).sum() / smallest
+    log_integral = jnp.where(rounding < MOST_ROUNDING, left.log_integral, jnp.nan)
+    both = seen[:, None] & seen[None]
+    rest = jnp.where(seen, left.linear, 0.0), vech(-jnp.where(both, left.precision, 0.0) / twice)
+    return left._replace(log_integral=log_integral), jnp.concatenate(rest)
 
 
 def seen_natural(
@@ -247,11 +312,14 @@ def prepare(
     scaling: Scaling,
     labels: Int[np.ndarray, " N"] | None = None,
     noise: Noise | None = None,
+    *,
+    with_heavy_tails: bool = False,
 ) -> RowsWithGaps:
     """Rows (N, D) with NaN in missing cells, in unit coordinates that scale each column by itself.
 
     `labels` (N,) are known components, -1 where they are not known. A row without any cell says nothing and is left
-    out, unless its label is known. `noise`, in data units, has a box along the columns.
+    out, unless its label is known. `noise`, in data units, has a box along the columns. Components are Gaussian, or
+    `with_heavy_tails` t distributions.
     """
     seen, group = group_by_gaps(x)
     known = np.full(len(x), -1) if labels is None else labels
@@ -261,8 +329,12 @@ def prepare(
     z = np.where(np.isnan(x), 0.0, (x - scaling.center) / np.diag(scaling.factor))
     cut, places, starts, stops = grouped(z, sample_weight, number, len(seen))
     log_widths = None if noise is None else scaling.noise_to_unit(noise).log_widths
+    if with_heavy_tails:
+        rows: CompleteRows = HeavyTailedRows(**vars(cut), has_noise=np.zeros(int(noise is not None)))
+    else:
+        rows = CompleteRows(**vars(cut))
     return RowsWithGaps(
-        blocks=cut,
+        blocks=rows,
         places=places,
         starts=starts,
         stops=stops,

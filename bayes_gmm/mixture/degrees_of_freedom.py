@@ -107,22 +107,20 @@ def checked_degrees(values: Any, shape: tuple[int, ...]) -> Float[np.ndarray, ".
     return np.array(spread)
 
 
-def refuse_incomplete_rows(degrees: Any, *, has_gaps: bool, has_errors: bool) -> None:
-    """Refuse heavy tails where cells were not seen or values have known errors, whose likelihoods are of Gaussians.
+def refuse_errors_beside_tails(degrees: Any, *, has_errors: bool) -> None:
+    """Refuse heavy tails where values have known errors, whose likelihood is of Gaussians.
 
     Raises
     ------
     ArgumentError
         There are both.
     """
-    if degrees is None or not (has_gaps or has_errors):
-        return
-    what = "cells that were not seen" if has_gaps else "known errors of the values"
-    raise ArgumentError(
-        f"Components are t distributions, and there are {what}.",
-        "complete rows without errors",
-        'Leave these rows out with missing="drop".' if has_gaps else "Leave the errors out, or components.",
-    )
+    if degrees is not None and has_errors:
+        raise ArgumentError(
+            "Components are t distributions, and there are known errors of the values.",
+            "values without errors",
+            "Leave the errors out, or components; noise=True takes outliers beside errors.",
+        )
 
 
 def without_infinite_degrees(mixture: Any) -> Any:
@@ -131,7 +129,7 @@ def without_infinite_degrees(mixture: Any) -> Any:
     return mixture if degrees is None or not np.isinf(degrees).all() else replace(mixture, degrees_of_freedom=None)
 
 
-def log_tail(squares: Any, degrees: Any, n_features: int) -> Any:
+def log_tail(squares: Any, degrees: Any, n_features: Any) -> Any:
     """What stands in the log density in the place of a Gaussian's -d2 / 2; shapes broadcast.
 
     Examples
@@ -147,13 +145,13 @@ def log_tail(squares: Any, degrees: Any, n_features: int) -> Any:
     return where(is_gaussian, -0.5 * squares, of_t)
 
 
-def log_gamma_ratio(degrees: Any, n_features: int) -> Any:
+def log_gamma_ratio(degrees: Any, n_features: Any) -> Any:
     """The constant g of the log density, which vanishes towards the Gaussian; of finite degrees of freedom."""
     half, more, log_ratio = halves(degrees, n_features)
     return binet(more) - binet(half) + (more - 0.5) * log_ratio - 0.5 * n_features
 
 
-def halves(degrees: Any, n_features: int) -> tuple[Any, Any, Any]:
+def halves(degrees: Any, n_features: Any) -> tuple[Any, Any, Any]:
     """Nu / 2, (nu + D) / 2, and the logarithm of their ratio."""
     half = 0.5 * degrees
     return half, half + 0.5 * n_features, _namespace(degrees).log1p(n_features / degrees)

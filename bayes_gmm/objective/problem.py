@@ -27,7 +27,7 @@ from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
 from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
-from bayes_gmm.mixture.degrees_of_freedom import COMMON, FIRST, refuse_incomplete_rows, wanted_degrees
+from bayes_gmm.mixture.degrees_of_freedom import COMMON, FIRST, refuse_errors_beside_tails, wanted_degrees
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box
@@ -129,7 +129,7 @@ class Problem:
             check_seen_together(table.values, weights, table.columns)
         box = noise_box(noise, table.values, weights, table.columns)
         degrees = wanted_degrees(components, degrees_of_freedom, K)
-        refuse_incomplete_rows(degrees, has_gaps=table.has_gaps, has_errors=table.has_errors)
+        refuse_errors_beside_tails(degrees, has_errors=table.has_errors)
         problem = cls(
             table=table,
             sample_weight=weights,
@@ -299,7 +299,8 @@ class Problem:
             rows = self.table.values, weights, self.scaling
             return measurement_errors.prepare(*rows, errors, self.labels, self.noise)
         if self.table.has_gaps:
-            return missing_cells.prepare(self.table.values, weights, self.scaling, self.labels, self.noise)
+            rows = self.table.values, weights, self.scaling
+            return missing_cells.prepare(*rows, self.labels, self.noise, with_heavy_tails=self.has_heavy_tails)
         if self.has_heavy_tails:
             return heavy_tails.prepare(*self._rows(), self.labels, with_noise=self.noise is not None, n_rows=n_rows)
         return complete_rows.prepare(*self._rows(), n_rows)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import logsumexp, softmax
+from scipy.special import digamma, logsumexp, softmax
 from scipy.stats import multivariate_normal, multivariate_t
 
 from bayes_gmm.likelihood import complete_rows, deconvolution, heavy_tails, measurement_errors, missing_cells
@@ -212,6 +212,42 @@ def completed_with_precisions(mixture, x):
     return np.stack(found, 1)
 
 
+def joint_of_seen_t(mixture, x):
+    joint = np.empty((len(x), N_COMPONENTS))
+    for n, row in enumerate(x):
+        o = np.flatnonzero(~np.isnan(row))
+        for k, (w, m, s) in enumerate(zip(mixture.weights, mixture.means, mixture.scatters, strict=True)):
+            joint[n, k] = np.log(w) + multivariate_t(m[o], s[np.ix_(o, o)], mixture.degrees_of_freedom[k]).logpdf(
+                row[o]
+            )
+    return joint
+
+
+def completed_with_precisions_from_seen(mixture, x):
+    """The same of complete rows and tau given the seen cells: missing cells have the covariance S / tau given these."""
+    found = np.empty((len(x), N_COMPONENTS, phi(x).shape[-1] + 2))
+    for n, row in enumerate(x):
+        o = np.flatnonzero(~np.isnan(row))
+        for k, (m, s, nu) in enumerate(zip(mixture.means, mixture.scatters, mixture.degrees_of_freedom, strict=True)):
+            slopes = s[:, o] @ np.linalg.inv(s[np.ix_(o, o)])
+            mean, spread = m + slopes @ (row[o] - m[o]), s - slopes @ s[o]
+            distance = (row[o] - m[o]) @ np.linalg.solve(s[np.ix_(o, o)], row[o] - m[o])
+            tau = (nu + len(o)) / (nu + distance)
+            squares = (spread + tau * np.outer(mean, mean))[np.tril_indices(N_FEATURES)]
+            seen, every = (nu + len(o)) / 2, (nu + N_FEATURES) / 2
+            logarithm = 1 - tau + np.log(tau) + digamma(seen) - np.log(seen) - digamma(every) + np.log(every)
+            found[n, k] = np.concatenate([[1.0], tau * mean, squares, [-tau, logarithm]])
+    return found
+
+
+def gaps_and_tails(x, weights, scaling, labels=None):
+    return missing_cells.prepare(x, weights, scaling, labels, with_heavy_tails=True)
+
+
+def gaps_tails_and_noise(x, weights, scaling, labels=None):
+    return missing_cells.prepare(x, weights, scaling, labels, noise=BOX, with_heavy_tails=True)
+
+
 def tails_with_noise(x, weights, scaling):
     return heavy_tails.prepare(x, weights, scaling, with_noise=True)
 
@@ -247,6 +283,23 @@ KINDS = {
         heavy_tails.prepare,
         joint_of_t,
         completed_with_precisions,
+        degrees_of_freedom=DEGREES,
+        natural=heavy_tails.natural,
+    ),
+    "heavy tails, missing cells": Kind(
+        with_gaps,
+        gaps_and_tails,
+        joint_of_seen_t,
+        completed_with_precisions_from_seen,
+        degrees_of_freedom=DEGREES,
+        natural=heavy_tails.natural,
+    ),
+    "heavy tails, missing cells, noise": Kind(
+        with_gaps,
+        gaps_tails_and_noise,
+        beside_noise(joint_of_seen_t),
+        constant_of_noise(completed_with_precisions_from_seen),
+        with_noise=True,
         degrees_of_freedom=DEGREES,
         natural=heavy_tails.natural,
     ),

@@ -11,7 +11,6 @@ import bayes_gmm as bg
 from bayes_gmm.io.table import Table
 from bayes_gmm.likelihood.draws_at_points import at_points, mean_shares
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.em_result import EMFit
 
 
 @pytest.fixture(scope="module")
@@ -251,12 +250,77 @@ def test_posterior_questions_of_draws_at_points_are_answered(drawn):
     np.testing.assert_allclose(shares, TRUTH.responsibilities(drawn), atol=1e-10)
 
 
+@pytest.fixture(scope="module")
+def with_gaps(drawn):
+    """A third of the second cells was not seen, those with a large first one above all."""
+    x = drawn[:600].copy()
+    x[np.argsort(x[:, 0] + np.random.default_rng(1).normal(size=600))[-200:], 1] = np.nan
+    return x
+
+
+@pytest.fixture(scope="module")
+def of_gaps(with_gaps):
+    return bg.fit_em(with_gaps, 2, components="t", n_starts=8)
+
+
+def of_seen_cells(mixture, x):
+    """Log-likelihood by SciPy."""
+    parts = list(zip(mixture.weights, mixture.means, mixture.scatters, mixture.degrees_of_freedom, strict=True))
+    total = 0.0
+    for seen in ([0, 1], [0]):
+        rows = x[np.isnan(x[:, 1]) == (len(seen) == 1)][:, seen]
+        joint = [np.log(w) + multivariate_t(m[seen], s[np.ix_(seen, seen)], nu).logpdf(rows) for w, m, s, nu in parts]
+        total += logsumexp(joint, axis=0).sum()
+    return total
+
+
+def test_missing_cells_of_t_distributed_rows_are_integrated_out(with_gaps, of_gaps):
+    mixture = of_gaps.mixture
+    np.testing.assert_allclose(of_gaps.log_likelihood, of_seen_cells(mixture, with_gaps), rtol=1e-12)
+    assert has_ended_well(of_gaps)
+    slopes = []
+    for factor in (1 - 1e-4, 1 + 1e-4):
+        moved = [
+            (mixture.means * factor, mixture.scatters, mixture.degrees_of_freedom),
+            (mixture.means, mixture.scatters * factor, mixture.degrees_of_freedom),
+            (mixture.means, mixture.scatters, mixture.degrees_of_freedom * factor),
+        ]
+        slopes.append([of_seen_cells(Mixture.from_scatters(mixture.weights, *parts), with_gaps) for parts in moved])
+    np.testing.assert_allclose(*slopes, atol=1e-4)  # a maximum: both sides fall by the same
+    assert max(np.ravel(slopes)) < of_gaps.log_likelihood
+    errors = of_gaps.errors()
+    truth = np.array([[0.0, 0.0], [7.0, 3.0]])
+    assert (np.abs(mixture.means - truth) < 4 * errors["means"]).all()
+    assert np.isfinite(errors["degrees_of_freedom"]).all()
+
+
+def test_complete_rows_alone_mislead_and_gaps_do_not(with_gaps, of_gaps):
+    dropped = bg.fit_em(with_gaps, 2, components="t", missing="drop", n_starts=8)
+    assert abs(of_gaps.mixture.weights[0] - 0.4) < 0.06
+    assert abs(dropped.mixture.weights[0] - 0.4) > 0.12
+
+
+@pytest.mark.slow
+def test_gaps_and_infinite_degrees_of_freedom_are_those_of_gaussians(with_gaps):
+    nearly = bg.fit_em(with_gaps, 2, components="t", degrees_of_freedom=1e9, n_starts=2)
+    plain = bg.fit_em(with_gaps, 2, n_starts=2)
+    np.testing.assert_allclose(nearly.log_likelihood, plain.log_likelihood, rtol=1e-8)
+    infinite = bg.fit_em(with_gaps, 2, components="t", degrees_of_freedom=np.inf, n_starts=2)
+    assert infinite.log_likelihood == plain.log_likelihood
+
+
+def test_gaps_are_completed_with_the_tails_of_their_row(with_gaps, of_gaps):
+    completed = of_gaps.completed()
+    row = int(np.flatnonzero(np.isnan(with_gaps[:, 1]))[0])
+    given = of_gaps.mixture.condition([0], with_gaps[row : row + 1, :1])
+    np.testing.assert_allclose(completed.mean[row, 1], given.mean[0, 0], rtol=1e-12)
+    shares = of_gaps.responsibilities()[row]
+    np.testing.assert_allclose(shares, np.exp(given.log_weights[0]), atol=1e-12)
+    batch = jax.tree.map(lambda leaf: np.asarray(leaf)[None], of_gaps.mixture)
+    np.testing.assert_allclose(mean_shares(at_points(batch, with_gaps), np.array([[0, 1]]))[row], shares, atol=1e-10)
+
+
 def test_what_heavy_tails_cannot_go_with_is_refused_in_words(drawn, of_drawn, faithful):
-    gaps = drawn.copy()
-    gaps[0, 0] = np.nan
-    with pytest.raises(bg.ArgumentError, match="not seen"):
-        bg.fit_em(gaps, 2, components="t")
-    assert isinstance(bg.fit_em(gaps, 2, components="t", degrees_of_freedom=5.0, missing="drop", n_starts=8), EMFit)
     with pytest.raises(bg.ArgumentError, match="known errors"):
         bg.fit_em(Table(drawn, ("a", "b"), errors=np.ones_like(drawn)), 2, components="t")
     for wrong in ("normals", "T2", ""):
