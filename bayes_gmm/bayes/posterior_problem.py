@@ -1,7 +1,7 @@
 """The question that a posterior answers, in data units, and the density to sample for it."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any
@@ -92,42 +92,39 @@ class PosteriorProblem:
         """
         require_own_jax()
         table = as_table(x, missing=missing, errors=errors)
-        check_full_rank(
-            table.values, table.columns, "the coordinates in which a posterior is sampled, of any structure"
-        )
-        check_seen_together(table.values, np.ones(table.n_points), table.columns)
-        K = component_count(n_components, table)
-        if not (prior is None or isinstance(prior, Prior)):
-            raise ArgumentError(
-                f"prior is {prior!r}.", "a Prior", "Put NumPyro distributions into Prior(weights=, means=, scales=)."
-            )
-        prior = prior or Prior()
+        _check_rows(table)
+        K, prior = component_count(n_components, table), _checked_prior(prior)
         weights = None if sample_weight is None else point_weights(sample_weight, table)
-        box = noise_box(noise, table.values, np.ones(table.n_points) if weights is None else weights, table.columns)
         degrees = wanted_degrees(components, degrees_of_freedom, K)
         refuse_errors_beside_tails(degrees, has_errors=table.has_errors)
         problem = cls(
             table=table,
             n_components=K,
             covariance_type=covariance_type,
-            prior=prior.for_data(
-                table.values,
-                K,
-                covariance_type,
-                sample_weight=weights,
-                error_sds=None if table.errors is None else error_sds(table.errors),
-                with_noise=box is not None,
-                with_tails=isinstance(degrees, str),
-            ),
+            prior=prior,
             default_scales=prior.scales is None and prior.variances is None,
             sample_weight=weights,
-            noise=box,
+            noise=noise_box(noise, table.values, _every_weight(weights, table), table.columns),
             degrees_of_freedom=degrees,
         )
+        problem = replace(problem, prior=problem._completed_prior())
         problem._require_a_parameter()
         for sentence in problem.tie_warnings:
             warnings.warn(sentence, FitWarning, stacklevel=5)
         return problem
+
+    def _completed_prior(self) -> Prior:
+        """The prior with what it leaves out filled from the table."""
+        errors = self.table.errors
+        return self.prior.for_data(
+            self.table.values,
+            self.n_components,
+            self.covariance_type,
+            sample_weight=self.sample_weight,
+            error_sds=None if errors is None else error_sds(errors),
+            with_noise=self.noise is not None,
+            with_tails=isinstance(self.degrees_of_freedom, str),
+        )
 
     @property
     def structure(self) -> Structure:
@@ -165,7 +162,7 @@ class PosteriorProblem:
     @property
     def row_weights(self) -> Float[np.ndarray, " N"]:
         """Weight of each row, one where none were given."""
-        return np.ones(self.table.n_points) if self.sample_weight is None else self.sample_weight
+        return _every_weight(self.sample_weight, self.table)
 
     @cached_property
     def tie_warnings(self) -> list[str]:
@@ -237,6 +234,25 @@ class PosteriorProblem:
                 "at least one parameter with a distribution",
                 "Evaluate the density of Mixture.from_moments(...) instead.",
             )
+
+
+def _check_rows(table: Table) -> None:
+    """Refuse rows that do not tell the coordinates in which a posterior is sampled, whatever its structure."""
+    what = "the coordinates in which a posterior is sampled, of any structure"
+    check_full_rank(table.values, table.columns, what)
+    check_seen_together(table.values, np.ones(table.n_points), table.columns)
+
+
+def _checked_prior(prior: Any) -> Prior:
+    if not (prior is None or isinstance(prior, Prior)):
+        raise ArgumentError(
+            f"prior is {prior!r}.", "a Prior", "Put NumPyro distributions into Prior(weights=, means=, scales=)."
+        )
+    return prior or Prior()
+
+
+def _every_weight(sample_weight: Float[np.ndarray, " N"] | None, table: Table) -> Float[np.ndarray, " N"]:
+    return np.ones(table.n_points) if sample_weight is None else sample_weight
 
 
 def _digest(*arrays: Any) -> str:

@@ -82,6 +82,20 @@ KINDS = {
     "heavy tails": Rows(
         with_tails, unchanged, {"degrees_of_freedom": ShiftedGamma(2.0, 0.1, 1.0)}, {"components": "t"}, {}
     ),
+    "heavy tails and gaps": Rows(
+        with_tails,
+        with_gaps,
+        {"degrees_of_freedom": ShiftedGamma(2.0, 0.1, 1.0)},
+        {"components": "t"},
+        {"missing": "drop"},
+    ),
+    "noise and errors": Rows(
+        with_noise,
+        with_errors,
+        {"noise": dist.Beta(1.0, 9.0)},
+        {"noise": box_from(LOW, HIGH, 0.1, 2), "errors": SDS},
+        {"errors": SDS},
+    ),
     "noise": Rows(with_noise, unchanged, {"noise": dist.Beta(1.0, 9.0)}, {"noise": box_from(LOW, HIGH, 0.1, 2)}, {}),
 }
 
