@@ -26,8 +26,10 @@ PUBLIC_ROOMS = ("datasets", "estimators", "plots")
 PICKLED = {"mixture": "Mixture", "posterior": "Posterior"}
 
 LIBRARIES = {
-    "arviz": {"assessment.leave_one_out"},
-    "arviz_stats": {"posterior.diagnostics", "assessment.prior_sensitivity", "figure_data.traces"},
+    "arviz": set(),
+    "arviz_stats": {
+        *("posterior.diagnostics", "assessment.leave_one_out", "assessment.prior_sensitivity", "figure_data.traces")
+    },
     "xarray": {
         *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.sampling_run"),
         *("assessment.leave_one_out", "assessment.prior_sensitivity", "io.result_file"),

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-import arviz as az
+import lazy_loader
 import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int
@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from bayes_gmm.likelihood.pointwise import log_densities, log_predictive_density, thinned
 from bayes_gmm.posterior.diagnostics import quietly
 from bayes_gmm.posterior.posterior import Posterior
+
+az = lazy_loader.load("arviz_stats")
 
 MOST_POINTS = 20_000
 """In larger tables only a random sample of the points is left out in turn, to bound the time."""

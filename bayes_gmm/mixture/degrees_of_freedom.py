@@ -15,6 +15,7 @@ Kotz and Nadarajah (2004), Multivariate t-distributions and their applications, 
 of them: Peel and McLachlan (2000), doi 10.1023/A:1008981510081.
 """
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Float
-from scipy import special
 
 from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.core.validation import real_numbers
@@ -42,6 +42,9 @@ _REMEDY = "Small numbers are heavy tails: 1 is Cauchy's, and above 30 or so a co
 
 _SERIES_FROM = 16.0
 """Where the series of Binet's function has reached rounding."""
+
+_log_gamma = np.vectorize(math.lgamma, otypes=[np.float64])
+"""Of a few numbers: SciPy's takes longer to load than a first fit of a short table."""
 
 
 def component_family(components: Any) -> str:
@@ -166,7 +169,7 @@ def binet(x: Any) -> Any:
     inverse = 1 / large**2
     series = 1 / 1260 - inverse * (1 / 1680 - inverse / 1188)
     series = (1 / 12 - inverse * (1 / 360 - inverse * series)) / large
-    log_gamma = special.gammaln(small) if namespace is np else gammaln(small)
+    log_gamma = _log_gamma(small) if namespace is np else gammaln(small)
     return where(is_large, series, log_gamma - (small - 0.5) * log(small) + small - 0.5 * LOG_2PI)
 
 
