@@ -75,7 +75,7 @@ LIBRARIES = {
     "scipy": {
         *("posterior.relabelling", "mle.initialisation", "search.merged_cells", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
-        *("mixture.degrees_of_freedom", "mle.degrees_of_freedom"),
+        "mle.degrees_of_freedom",
         *("bayes.hyperplanes", "sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),
     },
     "sklearn": {"estimators.sklearn_compat"},
