@@ -23,11 +23,16 @@ CALIBRATION, OVERLAP = "calibration", "overlap"
 
 ORDER = (
     "sbc_nuts",
+    "sbc_rows",
     "sbc_laplace",
     "sbc",
     "posterior",
     "overlapping",
     "coverage",
+    "missing_cells",
+    "errors",
+    "heavy_tails",
+    "noise_coverage",
     "restarts",
     "verdict_sound",
     "verdict_two_modes",
@@ -108,7 +113,7 @@ def highlights(results: list[dict[str, Any]]) -> str:
 
 ROWS_OF_OVERLAP = (
     *((2, 1, 2, 200), (2, 1, 2, 1000), (3, 1, 2, 200)),
-    *((2, 2, 2, 200), (3, 2, 3, 200)),
+    *((2, 2, 2, 200), (3, 2, 2, 200)),
 )
 """Components, features, distance in sds and points of the cells in the README's table."""
 
