@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 from tqdm import tqdm
 
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
-from bayes_gmm.bayes.sites import assemble, n_coordinates_of
+from bayes_gmm.bayes.sites import assemble, free, n_coordinates_of
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.interruption import until_interrupted
@@ -99,9 +99,22 @@ def obstacle(problem: PosteriorProblem) -> str:
         return f"{K} components are more than {MOST_ORDERED}"
     if n_coordinates > _MOST_COORDINATES:
         return f"{n_coordinates} parameters are more than {_MOST_COORDINATES}"
+    if name := _without_draws(problem):
+        return f"the prior of {name} has a density and cannot be drawn from"
     nanoseconds = TUNING.nanoseconds + TUNING.nanoseconds_of_squares * problem.table.n_features**2
     seconds = 1e-9 * nanoseconds * problem.table.n_points * K * _EVALUATIONS * _n_particles(n_coordinates)
     return "" if seconds <= _MOST_SECONDS_OF_PILOT else f"{problem.table.n_points} points are too many for a pilot"
+
+
+def _without_draws(problem: PosteriorProblem) -> str:
+    """Name of a parameter whose prior draws nothing, such as a density that a user wrote, or an empty text."""
+    key = jax.eval_shape(jax.random.key, 0)
+    for name, site in free(problem.sites).items():
+        try:
+            jax.eval_shape(site.sample, key)
+        except NotImplementedError:
+            return name
+    return ""
 
 
 def _n_particles(n_coordinates: int) -> int:

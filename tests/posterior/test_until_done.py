@@ -4,6 +4,7 @@ import re
 from unittest import mock
 
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 import bayes_gmm as bg
@@ -182,6 +183,29 @@ def test_many_components_stay_with_nuts_and_it_is_said() -> None:
         np.random.default_rng(0).normal(size=(200_000, 1)), 2, covariance_type="full", prior=None
     )
     assert obstacle(large) == "200000 points are too many for a pilot"
+
+
+class WithoutDraws(dist.HalfNormal):
+    """A density alone, as a user writes it."""
+
+    def sample(self, key, sample_shape=()):
+        raise NotImplementedError
+
+
+def test_a_prior_without_draws_stays_with_nuts_and_it_is_said() -> None:
+    options = {"covariance_type": "full"}
+    without, with_draws = (
+        module.PosteriorProblem.of(overlapping(1), 2, prior=bg.Prior(scales=family(2.0)), **options)
+        for family in (WithoutDraws, dist.HalfNormal)
+    )
+    assert obstacle(without) == "the prior of scales has a density and cannot be drawn from"
+    assert not obstacle(with_draws)
+
+
+@pytest.mark.slow
+def test_a_posterior_whose_prior_has_no_draws_is_sampled() -> None:
+    posterior = bg.fit_nuts(overlapping(1), 2, prior=bg.Prior(scales=WithoutDraws(2.0)), progress=False)
+    assert any("cannot be drawn from" in note for note in posterior.verdict.notes)
 
 
 @pytest.mark.slow
