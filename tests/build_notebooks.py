@@ -42,7 +42,7 @@ def read_source(path: Path) -> Any:
     return notebook
 
 
-def execute(notebook: Any, *, timeout: int = 120) -> None:
+def execute(notebook: Any, *, timeout: int = 900) -> None:
     """Run all cells, in an empty folder, in a fresh kernel of the Python that runs this; an error raises.
 
     Kernels that the user has installed elsewhere under the same name are not looked at.
