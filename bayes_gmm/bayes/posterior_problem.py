@@ -25,7 +25,7 @@ from bayes_gmm.likelihood import complete_rows, heavy_tails, measurement_errors,
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
-from bayes_gmm.mixture.degrees_of_freedom import refuse_errors_beside_tails, wanted_degrees
+from bayes_gmm.mixture.degrees_of_freedom import are_heavy_tails, refuse_errors_beside_tails, wanted_degrees
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box
@@ -212,8 +212,7 @@ class PosteriorProblem:
         rows = self.table.values, self.row_weights, self.scaling
         if (errors := self.table.error_covariances) is not None:
             return measurement_errors.prepare(*rows, errors, noise=self.noise)
-        degrees = self.degrees_of_freedom
-        has_tails = isinstance(degrees, str) or (degrees is not None and bool(np.isfinite(degrees).all()))
+        has_tails = are_heavy_tails(self.degrees_of_freedom)
         if self.table.has_gaps:
             return missing_cells.prepare(*rows, noise=self.noise, with_heavy_tails=has_tails)
         if has_tails:

@@ -126,6 +126,11 @@ def refuse_errors_beside_tails(degrees: Any, *, has_errors: bool) -> None:
         )
 
 
+def are_heavy_tails(degrees: Any) -> bool:
+    """Whether degrees of freedom, as `wanted_degrees` gives them, are those of t distributions: finite ones."""
+    return isinstance(degrees, str) or (degrees is not None and bool(np.isfinite(degrees).all()))
+
+
 def without_infinite_degrees(mixture: Any) -> Any:
     """The mixture as one of Gaussians where all its degrees of freedom are infinite."""
     degrees = mixture.degrees_of_freedom

@@ -27,7 +27,13 @@ from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
 from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
-from bayes_gmm.mixture.degrees_of_freedom import COMMON, FIRST, refuse_errors_beside_tails, wanted_degrees
+from bayes_gmm.mixture.degrees_of_freedom import (
+    COMMON,
+    FIRST,
+    are_heavy_tails,
+    refuse_errors_beside_tails,
+    wanted_degrees,
+)
 from bayes_gmm.mixture.gaps import check_seen_together
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise, noise_box
@@ -158,9 +164,7 @@ class Problem:
     @property
     def has_heavy_tails(self) -> bool:
         """Whether components are t distributions, not those of infinite degrees of freedom, which are Gaussians."""
-        return self.estimates_degrees or (
-            self.degrees_of_freedom is not None and bool(np.isfinite(self.degrees_of_freedom).all())
-        )
+        return are_heavy_tails(self.degrees_of_freedom)
 
     @property
     def starting_degrees(self) -> Float[np.ndarray, " K"] | None:
