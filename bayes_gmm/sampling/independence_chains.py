@@ -299,7 +299,7 @@ def _weigh(coordinates: Float[Array, "S P"], proposal: Proposal, symmetry: Symme
 
 def _log_ratio(place: Place, proposal: Proposal, symmetry: Symmetry) -> Float[Array, ""]:
     """Log density of the target over that of the proposal, up to a constant; minus infinity without a density."""
-    by_prior = np.log(DEFENCE) + np.log(len(symmetry.orders)) + place.log_prior
+    by_prior = np.log(DEFENCE) + symmetry.log_orders + place.log_prior
     by_parts = np.log1p(-DEFENCE) + proposal.whole.log_density(place.coordinates, symmetry)
     defined = jnp.isfinite(place.log_posterior)
     log_posterior = jnp.where(defined, place.log_posterior, 0.0)

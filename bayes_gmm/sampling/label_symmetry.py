@@ -16,7 +16,7 @@ Log-ratios: Egozcue et al. (2003), doi 10.1023/A:1023818214614; one region of th
 doi 10.1111/1467-9868.00265.
 """
 
-import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -29,9 +29,10 @@ from jaxtyping import Array, Bool, Float, Int
 from numpyro.distributions import biject_to
 
 from bayes_gmm.bayes.sites import Sites, constrain, exchangeable, free, shape_of, unconstrain
+from bayes_gmm.sampling.assignment import best_assignment
 
 MOST_ORDERED = 6
-"""Components up to which all orders are compared: they are K!."""
+"""Components up to which orders are compared."""
 
 type Coordinates = Float[Any, "*batch P"]
 
@@ -48,14 +49,14 @@ class Symmetry:
         Places of the log-ratios of the weights, empty where these are held.
     basis : (K, K - 1)
         Orthonormal V, from log-ratios to centred logarithms.
-    orders : (O, K)
-        All orders of the components, or one where the prior tells them apart.
+    exchangeable
+        Whether any order of the components has the same density; otherwise the prior tells them apart.
     """
 
     own: Int[np.ndarray, "K m"]
     weights: Int[np.ndarray, " w"]
     basis: Float[np.ndarray, "K L"]
-    orders: Int[np.ndarray, "O K"]
+    exchangeable: bool
 
     @classmethod
     def of(cls, sites: Sites) -> "Symmetry":
@@ -67,18 +68,17 @@ class Symmetry:
             if shape_of(site)[0] == K:
                 own.append(start + np.arange(size).reshape(K, -1))
             start += size
-        orders = np.array(list(itertools.permutations(range(K)))) if exchangeable(sites) else np.arange(K)[None]
         return cls(
             own=np.concatenate([np.zeros((K, 0), int), *own], 1),
             weights=start + np.arange(K - 1 if "weights" in free(sites) else 0),
             basis=scipy.linalg.helmert(K).T if K > 1 else np.zeros((1, 0)),
-            orders=orders,
+            exchangeable=exchangeable(sites),
         )
 
     @cached_property
     def _key(self) -> tuple[Any, ...]:
-        parts = (self.own, self.weights, self.basis, self.orders)
-        return tuple((part.shape, part.tobytes()) for part in parts)
+        parts = (self.own, self.weights, self.basis)
+        return self.exchangeable, *((part.shape, part.tobytes()) for part in parts)
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -86,6 +86,11 @@ class Symmetry:
     def __eq__(self, other: object) -> bool:
         """Equal layouts are one argument to a compiled program."""
         return isinstance(other, Symmetry) and self._key == other._key
+
+    @property
+    def log_orders(self) -> float:
+        """Logarithm of the number of orders that leave the density unchanged."""
+        return math.lgamma(len(self.own) + 1) if self.exchangeable else 0.0
 
     def blocks(self, coordinates: Coordinates) -> Float[Any, "*batch K b"]:
         """What belongs to each component: its own coordinates, and its centred log weight."""
@@ -143,9 +148,9 @@ class Symmetry:
 
     def best(self, scores: Float[Any, "*batch K K"]) -> Int[Any, "*batch K"]:
         """Order with the largest sum of scores, of which row j, column k is that of component j in place k."""
-        namespace: Any = jnp if isinstance(scores, jax.Array) else np
-        sums = scores[..., self.orders, np.arange(self.orders.shape[1])].sum(-1)
-        return namespace.asarray(self.orders)[sums.argmax(-1)]
+        if self.exchangeable:
+            return best_assignment(scores)
+        return np.broadcast_to(np.arange(len(self.own)), scores.shape[:-1])
 
     def put(self, coordinates: Coordinates, places: "Places") -> Coordinates:
         """Coordinates of the same mixture with each component in the place that suits it best."""
@@ -157,12 +162,19 @@ class Symmetry:
         return (order == np.arange(len(self.own))).all(-1)
 
     def average(self, covariance: Float[np.ndarray, "P P"]) -> Float[np.ndarray, "P P"]:
-        """Mean of a covariance over all orders, which no order changes."""
-        total = np.zeros_like(covariance)
-        for order in self.orders:
-            rows = self.reorder(covariance, np.broadcast_to(order, (len(covariance), len(order))))
-            total += self.reorder(rows.T.copy(), np.broadcast_to(order, (len(covariance), len(order))))
-        return total / len(self.orders)
+        """Mean of a covariance over all orders, which no order changes.
+
+        What components have in common has the covariance it had; how they differ has one covariance for all.
+        """
+        if not self.exchangeable:
+            return covariance
+        identity, K = np.eye(len(covariance)), len(self.own)
+        blocks = self.blocks(identity)
+        differences = blocks - blocks.mean(1, keepdims=True)
+        common = identity - np.einsum("pkb,qkb->pq", differences, blocks)
+        of_one = np.einsum("pkb,pq,qkc->bc", differences, covariance, differences, optimize=True) / max(K - 1, 1)
+        of_all = np.einsum("pkb,bc,qkc->pq", differences, of_one, differences, optimize=True)
+        return common @ covariance @ common + of_all
 
 
 class Places(NamedTuple):
