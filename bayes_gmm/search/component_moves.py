@@ -1,9 +1,9 @@
 """Moves between components: one is split where it gains most, others are merged or deleted where that loses least.
 
 EM alone never moves a component from where there is one too many to where there is one too few. What every split would
-gain and every removal would lose is told first; all promising moves that touch different components are then made at
-once, and judged by the objective after a short run of EM. Where a batch gains nothing its best quarter is tried, and so
-on to single moves.
+gain and every removal would lose is told first, and the promising moves are rehearsed, by EM of the components near by
+(`rehearsals`). All that gain and adapt different components are then made at once, and judged by the objective after a
+short run of EM, against a run without them. Where a batch gains nothing its best quarter is tried, and so on.
 
 Moves also find spurious maxima, components on a few points that lie close together by chance. A component that has few
 points and is narrow is therefore charged a nat for each of its parameters, as by AIC, and log N for the choice of its
@@ -32,6 +32,7 @@ from bayes_gmm.search.component_removals import DELETED, Removal, removals
 from bayes_gmm.search.component_splits import Halves, split_halves
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
 from bayes_gmm.search.merged_cells import merged_cells
+from bayes_gmm.search.rehearsals import Rehearsal, overlaps, rehearse
 from bayes_gmm.search.row_statistics import RowEM, Rows, State
 
 FROM_COMPONENTS = 10
@@ -52,8 +53,8 @@ _MOST_CLIMBS, _MOST_CLIMBS_OF_LONG_TABLES, _LONG_TABLE = 8, 4, 5000
 KEPT = 2
 """Ends of climbs that a fit goes on from, the best ones."""
 
-_SAME_END = 1.0
-"""Nats within which two climbs have come to the same end: no more of them are made then."""
+_AGREEING, _SAME_END = 3, 1.0
+"""Climbs that have come to the same end, and nats within which they have: no more of them are made then."""
 
 _FIRST_STEPS = 30
 """Steps of EM before the first move."""
@@ -61,17 +62,14 @@ _FIRST_STEPS = 30
 _MOST_STEPS, _STEPS_PER_COMPONENT = 200, 5
 """E-steps of a climb, and what each component adds to them: it ends earlier where no move is accepted."""
 
-_BATCH_STEPS, _SINGLE_STEPS = 15, 25
-"""Steps of EM after which a batch of moves, and a single one, is judged."""
-
-_PROMISE = 1.0
-"""Expected gain, in nats, from which a move is made together with others."""
+_BATCH_STEPS, _SETTLING_STEPS = 15, 50
+"""Steps of EM after which a batch of moves is judged, and before it is believed that no move gains."""
 
 _LEAST_PROMISE = -25.0
-"""Expected gain to which single moves are tried: a merge looks worse than it is until the others have adapted."""
+"""Expected gain from which moves are tried: a merge looks worse than it is until the others have adapted."""
 
-_FAILURES = 6
-"""Single moves that fail in succession before a climb ends."""
+_REHEARSED, _GAIN = 2, 0.5
+"""Moves for each component that are rehearsed, and the gain, in nats, from which one is made."""
 
 _MOVES = 50
 """Moves for each component that are looked at."""
@@ -98,7 +96,7 @@ def usual_number_of_climbs(problem: Problem) -> int:
 def climbs(problem: Problem, objective: Objective, seed: int, most: int, tell: Callable[[float], None]) -> Mixture:
     """The best two mixtures, or one if no more are asked for, at which moves from merged cells ended, the best first.
 
-    Climbs are made until the best two of them have come to the same end, or there are `most`. Everything is in unit
+    Climbs are made until the best three of them have come to the same end, or there are `most`. Everything is in unit
     coordinates; `tell` is given the log-likelihood before each round of moves.
     """
 
@@ -119,8 +117,8 @@ def climbs(problem: Problem, objective: Objective, seed: int, most: int, tell: C
 
 
 def _agree(values: list[float]) -> bool:
-    second, first = sorted([-np.inf, -np.inf, *values])[-2:]
-    return second > first - _SAME_END
+    best = sorted(values)[-_AGREEING:]
+    return len(best) == _AGREEING and best[0] > best[-1] - _SAME_END
 
 
 def _with_absent(mixture: Mixture, n_slots: int) -> Mixture:
@@ -166,57 +164,62 @@ def improve(
     em: RowEM, state: State, rng: np.random.Generator, shape: CovarianceShape, tell: Callable[[float], None]
 ) -> State:
     """The state after moves, when none is accepted any more or the steps of a climb are spent."""
-    limit = em.n_steps + _MOST_STEPS + _STEPS_PER_COMPONENT * len(state.eta)
+    limit, settled = em.n_steps + _MOST_STEPS + _STEPS_PER_COMPONENT * len(state.eta), False
     while em.n_steps < limit and np.isfinite(state.value):
         tell(state.value)
         halves = split_halves(em, state, rng, shape)
         moves = promising(halves, removals(em, state, rng, shape))
-        better = _together(em, state, halves, moves, limit, shape) or _singly(em, state, halves, moves, limit, shape)
-        if better is None:
+        better = _together(em, state, _rehearsed(em, state, halves, moves, shape), limit, shape)
+        if better is not None:
+            state, settled = better, False
+        elif settled:
             break
-        state = better
+        else:
+            state, settled = em.advance(state, _SETTLING_STEPS, tol=1e-2), True
     return state
 
 
-def _together(
-    em: RowEM, state: State, halves: Halves, moves: list[Move], limit: int, shape: CovarianceShape
-) -> State | None:
-    """The state after the largest batch of promising moves that is accepted: all, the best quarter, and so on."""
-    batch = disjoint([move for move in moves if move.promise > _PROMISE])
+def _different(moves: list[Move]) -> list[Move]:
+    """Each split with each removal once, the best first."""
+    different = {(move.split, move.removal.gone): move for move in reversed(moves)}
+    return sorted(different.values(), key=lambda move: -move.promise)
+
+
+def _rehearsed(em: RowEM, state: State, halves: Halves, moves: list[Move], shape: CovarianceShape) -> list[Rehearsal]:
+    """Moves that gain when they are rehearsed, the best first."""
+    chosen = _different(moves)[: _REHEARSED * len(state.eta)]
+    overlap, price = overlaps(state), price_of(state.moments, shape)
+    tried = [rehearse(em, state, overlap, moved(state.moments, halves, [move]), move.touched) for move in chosen]
+    worth = [one for one in tried if one.gain - price_of(one.moments, shape) + price > _GAIN]
+    return sorted(worth, key=lambda one: -one.gain)
+
+
+def _together(em: RowEM, state: State, rehearsals: list[Rehearsal], limit: int, shape: CovarianceShape) -> State | None:
+    """The state after the largest batch of moves that is accepted: all that touch different components, a quarter..."""
+    batch = disjoint(rehearsals)
+    if not batch:
+        return None
+    without = em.advance(state, _BATCH_STEPS)
     while batch and em.n_steps < limit:
-        after = _attempt(em, state, halves, batch, _BATCH_STEPS)
-        if merit(after, shape) > merit(state, shape):
+        after = em.advance(em.expect(em.maximise(combined(state.moments, batch))), _BATCH_STEPS)
+        if merit(after, shape) > merit(without, shape):
             return after
         batch = batch[: len(batch) // 4]
     return None
 
 
-def _singly(
-    em: RowEM, state: State, halves: Halves, moves: list[Move], limit: int, shape: CovarianceShape
-) -> State | None:
-    """The state after the first single move that is accepted, held against a longer run without a move."""
-    settled = em.advance(state, 2 * _SINGLE_STEPS, tol=1e-2)
-    different = {(move.split, move.removal.gone): move for move in reversed(moves) if move.promise > _LEAST_PROMISE}
-    for move in sorted(different.values(), key=lambda move: -move.promise)[:_FAILURES]:
-        if em.n_steps >= limit:
-            break
-        after = _attempt(em, settled, halves, [move], _SINGLE_STEPS)
-        if merit(after, shape) > merit(settled, shape):
-            return after
-    return None
-
-
-def _attempt(em: RowEM, state: State, halves: Halves, batch: list[Move], n_steps: int) -> State:
-    return em.advance(em.expect(em.maximise(moved(state.moments, halves, batch))), n_steps)
-
-
 def merit(state: State, shape: CovarianceShape) -> float:
     """The value, less the price of components that look spurious; minus infinity where EM loses one."""
-    n_points, n_features = len(state.shares), state.moments.means.shape[1]
+    n_features = state.moments.means.shape[1]
     if not np.isfinite(state.value) or state.moments.counts.min() < shape.fewest_points(n_features):
         return -np.inf
-    price = shape.n_parameters(n_features) + np.log(n_points)
-    return state.value - float(price * looks_spurious(state.moments, shape).sum())
+    return state.value - price_of(state.moments, shape)
+
+
+def price_of(found: Moments, shape: CovarianceShape) -> float:
+    """Nats charged for components that look spurious."""
+    price = shape.n_parameters(found.means.shape[1]) + np.log(found.counts.sum())
+    return float(price * looks_spurious(found, shape).sum())
 
 
 def looks_spurious(found: Moments, shape: CovarianceShape) -> Bool[np.ndarray, " K"]:
@@ -255,12 +258,22 @@ def promising(halves: Halves, removed: list[Removal]) -> list[Move]:
     return [Move(float(promises[split, one]), int(split), removed[one]) for split, one in pairs]
 
 
-def disjoint(moves: list[Move]) -> list[Move]:
-    """The best moves of which no two touch the same component."""
-    chosen: list[Move] = []
-    touched: set[int] = set()
-    for move in moves:
-        if not move.touched & touched:
-            chosen.append(move)
-            touched |= move.touched
+def disjoint(rehearsals: list[Rehearsal]) -> list[Rehearsal]:
+    """The best of which no two adapt the same component."""
+    chosen: list[Rehearsal] = []
+    adapted: set[int] = set()
+    for one in rehearsals:
+        near = set(one.near.tolist())
+        if not near & adapted:
+            chosen.append(one)
+            adapted |= near
     return chosen
+
+
+def combined(found: Moments, batch: list[Rehearsal]) -> Moments:
+    """Moments after rehearsed moves that adapt different components."""
+    after = Moments(*(np.array(part) for part in found))
+    for one in batch:
+        for part, new in zip(after, one.moments, strict=True):
+            part[one.near] = new[one.near]
+    return after

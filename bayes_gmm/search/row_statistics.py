@@ -184,7 +184,7 @@ class RowEM:
         rows, (n_points, n_features), n_components = self.rows, self.rows.z.shape, len(mixture.log_weights)
         self.n_steps += 1
         nothing = Moments(np.zeros(n_components), mixture.means, mixture.scale_tril)
-        if not self._is_sound(mixture):
+        if not self.is_sound(mixture):
             none = np.zeros((n_components, 1)), np.zeros((n_points, n_components)), np.zeros(n_points)
             return State(mixture, none[0], -np.inf, *none[1:], nothing)
         covariances = mixture.scale_tril @ mixture.scale_tril.mT
@@ -193,7 +193,7 @@ class RowEM:
         for part in rows.parts():
             phi = rows.features_of(part)
             shares[part] = rows_product(phi, eta.T)
-            log_density[part] = _normalise(shares[part])
+            log_density[part] = normalise(shares[part])
             statistics += cross_product(shares[part] * rows.weights[part, None], phi)
         value = float(rows.weights @ log_density)
         if self._objective.prior is not None:
@@ -214,7 +214,8 @@ class RowEM:
                 break
         return state
 
-    def _is_sound(self, mixture: Mixture) -> bool:
+    def is_sound(self, mixture: Mixture) -> bool:
+        """Whether no component is lost or too narrow."""
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(mixture)):
             return False
         narrowest = np.diagonal(mixture.scale_tril, axis1=1, axis2=2).min(initial=np.inf)
@@ -223,7 +224,7 @@ class RowEM:
         return bool((1 / np.sqrt((np.linalg.inv(mixture.scale_tril) ** 2).sum((1, 2))) > self._smallest_scale).all())
 
 
-def _normalise(logits: Float[np.ndarray, "B K"]) -> Float[np.ndarray, " B"]:
+def normalise(logits: Float[np.ndarray, "B K"]) -> Float[np.ndarray, " B"]:
     """Log densities of rows; their log joint densities become responsibilities, in place."""
     top = logits.max(1)
     logits -= top[:, None]
