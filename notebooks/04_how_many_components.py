@@ -183,7 +183,8 @@ variances = dist.InverseGamma(2.0, 0.05 * spread**2)
 log_odds = {}
 for width in (2, 5, 10):
     prior = bg.Prior(means=dist.Normal(center, width * spread), variances=variances)
-    fits = {K: bg.fit_laplace(x, K, prior=prior, start=full[K], num_draws=20_000) for K in (3, 4)}
+    options = {"prior": prior, "num_draws": 20_000, "progress": False}
+    fits = {K: bg.fit_laplace(x, K, start=full[K], **options) for K in (3, 4)}
     largest_k = max(fit.pareto_k for fit in fits.values())
     assert largest_k < 0.9
     log_odds[width] = fits[4].log_evidence - fits[3].log_evidence

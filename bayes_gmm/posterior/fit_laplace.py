@@ -168,6 +168,7 @@ def fit_laplace(
     num_draws: int = 4000,
     seed: int = 0,
     start: EMFit | None = None,
+    progress: bool = True,
 ) -> LaplaceFit:
     """Approximate the posterior by Gaussians around its modes, and correct them by importance weights.
 
@@ -197,6 +198,8 @@ def fit_laplace(
         Seed of everything random.
     start
         An EM fit of the same table; fitted when left out.
+    progress
+        Whether to show on standard error what is done, where that takes long.
 
     Raises
     ------
@@ -231,8 +234,8 @@ def fit_laplace(
     with jax.enable_x64(True):
         target = problem.target()
         searching = CompilingAhead(mode_programs(problem.mixture_shape, target))
-    mle = starting_fit(problem, start, seed)
-    searching.wait()
+    mle = starting_fit(problem, start, seed, progress=progress)
+    searching.wait(progress=progress)
     drawn = _draw(problem, target, mle, num_draws, seed)
     pivot = pivot_of(problem, mle, drawn.modes)
     table = problem.table

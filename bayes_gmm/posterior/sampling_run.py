@@ -67,7 +67,7 @@ def run(
     began = monotonic()
     with nullcontext() if checkpoint is None else Checkpoint.open(checkpoint, options.identity(problem)) as file:
         prepared = _prepare(problem, options.kernel)
-        mle = starting_fit(problem, start, options.seed)
+        mle = starting_fit(problem, start, options.seed, progress=options.progress)
         sampled = _sample(problem, prepared, mle, options, began, checkpoint=file)
         if why := _unsuited(sampled.chains.statistics, sampled.plan):
             options = options._replace(kernel=NUTS)

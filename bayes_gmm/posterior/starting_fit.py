@@ -10,7 +10,7 @@ from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.fit_em import fit_em
 
 
-def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> EMFit:
+def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int, *, progress: bool) -> EMFit:
     """The given EM fit, when it is of the data and structure of the problem, or a new one where none is given."""
     if start is None:
         return fit_em(
@@ -22,6 +22,7 @@ def starting_fit(problem: PosteriorProblem, start: EMFit | None, seed: int) -> E
             components="gaussian" if problem.degrees_of_freedom is None else "t",
             degrees_of_freedom=problem.degrees_of_freedom,
             seed=seed,
+            progress=progress,
         )
     instance_of("start", start, EMFit, "Give what fit_em returned, or leave start out.")
     same = start.table.has_values_of(problem.table) and start.structure == problem.structure

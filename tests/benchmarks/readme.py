@@ -42,7 +42,6 @@ QUESTIONS = {
     "whole fit": "effective draws/s, whole call",
     "sampling": "effective draws/s, sampling alone",
     "fit_em": "waiting for `fit_em`",
-    "peak memory": "peak memory, by N, D, K",
     "many components": "a fit of 8 to 128 components, by N, D, K",
 }
 """Measures of which the project's README shows two cases each."""

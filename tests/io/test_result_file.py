@@ -170,7 +170,7 @@ def test_a_loaded_fit_does_all_that_it_did(faithful: bg.Table, faithful_mle: bg.
     resampled = (bg.bootstrap(mle, n_replicates=4, progress=False) for mle in (loaded_mle, faithful_mle))
     check_same(*(each.standard_errors for each in resampled))
     problem = PosteriorProblem.of(faithful, 2, covariance_type="full", prior=None)
-    assert starting_fit(problem, loaded_mle, seed=0) is loaded_mle
+    assert starting_fit(problem, loaded_mle, seed=0, progress=False) is loaded_mle
 
 
 # The posterior

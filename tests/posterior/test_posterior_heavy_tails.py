@@ -183,7 +183,7 @@ def test_held_degrees_of_freedom_have_no_posterior(table):
 def test_what_does_not_go_together_is_refused(posterior, table):
     plain = PosteriorProblem.of(table, 2, covariance_type="full", prior=None)
     with pytest.raises(bg.ArgumentError, match="other Gaussians"):
-        starting_fit(plain, posterior.mle, 0)
+        starting_fit(plain, posterior.mle, 0, progress=False)
     with pytest.raises(bg.ArgumentError, match="One of the EM fit and the posterior"):
         bg.compare(plain_fit(posterior.mle), posterior)
     with pytest.raises(bg.ArgumentError, match="degrees of freedom"):
