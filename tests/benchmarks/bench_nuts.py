@@ -18,7 +18,7 @@ import arviz as az
 import numpy as np
 import xarray as xr
 from measuring import OURS, Record, Skipped, attempt, installed, main, measure, say, take_turns
-from nuts_peers import N_CHAINS, PEERS, Problem, Run, Sampler
+from nuts_peers import N_CHAINS, PEERS, Problem, Run, Sampler, prior_of_variances
 
 import bayes_gmm as bg
 from bayes_gmm.posterior import sampling_run
@@ -46,7 +46,9 @@ def simulate(n_points: int, n_features: int, n_components: int, seed: int = 1) -
     return means[labels] + np.einsum("nij,nj->ni", roots[labels], noise)
 
 
-def ours(x: np.ndarray, n_components: int, start: bg.EMFit | None, seed: int, size: tuple[int, int]) -> Run:
+def ours(
+    x: np.ndarray, n_components: int, start: bg.EMFit | None, seed: int, size: tuple[int, int], prior: bg.Prior
+) -> Run:
     """`fit_nuts`, with a clock around the one call that samples."""
     sample, sampling = sampling_run.sample, []
 
@@ -60,7 +62,7 @@ def ours(x: np.ndarray, n_components: int, start: bg.EMFit | None, seed: int, si
     try:
         begin = time.perf_counter()
         lengths = {"num_warmup": size[0], "num_samples": size[1], "num_chains": N_CHAINS}
-        posterior = bg.fit_nuts(x, n_components, **lengths, seed=seed, start=start, progress=False)
+        posterior = bg.fit_nuts(x, n_components, **lengths, prior=prior, seed=seed, start=start, progress=False)
         seconds = time.perf_counter() - begin
     finally:
         sampling_run.sample = sample
@@ -109,13 +111,14 @@ def runs(
 ) -> dict[str, list[tuple[Record, xr.Dataset]]]:
     """All programs on one problem, each for so many seeds, in turn; ours run once more beforehand to compile."""
     fit = bg.fit_em(x, n_components)
-    problem = Problem.of(x, fit.mixture, bg.Prior().for_data(x, n_components))
+    prior = bg.Prior(variances=prior_of_variances(x))
+    problem = Problem.of(x, fit.mixture, prior.for_data(x, n_components))
     our_size, their_size = ((50, 100), (100, 100)) if quick else ((150, 500), (500, 500))
     samplers: dict[str, Callable[[int], Run]] = {}
     for name in repeats:
         if name.startswith(OURS):
             start = fit if name == FROM_FIT else None
-            samplers[name] = partial(ours, x, n_components, start, size=our_size)
+            samplers[name] = partial(ours, x, n_components, start, size=our_size, prior=prior)
             samplers[name](99)
         elif sampler := attempt(name, case, lambda name=name: prepared(name, problem), skipped):
             samplers[name] = lambda seed, sampler=sampler: sampler(seed, *their_size)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from measuring import HERE, OURS, Record, Skipped, fresh, installed, main, measure, take_turns
-from nuts_peers import PEERS, Problem
+from nuts_peers import PEERS, Problem, prior_of_variances
 
 import bayes_gmm as bg
 
@@ -33,7 +33,7 @@ def faithful(folder: Path) -> Path:
     late = x[:, 1] > 68
     covariances = np.stack([np.cov(x[part].T) for part in (~late, late)])
     start = bg.Mixture.from_moments([1 - late.mean(), late.mean()], [x[~late].mean(0), x[late].mean(0)], covariances)
-    Problem.of(x, start, bg.Prior().for_data(x, 2)).save(path)
+    Problem.of(x, start, bg.Prior(variances=prior_of_variances(x)).for_data(x, 2)).save(path)
     return path
 
 

@@ -21,7 +21,7 @@ N_CHAINS = 4
 
 
 class Problem(NamedTuple):
-    """Data (N, D), the start, and the numbers of the package's default prior; K components come first."""
+    """Data (N, D), the start, and the numbers of the prior; K components come first."""
 
     x: np.ndarray
     start_weights: np.ndarray
@@ -40,9 +40,10 @@ class Problem(NamedTuple):
         """From a mixture and a `bg.Prior` for these data."""
         scales, variances = np.asarray(start.scales), prior.variances
         begin = start.weights, start.means, scales**2, start.scale_tril / scales[..., None]
-        parts = prior.weights.concentration, prior.means.loc, prior.means.scale, variances.concentration, variances.rate
+        parts = prior.means.loc, prior.means.scale, variances.concentration, variances.rate
+        each = (np.broadcast_to(part, scales.shape) for part in parts)
         eta = float(prior.correlations.concentration) if x.shape[1] > 1 else 1.0
-        return cls(*(np.asarray(part, float) for part in (x, *begin, *parts, eta)))
+        return cls(*(np.asarray(part, float) for part in (x, *begin, prior.weights.concentration, *each, eta)))
 
     def save(self, path: Path) -> None:
         """For another process."""
@@ -59,6 +60,13 @@ class Problem(NamedTuple):
         """Value of each site at the start."""
         values = self.start_weights, self.start_means, self.start_variances, self.start_factors
         return dict(zip(("weights", "means", "variances", "factors"), values, strict=True))
+
+
+def prior_of_variances(x: np.ndarray) -> Any:
+    """What all programs are given: the package's default has a distribution of scales that no peer has."""
+    import numpyro.distributions as dist
+
+    return dist.InverseGamma(2.0, 0.1 * x.var(0))
 
 
 class Run(NamedTuple):

@@ -28,7 +28,7 @@ WHY = {
     "part of the roofline": "logarithms, sums over components and the M-step count for us but not for the roofline",
     "many components": "the first call compiles; where clusters are apart a single start may do, and we make sure",
     "peak memory": "a process of ours holds JAX and its compiled programs before the first point",
-    "fit_em": "the first fit compiles; ours climbs from many starts, scikit-learn's default from one",
+    "fit_em": "NumPy steps short tables, so that nothing is compiled; from 32 starts, scikit-learn's default from one",
     "fit_nuts": "XLA compiles the whole of the sampler before the first draw",
     "whole fit": "modes, relabelling and the verdict count for us, and in small problems they take most of the call",
     "whole fit against sampling alone": "our modes, relabelling and verdict count, the peer's compiling does not",
