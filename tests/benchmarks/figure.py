@@ -20,7 +20,6 @@ OUR_COLOUR, INK = "#222222", "#444444"
 GROUPS = {
     ("em", "EM iteration"): "EM iteration (N, D, K)",
     ("mle", "20 starts to the maximum"): "20 starts to the maximum",
-    ("many_components", "many components"): "fit of many components (N, D, K)",
     ("nuts", "whole fit"): "posterior, whole call (ESS/s)",
     ("nuts", "sampling"): "posterior, sampling alone (ESS/s)",
     ("wait", "fit_em"): "fit_em of Old Faithful",

@@ -42,7 +42,7 @@ QUESTIONS = {
     "whole fit": "effective draws/s, whole call",
     "sampling": "effective draws/s, sampling alone",
     "fit_em": "waiting for `fit_em`",
-    "many components": "a fit of 8 to 128 components, by N, D, K",
+    "many components": "time of a fit, K = 8 to 128 (it ends higher)",
 }
 """Measures of which the project's README shows two cases each."""
 
