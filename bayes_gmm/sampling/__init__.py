@@ -5,7 +5,8 @@ stand apart. The kernels are `nuts` and `fixed_length_hmc`; `counted_random` giv
 tunes their steps, and `metric` finds the metric where no mode tells it. Where components overlap, `tempered_pilot`
 moves particles from the prior to the posterior, and `independence_chains` mixes proposals fitted to them and to the
 draws of NUTS (`t_mixture`, and `unlabelled_t_mixture` for all components at once) with the short moves of
-`hamiltonian`, on mixtures without labels (`label_symmetry`); `batches` evaluates many places side by side.
+`hamiltonian`, on mixtures without labels (`label_symmetry`, whose orders `assignment` finds); `batches` evaluates many
+places side by side.
 
 May import: the rooms up to `bayes`.
 Add here: another sampler, an iterator of what is observed of some transitions of all chains (`Observed`).
