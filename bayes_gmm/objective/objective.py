@@ -114,7 +114,8 @@ class Objective:
         xp = namespace(mixture.log_weights)
         if self.prior is None:
             return xp.zeros(mixture.log_weights.shape[:-1], mixture.log_weights.dtype)
-        of_components = xp.where(self.present, self.prior.log_density(mixture), 0.0).sum(-1)
+        with np.errstate(invalid="ignore"):  # an absent component has no weight, and no term
+            of_components = xp.where(self.present, self.prior.log_density(mixture), 0.0).sum(-1)
         if mixture.noise is None:
             return of_components
         return of_components + self.prior.weight_count * mixture.noise.log_weight

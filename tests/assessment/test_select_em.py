@@ -57,6 +57,16 @@ def test_bad_requests_are_refused(options: dict[str, object], found: str, faithf
         bg.select_em(faithful, **({"n_components": (2,)} | options), progress=False)
 
 
+def test_a_prior_of_variances_takes_spikes_away() -> None:
+    """Fits with absent components have the values of fits without, and no warning."""
+    x = bg.datasets.load("galaxies")
+    selection = bg.select_em(x, (1, 3), prior=bg.ConjugatePrior(), progress=False)
+    for (K, _), fit in selection.fits.items():
+        alone = bg.fit_em(x, K, prior=bg.ConjugatePrior(), progress=False)
+        np.testing.assert_allclose(fit.log_likelihood, alone.log_likelihood, atol=1e-4)
+        np.testing.assert_allclose(fit.path[-1], alone.path[-1], atol=1e-6)
+
+
 def test_a_selection_shows_itself_in_a_notebook_and_as_a_file(tmp_path) -> None:
     selection = bg.select_em(
         bg.datasets.load("galaxies"), range(1, 4), covariance_type=("full", "tied"), progress=False
