@@ -312,6 +312,21 @@ def test_loading_every_name_and_fitting_changes_no_global_setting() -> None:
     )
 
 
+@pytest.mark.parametrize("before", ["import arviz", "import bayes_gmm"])
+@pytest.mark.parametrize("module", ["bayes.sites", "bayes.prior", "io.serialisation", "sampling.label_symmetry"])
+def test_numpyro_is_whole_after_any_of_our_modules(before: str, module: str) -> None:
+    # ArviZ leaves a NumPyro in sys.modules that loads on its first use, and a submodule imported before is not bound.
+    found = in_a_fresh_process(
+        f"""
+        {before}
+        import bayes_gmm.{module}
+        import numpyro, numpyro.infer
+        print(numpyro.distributions.distribution.Distribution is numpyro.distributions.Distribution)
+        """
+    )
+    assert found.split() == ["True"]
+
+
 def test_the_page_of_the_architecture_lists_the_rooms_in_their_order() -> None:
     rooms = re.findall(r"^\| `(\w+)(?:\.py|/)` \|", PAGE, re.MULTILINE)
     assert rooms == list(ORDER)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-import numpyro.distributions as dist
+from numpyro import distributions as dist
 
 from bayes_gmm.bayes.prior import Prior
 from bayes_gmm.bayes.sites import Sites, assemble, degrees_sites, free, noise_sites

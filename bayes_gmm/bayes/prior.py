@@ -22,8 +22,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpyro.distributions as dist
 from jaxtyping import Float
+from numpyro import distributions as dist
 
 from bayes_gmm.bayes.exchangeable_log_normal import ExchangeableLogNormal
 from bayes_gmm.bayes.resolution import resolutions

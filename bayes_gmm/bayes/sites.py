@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jaxtyping import Array, Float
+from numpyro import distributions as dist
 from numpyro.distributions import biject_to, constraints
 
 from bayes_gmm.bayes.marginally_uniform_cholesky import MarginallyUniformCholesky

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jaxtyping import Bool, Float
+from numpyro import distributions as dist
 
 from bayes_gmm.bayes.hyperplanes import largest_hyperplane
 from bayes_gmm.bayes.sites import Sites, family, shape_of

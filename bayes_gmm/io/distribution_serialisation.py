@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpyro.distributions as dist
+from numpyro import distributions as dist
 from numpyro.distributions import transforms
 
 from bayes_gmm.errors import ArgumentError

@@ -21,7 +21,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import numpyro.distributions as dist
+from numpyro import distributions as dist
 
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.io.distribution_serialisation import from_call, to_call

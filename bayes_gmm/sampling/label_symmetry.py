@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Bool, Float, Int
-from numpyro.distributions import biject_to
+from numpyro import distributions as dist
 
 from bayes_gmm.bayes.sites import Sites, constrain, exchangeable, free, shape_of, unconstrain
 from bayes_gmm.sampling.assignment import best_assignment
@@ -64,7 +64,7 @@ class Symmetry:
         K = shape_of(sites["weights"])[0]
         own, start = [], 0
         for site in free(_others(sites)).values():
-            size = int(np.prod(biject_to(site.support).inverse_shape(site.shape())))
+            size = int(np.prod(dist.biject_to(site.support).inverse_shape(site.shape())))
             if shape_of(site)[0] == K:
                 own.append(start + np.arange(size).reshape(K, -1))
             start += size
