@@ -18,6 +18,7 @@ from tqdm import tqdm
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.sites import assemble, free, n_coordinates_of
 from bayes_gmm.bayes.target import Target
+from bayes_gmm.core.batches import BATCH, in_batches, split
 from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.precision import in_float64
@@ -29,15 +30,13 @@ from bayes_gmm.posterior.explanations import entries
 from bayes_gmm.posterior.sampling_options import SamplingOptions
 from bayes_gmm.posterior.verdict import LARGEST_RHAT
 from bayes_gmm.sampling import independence_chains, tempered_pilot
-from bayes_gmm.sampling.batches import BATCH, in_batches, split
-from bayes_gmm.sampling.hamiltonian import LEAPFROGS
-from bayes_gmm.sampling.independence_chains import CHUNK, Observed, Prepared, chain_programs
+from bayes_gmm.sampling.independence_chains import CHUNK, LEAPFROGS, Observed, Prepared, chain_programs
 from bayes_gmm.sampling.label_symmetry import MOST_ORDERED, Symmetry, constrain_symmetric
 
 KEPT = 1000
 """Draws that are kept of each chain."""
 
-_MOST_ITERATIONS = 16 * KEPT
+_MOST_ITERATIONS = 32 * KEPT
 """Iterations of each chain after which a run ends, whatever its draws are worth."""
 
 _PARTICLES, _MORE_PARTICLES, _MANY_COORDINATES = 2 * BATCH, 4 * BATCH, 12

@@ -50,6 +50,12 @@ _LONGER = (4, 16)
 _ADAPTATION_WARMUP = 1000
 """Least warm-up where a dense metric has to be adapted: the default warm-up of Stan, which always adapts its metric."""
 
+FIRST_LOOK, LONG_TRAJECTORY = 100, 31
+"""Transitions of the warm-up after which NUTS is given up where its trajectories have more leapfrog steps than so many.
+
+In a Gaussian they have 7 to 15 by the metric of its mode, for the up to sixty coordinates that can be explored.
+"""
+
 FIRST_DRAWS = 250
 """Draws of each chain after which it is decided whether its kernel will do."""
 
@@ -142,20 +148,37 @@ def _sample(
 
 
 class _Stop:
-    """Whether to end chains early: no time is left, or their first draws show that another way is needed."""
+    """After how many transitions to end chains early: no time is left, or the first show that another way is needed."""
 
     def __init__(self, options: SamplingOptions, plan: Plan, began: float, *, explorable: bool) -> None:
         self.options, self.plan, self.ends = options, plan, began + options.max_seconds
-        self.undecided, self.explorable, self.hopeless = True, explorable, False
+        self.can_give_up = options.until_done and explorable
+        self.looks = [(FIRST_LOOK, self._far_from_gaussian), (plan.num_warmup + FIRST_DRAWS, self._disagree)]
+        self.hopeless = False
 
-    def __call__(self, statistics: Observed) -> bool:
-        if self.undecided and statistics["lp"].shape[1] >= FIRST_DRAWS:
-            self.undecided = False
-            if _unsuited(statistics, self.plan):
-                return True
-            first = statistics["lp"][None, :, :FIRST_DRAWS]
-            self.hopeless = self.options.until_done and self.explorable and not split_r_hat(first)[0] <= HOPELESS_RHAT
-        return self.hopeless or (self.options.until_done and monotonic() > self.ends)
+    def __call__(self, seen: Observed) -> int | None:
+        length = seen["lp"].shape[1]
+        while self.looks and length >= self.looks[0][0]:
+            size, look = self.looks.pop(0)
+            if look({name: values[:, :size] for name, values in seen.items()}):
+                return size
+        out_of_time = self.options.until_done and length > self.plan.num_warmup and monotonic() > self.ends
+        return length if out_of_time else None
+
+    def _far_from_gaussian(self, seen: Observed) -> bool:
+        """Whether trajectories are far longer than those in a Gaussian of which the metric is known."""
+        known = isinstance(self.plan.kernel, Nuts) and not self.plan.adapts_metric
+        settled = seen["n_steps"][:, FIRST_LOOK // 2 :]
+        self.hopeless = self.can_give_up and known and bool(settled.mean() > LONG_TRAJECTORY)
+        return self.hopeless
+
+    def _disagree(self, seen: Observed) -> bool:
+        """Whether trajectories of fixed length will not do, or the chains are not even near to one another."""
+        first = {name: values[:, self.plan.num_warmup :] for name, values in seen.items()}
+        if _unsuited(first, self.plan):
+            return True
+        self.hopeless = self.can_give_up and not split_r_hat(first["lp"][None])[0] <= HOPELESS_RHAT
+        return self.hopeless
 
 
 def _unsuited(statistics: Observed, plan: Plan) -> str:

@@ -70,15 +70,11 @@ class Plan(NamedTuple):
 
 
 class Chains(NamedTuple):
-    """Draws (C, S, P) in unconstrained coordinates, what NUTS says of each (C, S), and whether Ctrl-C cut it short.
-
-    `stopped` says whether the run was ended by the caller before all draws were made.
-    """
+    """Draws (C, S, P) in unconstrained coordinates, what NUTS says of each (C, S), and whether Ctrl-C cut it short."""
 
     coordinates: Float[np.ndarray, "C S P"]
     statistics: Observed
     interrupted: bool
-    stopped: bool = False
 
     def thinned(self, size: int) -> "Chains":
         """Every second, third, ... draw of each chain, such that at least `size` are left, or all are."""
@@ -103,11 +99,12 @@ def sample(
     seed: int,
     progress: bool,
     checkpoint: Checkpoint | None = None,
-    stop: Callable[[Observed], bool] | None = None,
+    stop: Callable[[Observed], int | None] | None = None,
 ) -> Chains:
     """Run chains from draws of the Gaussians around modes (C, ...), each standardised by the Gaussian of its own mode.
 
-    `stop` is asked from time to time whether to end, given the statistics of the draws so far.
+    `stop` is asked from time to time after how many transitions to end, if at all, given the statistics of all of them
+    so far. A run that it ends during the warm-up has the second half of these transitions as draws.
 
     Chains run in threads, as many at a time as there are cores: side by side in one program each chain would wait for
     the longest trajectory, and all on one core.
@@ -116,28 +113,31 @@ def sample(
     total = plan.num_warmup + num_samples
     chunks: list[Observed] = []
 
-    def kept(name: str) -> np.ndarray:
-        return np.concatenate([chunk[name] for chunk in chunks], 1)[:, plan.num_warmup : total]
+    end: int | None = None
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([chunk[name] for chunk in chunks], 1)
 
     def shown(bar: Any) -> Iterator[None]:
+        nonlocal end
         for chunk in _chunks(target, around, plan, total=total, seed=seed, checkpoint=checkpoint):
             chunks.append(chunk)
             _show(bar, chunks, plan)
             yield
-            if (
-                stop is not None
-                and _length(chunks) > plan.num_warmup
-                and stop({name: kept(name) for name in chunks[0] if name != "coordinates"})
-            ):
+            if stop is not None:
+                end = stop({name: joined(name) for name in chunks[0] if name != "coordinates"})
+            if end is not None:
                 return
 
     with tqdm(total=total, desc="warm-up", unit=" transitions", disable=not progress, leave=False) as bar:
         work = until_interrupted(shown(bar))
         list(work)
         work.reraise_unless(_length(chunks) > plan.num_warmup)
-    statistics = {name: kept(name) for name in chunks[0]}
+    end = _length(chunks) if end is None else end
+    begin_of_draws = plan.num_warmup if end > plan.num_warmup else end // 2
+    statistics = {name: joined(name)[:, begin_of_draws:end] for name in chunks[0]}
     coordinates = statistics.pop("coordinates")
-    return Chains(coordinates, statistics, work.interrupted, not work.interrupted and _length(chunks) < total)
+    return Chains(coordinates, statistics, work.interrupted)
 
 
 def _chunks(

@@ -26,11 +26,11 @@ from bayes_gmm.bayes.sites import assemble
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.sampling.label_symmetry import Symmetry, View, constrain_symmetric
 
-LEAPFROGS = 5
-"""Leapfrog steps of a move."""
+_SHARES, _LOG_SIZES = (0.0, 0.1, 1.0), (-4.0, -1.0, 0.4)
+"""Quantiles of the logarithm of the size of the steps of a move, relative to the step size.
 
-_SMALLEST_STEP, _LARGEST_STEP = -1.0, 0.4
-"""Logarithms between which the size of the steps of a move is drawn, relative to the step size."""
+One move in ten has much smaller steps than the others: it is accepted in narrow places too.
+"""
 
 _DIVERGENT = 1000.0
 """Error of the energy above which a trajectory counts as divergent, as in Stan."""
@@ -73,9 +73,17 @@ def place_at(coordinates: Float[Array, " P"], target: Target) -> Place:
 
 
 def move(
-    place: Place, key: Array, view: View, step: Array, power: Array | float, target: Target, symmetry: Symmetry
+    place: Place,
+    key: Array,
+    view: View,
+    step: Array,
+    power: Array | float,
+    target: Target,
+    symmetry: Symmetry,
+    *,
+    leapfrogs: int,
 ) -> Moved:
-    """One move from a place in the order of the view, which it keeps."""
+    """One move of so many leapfrog steps from a place in the order of the view, which it keeps."""
 
     def tempered(coordinates: Array) -> tuple[Array, Place]:
         there = place_at(coordinates, target)
@@ -84,10 +92,10 @@ def move(
     slope_at = jax.value_and_grad(tempered, has_aux=True)
     for_momentum, for_size, for_acceptance = jax.random.split(key, 3)
     momentum = jax.random.normal(for_momentum, place.coordinates.shape)
-    size = step * jnp.exp(jax.random.uniform(for_size, minval=_SMALLEST_STEP, maxval=_LARGEST_STEP))
+    size = step * jnp.exp(jnp.interp(jax.random.uniform(for_size), np.array(_SHARES), np.array(_LOG_SIZES)))
 
-    pass_on = partial(_leapfrog, slope_at, jnp.asarray(view.factor), size)
-    there, last = jax.lax.fori_loop(0, LEAPFROGS + 1, pass_on, (place, momentum))
+    pass_on = partial(_leapfrog, slope_at, jnp.asarray(view.factor), size, leapfrogs)
+    there, last = jax.lax.fori_loop(0, leapfrogs + 1, pass_on, (place, momentum))
     energy = 0.5 * momentum @ momentum - place.log_prior - power * place.log_likelihood
     after = 0.5 * last @ last - there.log_prior - power * there.log_likelihood
     allowed = jnp.isfinite(after) & symmetry.in_places(there.coordinates, jax.tree.map(jnp.asarray, view.places))
@@ -99,7 +107,7 @@ def move(
 
 
 def _leapfrog(
-    slope_at: Any, factor: Array, size: Array, number: Array, state: tuple[Place, Array]
+    slope_at: Any, factor: Array, size: Array, last: int, number: Array, state: tuple[Place, Array]
 ) -> tuple[Place, Array]:
     """Pass 0 finds the slope at the start and kicks by half; the others drift and kick, the last of them by half.
 
@@ -108,5 +116,5 @@ def _leapfrog(
     there, momentum = state
     drift = jnp.where(number == 0, 0.0, size)
     (_, there), slope = slope_at(there.coordinates + drift * (factor @ momentum))
-    kick = jnp.where((number > 0) & (number < LEAPFROGS), 1.0, 0.5) * size
+    kick = jnp.where((number > 0) & (number < last), 1.0, 0.5) * size
     return there, momentum + kick * (factor.T @ jnp.where(jnp.isfinite(slope), slope, 0.0))

@@ -1,4 +1,4 @@
-r"""Chains that mix short Hamiltonian moves with independence proposals from a mixture of t distributions.
+r"""Chains that mix Hamiltonian moves with independence proposals from a mixture of t distributions.
 
 Where components overlap the posterior is several times wider along an arm than its curvature says, with a neck in
 between, and no constant metric fits both. Proposals from a mixture fitted to the particles of the pilot jump from one
@@ -6,14 +6,14 @@ part to another, to another mode too: a proposal u' in place of u is accepted wi
 
 .. math:: \min\Big(1, \frac{p(u') \, q(u)}{p(u) \, q(u')}\Big).
 
-One component by itself is offered new coordinates in the same way, and Hamiltonian moves explore near by, in one of two
-orders and metrics. Proposals do
-not depend on the chain, so their densities are computed beforehand, side by side. Chains live on mixtures without
-labels (`label_symmetry`): after every iteration the coordinates are folded, and the density of the prior counts once
-for each order.
+One component by itself is offered new coordinates in the same way, the lighter the more often: the posterior has many
+narrow places where a component holds a few points, and such a component has to leave. Hamiltonian moves explore near
+by, in one of a few orders and metrics. Proposals do not depend on the chain, so their densities are computed
+beforehand, side by side. Chains live on mixtures without labels (`label_symmetry`): after every iteration the
+coordinates are folded, and the density of the prior counts once for each order.
 
-The proposal is fitted anew to the draws while few are accepted, and these draws are dropped: nothing adapts while draws
-are kept.
+The proposal is fitted anew to the draws while places are visited that it knows too little of, and these draws are
+dropped: nothing adapts while draws are kept.
 
 References
 ----------
@@ -35,62 +35,58 @@ from jaxtyping import Array, Bool, Float
 
 from bayes_gmm.bayes.sites import constrain
 from bayes_gmm.bayes.target import Target
+from bayes_gmm.core.batches import BATCH, in_batches, split
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import n_cores
-from bayes_gmm.sampling.batches import BATCH, in_batches, split
 from bayes_gmm.sampling.hamiltonian import Place, move, of_batch, place_at
 from bayes_gmm.sampling.label_symmetry import Symmetry, View, unconstrain_symmetric
-from bayes_gmm.sampling.t_mixture import MOST_PARTS, TMixture, fit_t_mixture, standard
-from bayes_gmm.sampling.tempered_pilot import Folded, Pilot, draws_of_prior, fold
-from bayes_gmm.sampling.unlabelled_t_mixture import UnlabelledTMixture, fit_unlabelled, standard_unlabelled
+from bayes_gmm.sampling.proposals import (
+    FEW_PARTS,
+    Offered,
+    Proposal,
+    fit_proposal,
+    log_ratio,
+    offer,
+    standard_proposal,
+    weigh,
+    weighed,
+)
+from bayes_gmm.sampling.tempered_pilot import Folded, Pilot, fold
 
 CHUNK = 100
 """Iterations of one call of the compiled program: room for their draws and proposals is set aside in it."""
 
-PROPOSALS, REDRAWS = 8, 2
+PROPOSALS, REDRAWS = 4, 2
 """Proposals of an iteration, and offers to draw one component anew: cheap, since they are evaluated side by side."""
 
-VIEWS = 2
-"""Orders and metrics in which chains move, one chosen at random in each iteration: two kinds of region have theirs."""
+VIEWS = FEW_PARTS
+"""Orders and metrics in which chains move, one chosen at random in each iteration: kinds of region have theirs."""
 
-DEFENCE = 0.1
-"""Share of the prior in the proposals: a thin place of the t distributions cannot hold a chain for ever."""
+LEAPFROGS = 16
+"""Leapfrog steps of a move: long ones, since they leave what the proposals know too little of."""
 
-_NUMBERS_OF_PARTS = (VIEWS, MOST_PARTS)
-"""Numbers of parts of the proposal that are tried."""
-
-_TRIED = 512
-"""Draws of each candidate for the proposal by whose acceptance it is chosen."""
-
-_TUNING = 300
+_TUNING = 200
 """Iterations in which the step size follows the acceptance, before any draw is kept."""
 
 _ACCEPTANCE, _GAIN = 0.85, 0.1
 """Acceptance of the Hamiltonian moves that the step size follows, and how fast."""
 
-_ENOUGH_ACCEPTED = 0.1
-"""Share of accepted proposals from which the proposal is good enough to be kept: about every second iteration jumps."""
+_RARELY_LEFT, _MOST_HELD = 0.005, 0.03
+"""Share of the proposals of which fewer are accepted in places that hold a chain, and the share of such places up to
+which a proposal is good enough to be kept."""
+
+_COMPARED = 512
+"""Proposals by whose ratios it is told where chains are held."""
 
 _JUDGED_AFTER = (500, 1000)
-"""Iterations after which the proposal is judged, and fitted anew where too few are accepted: each time with more."""
-
-_FITTED_COMPONENTS = 2048
-"""Blocks of single components to which their proposal is fitted."""
+"""Iterations after which the proposal is judged, and fitted anew where it knows too little: each time to more."""
 
 _FITTED, _MOST_FITTED = 400, 4096
 """Places to which a proposal is fitted: so many for each coordinate, and at most."""
 
 _KNOWN = 0.75
 """Share of them that draws of another sampler may be."""
-
-
-class Proposal(NamedTuple):
-    """Mixtures of t distributions of all coordinates and of those of one component, and the direction of the fold."""
-
-    whole: UnlabelledTMixture
-    component: TMixture
-    direction: Float[Any, " P"]
 
 
 class Kernel(NamedTuple):
@@ -109,40 +105,26 @@ class ChainState(NamedTuple):
     steps: Float[Any, " V"]
 
 
-class Offered(NamedTuple):
-    """Proposals, and the logarithm of target over proposal: minus infinity outside the fold."""
-
-    place: Place
-    log_ratio: Float[Any, "*batch"]
-
-
 type Observed = dict[str, np.ndarray]
 """Coordinates and statistics of iterations of all chains, (C, length, ...) each."""
 
 
 class Prepared(NamedTuple):
-    """Chains whose kernel is frozen, and the share of proposals that were accepted when it was judged."""
+    """Chains whose kernel is frozen."""
 
     kernel: Kernel
     states: list[ChainState]
-    accepted: float
 
 
 def chain_programs(target: Target, symmetry: Symmetry, n_coordinates: int) -> Programs:
     """What compiles the programs of `prepare` and `sample`, the largest first."""
-    proposal = _standard_proposal(n_coordinates, symmetry)
+    proposal = standard_proposal(n_coordinates, symmetry)
     kernel = Kernel(target, proposal, proposal.whole.views(VIEWS))
     state = ChainState(of_batch(n_coordinates), np.zeros(2, np.uint32), np.zeros(VIEWS))
     offered = Offered(of_batch(n_coordinates, CHUNK, PROPOSALS), np.zeros((CHUNK, PROPOSALS)))
     yield lambda: _advance.lower(kernel, symmetry, state, offered, 0.0).compile()
-    yield lambda: _weigh.lower(np.zeros((BATCH, n_coordinates)), proposal, symmetry, target).compile()
+    yield lambda: weigh.lower(np.zeros((BATCH, n_coordinates)), proposal, symmetry, target).compile()
     yield lambda: _symmetric.lower(np.zeros((BATCH, n_coordinates)), target).compile()
-
-
-def _standard_proposal(n_coordinates: int, symmetry: Symmetry) -> Proposal:
-    """A proposal for which programs are compiled."""
-    n_of_component = symmetry.own.shape[1] + min(1, symmetry.weights.size)
-    return Proposal(standard_unlabelled(n_coordinates, symmetry), standard(n_of_component), np.zeros(n_coordinates))
 
 
 def prepare(
@@ -168,23 +150,38 @@ def prepare(
         ChainState(_at(particles.places, row), key, np.full(VIEWS, pilot.step))
         for row, key in zip(rows, keys, strict=True)
     ]
-    for _ in range(_TUNING // CHUNK):
-        states, _ = _advance_all(kernel, symmetry, states, rng, tuned=True)
-        yield (done := done + CHUNK)
-    steps = np.exp(np.mean([np.log(state.steps) for state in states], 0))
-    states = [state._replace(steps=steps) for state in states]
-    for length in _JUDGED_AFTER:
-        seen: list[Observed] = []
+
+    def advanced(length: int, *, tuned: bool) -> Iterator[Observed]:
+        nonlocal states, done
         for _ in range(length // CHUNK):
-            states, part = _advance_all(kernel, symmetry, states, rng, tuned=False)
-            seen.append(part)
-            yield (done := done + CHUNK)
-        accepted = float(np.mean([part["accepted"] for part in seen]))
-        if accepted >= _ENOUGH_ACCEPTED:
-            break
-        folded = fold(_places([particles.places, *map(_flat, seen)], rng), symmetry)
-        kernel = _kernel(target, symmetry, folded, rng)
-    yield Prepared(kernel, states, accepted)
+            states, seen = _advance_all(kernel, symmetry, states, rng, tuned=tuned)
+            done += CHUNK
+            yield seen
+        if tuned:
+            steps = np.exp(np.mean([np.log(state.steps) for state in states], 0))
+            states = [state._replace(steps=steps) for state in states]
+
+    for length in (0, *_JUDGED_AFTER):
+        parts = [particles.places]
+        for seen in advanced(length, tuned=False):
+            parts.append(_flat(seen))
+            yield done
+        if length:
+            if _held(parts[1:], kernel, symmetry, rng) <= _MOST_HELD:
+                break
+            kernel = _kernel(target, symmetry, fold(_places(parts, rng), symmetry), rng)
+        for _ in advanced(_TUNING, tuned=True):
+            yield done
+    yield Prepared(kernel, states)
+
+
+def _held(parts: list[Place], kernel: Kernel, symmetry: Symmetry, rng: np.random.Generator) -> float:
+    """Share of places where chains are held, since hardly any proposal would be accepted there."""
+    here = log_ratios(_concatenated(parts).coordinates, kernel, symmetry)
+    there = offer(kernel.proposal, symmetry, kernel.target, _COMPARED, rng).log_ratio
+    # The mean ratio of the proposals, over that of a place, is at least the share that is accepted there.
+    typical = np.logaddexp.reduce(there) - np.log(len(there))
+    return float((here - typical > -np.log(_RARELY_LEFT)).mean())
 
 
 def sample(prepared: Prepared, symmetry: Symmetry, *, seed: int) -> Iterator[Observed]:
@@ -201,7 +198,7 @@ def _joined(pilot: Pilot, known: Float[np.ndarray, "S P"], symmetry: Symmetry, t
     some = known[:: max(1, int(len(known) / (_KNOWN * _most_fitted(known.shape[1]))))]
     coordinates = in_batches(lambda part: _symmetric(part, target), split(some), len(some))
     # The program of the proposals has the densities; the ratio to a proposal is not needed here.
-    found = _weighed(coordinates, _standard_proposal(known.shape[1], symmetry), symmetry, target).place
+    found = weighed(coordinates, standard_proposal(known.shape[1], symmetry), symmetry, target).place
     usable = np.isfinite(found.log_posterior) & np.isfinite(coordinates).all(1)
     return fold(_concatenated([pilot.particles.places, _at(found, usable)]), symmetry)
 
@@ -241,69 +238,14 @@ def _most_fitted(n_coordinates: int) -> int:
 
 
 def _kernel(target: Target, symmetry: Symmetry, folded: Folded, rng: np.random.Generator) -> Kernel:
-    """Kernel with the proposal of which most is accepted, by the places that it is fitted to."""
-    places = folded.places
-    here = _at(places, rng.choice(len(places.log_prior), _TRIED))
-    some = places.coordinates[rng.choice(len(places.log_prior), _FITTED_COMPONENTS // len(symmetry.own))]
-    component = fit_t_mixture(_components(some, symmetry), MOST_PARTS, rng)
-    found = []
-    for n_parts in _NUMBERS_OF_PARTS:
-        proposal = Proposal(
-            fit_unlabelled(places.coordinates, folded.factor, n_parts, symmetry, rng), component, folded.direction
-        )
-        there = _offered(proposal, symmetry, target, _TRIED, rng).log_ratio
-        before = _weighed(here.coordinates, proposal, symmetry, target).log_ratio
-        found.append((float(np.exp(np.minimum(0.0, there[None] - before[:, None])).mean()), proposal))
-    return Kernel(target, max(found, key=itemgetter(0))[1], found[0][1].whole.views(VIEWS))
-
-
-def _components(coordinates: Float[np.ndarray, "S P"], symmetry: Symmetry) -> Float[np.ndarray, "C c"]:
-    """Blocks of all components of all places, one below another."""
-    found = in_batches(lambda part: _blocks(part, symmetry), split(coordinates), len(coordinates))
-    return found.reshape(-1, found.shape[-1])
-
-
-@partial(jax.jit, static_argnames="symmetry")
-def _blocks(coordinates: Float[Array, "S P"], symmetry: Symmetry) -> Float[Array, "S K c"]:
-    of_one = jax.vmap(symmetry.component, (None, 0))
-    return jax.vmap(of_one, (0, None))(coordinates, np.arange(len(symmetry.own)))
+    """Kernel with a proposal fitted to folded places."""
+    fitted = fit_proposal(target, symmetry, folded, rng)
+    return Kernel(target, fitted.proposal, fitted.coarse.views(VIEWS))
 
 
 def log_ratios(coordinates: Float[np.ndarray, "S P"], kernel: Kernel, symmetry: Symmetry) -> Float[np.ndarray, " S"]:
     """Logarithms of target over proposal at folded coordinates."""
-    return _weighed(coordinates, kernel.proposal, symmetry, kernel.target).log_ratio
-
-
-def _offered(proposal: Proposal, symmetry: Symmetry, target: Target, size: int, rng: np.random.Generator) -> Offered:
-    """Folded draws from the proposal, in random order, with their ratios: minus infinity where they are refused."""
-    n_prior = rng.binomial(size, DEFENCE)
-    by_prior = draws_of_prior(target, max(n_prior, 1), rng).coordinates[:n_prior]
-    by_parts, in_order = proposal.whole.sample(size - n_prior, symmetry, rng)
-    coordinates = symmetry.fold(np.concatenate([by_prior, by_parts]), proposal.direction)
-    found = _weighed(coordinates, proposal, symmetry, target)
-    usable = np.concatenate([np.full(n_prior, True), in_order])
-    found = found._replace(log_ratio=np.where(usable, found.log_ratio, -np.inf))
-    return _at(found, rng.permutation(size))
-
-
-def _weighed(coordinates: Float[np.ndarray, "S P"], proposal: Proposal, symmetry: Symmetry, target: Target) -> Offered:
-    """Places and ratios of target over proposal at coordinates."""
-    return in_batches(lambda part: _weigh(part, proposal, symmetry, target), split(coordinates), len(coordinates))
-
-
-@partial(jax.jit, static_argnames="symmetry")
-def _weigh(coordinates: Float[Array, "S P"], proposal: Proposal, symmetry: Symmetry, target: Target) -> Offered:
-    places = jax.vmap(partial(place_at, target=target))(coordinates)
-    return Offered(places, jax.vmap(partial(_log_ratio, proposal=proposal, symmetry=symmetry))(places))
-
-
-def _log_ratio(place: Place, proposal: Proposal, symmetry: Symmetry) -> Float[Array, ""]:
-    """Log density of the target over that of the proposal, up to a constant; minus infinity without a density."""
-    by_prior = np.log(DEFENCE) + symmetry.log_orders + place.log_prior
-    by_parts = np.log1p(-DEFENCE) + proposal.whole.log_density(place.coordinates, symmetry)
-    defined = jnp.isfinite(place.log_posterior)
-    log_posterior = jnp.where(defined, place.log_posterior, 0.0)
-    return jnp.where(defined, log_posterior - jnp.logaddexp(by_parts, by_prior), -jnp.inf)
+    return weighed(coordinates, kernel.proposal, symmetry, kernel.target).log_ratio
 
 
 def _advance_all(
@@ -311,7 +253,7 @@ def _advance_all(
 ) -> tuple[list[ChainState], Observed]:
     """States after `CHUNK` iterations of each chain, and what was observed on the way, (C, CHUNK, ...)."""
     shape = (len(states), CHUNK, PROPOSALS)
-    offered = _offered(kernel.proposal, symmetry, kernel.target, int(np.prod(shape)), rng)
+    offered = offer(kernel.proposal, symmetry, kernel.target, int(np.prod(shape)), rng)
     offered = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), offered)
     own = [jax.tree.map(itemgetter(chain), offered) for chain in range(len(states))]
 
@@ -334,7 +276,7 @@ def _advance(
         which = jax.random.randint(for_view, (), 0, VIEWS)
         view: View = jax.tree.map(lambda leaf: jnp.asarray(leaf)[which], kernel.views)
         place = state.place._replace(coordinates=symmetry.put(state.place.coordinates, view.places))
-        moved = move(place, for_move, view, state.steps[which], 1.0, kernel.target, symmetry)
+        moved = move(place, for_move, view, state.steps[which], 1.0, kernel.target, symmetry, leapfrogs=LEAPFROGS)
         redrawn = _redraw(moved.place, for_redraws, kernel, symmetry)
         folded = symmetry.fold(redrawn.place.coordinates, kernel.proposal.direction)
         jumped = _jump(redrawn.place._replace(coordinates=folded), for_jumps, offered, kernel.proposal, symmetry)
@@ -370,7 +312,7 @@ def _jump(place: Place, key: Array, offered: Offered, proposal: Proposal, symmet
         taken = thresholds[number] < there.log_ratio - here.log_ratio
         return _either(taken, there, here), accepted + taken / PROPOSALS
 
-    begin = Offered(place, _log_ratio(place, proposal, symmetry))
+    begin = Offered(place, log_ratio(place, proposal, symmetry))
     here, accepted = jax.lax.fori_loop(0, PROPOSALS, once, (begin, jnp.zeros(())))
     return _Replaced(here.place, accepted)
 
@@ -382,10 +324,11 @@ def _redraw(place: Place, key: Array, kernel: Kernel, symmetry: Symmetry) -> _Re
     def once(number: Array, current: tuple[Place, Array]) -> tuple[Place, Array]:
         here, accepted = current
         which, offer, chance = jax.random.split(jax.random.fold_in(key, number), 3)
-        chosen = jax.random.randint(which, (), 0, len(symmetry.own))
+        choice = symmetry.rarely(here.coordinates)
+        chosen = jax.random.categorical(which, choice)
         before, block = symmetry.component(here.coordinates, chosen), component.draw(offer)
         there = place_at(symmetry.with_component(here.coordinates, chosen, block), kernel.target)
-        gain = there.log_posterior - here.log_posterior
+        gain = there.log_posterior - here.log_posterior + symmetry.rarely(there.coordinates)[chosen] - choice[chosen]
         log_ratio = gain + component.log_density(before) - component.log_density(block)
         taken = jnp.log(jax.random.uniform(chance)) < log_ratio
         return _either(taken, there, here), accepted + taken / REDRAWS

@@ -34,6 +34,9 @@ from bayes_gmm.sampling.assignment import best_assignment
 MOST_ORDERED = 6
 """Components up to which orders are compared."""
 
+_SMALL = 0.05
+"""Weight below which components are chosen alike to be drawn anew."""
+
 type Coordinates = Float[Any, "*batch P"]
 
 
@@ -106,6 +109,13 @@ class Symmetry:
             return own
         log_weight = jax.nn.log_softmax(self.basis @ coordinates[self.weights])[number]
         return jnp.concatenate([own, (log_weight - jnp.log1p(-jnp.exp(log_weight)))[None]])
+
+    def rarely(self, coordinates: Float[Array, " P"]) -> Float[Array, " K"]:
+        """Log probabilities of choosing each component, the more the smaller its weight; alike for held weights."""
+        if not self.weights.size:
+            return jnp.full(len(self.own), -np.log(len(self.own)))
+        weights = jax.nn.softmax(self.basis @ coordinates[self.weights])
+        return jax.nn.log_softmax(-jnp.log(weights + _SMALL))
 
     def with_component(self, coordinates: Float[Array, " P"], number: Any, block: Float[Array, " c"]) -> Coordinates:
         """Coordinates with another block of one component, the other weights in the same proportions.

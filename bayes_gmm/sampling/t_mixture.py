@@ -11,7 +11,7 @@ References
 Hoogerheide, Kaashoek and van Dijk (2007), doi 10.1016/j.jeconom.2006.06.001.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +21,6 @@ import scipy.linalg
 import scipy.special
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int
-
-MOST_PARTS = 16
-"""Largest number of parts: the arrays have this length, and parts that are not used weigh nothing."""
 
 EM_STEPS = 15
 """Steps of EM for the Gaussians, from a random start: the proposal need not be optimal."""
@@ -93,10 +90,18 @@ class TMixture(NamedTuple):
         return self.centers[part] + np.einsum("sij,sj->si", self.factors[part], noise), part
 
 
-def standard(n_coordinates: int) -> TMixture:
-    """A mixture of so many coordinates, for which programs are compiled."""
-    unit = np.tile(np.eye(n_coordinates), (MOST_PARTS, 1, 1))
-    return TMixture(np.zeros(MOST_PARTS), np.zeros((MOST_PARTS, n_coordinates)), unit, unit)
+def standard(n_coordinates: int, n_parts: int) -> TMixture:
+    """A mixture of so many coordinates and parts, for which programs are compiled."""
+    unit = np.tile(np.eye(n_coordinates), (n_parts, 1, 1))
+    return TMixture(np.zeros(n_parts), np.zeros((n_parts, n_coordinates)), unit, unit)
+
+
+def joined(mixtures: Sequence[TMixture], shares: Sequence[float]) -> TMixture:
+    """A mixture of mixtures, each with its share."""
+    weighted = [
+        one._replace(log_weights=one.log_weights + np.log(share)) for one, share in zip(mixtures, shares, strict=True)
+    ]
+    return TMixture(*map(np.concatenate, zip(*weighted, strict=True)))
 
 
 def fit_t_mixture(points: Float[np.ndarray, "B P"], n_parts: int, rng: np.random.Generator) -> TMixture:
@@ -109,7 +114,7 @@ def fit_t_mixture(points: Float[np.ndarray, "B P"], n_parts: int, rng: np.random
     for _ in range(EM_STEPS if n_parts > 1 else 1):
         found = fit_gaussians(views, shares)
         shares = shares_of(views, found)
-    return found.in_coordinates(middle, common)
+    return found.in_coordinates(middle, common, n_parts)
 
 
 class Gaussians(NamedTuple):
@@ -119,10 +124,12 @@ class Gaussians(NamedTuple):
     centers: np.ndarray
     covariances: np.ndarray
 
-    def in_coordinates(self, middle: Float[np.ndarray, " P"], common: Float[np.ndarray, "P P"]) -> TMixture:
-        """The parts in coordinates `middle + common @ unit`, filled up with parts that weigh nothing."""
+    def in_coordinates(
+        self, middle: Float[np.ndarray, " P"], common: Float[np.ndarray, "P P"], n_parts: int
+    ) -> TMixture:
+        """The parts in coordinates `middle + common @ unit`, filled up to so many with parts that weigh nothing."""
         G, P = self.centers.shape
-        unused = MOST_PARTS - G
+        unused = n_parts - G
         with np.errstate(divide="ignore"):
             log_weights = np.log(np.concatenate([self.weights, np.zeros(unused)]))
         factors = np.concatenate([common @ np.linalg.cholesky(self.covariances), np.tile(np.eye(P), (unused, 1, 1))])

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from bayes_gmm.bayes.sites import free
 from bayes_gmm.bayes.target import Target
-from bayes_gmm.sampling.batches import BATCH, in_batches
+from bayes_gmm.core.batches import BATCH, in_batches
 from bayes_gmm.sampling.hamiltonian import Place, move, place_at
 from bayes_gmm.sampling.label_symmetry import Symmetry, View, unconstrain_symmetric
 from bayes_gmm.sampling.unlabelled_t_mixture import fit_unlabelled
@@ -32,6 +32,9 @@ _WORTH = 0.6
 
 _MOVES, _LAST_MOVES = 3, 6
 """Moves of each particle after each step, and at the end."""
+
+_LEAPFROGS = 5
+"""Leapfrog steps of a move of a particle."""
 
 _ACCEPTANCE = 0.75
 """Acceptance that the step size follows."""
@@ -190,7 +193,7 @@ def _move_batch(
     symmetry: Symmetry,
 ) -> tuple[Place, Float[Array, " B"]]:
     """Places after so many moves, and the mean acceptance of each."""
-    one: Any = partial(move, view=view, step=step, power=power, target=target, symmetry=symmetry)
+    one: Any = partial(move, view=view, step=step, power=power, target=target, symmetry=symmetry, leapfrogs=_LEAPFROGS)
 
     def once(number: Array, state: tuple[Place, Array]) -> tuple[Place, Array]:
         before, total = state

@@ -27,7 +27,6 @@ from jaxtyping import Array, Bool, Float
 from bayes_gmm.sampling.label_symmetry import Places, Symmetry, View
 from bayes_gmm.sampling.t_mixture import (
     EM_STEPS,
-    MOST_PARTS,
     TMixture,
     fit_gaussians,
     nearest_seed,
@@ -35,6 +34,9 @@ from bayes_gmm.sampling.t_mixture import (
     standard,
     transformed,
 )
+
+MOST_PARTS = 16
+"""Largest number of parts: the arrays have this length, and parts that are not used weigh nothing."""
 
 _RELABELLED = 5
 """Steps of EM after each of which the parts order the components anew."""
@@ -69,7 +71,7 @@ class UnlabelledTMixture(NamedTuple):
 def standard_unlabelled(n_coordinates: int, symmetry: Symmetry) -> UnlabelledTMixture:
     """A mixture of so many coordinates, for which programs are compiled."""
     shape = (MOST_PARTS, *symmetry.blocks(np.zeros(n_coordinates)).shape)
-    return UnlabelledTMixture(standard(n_coordinates), Places(np.zeros(shape), np.ones(shape)))
+    return UnlabelledTMixture(standard(n_coordinates, MOST_PARTS), Places(np.zeros(shape), np.ones(shape)))
 
 
 def fit_unlabelled(
@@ -101,7 +103,7 @@ def fit_unlabelled(
         shares = shares_of(unit, found)
     unused = ((0, MOST_PARTS - n_parts), (0, 0), (0, 0))
     kept = Places(np.pad(places.centers, unused), np.pad(places.widths, unused, constant_values=1.0))
-    return UnlabelledTMixture(found.in_coordinates(np.zeros(len(factor)), factor), kept)
+    return UnlabelledTMixture(found.in_coordinates(np.zeros(len(factor)), factor, MOST_PARTS), kept)
 
 
 def _places(
