@@ -23,7 +23,9 @@ from bayes_gmm.sampling.tempered_pilot import draws_of_prior, fold
 pytestmark = pytest.mark.numpyro
 
 X = np.random.default_rng(0).normal(0.0, 1.5, 12)
-SIZE = 6000
+SIZE, ROUNDS = 6000, 25
+LIMIT = 4.0
+"""Standard errors beyond which a change is none of chance."""
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +62,14 @@ def change_of_weights(posterior: Place, kernel: Kernel, symmetry: Symmetry) -> f
         return np.asarray(jax.vmap(lambda one: jnp.exp(_log_weights(one, symmetry)).max())(places.coordinates))
 
     with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(3), SIZE)
-        moved = jax.jit(jax.vmap(partial(_redraw, kernel=kernel, symmetry=symmetry)))(posterior, keys)
-        before, after, accepted = largest(posterior), largest(moved.place), np.asarray(moved.accepted)
-    assert accepted.mean() > 0.1
+        redraw = jax.jit(jax.vmap(partial(_redraw, kernel=kernel, symmetry=symmetry)))
+        places, accepted = posterior, []
+        for number in range(ROUNDS):
+            moved = redraw(places, jax.random.split(jax.random.key(number), SIZE))
+            places = moved.place
+            accepted.append(float(moved.accepted.mean()))
+        before, after = largest(posterior), largest(places)
+    assert min(accepted) > 0.1
     return float((after - before).mean() / (np.sqrt(2 / SIZE) * before.std()))
 
 
@@ -74,7 +80,7 @@ def _log_weights(coordinates: jax.Array, symmetry: Symmetry) -> jax.Array:
 def test_redraws_leave_the_posterior_as_it_is(
     target: tuple[Target, Symmetry], posterior: Place, kernel: Kernel
 ) -> None:
-    assert abs(change_of_weights(posterior, kernel, target[1])) < 4
+    assert abs(change_of_weights(posterior, kernel, target[1])) < LIMIT
 
 
 @pytest.mark.parametrize("forgotten", ["density of the proposal", "choice on the way back"])
@@ -91,7 +97,7 @@ def test_a_wrong_ratio_would_be_noticed(
         right, forward = Symmetry.rarely, cycle([True, False])
         wrong: Any = lambda self, coordinates: right(self, coordinates) if next(forward) else jnp.zeros(3)  # noqa: E731
         monkeypatch.setattr(Symmetry, "rarely", wrong)
-    assert abs(change_of_weights(posterior, kernel, target[1])) > 8
+    assert abs(change_of_weights(posterior, kernel, target[1])) > LIMIT
 
 
 def test_light_components_are_chosen_more_often_and_held_weights_alike(target: tuple[Target, Symmetry]) -> None:
