@@ -41,9 +41,10 @@ def fit_nuts(
 
     .. math:: p(\theta \mid x) \propto p(\theta) \prod_n \sum_k \pi_k N(x_n \mid \mu_k, \Sigma_k)
 
-    NUTS makes a thousand draws of each chain. Where label-invariant quantities say that these are not enough, or a mode
-    may have been missed, particles are moved from the prior to the posterior, and chains mix short Hamiltonian moves
-    with independence proposals fitted to them, until R-hat is at most 1.01 and the effective sample size `min_ess`.
+    NUTS makes a thousand draws of each chain. Where its first trajectories are much longer than in a Gaussian,
+    label-invariant quantities say that the draws are not enough, or a mode may have been missed, particles are moved
+    from the prior to the posterior, and chains mix Hamiltonian moves with independence proposals fitted to them, until
+    R-hat is at most 1.01 and the effective sample size `min_ess`.
 
     Parameters
     ----------

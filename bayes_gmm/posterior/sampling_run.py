@@ -50,10 +50,10 @@ _LONGER = (4, 16)
 _ADAPTATION_WARMUP = 1000
 """Least warm-up where a dense metric has to be adapted: the default warm-up of Stan, which always adapts its metric."""
 
-FIRST_LOOK, LONG_TRAJECTORY = 100, 31
-"""Transitions of the warm-up after which NUTS is given up where its trajectories have more leapfrog steps than so many.
+FIRST_LOOK, LONG_TRAJECTORY = 100, 7.5
+"""Transitions of the warm-up after which NUTS is given up where its trajectories are longer than this.
 
-In a Gaussian they have 7 to 15 by the metric of its mode, for the up to sixty coordinates that can be explored.
+In a Gaussian they are 3.5 to 5 long by the metric of its mode, whatever its dimension and the size of the steps.
 """
 
 FIRST_DRAWS = 250
@@ -168,8 +168,8 @@ class _Stop:
     def _far_from_gaussian(self, seen: Observed) -> bool:
         """Whether trajectories are far longer than those in a Gaussian of which the metric is known."""
         known = isinstance(self.plan.kernel, Nuts) and not self.plan.adapts_metric
-        settled = seen["n_steps"][:, FIRST_LOOK // 2 :]
-        self.hopeless = self.can_give_up and known and bool(settled.mean() > LONG_TRAJECTORY)
+        lengths = (seen["n_steps"] * seen["step_size"])[:, FIRST_LOOK // 2 :]
+        self.hopeless = self.can_give_up and known and bool(lengths.mean() > LONG_TRAJECTORY)
         return self.hopeless
 
     def _disagree(self, seen: Observed) -> bool:

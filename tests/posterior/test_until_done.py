@@ -1,6 +1,8 @@
 """Sampling until it is done: overlapping components, modes that were missed, limits, and the two verdicts."""
 
 import re
+from time import monotonic
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -12,8 +14,10 @@ from bayes_gmm.posterior import overlapping_components, sampling_run as module
 from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, among_their_like, obstacle
+from bayes_gmm.posterior.sampling_options import SamplingOptions
 from bayes_gmm.posterior.verdict import VerdictStatus
-from bayes_gmm.sampling.chains import Chains
+from bayes_gmm.sampling import chains
+from bayes_gmm.sampling.chains import Chains, Plan
 
 pytestmark = pytest.mark.numpyro
 
@@ -66,6 +70,34 @@ def test_rows_of_components_without_a_name_are_marked(explored: bg.Posterior) ->
     worst = int(ambiguous.argmax())
     assert f"component {worst} (ambiguous: another one in {ambiguous[worst]:.0%} of the draws)" in str(comparison)
     assert any("quote the density, clusters or sorted quantities" in line for line in comparison.hidden())
+
+
+def test_draws_do_not_depend_on_how_fast_the_chains_went(explored: bg.Posterior) -> None:
+    with mock.patch.object(chains, "_SECONDS", 1e-9):  # one transition in each call of the program
+        again = bg.fit_nuts(overlapping(1), 2, progress=False)
+    np.testing.assert_array_equal(again.draws.means, explored.draws.means)
+
+
+def test_nuts_is_given_up_where_its_trajectories_are_long_and_only_there() -> None:
+    options = SamplingOptions.of(
+        num_warmup=200, num_samples=None, num_chains=4, target_accept_prob=0.8, seed=0, relabelling="responsibilities",
+        progress=False,
+    )  # fmt: skip
+    plan = Plan(options.num_warmup, options.target_accept_prob)
+
+    def asked(n_steps: int, **changes: Any) -> int | None:
+        seen = {"n_steps": np.full((4, 120), n_steps), "step_size": np.full((4, 120), 0.5), "lp": np.zeros((4, 120))}
+        stop = module._Stop(
+            options, plan._replace(**changes.pop("plan", {})), monotonic(), explorable=changes.pop("explorable", True)
+        )
+        end = stop(seen)
+        assert stop.hopeless == (end is not None)
+        return end
+
+    assert asked(9) is None  # 4.5 long, as in a Gaussian
+    assert asked(40) == module.FIRST_LOOK
+    assert asked(40, plan={"adapts_metric": True}) is None
+    assert asked(40, explorable=False) is None
 
 
 @pytest.mark.slow
