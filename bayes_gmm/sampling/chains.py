@@ -133,7 +133,7 @@ def sample(
         work = until_interrupted(shown(bar))
         list(work)
         work.reraise_unless(_length(chunks) > plan.num_warmup)
-    end = _length(chunks) if end is None else end
+    end = min(_length(chunks), total) if end is None else end  # a checkpoint may hold more
     begin_of_draws = plan.num_warmup if end > plan.num_warmup else end // 2
     statistics = {name: joined(name)[:, begin_of_draws:end] for name in chunks[0]}
     coordinates = statistics.pop("coordinates")

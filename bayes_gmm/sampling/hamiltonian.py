@@ -3,8 +3,8 @@ r"""Hamiltonian moves of fixed length under a tempered likelihood, for many part
 .. math:: p_\beta(u) \propto p(u) \, p(x \mid u)^\beta, \qquad 0 \le \beta \le 1
 
 in the coordinates of `label_symmetry`. A move is a few leapfrog steps of a random size under a constant metric, which
-the rule of Metropolis takes or refuses. Short moves suffice: they explore near by, and independence proposals carry
-chains farther.
+the rule of Metropolis takes or refuses. They need not go far: independence proposals carry chains from one part of the
+posterior to another.
 
 The metric belongs to an order of the components (`View`), so that a component that may lie anywhere takes long steps
 beside one that is known well. A mixture has that order once, and a move that would leave it is refused.
