@@ -179,7 +179,7 @@ def _held(parts: list[Place], kernel: Kernel, symmetry: Symmetry, rng: np.random
     """Share of places where chains are held, since hardly any proposal would be accepted there."""
     here = log_ratios(_concatenated(parts).coordinates, kernel, symmetry)
     there = offer(kernel.proposal, symmetry, kernel.target, _COMPARED, rng).log_ratio
-    # The mean ratio of the proposals, over that of a place, is at least the share that is accepted there.
+    # The mean ratio of the proposals, over that of a place, is no less than the share that is accepted there.
     typical = np.logaddexp.reduce(there) - np.log(len(there))
     return float((here - typical > -np.log(_RARELY_LEFT)).mean())
 
@@ -323,14 +323,15 @@ def _redraw(place: Place, key: Array, kernel: Kernel, symmetry: Symmetry) -> _Re
 
     def once(number: Array, current: tuple[Place, Array]) -> tuple[Place, Array]:
         here, accepted = current
-        which, offer, chance = jax.random.split(jax.random.fold_in(key, number), 3)
-        choice = symmetry.rarely(here.coordinates)
-        chosen = jax.random.categorical(which, choice)
-        before, block = symmetry.component(here.coordinates, chosen), component.draw(offer)
+        for_choice, for_block, for_acceptance = jax.random.split(jax.random.fold_in(key, number), 3)
+        choice = symmetry.log_choice(here.coordinates)
+        chosen = jax.random.categorical(for_choice, choice)
+        before, block = symmetry.component(here.coordinates, chosen), component.draw(for_block)
         there = place_at(symmetry.with_component(here.coordinates, chosen, block), kernel.target)
-        gain = there.log_posterior - here.log_posterior + symmetry.rarely(there.coordinates)[chosen] - choice[chosen]
-        log_ratio = gain + component.log_density(before) - component.log_density(block)
-        taken = jnp.log(jax.random.uniform(chance)) < log_ratio
+        gain = there.log_posterior - here.log_posterior
+        back = symmetry.log_choice(there.coordinates)[chosen] + component.log_density(before)
+        log_acceptance = gain + back - choice[chosen] - component.log_density(block)
+        taken = jnp.log(jax.random.uniform(for_acceptance)) < log_acceptance
         return _either(taken, there, here), accepted + taken / REDRAWS
 
     return _Replaced(*jax.lax.fori_loop(0, REDRAWS, once, (place, jnp.zeros(()))))

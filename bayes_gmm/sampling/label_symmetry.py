@@ -110,7 +110,7 @@ class Symmetry:
         log_weight = jax.nn.log_softmax(self.basis @ coordinates[self.weights])[number]
         return jnp.concatenate([own, (log_weight - jnp.log1p(-jnp.exp(log_weight)))[None]])
 
-    def rarely(self, coordinates: Float[Array, " P"]) -> Float[Array, " K"]:
+    def log_choice(self, coordinates: Float[Array, " P"]) -> Float[Array, " K"]:
         """Log probabilities of choosing each component, the more the smaller its weight; alike for held weights."""
         if not self.weights.size:
             return jnp.full(len(self.own), -np.log(len(self.own)))

@@ -8,8 +8,8 @@ with a share d of the prior, counted once for each order of the components. Draw
 made beforehand, side by side.
 
 The component that is drawn anew is chosen with a probability that falls with its weight
-(`label_symmetry.Symmetry.rarely`), and the mixture for it is fitted to components so chosen. A share of its parts is
-fitted to draws from the prior: a component without points may lie anywhere.
+(`label_symmetry.Symmetry.log_choice`), and the mixture for it is fitted to components so chosen. A share of its parts
+is fitted to draws from the prior: a component without points may lie anywhere.
 
 References
 ----------
@@ -116,7 +116,9 @@ def _components(
 @partial(jax.jit, static_argnames="symmetry")
 def _blocks(coordinates: Float[Array, "S P"], keys: Array, symmetry: Symmetry) -> Float[Array, "S c"]:
     def one(part: Array, key: Array) -> Array:
-        return symmetry.component(part, jax.random.categorical(jax.random.wrap_key_data(key), symmetry.rarely(part)))
+        return symmetry.component(
+            part, jax.random.categorical(jax.random.wrap_key_data(key), symmetry.log_choice(part))
+        )
 
     return jax.vmap(one)(coordinates, keys)
 

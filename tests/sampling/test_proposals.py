@@ -94,9 +94,9 @@ def test_a_wrong_ratio_would_be_noticed(
     if forgotten == "density of the proposal":
         monkeypatch.setattr(TMixture, "log_density", lambda self, coordinates: jnp.zeros(()))
     else:
-        right, forward = Symmetry.rarely, cycle([True, False])
+        right, forward = Symmetry.log_choice, cycle([True, False])
         wrong: Any = lambda self, coordinates: right(self, coordinates) if next(forward) else jnp.zeros(3)  # noqa: E731
-        monkeypatch.setattr(Symmetry, "rarely", wrong)
+        monkeypatch.setattr(Symmetry, "log_choice", wrong)
     assert abs(change_of_weights(posterior, kernel, target[1])) > LIMIT
 
 
@@ -105,8 +105,8 @@ def test_light_components_are_chosen_more_often_and_held_weights_alike(target: t
     weights = np.array([0.7, 0.25, 0.05])
     with jax.enable_x64(True):
         coordinates = jnp.concatenate([jnp.zeros(3), jnp.log(weights) @ symmetry.basis])
-        chosen = np.exp(symmetry.rarely(coordinates))
+        chosen = np.exp(symmetry.log_choice(coordinates))
         held = Symmetry(symmetry.own, np.zeros(0, int), symmetry.basis, True)
-        np.testing.assert_allclose(np.exp(held.rarely(coordinates)), np.full(3, 1 / 3))
+        np.testing.assert_allclose(np.exp(held.log_choice(coordinates)), np.full(3, 1 / 3))
     expected = 1 / (weights + 0.05)
     np.testing.assert_allclose(chosen, expected / expected.sum())
