@@ -54,7 +54,7 @@ LIBRARIES = {
             "bayes.exchangeable_log_normal",
             "bayes.marginally_uniform_cholesky",
             "bayes.shifted_gamma",
-            "sampling.label_symmetry",
+            "bayes.compiled_sites",
         ),
         *("io.distribution_serialisation", "io.serialisation"),
     },

@@ -12,7 +12,7 @@ FIT_EM = {"_one_by_one": 1}
 
 FIT_NUTS = {
     **{"to_coordinates": 1, "_to_mixtures": 1, "_at_rows": 1, "_advance": 1},
-    **{"_naturals": 1, "_agreements": 1, "_log_densities": 1},
+    **{"_agreements": 1, "_log_densities": 1},
 }
 """Those of a first `fit_nuts` of a short table: each once, whichever thread asks first."""
 

@@ -17,8 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import ndtri
 
+from bayes_gmm.bayes.compiled_sites import as_arrays
 from bayes_gmm.bayes.modes import WORTH_A_MENTION
-from bayes_gmm.bayes.sites import as_arrays
 from bayes_gmm.bayes.target import to_mixtures
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.mixture.mixture import Mixture

@@ -1,9 +1,10 @@
 """The posterior density of a mixture: prior, coordinates and modes.
 
-Read `prior` and `sites` (the parameters, their priors, and the unconstrained coordinates; `ordered_sites` hands them to
-compiled programs), `model` (the same density as a NumPyro model), `target` (what is sampled) and `posterior_problem`
-(the question, checked once). The default prior is made of `exchangeable_log_normal` (the scales), `resolution` (the
-floor below them) and `shifted_gamma` (degrees of freedom); `marginally_uniform_cholesky` is offered beside LKJ.
+Read `prior` and `sites` (the parameters, their priors, and the unconstrained coordinates; `compiled_sites` makes them
+ready for compiled programs), `model` (the same density as a NumPyro model), `target` (what is sampled) and
+`posterior_problem` (the question, checked once). The default prior is made of `exchangeable_log_normal` (the scales),
+`resolution` (the floor below them) and `shifted_gamma` (degrees of freedom); `marginally_uniform_cholesky` is offered
+beside LKJ.
 `tied_values` and `hyperplanes` find priors of a user that leave no proper posterior; `prior_densities` weighs each part
 of a prior against no information.
 `laplace_approximation` and `modes` find the modes and weigh them.

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from bayes_gmm.bayes.ordered_sites import OrderedSites
+from bayes_gmm.bayes.compiled_sites import OrderedSites, as_arrays
 from bayes_gmm.bayes.prior import Prior, sample_sites
-from bayes_gmm.bayes.sites import Sites, as_arrays, degrees_sites, exchangeable, family, free, noise_sites
+from bayes_gmm.bayes.sites import Sites, degrees_sites, exchangeable, family, free, noise_sites
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.bayes.tied_values import tie_warnings
 from bayes_gmm.core.error_bars import error_sds

@@ -25,12 +25,14 @@ import numpy as np
 from jaxtyping import Float
 from numpyro import distributions as dist
 
+from bayes_gmm.bayes.compiled_sites import as_arrays
 from bayes_gmm.bayes.exchangeable_log_normal import ExchangeableLogNormal
 from bayes_gmm.bayes.resolution import resolutions
 from bayes_gmm.bayes.shifted_gamma import ShiftedGamma
-from bayes_gmm.bayes.sites import Layout, Sites, as_arrays, assemble, build_sites, family, free, innermost
+from bayes_gmm.bayes.sites import Layout, Sites, assemble, build_sites, family, free, innermost
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
+from bayes_gmm.io.distribution_serialisation import lkj_cholesky
 from bayes_gmm.mixture.gaps import seen_moments
 from bayes_gmm.mixture.mixture import Mixture
 
@@ -290,7 +292,7 @@ def _defaults(
     found: dict[str, Any] = {
         "weights": dist.Dirichlet(np.ones(layout.n_components)),
         "means": dist.Normal((low + high) / 2 * every_mean, (high - low) / 2 * every_mean),
-        "correlations": dist.LKJCholesky(layout.n_features, 1.0) if layout.correlated else 0.0,
+        "correlations": lkj_cholesky(layout.n_features) if layout.correlated else 0.0,
     }
     if own_scales:
         return found

@@ -32,7 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.bayes.sites import Sites, as_arrays, disassemble, free
+from bayes_gmm.bayes.compiled_sites import as_arrays
+from bayes_gmm.bayes.sites import Sites, disassemble, free
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.mixture.mixture import Mixture
@@ -97,5 +98,5 @@ def _log_measure(name: str, value: Float[Any, "..."]) -> Any:
         case "correlations":
             # Density of the Cholesky factor: |R|^{-(D+1)/2} times the volume prod_d L_dd^(D-d) of the map to R.
             powers = jnp.arange(value.shape[-1]) + 2.0
-            return -(powers * jnp.log(jnp.diagonal(value, axis1=-2, axis2=-1))).sum()
+            return -(powers * jnp.log((value * np.eye(value.shape[-1])).sum(-1))).sum()
     return jnp.zeros(())

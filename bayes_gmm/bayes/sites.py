@@ -30,11 +30,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro import distributions as dist
-from numpyro.distributions import biject_to, constraints
+from numpyro.distributions import constraints
 
+from bayes_gmm.bayes.compiled_sites import transform_of
 from bayes_gmm.bayes.marginally_uniform_cholesky import MarginallyUniformCholesky
-from bayes_gmm.bayes.ordered_sites import OrderedSites
 from bayes_gmm.bayes.resolution import above_the_floor
+from bayes_gmm.core.linalg import cholesky_factors
 from bayes_gmm.core.validation import real_numbers
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import find_structure
@@ -109,7 +110,7 @@ def assemble(values: dict[str, Any]) -> Mixture:
         scales = jnp.sqrt(scales**2 + values["least_variances"])
     scale_tril = scales[..., None] * values["correlation_tril"]
     if "least_covariance" in values:
-        scale_tril = jnp.linalg.cholesky(scale_tril @ scale_tril.mT + values["least_covariance"])
+        scale_tril = cholesky_factors(scale_tril @ scale_tril.mT + values["least_covariance"])
     means, log_weights, noise = values["means"], jnp.log(values["weights"]), None
     if "noise_weight" in values:
         noise = _noise(values)
@@ -193,7 +194,7 @@ def free(sites: Sites) -> Sites:
 
 def coordinate_shapes(sites: Sites) -> dict[str, tuple[int, ...]]:
     """Shapes of the unconstrained coordinates of each free parameter, in the order in which they are laid out."""
-    return {name: biject_to(site.support).inverse_shape(site.shape()) for name, site in free(sites).items()}
+    return {name: transform_of(site.support).inverse_shape(site.shape()) for name, site in free(sites).items()}
 
 
 def n_coordinates_of(sites: Sites) -> int:
@@ -208,7 +209,7 @@ def shape_of(site: Any) -> tuple[int, ...]:
 
 def unconstrain(sites: Sites, values: dict[str, Any]) -> Float[Array, " P"]:
     """Unconstrained coordinates of the free parameters, in one vector."""
-    coordinates = [biject_to(site.support).inv(values[name]) for name, site in free(sites).items()]
+    coordinates = [transform_of(site.support).inv(values[name]) for name, site in free(sites).items()]
     return jnp.concatenate([jnp.ravel(part) for part in coordinates])
 
 
@@ -217,7 +218,7 @@ def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, 
     values = {name: site for name, site in sites.items() if name not in free(sites)}
     log_density, start = jnp.zeros(()), 0
     for name, site in free(sites).items():
-        transform = biject_to(site.support)
+        transform = transform_of(site.support)
         shape = transform.inverse_shape(site.shape())
         stop = start + int(np.prod(shape))
         part = coordinates[start:stop].reshape(shape)
@@ -227,11 +228,6 @@ def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, 
         start = stop
     # Where a square underflows, NumPyro's inverse gamma is infinite, and a sampler that steps there never leaves.
     return values, jnp.where(log_density < jnp.inf, log_density, -jnp.inf)
-
-
-def as_arrays(sites: Sites) -> Sites:
-    """Sites whose hyperparameters are all float arrays, so that new values need no new compilation."""
-    return OrderedSites(jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=float), dict(sites)))
 
 
 def exchangeable(sites: Sites) -> bool:

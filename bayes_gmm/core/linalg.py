@@ -15,6 +15,9 @@ from jaxtyping import Array, Float, Int
 
 LOG_2PI = float(np.log(2 * np.pi))
 
+_FEW_ROWS = 8
+"""Rows up to which a compiled program factorises without LAPACK."""
+
 
 def namespace(*arrays: Any) -> Any:
     """The module of functions for these arrays: `jax.numpy` where JAX has made or traces one of them, else NumPy."""
@@ -73,16 +76,25 @@ def invert_tril(factor: Any) -> Any:
     padding = [(0, 0)] * (factor.ndim - 2) + [(0, size - n_rows)] * 2
     beyond = np.diag(np.arange(size) >= n_rows)
     padded = jnp.where(np.broadcast_to(beyond, (*factor.shape[:-2], size, size)), 1.0, jnp.pad(factor, padding))
-    inverse = 1 / jnp.diagonal(padded, axis1=-2, axis2=-1)[..., None, None]
+    inverse = 1 / _diagonal_blocks(padded, 1)
     while (half := inverse.shape[-1]) < size:
-        starts = np.arange(0, size, 2 * half)[:, None, None]
-        rows, columns = np.arange(half)[None, :, None], np.arange(half)[None, None, :]
-        below = padded[..., starts + half + rows, starts + columns]
+        below = _diagonal_blocks(padded, 2 * half)[..., half:, :half]
         upper, lower = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
         corner = -lower @ below @ upper
         top = jnp.concatenate([upper, jnp.zeros_like(upper)], -1)
         inverse = jnp.concatenate([top, jnp.concatenate([corner, lower], -1)], -2)
     return inverse[..., 0, :n_rows, :n_rows]
+
+
+def _diagonal_blocks(matrix: Any, size: int) -> Float[Array, "*batch M B B"]:
+    """Blocks of this size along the diagonal, by a sum: picked by their numbers they would cost the compiler a second.
+
+    The derivative of picking entries by their numbers scatters, which XLA compiles slowly.
+    """
+    count = matrix.shape[-1] // size
+    cut = matrix.reshape(*matrix.shape[:-2], count, size, count, size)
+    chosen = np.eye(count).reshape(*[1] * (matrix.ndim - 2), count, 1, count, 1)
+    return (cut * chosen).sum(-2)
 
 
 def inverse_factor(factor: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
@@ -117,11 +129,36 @@ def cholesky(matrix: Float[Array, "D D"], least: float = 0.0) -> Float[Array, "D
 def cholesky_factors(matrices: Any) -> Any:
     """Lower triangular L with L L' = A; not finite where A is not positive definite."""
     if namespace(matrices) is jnp:
-        return jnp.linalg.cholesky(matrices)
+        return _cholesky(matrices)
     try:
         return np.linalg.cholesky(matrices)
     except np.linalg.LinAlgError:
         return _factors_or_nan(matrices)
+
+
+@jax.custom_jvp
+def _cholesky(matrices: Float[Array, "*batch D D"]) -> Float[Array, "*batch D D"]:
+    """Of few rows column by column: a program that calls LAPACK is compiled in twice the time."""
+    n_rows = matrices.shape[-1]
+    if n_rows > _FEW_ROWS:
+        return jnp.linalg.cholesky(matrices)
+    remaining, columns = matrices, []
+    for number in range(n_rows):
+        column = remaining[..., :, number] / jnp.sqrt(remaining[..., number, None, number])
+        columns.append(jnp.where(np.broadcast_to(np.arange(n_rows) >= number, column.shape), column, 0.0))
+        remaining = remaining - columns[-1][..., :, None] * columns[-1][..., None, :]
+    return jnp.stack(columns, -1)
+
+
+@_cholesky.defjvp
+def _cholesky_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    r"""With W = L^-1 the derivative is L tril(W dA W'), its diagonal halved: products, where JAX solves equations."""
+    factors, n_rows = _cholesky(*primals), primals[0].shape[-1]
+    whitening = invert_tril(factors)
+    change = 0.5 * (tangents[0] + tangents[0].mT)
+    inner = whitening @ change @ whitening.mT
+    halved = np.broadcast_to(np.tri(n_rows) - 0.5 * np.eye(n_rows), inner.shape)
+    return factors, factors @ (inner * halved)
 
 
 def _factors_or_nan(matrices: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
@@ -144,8 +181,9 @@ def eigenvectors(matrices: Float[Array | np.ndarray, "*batch D D"]) -> Any:
 
 def log_diagonal(factor: Float[Array | np.ndarray, "*batch D D"]) -> Any:
     """Sum of the logarithms of the diagonal of L, which is half the log determinant of L L'."""
-    xp = namespace(factor)
-    return xp.log(xp.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
+    if namespace(factor) is np:
+        return np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(-1)
+    return jnp.log(_diagonal_blocks(factor, 1)).sum((-3, -2, -1))
 
 
 def lower_factor(root: Float[Array | np.ndarray, "*batch D M"]) -> Float[Array | np.ndarray, "*batch D D"]:
@@ -160,6 +198,8 @@ def lower_factor(root: Float[Array | np.ndarray, "*batch D M"]) -> Float[Array |
 
 def vech(matrix: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array | np.ndarray, "*batch V"]:
     """Lower triangle of a symmetric matrix, row by row; V = D (D + 1) / 2."""
+    if namespace(matrix) is jnp:
+        return jnp.concatenate([matrix[..., row, : row + 1] for row in range(matrix.shape[-1])], -1)
     rows, columns = _lower_triangle(matrix.shape[-1])
     return matrix[..., rows, columns]
 

@@ -101,7 +101,18 @@ def _called(call: Any) -> Any:
         return [_called(item) for item in call]
     if not isinstance(call, dict):
         return call
-    return _class(call["name"])(**{name: _called(value) for name, value in call["arguments"].items()})
+    arguments = {name: _called(value) for name, value in call["arguments"].items()}
+    return lkj_cholesky(**arguments) if call["name"] == "LKJCholesky" else _class(call["name"])(**arguments)
+
+
+def lkj_cholesky(dimension: int, concentration: Any = 1.0, sample_method: str = "onion", **options: Any) -> Any:
+    """NumPyro's LKJ distribution of Cholesky factors, made by one program: step by step it is a dozen of them."""
+    made = _lkj_cholesky(dimension, concentration, sample_method, **options)
+    made.concentration = concentration  # as it was given, where the program has made it an array
+    return made
+
+
+_lkj_cholesky = jax.jit(dist.LKJCholesky, static_argnames=("dimension", "sample_method", "validate_args"))
 
 
 def _class(name: str) -> Any:

@@ -181,10 +181,14 @@ def _pad(rows: np.ndarray, mode: Any) -> np.ndarray:
     return np.pad(rows, ((0, padded_length(len(rows)) - len(rows)), *[(0, 0)] * (rows.ndim - 1)), mode=mode)
 
 
+def _naturals(draws: Mixture) -> Any:
+    return natural(draws) if draws.degrees_of_freedom is None else _naturals_of_tails(draws)
+
+
 @in_float64
 @jax.jit
-def _naturals(draws: Mixture) -> Any:
-    return jax.vmap(natural if draws.degrees_of_freedom is None else heavy_tails.natural)(draws)
+def _naturals_of_tails(draws: Mixture) -> Any:
+    return jax.vmap(heavy_tails.natural)(draws)
 
 
 @partial(jax.jit, static_argnums=2)

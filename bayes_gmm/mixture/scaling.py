@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.linalg import inverse_factor
+from bayes_gmm.core.linalg import invert_tril
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.mixture.gaps import fit_one_gaussian, seen_moments
 from bayes_gmm.mixture.mixture import Mixture
@@ -81,7 +81,7 @@ class Scaling:
 
     def points_to_unit(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
         """Points (N, D) from data units to unit coordinates."""
-        return (x - self.center) @ _inverse(self.factor).T
+        return (x - self.center) @ invert_tril(self.factor).T
 
     def to_unit(self, mixture: Mixture) -> Mixture:
         """Mixture from data units to unit coordinates."""
@@ -119,11 +119,4 @@ class Scaling:
 
 
 def _solve(factor: Float[Array | np.ndarray, "D D"], columns: Any) -> Any:
-    return _inverse(factor) @ columns
-
-
-def _inverse(factor: Float[Array | np.ndarray, "D D"]) -> Any:
-    """Inverse of a lower triangular matrix."""
-    if isinstance(factor, jax.Array):
-        return jax.scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True)
-    return inverse_factor(factor)
+    return invert_tril(factor) @ columns

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from bayes_gmm.core.validation import one_of
 from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, agreements, at_points, mean_shares
@@ -175,6 +174,8 @@ def _stephens(
 
 def _best_permutations(agreement: Float[np.ndarray, "S K K"]) -> Int[np.ndarray, "S K"]:
     """One column for each row of each matrix, such that their entries have the largest sum."""
+    from scipy.optimize import linear_sum_assignment  # which takes a quarter of a second to load
+
     return np.array([linear_sum_assignment(matrix, maximize=True)[1] for matrix in agreement])
 
 

@@ -4,7 +4,6 @@ Modes are found, chains start at them, and it is decided whether their draws suf
 """
 
 from contextlib import nullcontext
-from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -78,6 +77,7 @@ def run(
         if why := _unsuited(sampled.chains.statistics, sampled.plan):
             options = options._replace(kernel=NUTS)
             sampled = _sample(problem, prepared, mle, options, began)._replace(instead=why)
+        prepared.judging.wait()
         ended = not options.until_done or sampled.chains.interrupted
         if ended or not _known_to_be_wrong(problem, mle, sampled):
             posterior = _assemble(problem, mle, options, sampled)
@@ -87,18 +87,19 @@ def run(
 
 
 class Prepared(NamedTuple):
-    """The density, and the programs of the search for modes and of the sampler, which are compiled while EM runs."""
+    """The density, and what is made ready while EM runs: programs of the search for modes and of the sampler, ArviZ."""
 
     target: Target
     searching: CompilingAhead
     sampling: CompilingAhead
+    judging: CompilingAhead
 
 
 def _prepare(problem: PosteriorProblem, kernel: Kernel) -> Prepared:
     with jax.enable_x64(True):
         target, mixture = problem.target(), problem.mixture_shape
         searching, sampling = mode_programs(mixture, target), sampler_programs(mixture, target, kernel)
-        return Prepared(target, CompilingAhead(searching), CompilingAhead(chain(sampling, [load_arviz])))
+        return Prepared(target, *map(CompilingAhead, (searching, sampling, [load_arviz])))
 
 
 @in_float64
@@ -120,7 +121,7 @@ def _sample(
     around = jax.tree.map(lambda leaf: leaf[mode_of_chain], modes.around)
     plan = _plan(modes, options)
     prepared.sampling.wait(progress=options.progress)
-    stop = _Stop(options, plan, began, explorable=not obstacle(problem))
+    stop = _Stop(options, plan, began, prepared.judging, explorable=not obstacle(problem))
     chains = sample(
         target,
         around,
@@ -150,8 +151,10 @@ def _sample(
 class _Stop:
     """After how many transitions to end chains early: no time is left, or the first show that another way is needed."""
 
-    def __init__(self, options: SamplingOptions, plan: Plan, began: float, *, explorable: bool) -> None:
-        self.options, self.plan, self.ends = options, plan, began + options.max_seconds
+    def __init__(
+        self, options: SamplingOptions, plan: Plan, began: float, judging: CompilingAhead, *, explorable: bool
+    ) -> None:
+        self.options, self.plan, self.ends, self.judging = options, plan, began + options.max_seconds, judging
         self.can_give_up = options.until_done and explorable
         self.looks = [(FIRST_LOOK, self._far_from_gaussian), (plan.num_warmup + FIRST_DRAWS, self._disagree)]
         self.hopeless = False
@@ -177,6 +180,7 @@ class _Stop:
         first = {name: values[:, self.plan.num_warmup :] for name, values in seen.items()}
         if _unsuited(first, self.plan):
             return True
+        self.judging.wait()
         self.hopeless = self.can_give_up and not split_r_hat(first["lp"][None])[0] <= HOPELESS_RHAT
         return self.hopeless
 

@@ -26,8 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Bool, Float, Int
-from numpyro import distributions as dist
 
+from bayes_gmm.bayes.compiled_sites import transform_of
 from bayes_gmm.bayes.sites import Sites, constrain, exchangeable, free, shape_of, unconstrain
 from bayes_gmm.sampling.assignment import best_assignment
 
@@ -67,7 +67,7 @@ class Symmetry:
         K = shape_of(sites["weights"])[0]
         own, start = [], 0
         for site in free(_others(sites)).values():
-            size = int(np.prod(dist.biject_to(site.support).inverse_shape(site.shape())))
+            size = int(np.prod(transform_of(site.support).inverse_shape(site.shape())))
             if shape_of(site)[0] == K:
                 own.append(start + np.arange(size).reshape(K, -1))
             start += size

@@ -10,7 +10,8 @@ from scipy.stats import norm
 import bayes_gmm as bg
 from bayes_gmm.assessment.normal_approximation import FARTHEST_END, WIDEST, flags, gaussian_at_mode
 from bayes_gmm.assessment.parameter_comparison import PROBABILITY
-from bayes_gmm.bayes.sites import as_arrays, assemble, constrain
+from bayes_gmm.bayes.compiled_sites import as_arrays
+from bayes_gmm.bayes.sites import assemble, constrain
 
 pytestmark = pytest.mark.numpyro
 

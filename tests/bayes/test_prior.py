@@ -14,8 +14,9 @@ from numpyro.infer.inspect import get_model_relations
 from numpyro.infer.util import potential_energy
 
 import bayes_gmm as bg
+from bayes_gmm.bayes.compiled_sites import as_arrays
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
-from bayes_gmm.bayes.sites import as_arrays, assemble, constrain, disassemble, free, unconstrain
+from bayes_gmm.bayes.sites import assemble, constrain, disassemble, free, unconstrain
 from bayes_gmm.bayes.target import Target, to_coordinates
 from bayes_gmm.likelihood.complete_rows import prepare
 from bayes_gmm.mixture.scaling import Scaling

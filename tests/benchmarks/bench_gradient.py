@@ -21,7 +21,8 @@ import numpy as np
 from measuring import OURS, Record, Skipped, main, measure, seconds
 
 import bayes_gmm as bg
-from bayes_gmm.bayes.sites import as_arrays, disassemble, unconstrain
+from bayes_gmm.bayes.compiled_sites import as_arrays
+from bayes_gmm.bayes.sites import disassemble, unconstrain
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.complete_rows import prepare

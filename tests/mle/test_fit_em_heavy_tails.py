@@ -58,7 +58,7 @@ def test_reference_numbers_with_common_degrees_of_freedom(common):
     np.testing.assert_allclose(lower(mixture.scatters), expected, atol=2e-5)
     assert common.n_parameters == 12
     assert common.kernel_error < 1e-9
-    assert (np.diff(common.path) >= 0).all()
+    assert (np.diff(common.path) >= -4 * np.spacing(1130.0)).all(), "nothing falls by more than its rounding"
 
 
 def test_reference_numbers_with_degrees_of_freedom_of_each_component(own):

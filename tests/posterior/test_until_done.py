@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 import pytest
 
 import bayes_gmm as bg
+from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.posterior import overlapping_components, sampling_run as module
 from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
@@ -88,7 +89,11 @@ def test_nuts_is_given_up_where_its_trajectories_are_long_and_only_there() -> No
     def asked(n_steps: int, **changes: Any) -> int | None:
         seen = {"n_steps": np.full((4, 120), n_steps), "step_size": np.full((4, 120), 0.5), "lp": np.zeros((4, 120))}
         stop = module._Stop(
-            options, plan._replace(**changes.pop("plan", {})), monotonic(), explorable=changes.pop("explorable", True)
+            options,
+            plan._replace(**changes.pop("plan", {})),
+            monotonic(),
+            CompilingAhead([]),
+            explorable=changes.pop("explorable", True),
         )
         end = stop(seen)
         assert stop.hopeless == (end is not None)

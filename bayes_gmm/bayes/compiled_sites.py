@@ -1,0 +1,227 @@
+r"""The prior as compiled programs take it: in few operations, with numbers as arguments in a fixed order.
+
+A compiler's time goes with the number of operations, and three things would make most of them. Dirichlet and LKJ
+distributions are handed their normaliser, which depends on hyperparameters alone, for gamma functions are long:
+
+.. math:: \log p(\pi) = \sum_k (\alpha_k - 1) \log \pi_k - \log B(\alpha), \qquad
+          \log p(L) = \sum_d (2 \eta - 2 + D - d) \log L_{dd} - \log c_D(\eta).
+
+The maps from unconstrained coordinates to weights and to Cholesky factors of correlations are NumPyro's,
+
+.. math:: y_i = z_i \prod_{j<i} (1 - z_j), \quad z_i = \frac{1}{1 + e^{-x_i} (K - i)}, \qquad
+          L_{ij} = \tanh x_{ij} \prod_{l<j} \operatorname{sech} x_{il},
+
+with sums of logarithms in place of products, and these as one product with a matrix of zeros and ones. So nothing has
+to be kept from the edge by hand either.
+
+References
+----------
+Lewandowski, Kurowicka and Joe (2009), doi 10.1016/j.jmva.2009.04.008; Stan Reference Manual, chapter on transforms.
+"""
+
+from collections.abc import Iterator
+from functools import cache, cached_property
+from math import isqrt, lgamma
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpyro import distributions as dist
+from numpyro.distributions import biject_to, constraints, transforms
+
+_log_gamma = np.vectorize(lgamma, otypes=[float])
+
+
+def as_arrays(sites: dict[str, Any]) -> "OrderedSites":
+    """Sites whose hyperparameters are all float arrays, so that new values need no new compilation."""
+    known = {name: with_known_normaliser(site) for name, site in sites.items()}
+    return OrderedSites(jax.tree.map(_float_array, known))
+
+
+def _float_array(leaf: Any) -> Array:
+    return jnp.asarray(np.asarray(leaf, float))  # NumPy converts without compiling anything
+
+
+@jax.tree_util.register_pytree_node_class
+class OrderedSites(dict[str, Any]):
+    """Sites whose hyperparameters are handed to compiled programs in the order of their names.
+
+    NumPyro flattens a distribution in the order of a set of names, which differs from process to process, so that
+    programs kept on disk would not be found again. The order is worked out once and kept, because every call of a
+    compiled program flattens its arguments.
+    """
+
+    def tree_flatten(self) -> tuple[list[Any], Any]:
+        """Hyperparameters, and the structure that puts them back into their distributions."""
+        return self._flat
+
+    @cached_property
+    def _flat(self) -> tuple[list[Any], Any]:
+        leaves, structure = jax.tree.flatten(dict(self))
+        slots = jax.tree.unflatten(structure, map(_Slot, range(len(leaves))))
+        order = list(dict.fromkeys([*_by_name(slots), *range(len(leaves))]))
+        return [leaves[number] for number in order], (structure, tuple(order))
+
+    @classmethod
+    def tree_unflatten(cls, shape: Any, leaves: Any) -> "OrderedSites":
+        """The inverse of `tree_flatten`."""
+        structure, order = shape
+        places = dict(zip(order, leaves, strict=True))
+        return cls(jax.tree.unflatten(structure, [places[number] for number in range(len(places))]))
+
+
+class _Slot(NamedTuple):
+    number: int
+
+
+def _by_name(part: Any) -> Iterator[int]:
+    """Numbers of the slots in a nest of dictionaries, sequences and objects, ordered by the names on their path."""
+    if isinstance(part, _Slot):
+        yield part.number
+    elif isinstance(part, list | tuple):
+        for item in part:
+            yield from _by_name(item)
+    else:
+        named = part if isinstance(part, dict) else getattr(part, "__dict__", {})
+        for name in sorted(named, key=str):
+            yield from _by_name(named[name])
+
+
+def with_known_normaliser(distribution: Any) -> Any:
+    """The same distribution with a density that has the value of its normaliser, where there is such a one."""
+    if type(distribution) is dist.ExpandedDistribution:
+        inner = with_known_normaliser(distribution.base_dist)
+        same = inner is distribution.base_dist
+        return distribution if same else dist.ExpandedDistribution(inner, distribution.batch_shape)
+    if type(distribution) is dist.Dirichlet:
+        return Dirichlet.of(distribution)
+    if type(distribution) is dist.LKJCholesky:
+        return LKJCholesky.of(distribution)
+    return distribution
+
+
+class Dirichlet(dist.Dirichlet):  # type: ignore[misc]
+    """Dirichlet distribution that has its normaliser."""
+
+    pytree_data_fields = ("log_normaliser",)
+
+    @classmethod
+    def of(cls, plain: Any) -> "Dirichlet":
+        """The same distribution."""
+        concentration = np.asarray(plain.concentration, float)
+        found = cls(plain.concentration)
+        found.log_normaliser = _log_gamma(concentration).sum(-1) - _log_gamma(concentration.sum(-1))
+        return found
+
+    def log_prob(self, value: Float[Any, "*batch K"], intermediates: Any = None) -> Float[Array, "*batch"]:
+        """Log density of weights."""
+        return ((self.concentration - 1) * jnp.log(value)).sum(-1) - self.log_normaliser
+
+
+class LKJCholesky(dist.LKJCholesky):  # type: ignore[misc]
+    """LKJ distribution of Cholesky factors that has its normaliser."""
+
+    pytree_data_fields = ("log_normaliser",)
+
+    @classmethod
+    def of(cls, plain: Any) -> "LKJCholesky":
+        """The same distribution."""
+        found = cls.__new__(cls)
+        found.__dict__.update(plain.__dict__)  # calling the class would compile what it draws with
+        D, eta = plain.dimension, np.asarray(plain.concentration, float)
+        # The density of a row is a power of what its entries before the diagonal leave, over their unit ball.
+        before = np.arange(1, D)
+        half_power = eta[..., None] - 1 + 0.5 * (D - 1 - before)
+        log_volumes = 0.5 * before * np.log(np.pi) - _log_gamma(half_power + 0.5 * before + 1)
+        found.log_normaliser = (log_volumes + _log_gamma(half_power + 1)).sum(-1)
+        return found
+
+    def log_prob(self, value: Float[Any, "*batch D D"], intermediates: Any = None) -> Float[Array, "*batch"]:
+        """Log density of Cholesky factors."""
+        powers = 2 * (jnp.asarray(self.concentration)[..., None] - 1) + (self.dimension - 1 - np.arange(self.dimension))
+        identity = np.broadcast_to(np.eye(self.dimension), value.shape)
+        log_diagonal = jnp.log((value * identity).sum(-1))  # whose derivative, unlike that of entries, scatters nothing
+        return (powers * log_diagonal).sum(-1) - self.log_normaliser
+
+
+def transform_of(support: Any) -> Any:
+    """The map from unconstrained coordinates to these values, with the change of volume that it makes."""
+    if isinstance(support, type(constraints.simplex)):
+        return StickBreaking()
+    if isinstance(support, type(constraints.corr_cholesky)):
+        return CorrelationCholesky()
+    return biject_to(support)
+
+
+class StickBreaking(transforms.StickBreakingTransform):  # type: ignore[misc]
+    """Weights (..., K) from coordinates (..., K - 1)."""
+
+    def __call__(self, x: Float[Any, "*batch fractions"]) -> Float[Array, "*batch K"]:
+        """Weights at some coordinates."""
+        return jnp.exp(_log_weights(x)[0])
+
+    def log_abs_det_jacobian(
+        self, x: Float[Any, "*batch fractions"], y: Any, intermediates: Any = None
+    ) -> Float[Array, "*batch"]:
+        """Logarithm of the volume of weights, but for the last, for a volume of coordinates."""
+        log_weights, log_left = _log_weights(x)
+        return log_weights[..., :-1].sum(-1) + log_left.sum(-1)
+
+
+def _log_weights(
+    x: Float[Any, "*batch fractions"],
+) -> tuple[Float[Array, "*batch K"], Float[Array, "*batch fractions"]]:
+    """Logarithms of the weights, and of what each fraction leaves of the stick."""
+    n_fractions = x.shape[-1]
+    shifted = x - np.broadcast_to(np.log(n_fractions - np.arange(n_fractions)), x.shape)
+    log_left = -_softplus(shifted)
+    earlier = np.triu(np.ones((n_fractions, n_fractions + 1)), 1)
+    return (shifted + log_left) @ np.eye(n_fractions, n_fractions + 1) + log_left @ earlier, log_left
+
+
+class CorrelationCholesky(transforms.CorrCholeskyTransform):  # type: ignore[misc]
+    """Cholesky factors (..., D, D) of correlation matrices from coordinates (..., D (D - 1) / 2)."""
+
+    def __call__(self, x: Float[Any, "*batch V"]) -> Float[Array, "*batch D D"]:
+        """Factors at some coordinates."""
+        own, earlier, identity = _entries(x.shape[-1])
+        shape = (*x.shape[:-1], *identity.shape)
+        fractions = (jnp.tanh(x) @ own).reshape(shape) + np.broadcast_to(identity, shape)
+        return fractions * jnp.exp(_log_sech(x) @ earlier).reshape(shape)
+
+    def log_abs_det_jacobian(self, x: Float[Any, "*batch V"], y: Any, intermediates: Any = None) -> Any:
+        """Logarithm of the volume of the factors' entries below the diagonal for a volume of coordinates."""
+        own, earlier, _ = _entries(x.shape[-1])
+        # An entry is the fraction of what the earlier ones leave; its own derivative is the square of sech.
+        return _log_sech(x) @ (2 + earlier @ own.sum(0))
+
+    def _inverse(self, y: Float[Any, "*batch D D"]) -> Float[Array, "*batch V"]:
+        below = (..., *np.tril_indices(y.shape[-1], -1))
+        left = 1 - (y * y) @ np.triu(np.ones(y.shape[-2:]), 1)
+        return jnp.arctanh(y[below] / jnp.sqrt(left[below]))
+
+
+@cache
+def _entries(n_pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The place (V, D D) of each coordinate, the places after it in its row, and the diagonal (D, D).
+
+    The places after it are those to the diagonal, which take what it leaves.
+    """
+    D = (1 + isqrt(1 + 8 * n_pairs)) // 2
+    rows, columns = np.tril_indices(D, -1)
+    place = np.arange(D)
+    in_row = place[:, None] == rows[:, None, None]
+    own = in_row & (place == columns[:, None, None])
+    after = in_row & (place > columns[:, None, None]) & (place <= rows[:, None, None])
+    return own.reshape(n_pairs, -1).astype(float), after.reshape(n_pairs, -1).astype(float), np.eye(D)
+
+
+def _log_sech(x: Any) -> Array:
+    size = jnp.abs(x)
+    return np.log(2.0) - size - jnp.log1p(jnp.exp(-2 * size))
+
+
+def _softplus(x: Any) -> Array:
+    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
