@@ -102,6 +102,15 @@ def with_known_normaliser(distribution: Any) -> Any:
     return distribution
 
 
+def draw(distribution: Any, rng: np.random.Generator, size: int) -> Float[np.ndarray, "size ..."] | None:
+    """Draws of those whose draws need gamma distributions, which compile slowly, in NumPy; None of all others."""
+    if type(distribution) is dist.ExpandedDistribution:
+        draws = draw(distribution.base_dist, rng, size * int(np.prod(distribution.batch_shape)))
+        return None if draws is None else draws.reshape(size, *distribution.shape())
+    known = isinstance(distribution, Dirichlet | LKJCholesky) and not distribution.batch_shape
+    return distribution.draw(rng, size) if known else None
+
+
 class Dirichlet(dist.Dirichlet):  # type: ignore[misc]
     """Dirichlet distribution that has its normaliser."""
 
@@ -118,6 +127,11 @@ class Dirichlet(dist.Dirichlet):  # type: ignore[misc]
     def log_prob(self, value: Float[Any, "*batch K"], intermediates: Any = None) -> Float[Array, "*batch"]:
         """Log density of weights."""
         return ((self.concentration - 1) * jnp.log(value)).sum(-1) - self.log_normaliser
+
+    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, "size K"]:
+        """Draws by NumPy."""
+        smallest = np.finfo(float).tiny
+        return np.clip(rng.dirichlet(np.asarray(self.concentration), size), smallest, 1.0)
 
 
 class LKJCholesky(dist.LKJCholesky):  # type: ignore[misc]
@@ -137,6 +151,18 @@ class LKJCholesky(dist.LKJCholesky):  # type: ignore[misc]
         log_volumes = 0.5 * before * np.log(np.pi) - _log_gamma(half_power + 0.5 * before + 1)
         found.log_normaliser = (log_volumes + _log_gamma(half_power + 1)).sum(-1)
         return found
+
+    def draw(self, rng: np.random.Generator, size: int) -> Float[np.ndarray, "size D D"]:
+        """Draws by NumPy, row by row: a radius whose square has a beta distribution, and a direction."""
+        D, factors = self.dimension, np.zeros((size, self.dimension, self.dimension))
+        factors[:, 0, 0] = 1.0
+        for before in range(1, D):
+            squares = rng.beta(0.5 * before, np.asarray(self.concentration) + 0.5 * (D - 1 - before), size)
+            direction = rng.standard_normal((size, before))
+            direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+            factors[:, before, :before] = np.sqrt(squares)[:, None] * direction
+            factors[:, before, before] = np.sqrt(1 - squares)
+        return factors
 
     def log_prob(self, value: Float[Any, "*batch D D"], intermediates: Any = None) -> Float[Array, "*batch"]:
         """Log density of Cholesky factors."""

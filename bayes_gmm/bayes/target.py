@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bayes_gmm.bayes.sites import Sites, assemble, constrain, coordinate_shapes, disassemble, shape_of, unconstrain
-from bayes_gmm.core.compilation import Programs, in_a_loop
+from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.mixture.mixture import Mixture
@@ -95,4 +95,4 @@ def _to_mixtures(coordinates: Float[Array, "S P"], sites: Sites) -> tuple[Mixtur
         values, log_prior = constrain(sites, part)
         return assemble(values), log_prior
 
-    return in_a_loop(one, coordinates)
+    return jax.vmap(one)(coordinates)

@@ -31,19 +31,11 @@ ON_ONE_CORE = (
 XLA hands parts of a program that could run side by side to threads of its own, which costs more than small parts take.
 """
 
-_SIDE_BY_SIDE = 32
-"""Entries that a loop over many takes at a time."""
-
 _MOMENT = 0.5
 """Seconds after which a bar appears, and between which it is drawn anew."""
 
 type Programs = Iterable[Callable[[], Any]]
 """Functions that compile one program each, for arguments of known shapes."""
-
-
-def in_a_loop(function: Callable[[Any], Any], entries: Any) -> Any:
-    """What `jax.vmap` gives, some entries at a time: XLA compiles a loop in half the time of what is in no loop."""
-    return jax.lax.map(function, entries, batch_size=_SIDE_BY_SIDE)
 
 
 class CompilingAhead:

@@ -4,7 +4,7 @@ r"""Hamiltonian moves of fixed length under a tempered likelihood, for many part
 
 in the coordinates of `label_symmetry`. A move is a few leapfrog steps of a random size under a constant metric, which
 the rule of Metropolis takes or refuses. They need not go far: independence proposals carry chains from one part of the
-posterior to another.
+posterior to another. The random numbers are made beforehand, by NumPy: a program that makes them compiles half as fast.
 
 The metric belongs to an order of the components (`View`), so that a component that may lie anywhere takes long steps
 beside one that is known well. A mixture has that order once, and a move that would leave it is refused.
@@ -54,6 +54,20 @@ def of_batch(n_coordinates: int, *batch: int) -> Place:
     return Place(np.zeros((*batch, n_coordinates)), np.zeros(batch), np.zeros(batch))
 
 
+class Chances(NamedTuple):
+    """Random numbers of a move: its momentum, by what the step size is multiplied, and the logarithm of a uniform."""
+
+    momentum: Float[Any, "*batch P"]
+    size: Float[Any, "*batch"]
+    threshold: Float[Any, "*batch"]
+
+
+def chances_of_moves(rng: np.random.Generator, shape: tuple[int, ...], n_coordinates: int) -> Chances:
+    """Random numbers of some moves."""
+    sizes = np.exp(np.interp(rng.random(shape), _SHARES, _LOG_SIZES))
+    return Chances(rng.standard_normal((*shape, n_coordinates)), sizes, np.log1p(-rng.random(shape)))
+
+
 class Moved(NamedTuple):
     """Where a move ended, its probability of acceptance, its energy, and whether the trajectory diverged."""
 
@@ -74,7 +88,7 @@ def place_at(coordinates: Float[Array, " P"], target: Target) -> Place:
 
 def move(
     place: Place,
-    key: Array,
+    chances: Chances,
     view: View,
     step: Array,
     power: Array | float,
@@ -90,17 +104,14 @@ def move(
         return there.log_prior + power * there.log_likelihood, there
 
     slope_at = jax.value_and_grad(tempered, has_aux=True)
-    for_momentum, for_size, for_acceptance = jax.random.split(key, 3)
-    momentum = jax.random.normal(for_momentum, place.coordinates.shape)
-    size = step * jnp.exp(jnp.interp(jax.random.uniform(for_size), np.array(_SHARES), np.array(_LOG_SIZES)))
-
-    pass_on = partial(_leapfrog, slope_at, jnp.asarray(view.factor), size, leapfrogs)
+    momentum = chances.momentum
+    pass_on = partial(_leapfrog, slope_at, jnp.asarray(view.factor), step * chances.size, leapfrogs)
     there, last = jax.lax.fori_loop(0, leapfrogs + 1, pass_on, (place, momentum))
     energy = 0.5 * momentum @ momentum - place.log_prior - power * place.log_likelihood
     after = 0.5 * last @ last - there.log_prior - power * there.log_likelihood
     allowed = jnp.isfinite(after) & symmetry.in_places(there.coordinates, jax.tree.map(jnp.asarray, view.places))
     error = jnp.where(allowed, after - energy, jnp.inf)
-    accepted = jnp.log(jax.random.uniform(for_acceptance)) < -error
+    accepted = chances.threshold < -error
     kept = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), there, place)
     diverging = ~jnp.isfinite(after) | (after - energy > _DIVERGENT)
     return Moved(kept, jnp.minimum(1.0, jnp.exp(-error)), energy, diverging)

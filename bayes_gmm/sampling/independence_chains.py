@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.bayes.sites import constrain
 from bayes_gmm.bayes.target import Target
@@ -39,7 +39,7 @@ from bayes_gmm.core.batches import BATCH, in_batches, split
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import n_cores
-from bayes_gmm.sampling.hamiltonian import Place, move, of_batch, place_at
+from bayes_gmm.sampling.hamiltonian import Chances, Place, chances_of_moves, move, of_batch, place_at
 from bayes_gmm.sampling.label_symmetry import Symmetry, View, unconstrain_symmetric
 from bayes_gmm.sampling.proposals import (
     FEW_PARTS,
@@ -98,11 +98,28 @@ class Kernel(NamedTuple):
 
 
 class ChainState(NamedTuple):
-    """Where a chain is, its key, and the step size of each view."""
+    """Where a chain is, and the step size of each view."""
 
     place: Place
-    key: Any
     steps: Float[Any, " V"]
+
+
+class Redraws(NamedTuple):
+    """Coordinates offered to one component, Gumbel noise that chooses the component, and logarithms of uniforms."""
+
+    blocks: Float[Any, "*batch c"]
+    gumbels: Float[Any, "*batch K"]
+    thresholds: Float[Any, "*batch"]
+
+
+class Offers(NamedTuple):
+    """All that iterations are offered, which does not depend on the chain: random numbers and proposals."""
+
+    view: Int[Any, "*batch"]
+    move: Chances
+    redraws: Redraws
+    proposals: Offered
+    thresholds: Float[Any, "*batch J"]
 
 
 type Observed = dict[str, np.ndarray]
@@ -120,9 +137,10 @@ def chain_programs(target: Target, symmetry: Symmetry, n_coordinates: int) -> Pr
     """What compiles the programs of `prepare` and `sample`, the largest first."""
     proposal = standard_proposal(n_coordinates, symmetry)
     kernel = Kernel(target, proposal, proposal.whole.views(VIEWS))
-    state = ChainState(of_batch(n_coordinates), np.zeros(2, np.uint32), np.zeros(VIEWS))
-    offered = Offered(of_batch(n_coordinates, CHUNK, PROPOSALS), np.zeros((CHUNK, PROPOSALS)))
-    yield lambda: _advance.lower(kernel, symmetry, state, offered, 0.0).compile()
+    state = ChainState(of_batch(n_coordinates), np.zeros(VIEWS))
+    nothing = Offered(of_batch(n_coordinates, CHUNK, PROPOSALS), np.zeros((CHUNK, PROPOSALS)))
+    offers = _offers(proposal, nothing, symmetry, np.random.default_rng(0))
+    yield lambda: _advance.lower(kernel, symmetry, state, offers, 0.0).compile()
     yield lambda: weigh.lower(np.zeros((BATCH, n_coordinates)), proposal, symmetry, target).compile()
     yield lambda: _symmetric.lower(np.zeros((BATCH, n_coordinates)), target).compile()
 
@@ -145,11 +163,7 @@ def prepare(
     particles = pilot.particles if known is None else _joined(pilot, known, symmetry, target)
     kernel = _kernel(target, symmetry, particles, rng)
     rows = rng.choice(len(particles.places.log_prior), num_chains, replace=False)
-    keys = rng.integers(2**32, size=(num_chains, 2), dtype=np.uint32)
-    states = [
-        ChainState(_at(particles.places, row), key, np.full(VIEWS, pilot.step))
-        for row, key in zip(rows, keys, strict=True)
-    ]
+    states = [ChainState(_at(particles.places, row), np.full(VIEWS, pilot.step)) for row in rows]
 
     def advanced(length: int, *, tuned: bool) -> Iterator[Observed]:
         nonlocal states, done
@@ -253,33 +267,50 @@ def _advance_all(
 ) -> tuple[list[ChainState], Observed]:
     """States after `CHUNK` iterations of each chain, and what was observed on the way, (C, CHUNK, ...)."""
     shape = (len(states), CHUNK, PROPOSALS)
-    offered = offer(kernel.proposal, symmetry, kernel.target, int(np.prod(shape)), rng)
-    offered = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), offered)
-    own = [jax.tree.map(itemgetter(chain), offered) for chain in range(len(states))]
+    proposals = offer(kernel.proposal, symmetry, kernel.target, int(np.prod(shape)), rng)
+    proposals = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), proposals)
+    offers = _offers(kernel.proposal, proposals, symmetry, rng)
+    own = [jax.tree.map(itemgetter(chain), offers) for chain in range(len(states))]
 
-    def advance(state: ChainState, proposals: Offered) -> tuple[ChainState, Observed]:
-        return jax.device_get(_advance(kernel, symmetry, state, proposals, float(tuned)))
+    def advance(state: ChainState, offers: Offers) -> tuple[ChainState, Observed]:
+        return jax.device_get(_advance(kernel, symmetry, state, offers, float(tuned)))
 
     with ThreadPoolExecutor(min(len(states), n_cores())) as threads:
         moved, seen = zip(*in_threads(threads, advance, states, own), strict=True)
     return list(moved), {name: np.stack([part[name] for part in seen]) for name in seen[0]}
 
 
+def _offers(proposal: Proposal, proposals: Offered, symmetry: Symmetry, rng: np.random.Generator) -> Offers:
+    """Offers with these proposals (..., CHUNK, J)."""
+    *shape, _ = proposals.log_ratio.shape
+    blocks, _ = proposal.component.sample(int(np.prod(shape)) * REDRAWS, rng)
+    return Offers(
+        view=rng.integers(VIEWS, size=shape),
+        move=chances_of_moves(rng, tuple(shape), proposals.place.coordinates.shape[-1]),
+        redraws=Redraws(
+            blocks=blocks.reshape(*shape, REDRAWS, -1),
+            gumbels=rng.gumbel(size=(*shape, REDRAWS, len(symmetry.own))),
+            thresholds=np.log1p(-rng.random((*shape, REDRAWS))),
+        ),
+        proposals=proposals,
+        thresholds=np.log1p(-rng.random(proposals.log_ratio.shape)),
+    )
+
+
 @partial(jax.jit, static_argnames="symmetry")
 def _advance(
-    kernel: Kernel, symmetry: Symmetry, state: ChainState, proposals: Offered, tuned: Array
+    kernel: Kernel, symmetry: Symmetry, state: ChainState, offers: Offers, tuned: Array
 ) -> tuple[ChainState, dict[str, Array]]:
     """State after `CHUNK` iterations, and what was observed of each."""
 
-    def once(state: ChainState, offered: Offered) -> tuple[ChainState, dict[str, Array]]:
-        key, for_view, for_move, for_redraws, for_jumps = jax.random.split(jax.random.wrap_key_data(state.key), 5)
-        which = jax.random.randint(for_view, (), 0, VIEWS)
+    def once(state: ChainState, offered: Offers) -> tuple[ChainState, dict[str, Array]]:
+        which = offered.view
         view: View = jax.tree.map(lambda leaf: jnp.asarray(leaf)[which], kernel.views)
         place = state.place._replace(coordinates=symmetry.put(state.place.coordinates, view.places))
-        moved = move(place, for_move, view, state.steps[which], 1.0, kernel.target, symmetry, leapfrogs=LEAPFROGS)
-        redrawn = _redraw(moved.place, for_redraws, kernel, symmetry)
+        moved = move(place, offered.move, view, state.steps[which], 1.0, kernel.target, symmetry, leapfrogs=LEAPFROGS)
+        redrawn = _redraw(moved.place, offered.redraws, kernel, symmetry)
         folded = symmetry.fold(redrawn.place.coordinates, kernel.proposal.direction)
-        jumped = _jump(redrawn.place._replace(coordinates=folded), for_jumps, offered, kernel.proposal, symmetry)
+        jumped = _jump(redrawn.place._replace(coordinates=folded), offered, kernel.proposal, symmetry)
         changed = jnp.exp(tuned * _GAIN * (moved.acceptance - _ACCEPTANCE))
         seen = {
             **jumped.place._asdict(),
@@ -290,9 +321,9 @@ def _advance(
             "redrawn": redrawn.accepted,
             "step_size": state.steps[which],
         }
-        return ChainState(jumped.place, jax.random.key_data(key), state.steps.at[which].multiply(changed)), seen
+        return ChainState(jumped.place, state.steps.at[which].multiply(changed)), seen
 
-    return jax.lax.scan(once, state, proposals)
+    return jax.lax.scan(once, state, offers)
 
 
 class _Replaced(NamedTuple):
@@ -302,14 +333,13 @@ class _Replaced(NamedTuple):
     accepted: Float[Array, ""]
 
 
-def _jump(place: Place, key: Array, offered: Offered, proposal: Proposal, symmetry: Symmetry) -> _Replaced:
+def _jump(place: Place, offers: Offers, proposal: Proposal, symmetry: Symmetry) -> _Replaced:
     """Offer the proposals, one after another, in place of a folded place."""
-    thresholds = jnp.log(jax.random.uniform(key, (PROPOSALS,)))
 
     def once(number: Array, current: tuple[Offered, Array]) -> tuple[Offered, Array]:
         here, accepted = current
-        there = jax.tree.map(lambda leaf: leaf[number], offered)
-        taken = thresholds[number] < there.log_ratio - here.log_ratio
+        there = _at(offers.proposals, number)
+        taken = offers.thresholds[number] < there.log_ratio - here.log_ratio
         return _either(taken, there, here), accepted + taken / PROPOSALS
 
     begin = Offered(place, log_ratio(place, proposal, symmetry))
@@ -317,21 +347,19 @@ def _jump(place: Place, key: Array, offered: Offered, proposal: Proposal, symmet
     return _Replaced(here.place, accepted)
 
 
-def _redraw(place: Place, key: Array, kernel: Kernel, symmetry: Symmetry) -> _Replaced:
+def _redraw(place: Place, redraws: Redraws, kernel: Kernel, symmetry: Symmetry) -> _Replaced:
     """Offer other coordinates to one component at a time."""
-    component = kernel.proposal.component
 
     def once(number: Array, current: tuple[Place, Array]) -> tuple[Place, Array]:
-        here, accepted = current
-        for_choice, for_block, for_acceptance = jax.random.split(jax.random.fold_in(key, number), 3)
+        (here, accepted), (block, gumbels, threshold) = current, jax.tree.map(itemgetter(number), redraws)
         choice = symmetry.log_choice(here.coordinates)
-        chosen = jax.random.categorical(for_choice, choice)
-        before, block = symmetry.component(here.coordinates, chosen), component.draw(for_block)
+        chosen = (choice + gumbels).argmax()
+        before = symmetry.component(here.coordinates, chosen)
         there = place_at(symmetry.with_component(here.coordinates, chosen, block), kernel.target)
         gain = there.log_posterior - here.log_posterior
-        back = symmetry.log_choice(there.coordinates)[chosen] + component.log_density(before)
-        log_acceptance = gain + back - choice[chosen] - component.log_density(block)
-        taken = jnp.log(jax.random.uniform(for_acceptance)) < log_acceptance
+        back = symmetry.log_choice(there.coordinates)[chosen] - choice[chosen]
+        densities = jax.vmap(kernel.proposal.component.log_density)(jnp.stack([before, block]))
+        taken = threshold < gain + back + densities[0] - densities[1]
         return _either(taken, there, here), accepted + taken / REDRAWS
 
     return _Replaced(*jax.lax.fori_loop(0, REDRAWS, once, (place, jnp.zeros(()))))

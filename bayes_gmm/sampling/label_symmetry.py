@@ -122,14 +122,14 @@ class Symmetry:
 
         For weights in these proportions the density of the log odds is that of the coordinates, up to a constant.
         """
-        own = jnp.asarray(self.own)[number]
-        moved = coordinates.at[own].set(block[: len(own)])
-        if not self.weights.size:
-            return moved
-        logs = jax.nn.log_softmax(self.basis @ coordinates[self.weights])
-        others = logs - jnp.log1p(-jnp.exp(logs[number])) - jax.nn.softplus(block[-1])
-        changed = others.at[number].set(-jax.nn.softplus(-block[-1]))
-        return moved.at[self.weights].set(changed @ self.basis)
+        chosen = jnp.arange(len(self.own)) == number
+        own = jnp.where(chosen[:, None], block[None, : self.own.shape[1]], coordinates[self.own])
+        parts = [coordinates, own.ravel()]
+        if self.weights.size:
+            logs = jax.nn.log_softmax(self.basis @ coordinates[self.weights])
+            others = logs - jnp.log1p(-jnp.exp(logs[number])) - jax.nn.softplus(block[-1])
+            parts.append(jnp.where(chosen, -jax.nn.softplus(-block[-1]), others) @ self.basis)
+        return jnp.concatenate(parts)[self._sources(len(coordinates))]
 
     def reorder(self, coordinates: Coordinates, order: Any) -> Coordinates:
         """Coordinates of the same mixture with its components in another order, (..., K)."""

@@ -16,6 +16,7 @@ References
 Hesterberg (1995), doi 10.1080/00401706.1995.10484303 (defensive mixtures).
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from jaxtyping import Array, Float
 
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.batches import in_batches, split
+from bayes_gmm.core.precision import in_float64
 from bayes_gmm.sampling.hamiltonian import Place, place_at
 from bayes_gmm.sampling.label_symmetry import Symmetry
 from bayes_gmm.sampling.t_mixture import TMixture, fit_t_mixture, joined, standard
@@ -82,10 +84,12 @@ def fit_proposal(target: Target, symmetry: Symmetry, folded: Folded, rng: np.ran
     """Proposals fitted to folded places, and the choice between them by what would be accepted at some of these."""
     coordinates = folded.places.coordinates
     here = coordinates[rng.choice(len(coordinates), _TRIED)]
-    component = _fit_component(target, symmetry, coordinates, rng)
+    with ThreadPoolExecutor(1) as thread:  # beside this one, with random numbers of its own
+        of_component = thread.submit(_fit_component, target, symmetry, coordinates, *rng.spawn(1))
+        wholes = [fit_unlabelled(coordinates, folded.factor, n, symmetry, rng) for n in (FEW_PARTS, MOST_PARTS)]
+        component = of_component.result()
     found = []
-    for n_parts in (FEW_PARTS, MOST_PARTS):
-        whole = fit_unlabelled(coordinates, folded.factor, n_parts, symmetry, rng)
+    for whole in wholes:
         proposal = Proposal(whole, component, folded.direction)
         there = offer(proposal, symmetry, target, _TRIED, rng).log_ratio
         before = weighed(here, proposal, symmetry, target).log_ratio
@@ -93,6 +97,7 @@ def fit_proposal(target: Target, symmetry: Symmetry, folded: Folded, rng: np.ran
     return Fitted(max(found, key=itemgetter(0))[1], found[0][1].whole)
 
 
+@in_float64
 def _fit_component(
     target: Target, symmetry: Symmetry, coordinates: Float[np.ndarray, "S P"], rng: np.random.Generator
 ) -> TMixture:
@@ -144,8 +149,12 @@ def weighed(coordinates: Float[np.ndarray, "S P"], proposal: Proposal, symmetry:
 @partial(jax.jit, static_argnames="symmetry")
 def weigh(coordinates: Float[Array, "S P"], proposal: Proposal, symmetry: Symmetry, target: Target) -> Offered:
     """The same in a compiled program."""
-    places = jax.vmap(partial(place_at, target=target))(coordinates)
-    return Offered(places, jax.vmap(partial(log_ratio, proposal=proposal, symmetry=symmetry))(places))
+
+    def one(part: Array) -> Offered:
+        place = place_at(part, target)
+        return Offered(place, log_ratio(place, proposal, symmetry))
+
+    return jax.vmap(one)(coordinates)
 
 
 def log_ratio(place: Place, proposal: Proposal, symmetry: Symmetry) -> Float[Array, ""]:

@@ -12,6 +12,7 @@ Hoogerheide, Kaashoek and van Dijk (2007), doi 10.1016/j.jeconom.2006.06.001.
 """
 
 from collections.abc import Callable, Sequence
+from math import lgamma
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.special
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, Int
+
+from bayes_gmm.core.linalg import log_diagonal
 
 EM_STEPS = 15
 """Steps of EM for the Gaussians, from a random start: the proposal need not be optimal."""
@@ -45,7 +47,7 @@ class Tail(NamedTuple):
     def log_density(self, squares: Float[Array, "*batch"], size: int) -> Float[Array, "*batch"]:
         """Logarithm of share times density in standard coordinates, `size` of them, by their sum of squares."""
         nu, total = self.freedom, self.freedom + size
-        constant = gammaln(total / 2) - gammaln(nu / 2) - 0.5 * size * np.log(nu * np.pi * self.width**2)
+        constant = lgamma(total / 2) - lgamma(nu / 2) - 0.5 * size * np.log(nu * np.pi * self.width**2)
         return np.log(self.share) + constant - 0.5 * total * jnp.log1p(squares / (nu * self.width**2))
 
 
@@ -64,20 +66,9 @@ class TMixture(NamedTuple):
     def log_density(self, coordinates: Float[Array, "*G P"]) -> Float[Array, ""]:
         """Log density; the coordinates may differ from part to part."""
         offsets = jnp.einsum("gij,gj->gi", self.inverses, jnp.atleast_2d(coordinates) - jnp.asarray(self.centers))
-        squares, log_scale = (offsets**2).sum(-1), jnp.log(jnp.diagonal(self.inverses, axis1=1, axis2=2)).sum(-1)
+        squares, log_scale = (offsets**2).sum(-1), log_diagonal(jnp.asarray(self.inverses))
         standard = jnp.stack([tail.log_density(squares, offsets.shape[-1]) for tail in TAILS])
         return jax.nn.logsumexp(self.log_weights + log_scale + jax.nn.logsumexp(standard, axis=0))
-
-    def draw(self, key: Array) -> Float[Array, " P"]:
-        """One draw, in a compiled program."""
-        which, tail, normal, heavy = jax.random.split(key, 4)
-        part = jax.random.categorical(which, self.log_weights)
-        number = jax.random.choice(tail, len(TAILS), p=jnp.asarray(_SHARES))
-        freedom, width = jnp.asarray(_FREEDOMS)[number], jnp.asarray(_WIDTHS)[number]
-        scale = width * jnp.sqrt(0.5 * freedom / jax.random.gamma(heavy, 0.5 * freedom))
-        noise = jax.random.normal(normal, self.centers.shape[1:])
-        centers, factors = jnp.asarray(self.centers), jnp.asarray(self.factors)
-        return centers[part] + scale * (factors[part] @ noise)
 
     def sample(
         self, size: int, rng: np.random.Generator
@@ -93,7 +84,7 @@ class TMixture(NamedTuple):
 def standard(n_coordinates: int, n_parts: int) -> TMixture:
     """A mixture of so many coordinates and parts, for which programs are compiled."""
     unit = np.tile(np.eye(n_coordinates), (n_parts, 1, 1))
-    return TMixture(np.zeros(n_parts), np.zeros((n_parts, n_coordinates)), unit, unit)
+    return TMixture(np.full(n_parts, -np.log(n_parts)), np.zeros((n_parts, n_coordinates)), unit, unit)
 
 
 def joined(mixtures: Sequence[TMixture], shares: Sequence[float]) -> TMixture:

@@ -20,17 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from bayes_gmm.bayes.compiled_sites import draw
 from bayes_gmm.bayes.sites import free
 from bayes_gmm.bayes.target import Target
-from bayes_gmm.core.batches import BATCH, in_batches
-from bayes_gmm.sampling.hamiltonian import Place, move, place_at
+from bayes_gmm.core.batches import BATCH, in_batches, split
+from bayes_gmm.sampling.hamiltonian import Chances, Place, chances_of_moves, move, place_at
 from bayes_gmm.sampling.label_symmetry import Symmetry, View, unconstrain_symmetric
 from bayes_gmm.sampling.unlabelled_t_mixture import fit_unlabelled
 
 _WORTH = 0.6
 """Effective share of the particles to which the power may lower it in one step."""
 
-_MOVES, _LAST_MOVES = 3, 6
+_MOVES, _LAST_MOVES = 2, 4
 """Moves of each particle after each step, and at the end."""
 
 _LEAPFROGS = 5
@@ -107,17 +108,22 @@ def fold(places: Place, symmetry: Symmetry) -> Folded:
 
 def draws_of_prior(target: Target, size: int, rng: np.random.Generator) -> Place:
     """Draws from the prior, (size,), in no particular order of their components."""
+    drawn = {name: draw(site, rng, size) for name, site in free(target.sites).items()}
+    known = {name: values for name, values in drawn.items() if values is not None}
+    parts = [dict(zip(known, values, strict=True)) for values in zip(*map(split, known.values()), strict=True)]
     keys = rng.integers(2**32, size=(-(-size // BATCH), 2), dtype=np.uint32)
-    return in_batches(lambda key: _draw_prior(target, key), list(keys), size)
+    return in_batches(
+        lambda part: _draw_prior(target, *part), list(zip(parts or [{}] * len(keys), keys, strict=True)), size
+    )
 
 
 @jax.jit
-def _draw_prior(target: Target, key: Array) -> Place:
-    drawn = free(target.sites)
-    keys = jax.random.split(jax.random.wrap_key_data(key), len(drawn))
-    values = {name: site.sample(one, (BATCH,)) for one, (name, site) in zip(keys, drawn.items(), strict=True)}
-    coordinates = jax.vmap(partial(unconstrain_symmetric, target.sites))(values)
-    return jax.vmap(partial(place_at, target=target))(coordinates)
+def _draw_prior(target: Target, known: dict[str, Array], key: Array) -> Place:
+    """Places with these values of some parameters, and draws of the others."""
+    others = {name: site for name, site in free(target.sites).items() if name not in known}
+    keys = jax.random.split(jax.random.wrap_key_data(key), max(1, len(others)))
+    values = {name: site.sample(one, (BATCH,)) for one, (name, site) in zip(keys, others.items(), strict=False)}
+    return jax.vmap(lambda one: place_at(unconstrain_symmetric(target.sites, one), target))(known | values)
 
 
 def _usable(places: Place, rng: np.random.Generator) -> Place:
@@ -169,12 +175,12 @@ def _moved(
     places = particles.places._replace(coordinates=symmetry.put(particles.places.coordinates, view.places))
     for _ in range(4):
         parts = [_chosen(places, rows) for rows in np.arange(len(places.log_prior)).reshape(-1, BATCH)]
-        keys = rng.integers(2**32, size=(len(parts), 2), dtype=np.uint32)
+        chances = [chances_of_moves(rng, (_LAST_MOVES, BATCH), len(particles.factor)) for _ in parts]
 
-        def one(part: tuple[Place, np.ndarray], step: float = step) -> Any:
+        def one(part: tuple[Place, Chances], step: float = step) -> Any:
             return _move_batch(*part, view, step, power, target, times, symmetry)
 
-        places, acceptance = in_batches(one, list(zip(parts, keys, strict=True)), len(places.log_prior))
+        places, acceptance = in_batches(one, list(zip(parts, chances, strict=True)), len(places.log_prior))
         step *= float(np.exp(1.5 * (acceptance.mean() - _ACCEPTANCE)))
         if acceptance.mean() >= _TOO_FEW:
             break
@@ -184,7 +190,7 @@ def _moved(
 @partial(jax.jit, static_argnames="symmetry")
 def _move_batch(
     places: Place,
-    key: Array,
+    chances: Chances,
     view: View,
     step: Array,
     power: Array,
@@ -197,8 +203,7 @@ def _move_batch(
 
     def once(number: Array, state: tuple[Place, Array]) -> tuple[Place, Array]:
         before, total = state
-        keys = jax.random.split(jax.random.fold_in(jax.random.wrap_key_data(key), number), BATCH)
-        moved = jax.vmap(one)(before, keys)
+        moved = jax.vmap(one)(before, jax.tree.map(lambda leaf: leaf[number], chances))
         return moved.place, total + moved.acceptance / times
 
     return jax.lax.fori_loop(0, times, once, (places, jnp.zeros(BATCH)))

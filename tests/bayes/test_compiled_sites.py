@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+import scipy.stats
 from scipy.integrate import quad
 
-from bayes_gmm.bayes.compiled_sites import with_known_normaliser
+from bayes_gmm.bayes.compiled_sites import draw, with_known_normaliser
 
 pytestmark = pytest.mark.numpyro
 
@@ -61,3 +62,24 @@ def test_other_numbers_are_arguments_of_the_same_program() -> None:
 def test_other_distributions_stay_as_they_are() -> None:
     for plain in (dist.HalfNormal(2.0), dist.HalfNormal(2.0).expand((3,)), dist.Normal(0.0, 1.0)):
         assert with_known_normaliser(plain) is plain
+
+
+@pytest.mark.parametrize(("dimension", "concentration"), [(2, 0.6), (3, 1.0), (4, 3.0)])
+def test_draws_by_numpy_have_the_marginals_of_lkj(dimension: int, concentration: float) -> None:
+    """Every correlation is that of a beta distribution with both parameters concentration + D / 2 - 1."""
+    prior = with_known_normaliser(dist.LKJCholesky(dimension, concentration).expand((2,)))
+    factors = draw(prior, np.random.default_rng(1), 1500)
+    assert factors.shape == (1500, 2, dimension, dimension)
+    correlations = (factors @ factors.mT)[..., *np.tril_indices(dimension, -1)].reshape(3000, -1)
+    parameter = concentration + 0.5 * dimension - 1
+    for one in correlations.T:
+        assert scipy.stats.kstest((1 + one) / 2, "beta", (parameter, parameter)).pvalue > 1e-3
+        assert scipy.stats.kstest((1 + one) / 2, "beta", (2 * parameter, 2 * parameter)).pvalue < 1e-6
+
+
+def test_draws_by_numpy_have_the_marginals_of_dirichlet_and_others_are_left_to_their_programs() -> None:
+    concentration = np.array([0.3, 2.0, 5.0])
+    draws = draw(with_known_normaliser(dist.Dirichlet(concentration)), np.random.default_rng(2), 3000)
+    for one, own in zip(draws.T, concentration, strict=True):
+        assert scipy.stats.kstest(one, "beta", (own, concentration.sum() - own)).pvalue > 1e-3
+    assert draw(dist.HalfNormal(1.0).expand((2,)), np.random.default_rng(3), 5) is None

@@ -14,7 +14,7 @@ import bayes_gmm as bg
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.sampling.hamiltonian import Place
-from bayes_gmm.sampling.independence_chains import Kernel, _redraw
+from bayes_gmm.sampling.independence_chains import REDRAWS, Kernel, Redraws, _redraw
 from bayes_gmm.sampling.label_symmetry import Symmetry
 from bayes_gmm.sampling.proposals import fit_proposal
 from bayes_gmm.sampling.t_mixture import TMixture
@@ -55,6 +55,15 @@ def kernel(target: tuple[Target, Symmetry], posterior: Place) -> Kernel:
     return Kernel(target[0], fitted.proposal, fitted.coarse.views(1))
 
 
+def redraws(kernel: Kernel, rng: np.random.Generator) -> Redraws:
+    blocks, _ = kernel.proposal.component.sample(SIZE * REDRAWS, rng)
+    return Redraws(
+        blocks=blocks.reshape(SIZE, REDRAWS, -1),
+        gumbels=rng.gumbel(size=(SIZE, REDRAWS, 3)),
+        thresholds=np.log1p(-rng.random((SIZE, REDRAWS))),
+    )
+
+
 def change_of_weights(posterior: Place, kernel: Kernel, symmetry: Symmetry) -> float:
     """Change of the mean largest weight by redraws, in standard errors of the change of as many independent draws."""
 
@@ -64,8 +73,9 @@ def change_of_weights(posterior: Place, kernel: Kernel, symmetry: Symmetry) -> f
     with jax.enable_x64(True):
         redraw = jax.jit(jax.vmap(partial(_redraw, kernel=kernel, symmetry=symmetry)))
         places, accepted = posterior, []
-        for number in range(ROUNDS):
-            moved = redraw(places, jax.random.split(jax.random.key(number), SIZE))
+        rng = np.random.default_rng(3)
+        for _ in range(ROUNDS):
+            moved = redraw(places, redraws(kernel, rng))
             places = moved.place
             accepted.append(float(moved.accepted.mean()))
         before, after = largest(posterior), largest(places)

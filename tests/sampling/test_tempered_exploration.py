@@ -1,5 +1,8 @@
 """Pilot and independence chains against a grid, Gaussians in closed form, and data with two modes."""
 
+from functools import partial
+from typing import Any
+
 import arviz_stats as az
 import jax
 import jax.numpy as jnp
@@ -13,7 +16,7 @@ import bayes_gmm as bg
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.sampling import independence_chains
-from bayes_gmm.sampling.hamiltonian import Place, move, place_at
+from bayes_gmm.sampling.hamiltonian import Chances, Place, chances_of_moves, move, place_at
 from bayes_gmm.sampling.independence_chains import Prepared, prepare, sample
 from bayes_gmm.sampling.label_symmetry import Places, Symmetry, View, constrain_symmetric
 from bayes_gmm.sampling.tempered_pilot import Pilot, explore
@@ -136,9 +139,10 @@ def test_the_energy_is_kept_better_by_shorter_steps(target: tuple[Target, Symmet
     def acceptance(step: float) -> float:
         with jax.enable_x64(True):
             place = place_at(jnp.asarray([-1.0, 1.0]), target[0])
-            keys = jax.random.split(jax.random.key(1), 200)
+            chances = chances_of_moves(np.random.default_rng(1), (200,), 2)
             view = APART._replace(factor=0.3 * np.eye(2))
-            moved = jax.vmap(lambda key: move(place, key, view, jnp.asarray(step), 1.0, *target, leapfrogs=5))(keys)
+            one: Any = partial(move, view=view, step=jnp.asarray(step), power=1.0, leapfrogs=5)
+            moved = jax.vmap(lambda own: one(place, own, target=target[0], symmetry=target[1]))(chances)
             return float(moved.acceptance.mean())
 
     assert acceptance(0.05) > 0.995
@@ -156,20 +160,20 @@ def test_moves_leave_a_tempered_distribution_as_it_is(target: tuple[Target, Symm
     start = target[1].put(start, APART.places)
 
     @jax.jit
-    def moved(coordinates: jax.Array, key: jax.Array, power: float) -> Place:
-        def once(_: int, state: tuple[Place, jax.Array]) -> tuple[Place, jax.Array]:
-            keys = jax.random.split(state[1], 4001)
+    def moved(coordinates: jax.Array, chances: Chances, power: float) -> Place:
+        def once(number: int, places: Place) -> Place:
             one = jax.vmap(
-                lambda place, key: move(place, key, APART, jnp.asarray(0.4), power, *target, leapfrogs=5).place
+                lambda place, own: move(place, own, APART, jnp.asarray(0.4), power, *target, leapfrogs=5).place
             )
-            return one(state[0], keys[1:]), keys[0]
+            return one(places, jax.tree.map(lambda leaf: leaf[number], chances))
 
         places = jax.vmap(lambda one: place_at(one, target[0]))(coordinates)
-        return jax.lax.fori_loop(0, 20, once, (places, key))[0]
+        return jax.lax.fori_loop(0, 20, once, places)
 
     def below(power: float) -> np.ndarray:
         with jax.enable_x64(True):
-            apart = differences(np.asarray(moved(jnp.asarray(start), jax.random.key(7), power).coordinates))
+            chances = chances_of_moves(np.random.default_rng(7), (20, 4000), 2)
+            apart = differences(np.asarray(moved(jnp.asarray(start), chances, power).coordinates))
         return np.array([(apart < limit).mean() for limit in (0.5, 1.5, 2.5)])
 
     expected = np.array([mass[np.abs(AXIS[:, None] - AXIS[None]) < limit].sum() for limit in (0.5, 1.5, 2.5)])
