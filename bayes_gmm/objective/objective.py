@@ -89,10 +89,15 @@ class Objective:
     def evaluate(self, mixture: Mixture, expected: Expectation | None = None) -> Expectation:
         """E-step: the value at a mixture, and the expected statistics (K, F); `expected` is the result of `expect`."""
         value, statistics = self.expect(mixture) if expected is None else expected
+        return Expectation(value + self._labelled(mixture) + self.log_prior(mixture), statistics + self.known)
+
+    def _labelled(self, mixture: Mixture) -> Any:
+        """The part of the value that points with a label have."""
+        if isinstance(self.known, np.ndarray) and not self.known.any():
+            return 0.0
         # An absent component has log weight minus infinity and no statistics; their product is taken as zero.
         eta = self.data.natural(mixture)
-        labelled = namespace(eta).where(self.known != 0, self.known * eta, 0.0).sum((-2, -1))
-        return Expectation(value + labelled + self.log_prior(mixture), statistics + self.known)
+        return namespace(eta).where(self.known != 0, self.known * eta, 0.0).sum((-2, -1))
 
     def complete(self, statistics: Statistics, mixture: Mixture) -> Any:
         """The function that the M-step maximises: the value if the statistics were those of observed labels."""
