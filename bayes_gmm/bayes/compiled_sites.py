@@ -31,6 +31,8 @@ from jaxtyping import Array, Float
 from numpyro import distributions as dist
 from numpyro.distributions import biject_to, constraints, transforms
 
+from bayes_gmm.core.linalg import product
+
 _log_gamma = np.vectorize(lgamma, otypes=[float])
 
 
@@ -204,7 +206,8 @@ def _log_weights(
     shifted = x - np.broadcast_to(np.log(n_fractions - np.arange(n_fractions)), x.shape)
     log_left = -_softplus(shifted)
     earlier = np.triu(np.ones((n_fractions, n_fractions + 1)), 1)
-    return (shifted + log_left) @ np.eye(n_fractions, n_fractions + 1) + log_left @ earlier, log_left
+    own = _combined(shifted + log_left, np.eye(n_fractions, n_fractions + 1))
+    return own + _combined(log_left, earlier), log_left
 
 
 class CorrelationCholesky(transforms.CorrCholeskyTransform):  # type: ignore[misc]
@@ -214,18 +217,18 @@ class CorrelationCholesky(transforms.CorrCholeskyTransform):  # type: ignore[mis
         """Factors at some coordinates."""
         own, earlier, identity = _entries(x.shape[-1])
         shape = (*x.shape[:-1], *identity.shape)
-        fractions = (jnp.tanh(x) @ own).reshape(shape) + np.broadcast_to(identity, shape)
-        return fractions * jnp.exp(_log_sech(x) @ earlier).reshape(shape)
+        fractions = _combined(jnp.tanh(x), own).reshape(shape) + np.broadcast_to(identity, shape)
+        return fractions * jnp.exp(_combined(_log_sech(x), earlier)).reshape(shape)
 
     def log_abs_det_jacobian(self, x: Float[Any, "*batch V"], y: Any, intermediates: Any = None) -> Any:
         """Logarithm of the volume of the factors' entries below the diagonal for a volume of coordinates."""
         own, earlier, _ = _entries(x.shape[-1])
         # An entry is the fraction of what the earlier ones leave; its own derivative is the square of sech.
-        return _log_sech(x) @ (2 + earlier @ own.sum(0))
+        return _combined(_log_sech(x), (2 + earlier @ own.sum(0))[:, None])[..., 0]
 
     def _inverse(self, y: Float[Any, "*batch D D"]) -> Float[Array, "*batch V"]:
         below = (..., *np.tril_indices(y.shape[-1], -1))
-        left = 1 - (y * y) @ np.triu(np.ones(y.shape[-2:]), 1)
+        left = 1 - product(jnp.asarray(y * y), np.triu(np.ones(y.shape[-2:]), 1))
         return jnp.arctanh(y[below] / jnp.sqrt(left[below]))
 
 
@@ -242,6 +245,11 @@ def _entries(n_pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     own = in_row & (place == columns[:, None, None])
     after = in_row & (place > columns[:, None, None]) & (place <= rows[:, None, None])
     return own.reshape(n_pairs, -1).astype(float), after.reshape(n_pairs, -1).astype(float), np.eye(D)
+
+
+def _combined(x: Any, matrix: Float[np.ndarray, "V W"]) -> Float[Array, "*batch W"]:
+    """The vectors x times a matrix."""
+    return product(x[..., None, :], matrix)[..., 0, :]
 
 
 def _log_sech(x: Any) -> Array:

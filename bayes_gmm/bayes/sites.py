@@ -35,7 +35,7 @@ from numpyro.distributions import constraints
 from bayes_gmm.bayes.compiled_sites import transform_of
 from bayes_gmm.bayes.marginally_uniform_cholesky import MarginallyUniformCholesky
 from bayes_gmm.bayes.resolution import above_the_floor
-from bayes_gmm.core.linalg import cholesky_factors
+from bayes_gmm.core.linalg import cholesky_factors, product
 from bayes_gmm.core.validation import real_numbers
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.mixture.covariance_structures import find_structure
@@ -110,7 +110,7 @@ def assemble(values: dict[str, Any]) -> Mixture:
         scales = jnp.sqrt(scales**2 + values["least_variances"])
     scale_tril = scales[..., None] * values["correlation_tril"]
     if "least_covariance" in values:
-        scale_tril = cholesky_factors(scale_tril @ scale_tril.mT + values["least_covariance"])
+        scale_tril = cholesky_factors(product(scale_tril, scale_tril.mT) + values["least_covariance"])
     means, log_weights, noise = values["means"], jnp.log(values["weights"]), None
     if "noise_weight" in values:
         noise = _noise(values)

@@ -17,6 +17,8 @@ class Tuning:
     thin_features, thin_components
         Numbers of features and of components up to which matrix products are slower than sums of products, whose
         programs grow with the number of components.
+    few_coefficients, few_rows
+        Natural parameters and rows up to which sums of products serve as well, because programs of them compile faster.
     thin_block, medium_block, wide_block
         Largest number of points in a block: for thin data; for 51 to 256 sufficient statistics, whose matrix products
         would otherwise be large enough for XLA to share them among threads, which loses more than it gains; for all
@@ -39,6 +41,8 @@ class Tuning:
 
     thin_features: int = 2
     thin_components: int = 16
+    few_coefficients: int = 64
+    few_rows: int = 2048
     thin_block: int = 4416
     medium_block: int = 704
     wide_block: int = 1088

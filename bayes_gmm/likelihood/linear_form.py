@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float64
 
-from bayes_gmm.core.linalg import LOG_2PI, log_diagonal, namespace, vech
+from bayes_gmm.core.linalg import LOG_2PI, log_diagonal, namespace, product, vech
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
@@ -62,8 +62,8 @@ def natural(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
     """
     whitening = mixture.whitening
     xp = namespace(whitening, mixture.means, mixture.log_weights)
-    precision = whitening.mT @ whitening
-    linear = (precision @ mixture.means[..., None])[..., 0]
+    precision = product(whitening.mT, whitening)
+    linear = product(precision, mixture.means[..., None])[..., 0]
     normaliser = log_diagonal(whitening) - 0.5 * mixture.n_features * LOG_2PI
     constant = mixture.log_weights + normaliser - 0.5 * (linear * mixture.means).sum(-1)
     # An off-diagonal element of the precision appears twice in x' P x.
@@ -102,8 +102,10 @@ def expected_statistics(eta: Natural, data: Blocks, assignment: Assignment = sof
     """
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
     eta = lax.optimization_barrier(eta)
-    is_thin = points.shape[1] <= TUNING.thin_features and len(eta) <= TUNING.thin_components
-    block_statistics = partial(_thin_block if is_thin else _wide_block, eta, assignment=assignment)
+    n_blocks, n_features, n_rows = points.shape
+    is_thin = n_features <= TUNING.thin_features and len(eta) <= TUNING.thin_components
+    is_small = eta.size <= TUNING.few_coefficients and n_blocks * n_rows <= TUNING.few_rows
+    block_statistics = partial(_thin_block if is_thin or is_small else _wide_block, eta, assignment=assignment)
 
     def add_block(number: Any, total: Any) -> Any:
         return jax.tree.map(jnp.add, total, block_statistics(points[number], weights[number]))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.linalg import invert_tril
+from bayes_gmm.core.linalg import invert_tril, product
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.mixture.gaps import fit_one_gaussian, seen_moments
 from bayes_gmm.mixture.mixture import Mixture
@@ -119,4 +119,4 @@ class Scaling:
 
 
 def _solve(factor: Float[Array | np.ndarray, "D D"], columns: Any) -> Any:
-    return invert_tril(factor) @ columns
+    return product(invert_tril(factor), columns)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from bayes_gmm.core.linalg import cholesky_factors, invert_tril, log_diagonal, vech
+from bayes_gmm.core.linalg import cholesky_factors, invert_tril, log_diagonal, product, vech
 
 SIZES = [1, 2, 3, 5, 8, 9, 17]
 
@@ -27,6 +27,16 @@ def test_factors_inverses_and_their_parts_are_those_of_lapack(n_rows: int) -> No
         np.testing.assert_allclose(invert_tril(factors), inverses, rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(log_diagonal(factors), 0.5 * np.linalg.slogdet(matrix)[1], rtol=1e-10, atol=1e-10)
         np.testing.assert_array_equal(vech(jnp.asarray(matrix)), matrix[:, *np.tril_indices(n_rows)])
+
+
+@pytest.mark.parametrize("n_rows", [1, 4, 9])
+def test_products_of_any_batch_are_those_of_numpy(n_rows: int) -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(n_rows, n_rows)), rng.normal(size=(2, 3, n_rows, 5))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(product(jnp.asarray(one), jnp.asarray(other)), one @ other, rtol=1e-12, atol=1e-13)
+        transposed = product(jnp.asarray(other).mT, jnp.asarray(one))
+        np.testing.assert_allclose(transposed, other.mT @ one, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 9])
