@@ -126,7 +126,7 @@ class Dirichlet(dist.Dirichlet):  # type: ignore[misc]
         found.log_normaliser = _log_gamma(concentration).sum(-1) - _log_gamma(concentration.sum(-1))
         return found
 
-    def log_prob(self, value: Float[Any, "*batch K"], intermediates: Any = None) -> Float[Array, "*batch"]:
+    def log_prob(self, value: Float[Any, "*batch K"], intermediates: Any = None) -> Float[Array, "..."]:
         """Log density of weights."""
         return ((self.concentration - 1) * jnp.log(value)).sum(-1) - self.log_normaliser
 
@@ -166,7 +166,7 @@ class LKJCholesky(dist.LKJCholesky):  # type: ignore[misc]
             factors[:, before, before] = np.sqrt(1 - squares)
         return factors
 
-    def log_prob(self, value: Float[Any, "*batch D D"], intermediates: Any = None) -> Float[Array, "*batch"]:
+    def log_prob(self, value: Float[Any, "*batch D D"], intermediates: Any = None) -> Float[Array, "..."]:
         """Log density of Cholesky factors."""
         powers = 2 * (jnp.asarray(self.concentration)[..., None] - 1) + (self.dimension - 1 - np.arange(self.dimension))
         identity = np.broadcast_to(np.eye(self.dimension), value.shape)

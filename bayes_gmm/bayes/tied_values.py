@@ -17,15 +17,15 @@ For single points: Day (1969), doi 10.1093/biomet/56.3.463; priors that prevent 
 doi 10.1111/1467-9868.00095.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 from numpyro import distributions as dist
 
+from bayes_gmm.bayes.compiled_sites import as_arrays
 from bayes_gmm.bayes.hyperplanes import largest_hyperplane
 from bayes_gmm.bayes.sites import Sites, family, shape_of
 from bayes_gmm.core.precision import in_float64
@@ -141,14 +141,15 @@ def _judge(tie: Tie, site: Any, name: str, n_points: float) -> str:
     if tie.times < 2:
         return ""
     log_scales = _DEPTH + np.log(tie.step)
-    log_density = log_scales * tie.n_equal * (tie.n_means - tie.times) + _log_prior(site, name, tie, log_scales)
+    *of_scales, of_spread = _log_prior(site, name, tie, np.append(log_scales, tie.log_spread))
+    log_density = log_scales * tie.n_equal * (tie.n_means - tie.times) + of_scales
     if np.isfinite(log_density[0]) and not log_density[1] - log_density[0] > _FLAT:
         return "improper"
     # Gain of giving the tied points a component of their own, over leaving them to a mixture that covers them.
     share = min(tie.times / n_points, 1 - 1 / n_points)
     density = tie.times * (np.log(share) - tie.n_equal * 0.5 * np.log(2 * np.pi) - tie.log_density)
     others = (n_points - tie.times) * np.log1p(-share)
-    typical = _log_prior(site, name, tie, np.array([tie.log_spread]))[0] + tie.n_equal * tie.log_spread
+    typical = of_spread + tie.n_equal * tie.log_spread
     gain = log_density.max() + density + others - typical - 0.5 * tie.n_equal * np.log(tie.times)
     return "spike" if gain > _SPIKE else ""
 
@@ -162,17 +163,26 @@ def _log_prior(site: Any, name: str, tie: Tie, log_scales: np.ndarray) -> Any:
     power = 1 if name == "scales" else 2
     values = np.exp(log_scales * power)
     base = site.base_dist if isinstance(site, dist.Independent) else site
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPyro warns of values outside the support; they have no density
-        if base.batch_shape:
-            everywhere = jnp.broadcast_to(values[:, None, None], (len(values), *site.shape()))
-            inside, density = base.support(everywhere), base.log_prob(everywhere)
-            inside, density = (part[..., tie.column] if part.ndim == 3 else part for part in (inside, density))
-        else:
-            everywhere = jnp.full((len(values), *site.shape()), np.exp(tie.log_spread * power))
-            everywhere = everywhere.at[:, 0, tie.column].set(values)
-            inside, density = base.support(everywhere)[:, None], base.log_prob(everywhere)[:, None]
-    return jnp.where(inside & jnp.isfinite(density), density, -jnp.inf).max(-1) + np.log(values)
+    if base.batch_shape:
+        everywhere = np.broadcast_to(values[:, None, None], (len(values), *site.shape()))
+        inside, density = _support_and_density(base, everywhere)
+        inside, density = (part[..., tie.column] if part.ndim == 3 else part for part in (inside, density))
+    else:
+        everywhere = np.full((len(values), *site.shape()), np.exp(tie.log_spread * power))
+        everywhere[:, 0, tie.column] = values
+        inside, density = (part[:, None] for part in _support_and_density(base, everywhere))
+    return np.where(inside & np.isfinite(density), density, -np.inf).max(-1) + np.log(values)
+
+
+def _support_and_density(distribution: Any, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether values lie in the support, and their log densities, by one program."""
+    return jax.device_get(_compiled_support_and_density(as_arrays({"prior": distribution}), values))
+
+
+@jax.jit
+def _compiled_support_and_density(sites: Sites, values: Array) -> tuple[Array, Array]:
+    prior = sites["prior"]
+    return prior.support(values), prior.log_prob(values)
 
 
 def _onto_hyperplanes(sites: Sites, points: _Points) -> Iterator[str]:
@@ -217,7 +227,8 @@ def _concentration(site: Any, direction: Float[np.ndarray, " D"]) -> float:
     factors /= np.sqrt((factors**2).sum(-1, keepdims=True))
     log_diagonal = np.log(np.diagonal(factors, axis1=1, axis2=2))
     base = site.base_dist if isinstance(site, dist.ExpandedDistribution) else site
-    density = np.array([np.max(base.log_prob(factor)) for factor in factors])
+    shape = (len(factors), *(1 for _ in base.batch_shape), D, D)
+    density = _support_and_density(base, factors.reshape(shape))[1].reshape(len(factors), -1).max(1)
     of_matrix = density - log_diagonal @ (D - 1 - np.arange(D))
     return float(1 + 0.5 * np.diff(of_matrix)[0] / np.diff(np.log(narrow))[0])
 
