@@ -1,6 +1,6 @@
 r"""The prior as compiled programs take it: in few operations, with numbers as arguments in a fixed order.
 
-A compiler's time goes with the number of operations, and three things would make most of them. Dirichlet and LKJ
+A compiler's time goes with the number of operations, and two things would make most of them. Dirichlet and LKJ
 distributions are handed their normaliser, which depends on hyperparameters alone, for gamma functions are long:
 
 .. math:: \log p(\pi) = \sum_k (\alpha_k - 1) \log \pi_k - \log B(\alpha), \qquad

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 LOG_2PI = float(np.log(2 * np.pi))
 
 _FEW_ROWS = 8
-"""Rows up to which a compiled program factorises without LAPACK, and multiplies by sums."""
+"""Rows up to which a compiled program factorises without LAPACK, multiplies by sums, and is cut by slices."""
 
 
 def namespace(*arrays: Any) -> Any:
@@ -102,7 +102,8 @@ def _diagonal_blocks(matrix: Any, size: int) -> Float[Array, "*batch M B B"]:
     """
     count = matrix.shape[-1] // size
     cut = matrix.reshape(*matrix.shape[:-2], count, size, count, size)
-    chosen = np.eye(count).reshape(*[1] * (matrix.ndim - 2), count, 1, count, 1)
+    identity = np.eye(count) if count <= _FEW_ROWS else jnp.eye(count)  # large constants are slow to compile
+    chosen = identity.reshape(*[1] * (matrix.ndim - 2), count, 1, count, 1)
     return (cut * chosen).sum(-2)
 
 
@@ -207,7 +208,7 @@ def lower_factor(root: Float[Array | np.ndarray, "*batch D M"]) -> Float[Array |
 
 def vech(matrix: Float[Array | np.ndarray, "*batch D D"]) -> Float[Array | np.ndarray, "*batch V"]:
     """Lower triangle of a symmetric matrix, row by row; V = D (D + 1) / 2."""
-    if namespace(matrix) is jnp:
+    if namespace(matrix) is jnp and matrix.shape[-1] <= _FEW_ROWS:
         return jnp.concatenate([matrix[..., row, : row + 1] for row in range(matrix.shape[-1])], -1)
     rows, columns = _lower_triangle(matrix.shape[-1])
     return matrix[..., rows, columns]
