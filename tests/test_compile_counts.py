@@ -10,10 +10,7 @@ IMPORT_SECONDS = 1.0
 FIT_EM = {"_one_by_one": 1}
 """Programs of the package that a first `fit_em` of a long table compiles; a short one is fitted in NumPy."""
 
-FIT_NUTS = {
-    **{"to_coordinates": 1, "_to_mixtures": 1, "_at_rows": 1, "_advance": 1},
-    **{"_agreements": 1, "_log_densities": 1},
-}
+FIT_NUTS = {"to_coordinates": 1, "_to_mixtures": 1, "_at_rows": 1, "_advance": 1}
 """Those of a first `fit_nuts` of a short table: each once, whichever thread asks first."""
 
 MOST_OPERATIONS = 24

@@ -1,16 +1,13 @@
 """Mean and standard deviation over the draws of a posterior of the soft assignments of points."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 
 from bayes_gmm.core.precision import in_float64
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, at_points
+from bayes_gmm.likelihood.draws_at_points import at_points, shares_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -24,6 +21,7 @@ class AssignmentMoments(NamedTuple):
     noise_sd: Float[np.ndarray, " N"]
 
 
+@in_float64
 def assignment_moments(
     draws: Mixture,
     x: Float[np.ndarray, "N D"],
@@ -34,24 +32,15 @@ def assignment_moments(
 
     `errors` are covariances of the points' known errors.
     """
-    K = draws.n_components
-    mean, sd = (np.asarray(rows)[:, : len(x)] for rows in _assignment_moments(at_points(draws, x, scaling, errors)))
-    return AssignmentMoments(mean[:K].T, sd[:K].T, mean[K:].sum(0), sd[K:].sum(0))
-
-
-@in_float64
-@jax.jit
-def _assignment_moments(here: DrawsAtPoints) -> tuple[Float[Array, "_ N"], Float[Array, "_ N"]]:
-    """Moments for the components (K,), and for noise after them where there is any."""
-    phi = linear_form.features(here.points.T)
-
+    here, K = at_points(draws, x, scaling, errors), draws.n_components
     # The variance is that of differences from the first draw, which does not cancel where all draws agree.
-    first = jax.nn.softmax(here.log_joint(here.natural[0], phi), axis=0)
+    first = replace(here, natural=here.natural[:1]).of_each_draw(shares_of)[0]
 
-    def add(number: Int[Array, ""], sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        difference = jax.nn.softmax(here.log_joint(here.natural[number], phi), axis=0) - first
-        return sums[0] + difference, sums[1] + difference**2
+    def sums_of(log_joint: Float[np.ndarray, "B _ N"]) -> Float[np.ndarray, "2 _ N"]:
+        differences = shares_of(log_joint) - first
+        return np.stack([differences.sum(0), (differences**2).sum(0)])
 
-    total, squares = lax.fori_loop(0, here.n_draws, add, (jnp.zeros_like(first), jnp.zeros_like(first)))
-    mean = total / here.n_draws
-    return first + mean, jnp.sqrt(jnp.maximum(squares / here.n_draws - mean**2, 0.0))
+    mean, square = here.mean_over_draws(sums_of)
+    sd = np.sqrt(np.maximum(square - mean**2, 0.0))
+    mean += first
+    return AssignmentMoments(mean[:K].T, sd[:K].T, mean[K:].sum(0), sd[K:].sum(0))

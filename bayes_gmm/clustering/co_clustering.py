@@ -9,18 +9,14 @@ References
 The posterior similarity matrix: Fritsch and Ickstadt (2009), doi 10.1214/09-BA414.
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.errors import ArgumentError
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, at_points
+from bayes_gmm.likelihood.draws_at_points import at_points, shares_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
@@ -28,6 +24,7 @@ MOST_POINTS = 5000
 """The matrix of 5000 points takes 200 MB, and its size grows with the square of their number."""
 
 
+@in_float64
 def co_clustering(
     draws: Mixture,
     x: Float[np.ndarray, "N D"],
@@ -49,7 +46,13 @@ def co_clustering(
             f"at most {MOST_POINTS} points",
             "Take a random sample of the rows.",
         )
-    together = np.array(_co_clustering(at_points(draws, x, scaling, errors)))[: len(x), : len(x)]
+    here = at_points(draws, x, scaling, errors)
+
+    def together_in(log_joint: Float[np.ndarray, "B _ N"]) -> Float[np.ndarray, "N N"]:
+        shares = here.of_components(shares_of(log_joint)).reshape(-1, len(x))
+        return shares.T @ shares
+
+    together = here.mean_over_draws(together_in)
     np.fill_diagonal(together, 1.0)
     return together
 
@@ -60,16 +63,3 @@ def order_by_similarity(together: Float[np.ndarray, "N N"]) -> Int[np.ndarray, "
         return np.arange(len(together))
     distances = squareform(np.clip(1 - together, 0, 1), checks=False)
     return leaves_list(linkage(distances, "average", optimal_ordering=True))
-
-
-@in_float64
-@jax.jit
-def _co_clustering(here: DrawsAtPoints) -> Float[Array, "N N"]:
-    phi = linear_form.features(here.points.T)
-
-    def add(number: Int[Array, ""], total: Array) -> Array:
-        shares = here.of_components(jax.nn.softmax(here.log_joint(here.natural[number], phi), axis=0))
-        return total + shares.T @ shares
-
-    n_points = phi.shape[1]
-    return lax.fori_loop(0, here.n_draws, add, jnp.zeros((n_points, n_points))) / here.n_draws

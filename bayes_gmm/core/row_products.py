@@ -10,14 +10,21 @@ from jaxtyping import Float
 _MOST_OPERATIONS = 2**18
 """Multiplications up to which OpenBLAS uses one thread."""
 
+_FEWEST_ROWS = 8
+"""Rows of a slice at least; where that is too many the columns are cut as well."""
+
 
 def rows_product(
     rows: Float[np.ndarray, "*batch N F"], matrix: Float[np.ndarray, "*batch F K"]
 ) -> Float[np.ndarray, "*batch N K"]:
     """Rows times a matrix."""
     (*batch, n_rows, width), n_columns = rows.shape, matrix.shape[-1]
-    size, whole = _slices(n_rows, width * n_columns)
     product = np.empty((*batch, n_rows, n_columns))
+    if n_columns > (most := max(1, _MOST_OPERATIONS // (_FEWEST_ROWS * width))):
+        for start in range(0, n_columns, most):
+            product[..., start : start + most] = rows_product(rows, matrix[..., start : start + most])
+        return product
+    size, whole = _slices(n_rows, width * n_columns)
     if whole:
         sliced = rows[..., :whole, :].reshape(*batch, -1, size, width)
         product[..., :whole, :] = (sliced @ matrix[..., None, :, :]).reshape(*batch, whole, n_columns)
@@ -40,5 +47,5 @@ def cross_product(
 
 def _slices(n_rows: int, operations_of_a_row: int) -> tuple[int, int]:
     """Rows of a slice, and of all whole slices together."""
-    size = int(np.clip(_MOST_OPERATIONS // operations_of_a_row, 8, 1024))
+    size = int(np.clip(_MOST_OPERATIONS // operations_of_a_row, _FEWEST_ROWS, 1024))
     return size, n_rows // size * size

@@ -27,8 +27,8 @@ class Tuning:
         Time of a pass over the data for each point and component, and what the square of the number of features adds.
     milliseconds_worth_a_thread, milliseconds_worth_a_part
         Length of a pass over the data from which threads make some runs of EM each, and from which they share a pass.
-    draws_at_once
-        Draws whose responsibilities are computed together: those of ten thousand points still fit the cache.
+    numbers_of_a_block
+        Numbers, one for each draw, component and point, that are computed together: they fit the cache.
     numbers_at_once
         Largest number of float64 values, one for each draw and point, that are held at a time: 80 MB.
     points_of_a_program
@@ -50,7 +50,7 @@ class Tuning:
     nanoseconds_of_squares: float = 0.06
     milliseconds_worth_a_thread: float = 0.01
     milliseconds_worth_a_part: float = 1.5
-    draws_at_once: int = 4
+    numbers_of_a_block: int = 2**17
     numbers_at_once: int = 10**7
     points_of_a_program: int = 4096
     draws_of_a_program: int = 256

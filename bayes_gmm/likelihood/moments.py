@@ -46,6 +46,12 @@ def moments_of(statistics: Float[Array | np.ndarray, "*batch K F"], n_features: 
     return Moments(statistics[..., 0], means, covariances)
 
 
+def features_of_rows(points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N F"]:
+    """Sufficient statistics [1, x, vech(x x')] of each row."""
+    rows, columns = np.tril_indices(points.shape[1])
+    return np.concatenate([np.ones_like(points[:, :1]), points, points[:, rows] * points[:, columns]], 1)
+
+
 def statistics_of(moments: Moments) -> Float[np.ndarray, "*batch K F"]:
     """Statistics that have these moments: the inverse of `moments_of`, in NumPy."""
     counts, means, covariances = moments

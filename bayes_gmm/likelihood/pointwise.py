@@ -1,25 +1,23 @@
 """Densities of many draws of a mixture at many points: draw by draw, averaged, and as a credible band.
 
-A draw's log joint densities are its natural parameters times the features of the points (`linear_form`), so that
-thousands of draws at thousands of points are matrix products. Memory is bounded: where a result would hold a number for
-each draw and point, the points are taken in parts.
+Thousands of draws at thousands of points are matrix products (`draws_at_points`). Memory is bounded: where a result
+would hold a number for each draw and point, the points are taken in parts.
 """
 
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.tuning import TUNING
-from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.draws_at_points import DrawsAtPoints, at_points, log_volumes
+from bayes_gmm.likelihood.draws_at_points import at_points, log_volumes
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
 
 
+@in_float64
 def log_densities(
     draws: Mixture,
     x: Float[np.ndarray, "N D"],
@@ -28,8 +26,8 @@ def log_densities(
 ) -> Float[np.ndarray, "*batch N"]:
     """Log density of each draw at each point, (..., N), which may have known errors of these covariances."""
     here = at_points(draws, x, scaling, errors)
-    values = _log_densities(here)[: here.n_draws, : len(x)] - log_volumes(x, scaling)
-    return np.asarray(values).reshape(*draws.log_weights.shape[:-1], len(x))
+    values = here.of_each_draw(_log_sums) - log_volumes(x, scaling)
+    return values.reshape(*draws.log_weights.shape[:-1], len(x))
 
 
 def log_predictive_density(
@@ -81,10 +79,6 @@ def _in_parts(n_points: int, n_draws: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n_points, size)]
 
 
-@in_float64
-@jax.jit
-def _log_densities(here: DrawsAtPoints) -> Float[Array, "S N"]:
-    phi = linear_form.features(here.points.T)
-    return lax.map(
-        lambda eta: jax.nn.logsumexp(here.log_joint(eta, phi), axis=0), here.natural, batch_size=TUNING.draws_at_once
-    )
+def _log_sums(log_joint: Float[np.ndarray, "B K N"]) -> Float[np.ndarray, "B N"]:
+    top = log_joint.max(1)
+    return top + np.log(np.exp(log_joint - top[:, None]).sum(1))

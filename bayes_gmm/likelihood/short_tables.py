@@ -16,7 +16,7 @@ from bayes_gmm.core.row_products import rows_product
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
-from bayes_gmm.likelihood.moments import Moments, statistics_of
+from bayes_gmm.likelihood.moments import features_of_rows
 from bayes_gmm.mixture.scaling import Scaling
 
 _NANOSECONDS = 15.0
@@ -55,9 +55,7 @@ class ShortTable(Likelihood):
     @cached_property
     def _features(self) -> Float[np.ndarray, "N F"]:
         """Sufficient statistics phi(x) = [1, x, vech(x x')] of each row."""
-        n_points, n_features = self.points.shape
-        each = Moments(np.ones(n_points), self.points, np.zeros((n_points, n_features, n_features)))
-        return statistics_of(each)
+        return features_of_rows(self.points)
 
     def expected_statistics(self, eta: Float[np.ndarray, "*batch K F"], assignment: Assignment = soft) -> Expectation:  # type: ignore[override]
         """E-step of each mixture, in one pass."""

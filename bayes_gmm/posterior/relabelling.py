@@ -167,7 +167,7 @@ def _stephens(
         yield permutations, criterion
         better = _best_permutations(criterion)
         gains = (_matched(criterion, better) - _matched(criterion, permutations)).sum(-1)
-        gained = gains > _LEAST_GAIN * draws.n_points
+        gained = gains > _LEAST_GAIN * len(draws.points)
         changed = bool(gained.any())
         permutations = np.where(gained[:, None], better, permutations)
 

@@ -90,18 +90,27 @@ def moved(draws: bg.Mixture, factor: np.ndarray, shift: np.ndarray) -> bg.Mixtur
     )
 
 
-def test_tables_of_nearby_sizes_share_the_compiled_programs(compilations: list[str]) -> None:
-    def all_methods(n_draws: int, n_points: int) -> None:
-        draws, x = jittered(n_draws, 0.1), PIVOT.sample(n_points, seed=3)[0]
-        compilations.clear()
-        for method in METHODS:
-            relabel(draws, PIVOT, x, method)
+def with_all_methods(n_draws: int, n_points: int, *, has_gaps: bool) -> None:
+    draws, x = jittered(n_draws, 0.1), PIVOT.sample(n_points, seed=3)[0]
+    if has_gaps:
+        x[::7, 0] = np.nan
+    for method in METHODS:
+        relabel(draws, PIVOT, x, method)
 
-    all_methods(1000, 900)
-    assert compilations
-    all_methods(990, 910)
+
+def test_draws_at_complete_rows_need_no_compiled_program(compilations: list[str]) -> None:
+    PIVOT.responsibilities(PIVOT.sample(900, seed=3)[0])
+    compilations.clear()
+    with_all_methods(1000, 900, has_gaps=False)
     assert not compilations
-    all_methods(1500, 900)  # negative control: another padded number of draws
+
+
+def test_tables_with_gaps_of_nearby_sizes_share_one_program(compilations: list[str]) -> None:
+    with_all_methods(1000, 900, has_gaps=True)
+    compilations.clear()
+    with_all_methods(1500, 910, has_gaps=True)
+    assert not compilations
+    with_all_methods(1000, 1900, has_gaps=True)  # negative control: another padded number of points
     assert compilations
 
 
