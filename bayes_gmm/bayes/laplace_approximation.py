@@ -1,9 +1,11 @@
 """Newton's method to a mode of the posterior, and the Gaussian around it by Laplace's approximation.
 
-The search runs in NumPy, on one compiled program: the gradient of the potential at some coordinates side by side, of
-whose differences the Hessian is made. The data are not in it, so that it is small and serves tables of every length.
+The search runs in NumPy, on one compiled program: the map to natural parameters, the prior, and the gradient of both at
+some coordinates, of whose differences the Hessian is made. The data are not in it, so that it is small and serves
+tables of every length.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +17,9 @@ from jaxtyping import Array, Bool, Float, Int
 from bayes_gmm.bayes.target import Target
 from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.linalg import LOG_2PI, cholesky_factors, inverse_factor
-from bayes_gmm.likelihood.expansion import Expansion, expand, in_numpy
+from bayes_gmm.core.precision import in_threads
+from bayes_gmm.core.tuning import n_cores
+from bayes_gmm.likelihood.expansion import expand, in_numpy
 
 
 class Laplace(NamedTuple):
@@ -114,78 +118,82 @@ def laplace(start: Float[Any, " P"], target: Target, most_steps: int) -> Laplace
 
 def laplace_programs(coordinates: Any, target: Target) -> Programs:
     """What compiles the program of `laplace`, for coordinates of this shape."""
-    number, shape = partial(jax.ShapeDtypeStruct, dtype=coordinates.dtype), target.shape_of_natural_parameters
-    eta = number(shape)
-    expansion = Expansion(number(()), eta, number((*shape, *shape)))
-    rows = number((_ROWS, *coordinates.shape))
-    yield lambda: _at_rows.lower(rows, 0, eta, expansion, _without_rows(target)).compile()
+    number = partial(jax.ShapeDtypeStruct, dtype=coordinates.dtype)
+    rows, statistics = number((_ROWS, *coordinates.shape)), number(target.shape_of_natural_parameters)
+    yield lambda: _at_rows.lower(rows, 0, statistics, _without_rows(target)).compile()
 
 
 def derivatives(
     coordinates: Float[Any, " P"], target: Target, highest: float = np.inf
 ) -> tuple[float, Float[np.ndarray, " P"], Float[np.ndarray, "P P"]]:
-    """Potential, its gradient and its Hessian; these two are NaN where it is not finite, or higher than `highest`.
+    r"""Potential, its gradient and its Hessian; these two are NaN where it is not finite, or higher than `highest`.
 
-    The log-likelihood is replaced by its second-order expansion in the natural parameters, which has equal derivatives
-    there: the data enter only through the expected statistics and the curvature, one pass each. The Hessian is made of
-    central differences of the gradient, which for the means have no error but rounding.
+    The data enter only through the value, the gradient and the Hessian of the log-likelihood in the natural parameters
+    \(\eta\), one pass each. With these expected statistics s held,
+
+    .. math:: \nabla^2 \log p = J^\top \nabla_\eta^2 \ell \, J + \nabla^2 (s^\top \eta + \log p(\theta)), \qquad
+              J = \partial \eta / \partial \theta,
+
+    and J and the last term are central differences, which for the means have no error but rounding.
     """
     coordinates, P, empty = np.asarray(coordinates), len(coordinates), _without_rows(target)
-    shape = target.shape_of_natural_parameters
-    without_data = Expansion(np.zeros(()), np.zeros(shape), np.zeros((*shape, *shape)))
-    there = _each_row(coordinates[None], np.zeros(shape), without_data, empty)
-    eta = there.natural[0]
-    expansion = expand(target.data, eta) if np.isfinite(eta).all() else without_data
-    potential = float(there.potential[0] - expansion.value + _log_volume(target))
-    lower = potential - _ROUNDING * abs(potential) <= highest
-    if not (np.isfinite(eta).all() and np.isfinite(potential) and lower):
+    nothing = np.zeros(target.shape_of_natural_parameters)
+    there = _each_row(coordinates[None], nothing, empty)
+    eta, log_prior = there.natural[0], there.value[0]
+    if not np.isfinite(eta).all():
+        return np.nan, np.full(P, np.nan), np.full((P, P), np.nan)
+    expansion = expand(target.data, eta)
+    potential = float(_log_volume(target) - log_prior - expansion.value)
+    if not (np.isfinite(potential) and potential - _ROUNDING * abs(potential) <= highest):
         return potential, np.full(P, np.nan), np.full((P, P), np.nan)
     steps = _DIFFERENCE * target.coordinate_sizes
     around = np.concatenate([coordinates[None], coordinates + np.diag(steps), coordinates - np.diag(steps)])
-    found = _each_row(around, eta, expansion, empty)
-    above, below = found.gradient[1 : P + 1], found.gradient[P + 1 :]
-    hessian = (above - below) / (2 * steps[:, None])
-    return potential, found.gradient[0], 0.5 * (hessian + hessian.T)
+    found = _each_row(around, expansion.statistics, empty)
+    jacobian, second = (
+        (leaf[1 : P + 1] - leaf[P + 1 :]).reshape(P, -1) / (2 * steps[:, None])
+        for leaf in (found.natural, found.gradient)
+    )
+    hessian = -(jacobian @ expansion.curvature.reshape(eta.size, eta.size) @ jacobian.T + second)
+    return potential, -found.gradient[0], 0.5 * (hessian + hessian.T)
 
 
 class _Rows(NamedTuple):
-    """Natural parameters, potential and gradient at some coordinates."""
+    """At some coordinates natural parameters, and the log prior with statistics times these, and its gradient."""
 
     natural: Float[Any, "R K F"]
-    potential: Float[Any, " R"]
+    value: Float[Any, " R"]
     gradient: Float[Any, "R P"]
 
 
-def _each_row(rows: Float[np.ndarray, "R P"], eta: np.ndarray, expansion: Expansion, empty: Target) -> _Rows:
-    """`_at_rows` for any number of coordinates."""
+def _each_row(rows: Float[np.ndarray, "R P"], statistics: Float[np.ndarray, "K F"], empty: Target) -> _Rows:
+    """`_at_rows` for any number of coordinates, shared among threads."""
+
+    def some(part: np.ndarray) -> _Rows:
+        padded = np.pad(part, ((0, _ROWS - len(part)), (0, 0)))
+        return jax.device_get(_at_rows(padded, len(part), statistics, empty))
+
     parts = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
-    found = [
-        jax.device_get(_at_rows(np.pad(part, ((0, _ROWS - len(part)), (0, 0))), len(part), eta, expansion, empty))
-        for part in parts
-    ]
+    if len(parts) == 1:
+        found = [some(rows)]
+    else:
+        with ThreadPoolExecutor(n_cores()) as threads:
+            found = list(in_threads(threads, some, parts))
     return _Rows(*(np.concatenate(leaves)[: len(rows)] for leaves in zip(*found, strict=True)))
 
 
 @jax.jit
-def _at_rows(
-    rows: Float[Array, "R P"], count: Int[Array, ""], eta: Float[Array, "K F"], expansion: Expansion, empty: Target
-) -> _Rows:
-    """Natural parameters, and the potential but for its volume with its gradient, by the expansion at `eta`.
+def _at_rows(rows: Float[Array, "R P"], count: Int[Array, ""], statistics: Float[Array, "K F"], empty: Target) -> _Rows:
+    """One row after another: the compiler takes half as long for a loop as for its operations side by side."""
 
-    One row after another: the compiler takes half as long for a loop as for its operations side by side.
-    """
-
-    def potential(theta: Array) -> tuple[Array, Array]:
-        moved, log_prior = empty.natural_parameters(theta)
-        change = (moved - eta).ravel()
-        squares = change @ expansion.curvature.reshape(eta.size, eta.size) @ change
-        return -(expansion.value + expansion.statistics.ravel() @ change + 0.5 * squares + log_prior), moved
+    def of_row(theta: Array) -> tuple[Array, Array]:
+        natural, log_prior = empty.natural_parameters(theta)
+        return log_prior + statistics.ravel() @ natural.ravel(), natural
 
     def once(number: Array, found: _Rows) -> _Rows:
-        (value, natural), gradient = jax.value_and_grad(potential, has_aux=True)(rows[number])
+        (value, natural), gradient = jax.value_and_grad(of_row, has_aux=True)(rows[number])
         return jax.tree.map(lambda every, one: every.at[number].set(one), found, _Rows(natural, value, gradient))
 
-    nothing = _Rows(jnp.zeros((_ROWS, *eta.shape)), jnp.zeros(_ROWS), jnp.zeros_like(rows))
+    nothing = _Rows(jnp.zeros((_ROWS, *statistics.shape)), jnp.zeros(_ROWS), jnp.zeros_like(rows))
     return jax.lax.fori_loop(0, count, once, nothing)
 
 
