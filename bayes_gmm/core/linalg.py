@@ -18,6 +18,9 @@ LOG_2PI = float(np.log(2 * np.pi))
 _FEW_ROWS = 8
 """Rows up to which a compiled program factorises without LAPACK, multiplies by sums, and is cut by slices."""
 
+_ROW_BY_ROW = 64
+"""Rows up to which NumPy inverts a factor row by row."""
+
 
 def namespace(*arrays: Any) -> Any:
     """The module of functions for these arrays: `jax.numpy` where JAX has made or traces one of them, else NumPy."""
@@ -108,9 +111,15 @@ def _diagonal_blocks(matrix: Any, size: int) -> Float[Array, "*batch M B B"]:
 
 
 def inverse_factor(factor: Float[np.ndarray, "*batch D D"]) -> Float[np.ndarray, "*batch D D"]:
-    """The same inverse in NumPy, row by row: nothing is compiled, and no thread of LAPACK's goes on spinning."""
-    inverse = np.zeros_like(factor)
-    for i in range(factor.shape[-1]):
+    """The same inverse in NumPy: of small blocks row by row, so that no thread of LAPACK's goes on spinning."""
+    n_rows, inverse = factor.shape[-1], np.zeros_like(factor)
+    if n_rows > _ROW_BY_ROW:
+        half = n_rows // 2
+        upper, lower = inverse_factor(factor[..., :half, :half]), inverse_factor(factor[..., half:, half:])
+        inverse[..., :half, :half], inverse[..., half:, half:] = upper, lower
+        inverse[..., half:, :half] = -lower @ (factor[..., half:, :half] @ upper)
+        return inverse
+    for i in range(n_rows):
         pivot = 1 / factor[..., i, i]
         inverse[..., i, i] = pivot
         if i:
