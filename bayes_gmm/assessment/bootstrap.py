@@ -171,9 +171,11 @@ def _resample(
 @in_float64
 def _fit_all(fit: EMFit, weights: Float[np.ndarray, "size N"]) -> tuple[Mixture, Int[np.ndarray | Array, " size"]]:
     """Fits (size,) to the rows with each row of weights, in data units, and their statuses."""
-    problem, objective = fit.problem, fit.problem.objective()
+    problem, objective = fit.problem, fit.problem.objective(with_products=False)
     blocks = objective.data.in_blocks(problem.summed_out(weights))
-    known = np.stack([problem.known_statistics(of_replicate) for of_replicate in weights])
+    known = np.stack(
+        [problem.known_statistics(of_replicate, diagonal=objective.data.diagonal) for of_replicate in weights]
+    )
     rule = StoppingRule(tol=_TOL, max_steps=_MAX_STEPS, smallest_scale=problem.collapsed_scale, accelerate=True)
     mixtures, statuses = _follow_all(problem.scaling.to_unit(fit.mixture), objective, blocks, known, rule)
     return problem.scaling.to_data(jax.device_get(mixtures)), statuses

@@ -205,6 +205,34 @@ def log_diagonal(factor: Float[Array | np.ndarray, "*batch D D"]) -> Any:
     return jnp.log(_diagonal_blocks(factor, 1)).sum((-3, -2, -1))
 
 
+def diagonal_matrices(entries: Float[Array | np.ndarray, "*batch D"]) -> Any:
+    """Matrices (..., D, D) with these diagonals."""
+    return entries[..., None] * namespace(entries).eye(entries.shape[-1])[(None,) * (entries.ndim - 1)]
+
+
+def diagonal_of(matrices: Float[Array | np.ndarray, "*batch D D"]) -> Any:
+    """Diagonals (..., D) of matrices."""
+    return namespace(matrices).diagonal(matrices, axis1=-2, axis2=-1)
+
+
+def square(factor: Any) -> Any:
+    """L L' of lower triangular factors (..., D, D); of diagonal ones in NumPy without the product."""
+    if namespace(factor) is np and _is_diagonal(factor):
+        return diagonal_matrices(diagonal_of(factor) ** 2)
+    return factor @ factor.mT
+
+
+def stretched(factor: Any, matrices: Any) -> Any:
+    """A factor (D, D) times matrices (..., D, D); of a diagonal one in NumPy without the product."""
+    if namespace(factor, matrices) is np and _is_diagonal(factor):
+        return diagonal_of(factor)[:, None] * matrices
+    return factor @ matrices
+
+
+def _is_diagonal(matrices: Float[np.ndarray, "*batch D D"]) -> bool:
+    return bool(np.count_nonzero(matrices) == np.count_nonzero(diagonal_of(matrices)))
+
+
 def lower_factor(root: Float[Array | np.ndarray, "*batch D M"]) -> Float[Array | np.ndarray, "*batch D D"]:
     """Lower triangular L with positive diagonal and L L' = A A', for A with M >= D columns.
 

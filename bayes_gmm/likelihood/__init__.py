@@ -2,7 +2,8 @@
 
 Read `contract` first: what everything that fits mixtures asks of a likelihood, whatever the rows are. `complete_rows`
 keeps it for rows whose every cell was seen, by `linear_form`: a Gaussian's log density is linear in phi(x), so one
-function is the likelihood of EM and of NUTS, and its gradient is the E-step. `blocks` lays the rows out for it;
+function is the likelihood of EM and of NUTS, and its gradient is the E-step. Where covariances are diagonal, EM
+needs the squares of features alone (`contract.DiagonalCovariances`). `blocks` lays the rows out for it;
 `centred_form` is the slower form that keeps all digits of narrow components; `moments` turns expected statistics into
 counts, means and covariances. `missing_cells` keeps the contract for rows with gaps, which it groups by their gaps,
 `measurement_errors` for rows with known errors, by the algebra in `deconvolution`, `heavy_tails` for rows under t

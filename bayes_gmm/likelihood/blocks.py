@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
@@ -37,6 +37,9 @@ class Blocks:
         Blocks from `first` to before `stop` are visited. Unused blocks at the end make M one of few numbers, so that
         tables of many lengths share a compiled program.
     """
+
+    diagonal: ClassVar[bool] = False
+    """Whether products of different features are not looked at, since covariances are diagonal."""
 
     # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
     points: Annotated[Any, "M D B"]

@@ -24,13 +24,13 @@ and Rubin (1977), doi 10.1111/j.2517-6161.1977.tb01600.x.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Float64
 
-from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, natural, soft
+from bayes_gmm.likelihood.linear_form import Assignment, Expectation, Natural, diagonal_natural, natural, soft
 from bayes_gmm.likelihood.moments import Moments, moments_of, n_statistics, statistics_of
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.scaling import Scaling
@@ -42,6 +42,9 @@ class Likelihood(ABC):
     An implementation is a frozen dataclass and a pytree, made by a function `prepare` of its file from rows, their
     weights and a `Scaling`. Weights multiply, and values and statistics of parts of the rows add.
     """
+
+    diagonal: ClassVar[bool] = False
+    """Whether it knows diagonal covariances alone (`DiagonalCovariances`)."""
 
     @property
     @abstractmethod
@@ -121,6 +124,32 @@ class Likelihood(ABC):
     def statistics(self, moments: Moments) -> Float[np.ndarray, "*batch K F"]:
         """Statistics that have these moments, for a start: the inverse of `moments`, in NumPy."""
         return statistics_of(moments)
+
+
+class DiagonalCovariances(Likelihood):
+    """The part of a likelihood of complete rows that is other where all covariances are diagonal: fewer statistics.
+
+    A row has the statistics [1, x, x^2], 1 + 2 D of them.
+    """
+
+    diagonal: ClassVar[bool] = True
+
+    def natural(self, mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
+        """Natural parameters of complete rows, from the diagonals alone."""
+        return diagonal_natural(mixture)
+
+    def moments(self, statistics: Float[Array | np.ndarray, "*batch K F"]) -> Moments:
+        """Counts, means, and variances in diagonal matrices."""
+        return moments_of(statistics, self.n_features, diagonal=True)
+
+    @property
+    def n_statistics(self) -> int:
+        """F = 1 + 2 D."""
+        return n_statistics(self.n_features, diagonal=True)
+
+    def statistics(self, moments: Moments) -> Float[np.ndarray, "*batch K F"]:
+        """Statistics that have these counts, means and variances."""
+        return statistics_of(moments, diagonal=True)
 
 
 @jax.custom_jvp

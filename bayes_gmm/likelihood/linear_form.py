@@ -26,7 +26,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float64
 
-from bayes_gmm.core.linalg import LOG_2PI, log_diagonal, namespace, product, vech
+from bayes_gmm.core.linalg import LOG_2PI, diagonal_of, log_diagonal, namespace, product, vech
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.likelihood.blocks import Blocks
 from bayes_gmm.mixture.mixture import Mixture
@@ -50,9 +50,9 @@ class Expectation(NamedTuple):
     statistics: Float64[Array | np.ndarray, "*batch K F"]
 
 
-def features(points: Float[Array, "D B"]) -> Float[Array, "F B"]:
-    """Sufficient statistics phi(x) = [1, x, vech(x x')] of each point."""
-    return jnp.concatenate([jnp.ones_like(points[:1]), points, _squares(points)])
+def features(points: Float[Array, "D B"], *, diagonal: bool = False) -> Float[Array, "F B"]:
+    """Sufficient statistics phi(x) = [1, x, vech(x x')] of each point; for diagonal covariances [1, x, x^2]."""
+    return jnp.concatenate([jnp.ones_like(points[:1]), points, _squares(points, diagonal=diagonal)])
 
 
 def natural(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
@@ -74,6 +74,17 @@ def natural(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
     of_noise = xp.zeros_like(eta[..., 0, :])
     of_noise = xp.where(np.arange(eta.shape[-1]) == 0, mixture.noise.log_joint[..., None], of_noise)
     return xp.concatenate([eta, of_noise[..., None, :]], -2)
+
+
+def diagonal_natural(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
+    r"""The same for diagonal covariances and phi(x) = [1, x, x^2]."""
+    scales, xp = diagonal_of(mixture.scale_tril), namespace(mixture.scale_tril, mixture.means, mixture.log_weights)
+    precisions = 1 / scales**2
+    linear = precisions * mixture.means
+    constant = mixture.log_weights - xp.log(scales).sum(-1) - 0.5 * mixture.n_features * LOG_2PI
+    return xp.concatenate(
+        [(constant - 0.5 * (linear * mixture.means).sum(-1))[..., None], linear, -0.5 * precisions], -1
+    )
 
 
 type Assignment = Callable[[Array, Array], tuple[Array, Array]]
@@ -105,7 +116,8 @@ def expected_statistics(eta: Natural, data: Blocks, assignment: Assignment = sof
     n_blocks, n_features, n_rows = points.shape
     is_thin = n_features <= TUNING.thin_features and len(eta) <= TUNING.thin_components
     is_small = eta.size <= TUNING.few_coefficients and n_blocks * n_rows <= TUNING.few_rows
-    block_statistics = partial(_thin_block if is_thin or is_small else _wide_block, eta, assignment=assignment)
+    of_block = _thin_block if is_thin or is_small else _wide_block
+    block_statistics = partial(of_block, eta, assignment=assignment, diagonal=data.diagonal)
 
     def add_block(number: Any, total: Any) -> Any:
         return jax.tree.map(jnp.add, total, block_statistics(points[number], weights[number]))
@@ -138,7 +150,7 @@ def curvature(eta: Natural, data: Blocks) -> Float64[Array, "K F K F"]:
     size = eta.size
 
     def add_block(number: Any, total: Array) -> Array:
-        phi = features(points[number])
+        phi = features(points[number], diagonal=data.diagonal)
         shares = jax.nn.softmax(eta @ phi, axis=0)
         weighted = shares * weights[number][None]
         own = (weighted[:, None] * phi[None]) @ phi.T
@@ -154,7 +166,7 @@ def score_products(eta: Natural, data: Blocks) -> Float64[Array, "KF KF"]:
     points, weights = jnp.asarray(data.points), jnp.asarray(data.weights)
 
     def add_block(number: Any, total: Array) -> Array:
-        phi = features(points[number])
+        phi = features(points[number], diagonal=data.diagonal)
         shares = jax.nn.softmax(eta @ phi, axis=0)
         return total + _products_of_scores(shares, phi, weights[number])
 
@@ -169,10 +181,10 @@ def _products_of_scores(
 
 
 def _thin_block(
-    eta: Any, points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
+    eta: Any, points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment, *, diagonal: bool
 ) -> tuple[Array, tuple[Array, ...]]:
     """Value and statistics (F, K) of a block with few features, by sums of products instead of matrix products."""
-    phi = [*features(points)]
+    phi = [*features(points, diagonal=diagonal)]
     logits = jnp.stack([sum(c * f for c, f in zip(row[1:], phi[1:], strict=True)) + row[0] for row in eta])
     value, shares = assignment(lax.optimization_barrier(logits), weights)
     stacked = lax.optimization_barrier(jnp.stack(phi))
@@ -180,17 +192,19 @@ def _thin_block(
 
 
 def _wide_block(
-    eta: Any, points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment
+    eta: Any, points: Float[Array, "D B"], weights: Float[Array, " B"], assignment: Assignment, *, diagonal: bool
 ) -> tuple[Array, tuple[Array, ...]]:
     """Value and statistics of a block by one matrix product for each kind of feature, so that none are concatenated."""
     linear = 1 + points.shape[0]
-    squares = _squares(points)
+    squares = _squares(points, diagonal=diagonal)
     logits = eta[:, linear:] @ squares + (eta[:, 1:linear] @ points + eta[:, :1])
     value, shares = assignment(logits, weights)
     return value, (shares.sum(1)[None], points @ shares.T, squares @ shares.T)
 
 
-def _squares(points: Float[Array, "D B"]) -> Float[Array, "V B"]:
+def _squares(points: Float[Array, "D B"], *, diagonal: bool = False) -> Float[Array, "V B"]:
+    if diagonal:
+        return points**2
     if len(points) <= TUNING.thin_features:
         return jnp.concatenate([points[i : i + 1] * points[: i + 1] for i in range(len(points))])
     rows, columns = np.tril_indices(points.shape[0])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.linalg import unvech, vech
+from bayes_gmm.core.linalg import diagonal_matrices, unvech, vech
 
 
 class Moments(NamedTuple):
@@ -33,27 +33,34 @@ class Moments(NamedTuple):
         return Moments(self.counts, means, jnp.where(found[:, None, None], self.covariances, 0.0))
 
 
-def n_statistics(n_features: int) -> int:
-    """Number F of sufficient statistics of a point with D features: 1 + D + D (D + 1) / 2."""
-    return 1 + n_features + n_features * (n_features + 1) // 2
+def n_statistics(n_features: int, *, diagonal: bool = False) -> int:
+    """Number F of sufficient statistics of a point with D features: 1 + D + D (D + 1) / 2; 1 + 2 D without products."""
+    return 1 + n_features + (n_features if diagonal else n_features * (n_features + 1) // 2)
 
 
-def moments_of(statistics: Float[Array | np.ndarray, "*batch K F"], n_features: int) -> Moments:
-    """Moments of weighted sums of the statistics [1, x, vech(x x')], one row for each component."""
+def moments_of(
+    statistics: Float[Array | np.ndarray, "*batch K F"], n_features: int, *, diagonal: bool = False
+) -> Moments:
+    """Moments of weighted sums of the statistics [1, x, vech(x x')], or [1, x, x^2], one row for each component."""
     portions = statistics[..., 1:] / statistics[..., :1]
     means, squares = portions[..., :n_features], portions[..., n_features:]
+    if diagonal:
+        return Moments(statistics[..., 0], means, diagonal_matrices(squares - means**2))
     covariances = unvech(squares, n_features) - means[..., :, None] * means[..., None, :]
     return Moments(statistics[..., 0], means, covariances)
 
 
-def features_of_rows(points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N F"]:
-    """Sufficient statistics [1, x, vech(x x')] of each row."""
-    rows, columns = np.tril_indices(points.shape[1])
+def features_of_rows(points: Float[np.ndarray, "N D"], *, diagonal: bool = False) -> Float[np.ndarray, "N F"]:
+    """Sufficient statistics [1, x, vech(x x')] of each row, or [1, x, x^2]."""
+    rows, columns = (np.arange(points.shape[1]),) * 2 if diagonal else np.tril_indices(points.shape[1])
     return np.concatenate([np.ones_like(points[:, :1]), points, points[:, rows] * points[:, columns]], 1)
 
 
-def statistics_of(moments: Moments) -> Float[np.ndarray, "*batch K F"]:
+def statistics_of(moments: Moments, *, diagonal: bool = False) -> Float[np.ndarray, "*batch K F"]:
     """Statistics that have these moments: the inverse of `moments_of`, in NumPy."""
     counts, means, covariances = moments
-    squares = np.asarray(vech(covariances + means[..., :, None] * means[..., None, :]))
+    if diagonal:
+        squares = np.diagonal(covariances, axis1=-2, axis2=-1) + means**2
+    else:
+        squares = np.asarray(vech(covariances + means[..., :, None] * means[..., None, :]))
     return counts[..., None] * np.concatenate([np.ones_like(means[..., :1]), means, squares], -1)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from bayes_gmm.core.row_products import rows_product
 from bayes_gmm.likelihood import linear_form
-from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.contract import DiagonalCovariances, Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
 from bayes_gmm.likelihood.moments import features_of_rows
 from bayes_gmm.mixture.scaling import Scaling
@@ -55,7 +55,7 @@ class ShortTable(Likelihood):
     @cached_property
     def _features(self) -> Float[np.ndarray, "N F"]:
         """Sufficient statistics phi(x) = [1, x, vech(x x')] of each row."""
-        return features_of_rows(self.points)
+        return features_of_rows(self.points, diagonal=self.diagonal)
 
     def expected_statistics(self, eta: Float[np.ndarray, "*batch K F"], assignment: Assignment = soft) -> Expectation:  # type: ignore[override]
         """E-step of each mixture, in one pass."""
@@ -125,8 +125,17 @@ class ShortTable(Likelihood):
         return replace(self, weights=weights)
 
 
+class ShortDiagonalTable(DiagonalCovariances, ShortTable):
+    """A short table under components whose covariances are diagonal."""
+
+
 def prepare(
-    x: Float[np.ndarray, "N D"], sample_weight: Float[np.ndarray, " N"], scaling: Scaling | None = None
+    x: Float[np.ndarray, "N D"],
+    sample_weight: Float[np.ndarray, " N"],
+    scaling: Scaling | None = None,
+    *,
+    diagonal: bool = False,
 ) -> ShortTable:
     """Rows (N, D), all cells of which were seen, in unit coordinates."""
-    return ShortTable(points=x if scaling is None else scaling.points_to_unit(x), weights=sample_weight)
+    kind = ShortDiagonalTable if diagonal else ShortTable
+    return kind(points=x if scaling is None else scaling.points_to_unit(x), weights=sample_weight)

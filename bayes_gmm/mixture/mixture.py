@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.core.linalg import invert_tril, lower_factor
+from bayes_gmm.core.linalg import invert_tril, lower_factor, square
 from bayes_gmm.core.validation import feature_indices, positive_integer, real_numbers, seed_integer
 from bayes_gmm.mixture import densities, parameter_checks
 from bayes_gmm.mixture.conditional import condition
@@ -165,7 +165,7 @@ class Mixture:
     @property
     def scatters(self) -> Float[Any, "*batch K D D"]:
         r"""Scatters \(L_k L_k^\top\) (..., K, D, D), in squared units of the data: of Gaussians the covariances."""
-        return self.scale_tril @ self.scale_tril.mT
+        return square(self.scale_tril)
 
     @property
     def whitening(self) -> Float[Any, "*batch K D D"]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.linalg import invert_tril, product
+from bayes_gmm.core.linalg import invert_tril, product, stretched
 from bayes_gmm.core.tuning import TUNING
 from bayes_gmm.mixture.gaps import fit_one_gaussian, seen_moments
 from bayes_gmm.mixture.mixture import Mixture
@@ -104,7 +104,7 @@ class Scaling:
         return Mixture(
             log_weights=mixture.log_weights,
             means=self._center_of(mixture) + mixture.means @ self.factor.T,
-            scale_tril=self.factor @ mixture.scale_tril,
+            scale_tril=stretched(self.factor, mixture.scale_tril),
             noise=None if mixture.noise is None else self._noise_to_data(mixture.noise),
             degrees_of_freedom=mixture.degrees_of_freedom,
         )

@@ -26,7 +26,6 @@ from bayes_gmm.likelihood.linear_form import Expectation
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.anderson_acceleration import adapt_radius, anderson_step, guarded, no_past, remember, restart_if
 from bayes_gmm.mle.status import EMStatus
-from bayes_gmm.objective.degeneracy import narrowest_scales
 from bayes_gmm.objective.objective import Objective
 
 RUNNING = -1
@@ -236,7 +235,7 @@ def _is_sound(proposal: Mixture, plain: Mixture, objective: Objective, rule: Sto
     sound = _smallest_scale(proposal, objective) > rule.smallest_scale
     if not objective.least_scale:
         return sound
-    far = narrowest_scales(proposal) < _LARGEST_SHRINKAGE * narrowest_scales(plain)
+    far = objective.narrowest_scales(proposal) < _LARGEST_SHRINKAGE * objective.narrowest_scales(plain)
     return sound & ~(far & objective.is_free()).any(-1)
 
 
@@ -246,5 +245,5 @@ def _rounding(value: Any) -> Any:
 
 
 def _smallest_scale(mixture: Mixture, objective: Objective) -> Any:
-    scales = narrowest_scales(mixture)
+    scales = objective.narrowest_scales(mixture)
     return namespace(scales).where(objective.is_free(), scales, np.inf).min(-1)

@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -292,7 +293,10 @@ def _run_all_starts(
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
     K = problem.n_components
     in_numpy = problem.is_short and n_slots is None
-    objective = problem.short_objective() if in_numpy else problem.objective(n_rows).with_slots(n_slots or K)
+    if in_numpy:
+        objective = problem.short_objective(with_products=False)
+    else:
+        objective = problem.objective(n_rows, with_products=False).with_slots(n_slots or K)
     rule = StoppingRule(options.tol, options.max_steps, problem.collapsed_scale, options.accelerate)
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
@@ -367,7 +371,8 @@ def _generations(n_starts: int) -> tuple[int, int]:
 
 def _one_generation(starts: Mixture, objective: Objective, rule: StoppingRule, problem: Problem) -> EMRun:
     rounds = _rounds(len(starts.log_weights), problem.table.n_points)
-    return run_rounds(starts, objective, rule, rounds, padded_length(int(rule.max_steps) + 1), problem.objective)
+    compiled = partial(problem.objective, with_products=False)
+    return run_rounds(starts, objective, rule, rounds, padded_length(int(rule.max_steps) + 1), compiled)
 
 
 def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial.distance import cdist
 
+from bayes_gmm.core.linalg import diagonal_matrices
 from bayes_gmm.core.validation import any_array
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.likelihood.moments import Moments
@@ -78,7 +79,11 @@ def _given_mixture(problem: Problem, start: Mixture) -> Mixture:
             "one mixture of finite numbers",
             "It may be of a fit that collapsed; Mixture.from_moments refuses such numbers.",
         )
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], problem.scaling.to_unit(_with_noise_of(problem, start)))
+    unit = jax.tree.map(lambda leaf: np.asarray(leaf)[None], problem.scaling.to_unit(_with_noise_of(problem, start)))
+    if not problem.needs_no_products:
+        return unit
+    scales = np.sqrt((unit.scale_tril**2).sum(-1))  # of a start with correlations the variances are what counts
+    return replace(unit, scale_tril=diagonal_matrices(scales))
 
 
 def _with_noise_of(problem: Problem, start: Mixture) -> Mixture:

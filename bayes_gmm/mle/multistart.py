@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from bayes_gmm.core.linalg import square
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import TUNING, n_cores
 from bayes_gmm.likelihood.contract import Likelihood
@@ -206,5 +207,5 @@ def _without_labels(mixtures: Mixture, x: Float[np.ndarray, "N D"]) -> Float[np.
     """Sums over the components of means and covariances of mixtures (M,), in sds of the data, (M, D + D D)."""
     spread = np.nanstd(x, 0)
     means = ((mixtures.means - np.nanmean(x, 0)) / spread).sum(-2)
-    factors = mixtures.scale_tril / spread[:, None]
-    return np.concatenate([means, (factors @ factors.mT).sum(-3).reshape(len(means), -1)], 1)
+    covariances = square(mixtures.scale_tril / spread[:, None]).sum(-3)
+    return np.concatenate([means, covariances.reshape(len(means), -1)], 1)

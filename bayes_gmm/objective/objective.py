@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float64
 from bayes_gmm.core.linalg import (
     cholesky,
     cholesky_factors,
+    diagonal_matrices,
+    diagonal_of,
     log_diagonal,
     log_normalised,
     namespace,
@@ -27,6 +29,7 @@ from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise
 from bayes_gmm.objective.conjugate_prior import PseudoStatistics
+from bayes_gmm.objective.degeneracy import narrowest_scales
 from bayes_gmm.objective.fixed_parameters import Fixed
 
 type Statistics = Float64[Array | np.ndarray, "*batch K F"]
@@ -103,11 +106,18 @@ class Objective:
         """The function that the M-step maximises: the value if the statistics were those of observed labels."""
         own = self._of_components(statistics)
         counts, centers, covariances = self.data.moments(own)
-        whitening, xp = mixture.whitening, namespace(statistics)
-        offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
-        trace = xp.einsum("...ij,...jl,...il->...", whitening, covariances, whitening)
+        xp = namespace(statistics)
+        if self.data.diagonal:
+            scales = diagonal_of(mixture.scale_tril)
+            offsets, log_scale = (centers - mixture.means) / scales, xp.log(scales).sum(-1)
+            trace = (diagonal_of(covariances) / scales**2).sum(-1)
+        else:
+            whitening = mixture.whitening
+            offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
+            trace = xp.einsum("...ij,...jl,...il->...", whitening, covariances, whitening)
+            log_scale = -log_diagonal(whitening)
         squares = self.data.mean_weights(own) * (offsets**2).sum(-1) + counts * trace
-        log_density = counts * (mixture.log_weights + log_diagonal(whitening)) - 0.5 * squares
+        log_density = counts * (mixture.log_weights - log_scale) - 0.5 * squares
         total = xp.where(counts > 0, log_density, 0.0).sum(-1) + self.log_prior(mixture)
         if mixture.noise is None:
             return total
@@ -211,7 +221,16 @@ class Objective:
             factors = xp.where(self.fixed.covariances[:, None, None], self.fixed.values.scale_tril, factors)
         return xp.where(self.present[:, None, None], factors, identity)
 
+    def narrowest_scales(self, mixture: Mixture) -> Any:
+        """Lower bounds of the components' standard deviations in every direction (`degeneracy.narrowest_scales`)."""
+        if not self.data.diagonal:
+            return narrowest_scales(mixture)
+        scales = diagonal_of(mixture.scale_tril)
+        return 1 / namespace(scales).sqrt((1 / scales**2).sum(-1))
+
     def _factors(self, covariances: Any) -> Any:
+        if self.data.diagonal:
+            return diagonal_matrices(namespace(covariances).sqrt(diagonal_of(covariances)))
         if not self.least_scale:
             return cholesky_factors(covariances)
         return jax.vmap(partial(cholesky, least=self.least_scale))(covariances)

@@ -24,7 +24,7 @@ from bayes_gmm.likelihood import (
 )
 from bayes_gmm.likelihood.centred_form import log_joint_densities
 from bayes_gmm.likelihood.contract import Likelihood
-from bayes_gmm.likelihood.moments import Moments, n_statistics, statistics_of
+from bayes_gmm.likelihood.moments import features_of_rows, n_statistics
 from bayes_gmm.likelihood.true_rows import log_joint_with_errors
 from bayes_gmm.mixture.covariance_structures import Structure, find_structure
 from bayes_gmm.mixture.degrees_of_freedom import (
@@ -265,20 +265,28 @@ class Problem:
     def is_short(self) -> bool:
         """Whether NumPy ends before XLA has compiled: few complete rows, and an M-step that does not turn axes."""
         n_points, n_features = self.table.values.shape
-        work = n_points * self.n_components * n_statistics(n_features)
+        work = n_points * self.n_components * n_statistics(n_features, diagonal=self.needs_no_products)
         return self.is_plain and work <= _SHORT and n_features <= _NARROW and not self.structure.turns_axes
 
-    def short_objective(self) -> Objective:
-        """The function that EM maximises, in NumPy (`is_short`)."""
-        return self._objective_of(short_tables.prepare(*self._rows()))
+    @property
+    def needs_no_products(self) -> bool:
+        """Whether EM needs no products of different features, since no component has correlations."""
+        holds_covariances = self.fixed is not None and bool(self.fixed.covariances.any())
+        return self.structure.is_diagonal and self.is_plain and not holds_covariances
 
-    def objective(self, n_rows: int = 0) -> Objective:
+    def short_objective(self, *, with_products: bool = True) -> Objective:
+        """The function that EM maximises, in NumPy (`is_short`); without products as far as they are not needed."""
+        diagonal = self.needs_no_products and not with_products
+        return self._objective_of(short_tables.prepare(*self._rows(), diagonal=diagonal))
+
+    def objective(self, n_rows: int = 0, *, with_products: bool = True) -> Objective:
         """The function that EM maximises, its arrays on JAX's device; callable in a scope of float64 only.
 
         With `n_rows`, tables of up to so many rows share a program (`blocks`).
         """
         require_float64()
-        return self._objective_of(jax.device_put(self._likelihood(n_rows)))
+        diagonal = self.needs_no_products and not with_products
+        return self._objective_of(jax.device_put(self._likelihood(n_rows, diagonal=diagonal)))
 
     def _objective_of(self, data: Likelihood) -> Objective:
         scaling, prior = self.scaling, None
@@ -286,7 +294,7 @@ class Problem:
             prior = self.prior.pseudo_statistics(scaling, self._covariance(), self.structure, self.n_components)
         return Objective(
             data=data,
-            known=self.known_statistics(),
+            known=self.known_statistics(diagonal=data.diagonal),
             present=np.ones(self.n_components, bool),
             fixed=None if self.fixed is None else self.fixed.in_unit_coordinates(scaling),
             prior=prior,
@@ -297,7 +305,7 @@ class Problem:
             least_scale=NO_SPREAD if self.is_bounded else 0.0,
         )
 
-    def _likelihood(self, n_rows: int) -> Likelihood:
+    def _likelihood(self, n_rows: int, *, diagonal: bool) -> Likelihood:
         weights = self.summed_out(self.sample_weight)
         if (errors := self.table.error_covariances) is not None:
             rows = self.table.values, weights, self.scaling
@@ -307,7 +315,7 @@ class Problem:
             return missing_cells.prepare(*rows, self.labels, self.noise, with_heavy_tails=self.has_heavy_tails)
         if self.has_heavy_tails:
             return heavy_tails.prepare(*self._rows(), self.labels, with_noise=self.noise is not None, n_rows=n_rows)
-        return complete_rows.prepare(*self._rows(), n_rows)
+        return complete_rows.prepare(*self._rows(), n_rows, diagonal=diagonal)
 
     def _rows(self) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, " N"], Scaling]:
         """Complete rows, their weights in the likelihood, and the map to unit coordinates."""
@@ -354,7 +362,9 @@ class Problem:
         known = (self.labels >= 0) & self._labels_are_statistics
         return self.scaling.points_to_unit(self.table.values[known]), self.labels[known], self.sample_weight[known]
 
-    def known_statistics(self, sample_weight: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "_ F"]:
+    def known_statistics(
+        self, sample_weight: Float[np.ndarray, " N"] | None = None, *, diagonal: bool = False
+    ) -> Float[np.ndarray, "_ F"]:
         """Statistics (K, F) of the points with a label, under the weights given or else the problem's own.
 
         Noise has one more row, of zeros.
@@ -363,11 +373,10 @@ class Problem:
         n_rows = self.n_components + (self.noise is not None)
         if not len(z):
             n_more = heavy_tails.N_MORE if self.has_heavy_tails else 0
-            return np.zeros((n_rows, n_statistics(self.table.n_features) + n_more))
+            return np.zeros((n_rows, n_statistics(self.table.n_features, diagonal=diagonal) + n_more))
         if sample_weight is not None:
             weights = sample_weight[self.labels >= 0]
-        phi = statistics_of(Moments(np.ones(len(z)), z, np.zeros((*z.shape, z.shape[1]))))
-        return (np.eye(n_rows)[labels] * weights[:, None]).T @ phi
+        return (np.eye(n_rows)[labels] * weights[:, None]).T @ features_of_rows(z, diagonal=diagonal)
 
     def _covariance(self) -> Float[np.ndarray, "D D"]:
         """Unbiased covariance (D, D) of the data."""

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.core.row_products import cross_product, rows_product
-from bayes_gmm.likelihood.moments import Moments, statistics_of
+from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
@@ -168,7 +168,7 @@ class RowEM:
     def maximise(self, found: Moments, near: Mixture | None = None) -> Mixture:
         """M-step, in NumPy; iterations of a structure begin at the mixture `near`."""
         absent = len(self._objective.present) - len(found.counts)
-        statistics = np.pad(statistics_of(found), ((0, absent), (0, 0)))
+        statistics = np.pad(self._objective.data.statistics(found), ((0, absent), (0, 0)))
         if near is None or self._objective.structure.has_closed_form:
             near = None
         elif absent:
