@@ -155,9 +155,12 @@ class PosteriorProblem:
 
     @cached_property
     def scaling(self) -> Scaling:
-        """Map to unit coordinates, in which the data have the identity as covariance, or as its diagonal with gaps."""
+        """Map to unit coordinates, in which the data have the identity as covariance, or as its diagonal.
+
+        Each column is by itself where a row may lack the others, or covariances are diagonal.
+        """
         whitening = Scaling.whitening(self.table.values, self.row_weights)
-        return whitening.keeping("columns") if self.table.has_gaps else whitening
+        return whitening.keeping("columns") if self.table.has_gaps or self.structure.is_diagonal else whitening
 
     @property
     def row_weights(self) -> Float[np.ndarray, " N"]:
@@ -208,6 +211,12 @@ class PosteriorProblem:
             errors is not None and measurement_errors.narrowest(self.scaling, errors, ~np.isnan(self.table.values)) > 0
         )
 
+    @property
+    def _needs_no_products(self) -> bool:
+        """Whether the likelihood needs no products of different features: no Gaussian has correlations."""
+        plain = self.table.is_exact and self.noise is None and not are_heavy_tails(self.degrees_of_freedom)
+        return plain and self.structure.is_diagonal
+
     def _likelihood(self) -> Likelihood:
         rows = self.table.values, self.row_weights, self.scaling
         if (errors := self.table.error_covariances) is not None:
@@ -217,7 +226,7 @@ class PosteriorProblem:
             return missing_cells.prepare(*rows, noise=self.noise, with_heavy_tails=has_tails)
         if has_tails:
             return heavy_tails.prepare(*rows, with_noise=self.noise is not None)
-        return complete_rows.prepare(*rows)
+        return complete_rows.prepare(*rows, diagonal=self._needs_no_products)
 
     def log_densities(self, mixture: Mixture) -> Float[np.ndarray, " N"]:
         """Log density of what was observed of each row under one mixture, in data units."""

@@ -211,8 +211,10 @@ def diagonal_matrices(entries: Float[Array | np.ndarray, "*batch D"]) -> Any:
 
 
 def diagonal_of(matrices: Float[Array | np.ndarray, "*batch D D"]) -> Any:
-    """Diagonals (..., D) of matrices."""
-    return namespace(matrices).diagonal(matrices, axis1=-2, axis2=-1)
+    """Diagonals (..., D) of matrices; in JAX by a sum, since the derivative of picking them out scatters."""
+    if namespace(matrices) is np:
+        return np.diagonal(matrices, axis1=-2, axis2=-1)
+    return (matrices * jnp.eye(matrices.shape[-1])[(None,) * (matrices.ndim - 2)]).sum(-1)
 
 
 def square(factor: Any) -> Any:

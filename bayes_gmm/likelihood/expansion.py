@@ -6,7 +6,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from bayes_gmm.likelihood.complete_rows import CompleteRows
+from bayes_gmm.likelihood import short_tables
+from bayes_gmm.likelihood.complete_rows import CompleteRows, DiagonalRows
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.short_tables import ShortTable
 
@@ -41,15 +42,13 @@ def expand(data: Likelihood, eta: Float[np.ndarray, "K F"]) -> Expansion:
 
 def in_numpy(data: Likelihood, n_components: int = 1) -> Likelihood:
     """The same rows in NumPy where they are complete and few, so that nothing need be compiled for them."""
-    if type(data) is not CompleteRows or _work(data.weights.size, n_components, data.n_features) > _SHORT:
+    if not isinstance(data, CompleteRows) or type(data) not in (CompleteRows, DiagonalRows):
+        return data
+    if data.weights.size * n_components * data.n_statistics > _SHORT:
         return data
     weights = np.asarray(data.weights).ravel()
     points = np.swapaxes(np.asarray(data.points), 1, 2).reshape(len(weights), -1)
-    return ShortTable(points=points[weights > 0], weights=weights[weights > 0])
-
-
-def _work(n_points: int, n_components: int, n_features: int) -> int:
-    return n_points * n_components * (1 + n_features + n_features * (n_features + 1) // 2)
+    return short_tables.prepare(points[weights > 0], weights[weights > 0], diagonal=data.diagonal)
 
 
 def _expand(data: Likelihood, eta: Any) -> Expansion:

@@ -91,6 +91,20 @@ class Structure:
         view, tie, _, _ = _M_STEPS[self.name]
         return tie in (_separate, _pooled) and view in (_spherical, _along_columns, _as_they_are)
 
+    def directions(self, n_components: int, n_features: int) -> Float[np.ndarray, "KV P"]:
+        """Orthonormal directions of the lower triangles of all covariances in which a linear structure lets them move.
+
+        They are the free parameters P of covariances (K, V), V = D (D + 1) / 2, one component after another.
+        """
+        view, tie, _, _ = _M_STEPS[self.name]
+        rows, columns = np.tril_indices(n_features)
+        of_one = np.eye(len(rows)) if view is _as_they_are else np.eye(len(rows))[:, rows == columns]
+        if view is _spherical:
+            of_one = of_one.sum(1, keepdims=True) / np.sqrt(n_features)
+        if tie is _pooled:
+            return np.tile(of_one, (n_components, 1)) / np.sqrt(n_components)
+        return np.kron(np.eye(n_components), of_one)
+
     @property
     def turns_axes(self) -> bool:
         """Whether the M-step looks for axes that all components share, plane by plane."""

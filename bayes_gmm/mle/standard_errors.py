@@ -25,6 +25,7 @@ from bayes_gmm.core.validation import one_of
 from bayes_gmm.errors import FitError
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.contract import Likelihood
+from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.likelihood.short_tables import ShortTable
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
@@ -40,6 +41,9 @@ REPORTED = (*PARAMETERS, "covariances")
 """Properties of the components of a mixture that have standard errors."""
 
 KINDS = ("information", "sandwich", "scores")
+
+_LARGEST = 10_000
+"""Natural parameters of all components up to which there are standard errors: a matrix of them takes 800 MB."""
 
 
 def reported(mixture: Mixture) -> tuple[str, ...]:
@@ -69,7 +73,7 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
     ------
     FitError
         When the information is not positive definite (the likelihood is flat in some direction, or this is no maximum),
-        or the assignment was hard.
+        the assignment was hard, or there are so many columns that the information would fill the memory.
 
     References
     ----------
@@ -83,6 +87,7 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
             "a fit by soft assignment",
             'Fit again with assignment="soft", starting from this mixture.',
         )
+    _check_size(problem)
     objective, scaling = _objective(problem), problem.scaling
     unit = scaling.to_unit(mixture)
     free = _free_coordinates(problem)
@@ -103,6 +108,17 @@ def standard_errors(mixture: Mixture, problem: Problem, kind: str = "information
     if problem.estimates_degrees:
         errors["degrees_of_freedom"] = np.where(degrees.any(1), errors["degrees_of_freedom"], np.nan)
     return errors
+
+
+def _check_size(problem: Problem) -> None:
+    """Refuse matrices that would fill the memory: covariances of all components count as wholes, whatever is free."""
+    K, D = problem.n_components, problem.table.n_features
+    if (size := K * n_statistics(D)) > _LARGEST:
+        raise FitError(
+            f"The information of {K} components in {D} columns would be a matrix of {size} x {size} numbers.",
+            f"at most {_LARGEST}: {K} components in about {int(np.sqrt(2 * _LARGEST / K))} columns",
+            "Take fewer columns or components, or the bootstrap.",
+        )
 
 
 def _objective(problem: Problem) -> Objective:
@@ -159,23 +175,15 @@ def _tangents(mixture: Mixture, problem: Problem) -> Float[np.ndarray, "KV P"]:
     free = np.ones(K, bool) if problem.fixed is None else ~problem.fixed.covariances
     if not free.any():
         return np.zeros((K * size, 0))
-    rank = problem.structure.n_parameters(int(free.sum()), D)
-    directions = np.eye(free.sum() * size)
-    if rank < len(directions):
-        weights, covariances = mixture.weights[free], mixture.scatters[free]
-        projection = _linear_projection if problem.structure.is_linear else _projection
-        directions = np.linalg.svd(np.asarray(projection(weights, covariances, problem.structure)))[0][:, :rank]
+    if problem.structure.is_linear:
+        directions = problem.structure.directions(int(free.sum()), D)
+    else:
+        projection = _projection(mixture.weights[free], mixture.scatters[free], problem.structure)
+        rank = problem.structure.n_parameters(int(free.sum()), D)
+        directions = np.linalg.svd(np.asarray(projection))[0][:, :rank]
     tangents = np.zeros((K, size, directions.shape[1]))
     tangents[free] = directions.reshape(-1, size, directions.shape[1])
     return tangents.reshape(K * size, -1)
-
-
-def _linear_projection(weights: np.ndarray, covariances: np.ndarray, structure: Structure) -> np.ndarray:
-    """The same where nearest covariances add as covariances do: that of each entry by itself."""
-    size = len(weights) * covariances.shape[-1] * (covariances.shape[-1] + 1) // 2
-    entries = unvech(np.eye(size).reshape(size, len(weights), -1), covariances.shape[-1])
-    nearest = structure.estimate(np.tile(weights, (size, 1)), weights[:, None, None] * entries)
-    return np.asarray(vech(nearest)).reshape(size, size).T
 
 
 @partial(jax.jit, static_argnums=2)

@@ -107,7 +107,7 @@ def _second(
     mixed = -(turned @ precision @ offset).T
     inner = 0.5 * count * np.eye(D) - precision @ scatter
     # tr(P E P G (n / 2 - P C)), symmetric in E and G once both orders are averaged.
-    products = np.einsum("vij,wjk,ki->vw", turned, turned, inner)
+    products = turned.reshape(len(turned), -1) @ (turned @ inner).mT.reshape(len(turned), -1).T
     return np.block([[-count * precision, mixed], [mixed.T, 0.5 * (products + products.T)]])
 
 

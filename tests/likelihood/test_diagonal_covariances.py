@@ -123,3 +123,23 @@ def test_nothing_of_the_size_of_products_is_kept_of_a_wide_table():
     problem = Problem.of(x, 2, covariance_type="diag")
     assert problem.objective(with_products=False).known.shape == (2, 141)
     assert problem.objective().known.shape == (2, 1 + 70 + 70 * 71 // 2)
+
+
+@pytest.mark.numpyro
+@pytest.mark.parametrize("covariance_type", ["diag", "spherical", "EEI"])
+def test_posterior_density_is_that_with_products(monkeypatch, covariance_type):
+    from bayes_gmm.bayes.posterior_problem import PosteriorProblem
+    from bayes_gmm.bayes.target import to_coordinates
+
+    x = bg.datasets.load("iris")
+    mixture = bg.fit_em(x, 2, covariance_type=covariance_type).mixture
+    problem = PosteriorProblem.of(x, 2, covariance_type=covariance_type, prior=None)
+    found = []
+    for few in (True, False):
+        monkeypatch.setattr(PosteriorProblem, "_needs_no_products", property(lambda _, few=few: few))
+        target = problem.target()
+        assert target.data.diagonal is few
+        at = np.asarray(to_coordinates(mixture, target.sites)) + 0.1
+        found.append(jax.jit(jax.value_and_grad(target.potential))(at))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-12)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-8, atol=1e-8)

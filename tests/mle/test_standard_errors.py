@@ -10,8 +10,9 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import bayes_gmm as bg
+from bayes_gmm.core.linalg import unvech
 from bayes_gmm.errors import ArgumentError, FitError
-from bayes_gmm.mixture.covariance_structures import Structure
+from bayes_gmm.mixture.covariance_structures import STRUCTURES, Structure
 from bayes_gmm.mle.standard_errors import KINDS
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "references" / "faithful_standard_errors.json").read_text())
@@ -250,3 +251,19 @@ def test_closed_form_is_automatic_differentiation(faithful, monkeypatch, kind, c
     monkeypatch.setattr(Structure, "is_linear", property(lambda structure: False))
     for name, expected in fit.errors(kind).items():
         np.testing.assert_allclose(closed[name], expected, rtol=1e-9, atol=1e-15, err_msg=name)
+
+
+@pytest.mark.parametrize("name", [name for name, structure in STRUCTURES.items() if structure.is_linear])
+def test_directions_of_a_linear_structure_are_all_its_own(name):
+    structure, K, D = STRUCTURES[name], 2, 3
+    directions = structure.directions(K, D)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(structure.n_parameters(K, D)), atol=1e-14)
+    moved = unvech(directions.T.reshape(-1, K, D * (D + 1) // 2), D)
+    np.testing.assert_allclose(structure.estimate(np.ones((len(moved), K)), moved), moved, atol=1e-14)
+
+
+def test_an_information_that_would_fill_the_memory_is_refused():
+    x = np.random.default_rng(0).normal(size=(90, 130))
+    fit = bg.fit_em(x, 2, covariance_type="diag", n_starts=1, max_steps=2)
+    with pytest.raises(FitError, match="2 components in 130 columns would be a matrix of 17292 x 17292"):
+        fit.standard_errors  # noqa: B018
