@@ -26,7 +26,7 @@ from bayes_gmm.core.tuning import TUNING, n_cores
 from bayes_gmm.likelihood import deconvolution, heavy_tails, linear_form, measurement_errors
 from bayes_gmm.likelihood.linear_form import Assignment, features, natural, soft
 from bayes_gmm.likelihood.missing_cells import seen_natural
-from bayes_gmm.likelihood.moments import features_of_rows
+from bayes_gmm.likelihood.moments import features_of_rows, n_statistics
 from bayes_gmm.mixture.degrees_of_freedom import refuse_errors_beside_tails, without_infinite_degrees
 from bayes_gmm.mixture.gaps import group_by_gaps
 from bayes_gmm.mixture.mixture import Mixture
@@ -145,7 +145,8 @@ class DrawsAtPoints:
 
     @property
     def _are_gaussians_at_complete_rows(self) -> bool:
-        return self.gaps is None and self.errors is None and self.natural.shape[2] == self._features.shape[1]
+        is_gaussian = self.natural.shape[2] == n_statistics(self.points.shape[1])
+        return self.gaps is None and self.errors is None and is_gaussian
 
     @cached_property
     def _features(self) -> Float[np.ndarray, "N F"]:
@@ -260,9 +261,8 @@ def mean_shares(draws: DrawsAtPoints, permutations: Int[np.ndarray, "S K"]) -> F
     .. math:: \bar r_{nk} = \frac{1}{S} \sum_s r^{(s)}_{n \rho_s(k)}
     """
     n_rows, n_components = draws.natural.shape[1], permutations.shape[1]
-    orders = np.pad(
-        permutations, ((0, 0), (0, n_rows - n_components)), constant_values=n_components
-    )  # noise stays last
+    noise_last = ((0, 0), (0, n_rows - n_components))
+    orders = np.pad(permutations, noise_last, constant_values=n_components)
     permuted = replace(draws, natural=np.take_along_axis(draws.natural, orders[..., None], 1))
     return draws.of_components(permuted.mean_over_draws(lambda log_joint: shares_of(log_joint).sum(0))).T
 

@@ -50,10 +50,15 @@ def moments_of(
     return Moments(statistics[..., 0], means, covariances)
 
 
-def features_of_rows(points: Float[np.ndarray, "N D"], *, diagonal: bool = False) -> Float[np.ndarray, "N F"]:
+def features_of_rows(points: Float[np.ndarray, "*batch D"], *, diagonal: bool = False) -> Float[np.ndarray, "*batch F"]:
     """Sufficient statistics [1, x, vech(x x')] of each row, or [1, x, x^2]."""
-    rows, columns = (np.arange(points.shape[1]),) * 2 if diagonal else np.tril_indices(points.shape[1])
-    return np.concatenate([np.ones_like(points[:, :1]), points, points[:, rows] * points[:, columns]], 1)
+    rows, columns = places_of_squares(points.shape[-1], diagonal=diagonal)
+    return np.concatenate([np.ones_like(points[..., :1]), points, points[..., rows] * points[..., columns]], -1)
+
+
+def places_of_squares(n_features: int, *, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the entries of x x' that are statistics."""
+    return (np.arange(n_features),) * 2 if diagonal else np.tril_indices(n_features)
 
 
 def statistics_of(moments: Moments, *, diagonal: bool = False) -> Float[np.ndarray, "*batch K F"]:

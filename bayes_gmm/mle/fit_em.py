@@ -103,6 +103,7 @@ def fit_em(
         assignment, known labels, fixed parameters that name components, or more than 64 features.
     start
         Labels (N,), responsibilities (N, K) or a `Mixture`, in place of random starts. With noise the label -1 is its.
+        Of a `Mixture` with correlations the variances count where covariances are diagonal.
     sample_weight : (N,)
         A row of weight w counts as w equal rows.
     labels : (N,)

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from bayes_gmm.core.row_products import cross_product, rows_product
-from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.likelihood.moments import Moments, features_of_rows
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape
-from bayes_gmm.search.row_statistics import RowEM, State, features, moments, natural
+from bayes_gmm.search.row_statistics import RowEM, State, moments, natural
 
 _STEPS = 8
 """Steps of EM of two halves; the gain shows by then, and EM of all components follows."""
@@ -116,7 +116,7 @@ def _halve(own: _Own, n_trials: int, rng: np.random.Generator, shape: Covariance
     """EM of two halves from each beginning, and the best end."""
     y, weights, centers, roots = own
     n_features, diagonal = y.shape[2], shape.kind != "full"
-    phi = features(y, diagonal=diagonal)
+    phi = features_of_rows(y, diagonal=diagonal)
     shares = _first_halves(rng, n_trials, y, weights)
     for _ in range(_STEPS):
         shares = _step(shares, phi, weights, n_features, shape)[2]

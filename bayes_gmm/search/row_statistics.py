@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.core.row_products import cross_product, rows_product
-from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.likelihood.moments import Moments, features_of_rows, places_of_squares
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
@@ -65,25 +65,15 @@ class Rows:
     def _kept(self) -> Float[np.ndarray, "N F"] | None:
         n_points, n_features = self.z.shape
         size = n_features * (2 if self.diagonal else n_features)
-        return None if n_points * size > _FEATURES_KEPT else features(self.z, diagonal=self.diagonal)
+        return None if n_points * size > _FEATURES_KEPT else features_of_rows(self.z, diagonal=self.diagonal)
 
     def features_of(self, rows: slice | Int[np.ndarray, " some"]) -> Float[np.ndarray, "some F"]:
         """Sufficient statistics of some of the rows."""
-        return features(self.z[rows], diagonal=self.diagonal) if self._kept is None else self._kept[rows]
+        return features_of_rows(self.z[rows], diagonal=self.diagonal) if self._kept is None else self._kept[rows]
 
     def parts(self) -> Iterator[slice]:
         """Slices that together are all rows."""
         return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(self.z), _ROWS_AT_ONCE))
-
-
-def features(z: Float[np.ndarray, "*batch D"], *, diagonal: bool) -> Float[np.ndarray, "*batch F"]:
-    """Sufficient statistics [1, x, vech(x x')] of points; of diagonal covariances [1, x, x^2]."""
-    rows, columns = _squares(z.shape[-1], diagonal=diagonal)
-    return np.concatenate([np.ones_like(z[..., :1]), z, z[..., rows] * z[..., columns]], -1)
-
-
-def _squares(n_features: int, *, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
-    return (np.arange(n_features),) * 2 if diagonal else np.tril_indices(n_features)
 
 
 def natural(
@@ -93,9 +83,9 @@ def natural(
     *,
     diagonal: bool,
 ) -> Float[np.ndarray, "*batch F"]:
-    """Natural parameters of weighted Gaussians: their log density is the product with `features`."""
+    """Natural parameters of weighted Gaussians: their log density is the product with `features_of_rows`."""
     n_features = means.shape[-1]
-    rows, columns = _squares(n_features, diagonal=diagonal)
+    rows, columns = places_of_squares(n_features, diagonal=diagonal)
     if diagonal:
         variances = np.diagonal(covariances, axis1=-2, axis2=-1)
         linear, quadratic, log_determinant = means / variances, -0.5 / variances, np.log(variances).sum(-1)
@@ -110,11 +100,11 @@ def natural(
 
 
 def moments(statistics: Float[np.ndarray, "*batch F"], n_features: int, *, diagonal: bool) -> Moments:
-    """Counts, means and covariances that have these sums of `features`."""
+    """Counts, means and covariances that have these sums of `features_of_rows`."""
     counts = statistics[..., 0]
     portions = statistics[..., 1:] / np.maximum(counts, np.finfo(float).tiny)[..., None]
     means, squares = portions[..., :n_features], portions[..., n_features:]
-    rows, columns = _squares(n_features, diagonal=diagonal)
+    rows, columns = places_of_squares(n_features, diagonal=diagonal)
     covariances = np.zeros((*means.shape, n_features))
     covariances[..., rows, columns] = squares - means[..., rows] * means[..., columns]
     covariances[..., columns, rows] = covariances[..., rows, columns]

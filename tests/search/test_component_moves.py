@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 
 import bayes_gmm as bg
 from bayes_gmm.core.row_products import cross_product, rows_product
-from bayes_gmm.likelihood.moments import Moments
+from bayes_gmm.likelihood.moments import Moments, features_of_rows
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.component_moves import (
@@ -28,7 +28,7 @@ from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
 from bayes_gmm.search.kmeans import cell_moments
 from bayes_gmm.search.merged_cells import merged_cells
 from bayes_gmm.search.rehearsals import Rehearsal, overlaps, rehearse
-from bayes_gmm.search.row_statistics import MOST_ROWS, RowEM, Rows, State, features, natural
+from bayes_gmm.search.row_statistics import MOST_ROWS, RowEM, Rows, State, natural
 
 K = 12
 
@@ -91,7 +91,7 @@ def test_natural_parameters_are_a_gaussian(diagonal):
     eta = natural(np.array(-0.5), mean, root @ root.T, diagonal=diagonal)
 
     expected = -0.5 + multivariate_normal(mean, root @ root.T).logpdf(z)
-    np.testing.assert_allclose(features(z, diagonal=diagonal) @ eta, expected, rtol=1e-9)
+    np.testing.assert_allclose(features_of_rows(z, diagonal=diagonal) @ eta, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("n_rows", [5, 4096, 5001])
