@@ -6,22 +6,14 @@ distributions are handed their normaliser, which depends on hyperparameters alon
 .. math:: \log p(\pi) = \sum_k (\alpha_k - 1) \log \pi_k - \log B(\alpha), \qquad
           \log p(L) = \sum_d (2 \eta - 2 + D - d) \log L_{dd} - \log c_D(\eta).
 
-The maps from unconstrained coordinates to weights and to Cholesky factors of correlations are NumPyro's,
-
-.. math:: y_i = z_i \prod_{j<i} (1 - z_j), \quad z_i = \frac{1}{1 + e^{-x_i} (K - i)}, \qquad
-          L_{ij} = \tanh x_{ij} \prod_{l<j} \operatorname{sech} x_{il},
-
-with sums of logarithms in place of products, and these as one product with a matrix of zeros and ones. So nothing has
-to be kept from the edge by hand either.
-
 References
 ----------
-Lewandowski, Kurowicka and Joe (2009), doi 10.1016/j.jmva.2009.04.008; Stan Reference Manual, chapter on transforms.
+Lewandowski, Kurowicka and Joe (2009), doi 10.1016/j.jmva.2009.04.008.
 """
 
 from collections.abc import Iterator
-from functools import cache, cached_property
-from math import isqrt, lgamma
+from functools import cached_property
+from math import lgamma
 from typing import Any, NamedTuple
 
 import jax
@@ -29,9 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from numpyro import distributions as dist
-from numpyro.distributions import biject_to, constraints, transforms
-
-from bayes_gmm.core.linalg import product
 
 _log_gamma = np.vectorize(lgamma, otypes=[float])
 
@@ -172,90 +161,3 @@ class LKJCholesky(dist.LKJCholesky):  # type: ignore[misc]
         identity = np.broadcast_to(np.eye(self.dimension), value.shape)
         log_diagonal = jnp.log((value * identity).sum(-1))  # whose derivative, unlike that of entries, scatters nothing
         return (powers * log_diagonal).sum(-1) - self.log_normaliser
-
-
-def transform_of(support: Any) -> Any:
-    """The map from unconstrained coordinates to these values, with the change of volume that it makes."""
-    if isinstance(support, type(constraints.simplex)):
-        return StickBreaking()
-    if isinstance(support, type(constraints.corr_cholesky)):
-        return CorrelationCholesky()
-    return biject_to(support)
-
-
-class StickBreaking(transforms.StickBreakingTransform):  # type: ignore[misc]
-    """Weights (..., K) from coordinates (..., K - 1)."""
-
-    def __call__(self, x: Float[Any, "*batch fractions"]) -> Float[Array, "*batch K"]:
-        """Weights at some coordinates."""
-        return jnp.exp(_log_weights(x)[0])
-
-    def log_abs_det_jacobian(
-        self, x: Float[Any, "*batch fractions"], y: Any, intermediates: Any = None
-    ) -> Float[Array, "*batch"]:
-        """Logarithm of the volume of weights, but for the last, for a volume of coordinates."""
-        log_weights, log_left = _log_weights(x)
-        return log_weights[..., :-1].sum(-1) + log_left.sum(-1)
-
-
-def _log_weights(
-    x: Float[Any, "*batch fractions"],
-) -> tuple[Float[Array, "*batch K"], Float[Array, "*batch fractions"]]:
-    """Logarithms of the weights, and of what each fraction leaves of the stick."""
-    n_fractions = x.shape[-1]
-    shifted = x - np.broadcast_to(np.log(n_fractions - np.arange(n_fractions)), x.shape)
-    log_left = -_softplus(shifted)
-    earlier = np.triu(np.ones((n_fractions, n_fractions + 1)), 1)
-    own = _combined(shifted + log_left, np.eye(n_fractions, n_fractions + 1))
-    return own + _combined(log_left, earlier), log_left
-
-
-class CorrelationCholesky(transforms.CorrCholeskyTransform):  # type: ignore[misc]
-    """Cholesky factors (..., D, D) of correlation matrices from coordinates (..., D (D - 1) / 2)."""
-
-    def __call__(self, x: Float[Any, "*batch V"]) -> Float[Array, "*batch D D"]:
-        """Factors at some coordinates."""
-        own, earlier, identity = _entries(x.shape[-1])
-        shape = (*x.shape[:-1], *identity.shape)
-        fractions = _combined(jnp.tanh(x), own).reshape(shape) + np.broadcast_to(identity, shape)
-        return fractions * jnp.exp(_combined(_log_sech(x), earlier)).reshape(shape)
-
-    def log_abs_det_jacobian(self, x: Float[Any, "*batch V"], y: Any, intermediates: Any = None) -> Any:
-        """Logarithm of the volume of the factors' entries below the diagonal for a volume of coordinates."""
-        own, earlier, _ = _entries(x.shape[-1])
-        # An entry is the fraction of what the earlier ones leave; its own derivative is the square of sech.
-        return _combined(_log_sech(x), (2 + earlier @ own.sum(0))[:, None])[..., 0]
-
-    def _inverse(self, y: Float[Any, "*batch D D"]) -> Float[Array, "*batch V"]:
-        below = (..., *np.tril_indices(y.shape[-1], -1))
-        left = 1 - product(jnp.asarray(y * y), np.triu(np.ones(y.shape[-2:]), 1))
-        return jnp.arctanh(y[below] / jnp.sqrt(left[below]))
-
-
-@cache
-def _entries(n_pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The place (V, D D) of each coordinate, the places after it in its row, and the diagonal (D, D).
-
-    The places after it are those to the diagonal, which take what it leaves.
-    """
-    D = (1 + isqrt(1 + 8 * n_pairs)) // 2
-    rows, columns = np.tril_indices(D, -1)
-    place = np.arange(D)
-    in_row = place[:, None] == rows[:, None, None]
-    own = in_row & (place == columns[:, None, None])
-    after = in_row & (place > columns[:, None, None]) & (place <= rows[:, None, None])
-    return own.reshape(n_pairs, -1).astype(float), after.reshape(n_pairs, -1).astype(float), np.eye(D)
-
-
-def _combined(x: Any, matrix: Float[np.ndarray, "V W"]) -> Float[Array, "*batch W"]:
-    """The vectors x times a matrix."""
-    return product(x[..., None, :], matrix)[..., 0, :]
-
-
-def _log_sech(x: Any) -> Array:
-    size = jnp.abs(x)
-    return np.log(2.0) - size - jnp.log1p(jnp.exp(-2 * size))
-
-
-def _softplus(x: Any) -> Array:
-    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))

@@ -7,7 +7,7 @@ of a recorded column varies less, and
 
 claims nothing that rounding does not. Without it the posterior of K >= 2 components is improper or has spikes: the
 likelihood is unbounded where a component shrinks onto points with equal values. It has to be a floor on the whole
-matrix, since with correlations a component shrinks along any direction (`hyperplanes`). With it the likelihood is at
+matrix, since with correlations a component shrinks along any direction (`tied_values`). With it the likelihood is at
 most (2 pi)^(-N D / 2) |Delta|^(-N / 2), so that every proper prior has a proper posterior.
 
 References
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bayes_gmm.bayes.hyperplanes import largest_hyperplane
+from bayes_gmm.core.hyperplanes import largest_hyperplane
 from bayes_gmm.mixture.mixture import Mixture
 
 _SAME_VALUE = 1e-12

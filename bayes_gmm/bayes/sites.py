@@ -32,7 +32,7 @@ from jaxtyping import Array, Float
 from numpyro import distributions as dist
 from numpyro.distributions import constraints
 
-from bayes_gmm.bayes.compiled_sites import transform_of
+from bayes_gmm.bayes.coordinates import relative_to, transform_of
 from bayes_gmm.bayes.marginally_uniform_cholesky import MarginallyUniformCholesky
 from bayes_gmm.bayes.resolution import above_the_floor
 from bayes_gmm.core.linalg import cholesky_factors, product
@@ -213,19 +213,30 @@ def unconstrain(sites: Sites, values: dict[str, Any]) -> Float[Array, " P"]:
     return jnp.concatenate([jnp.ravel(part) for part in coordinates])
 
 
-def constrain(sites: Sites, coordinates: Float[Array, " P"]) -> tuple[dict[str, Any], Float[Array, ""]]:
-    """Parameters at unconstrained coordinates and their log prior density, with the change of variables."""
+def constrain(
+    sites: Sites, coordinates: Float[Array, " P"], factors: Float[Array, "C D D"] | None = None
+) -> tuple[dict[str, Any], Float[Array, ""]]:
+    """Parameters at unconstrained coordinates and their log prior density, with the change of variables.
+
+    Where there are factors, scales and correlations are those relative to them (`relative_to`).
+    """
     values = {name: site for name, site in sites.items() if name not in free(sites)}
-    log_density, start = jnp.zeros(()), 0
+    volumes, start = {}, 0
     for name, site in free(sites).items():
         transform = transform_of(site.support)
         shape = transform.inverse_shape(site.shape())
         stop = start + int(np.prod(shape))
         part = coordinates[start:stop].reshape(shape)
         values[name] = transform(part)
-        jacobian = transform.log_abs_det_jacobian(part, values[name])
-        log_density += site.log_prob(values[name]).sum() + jacobian.sum()
+        volumes[name] = transform.log_abs_det_jacobian(part, values[name]).sum()
         start = stop
+    if factors is not None:
+        changed, volume = relative_to(factors, values)
+        values |= changed
+        volumes["correlation_tril"] += volume
+    log_density = jnp.zeros(())
+    for name, site in free(sites).items():
+        log_density += site.log_prob(values[name]).sum() + volumes[name]
     # Where a square underflows, NumPyro's inverse gamma is infinite, and a sampler that steps there never leaves.
     return values, jnp.where(log_density < jnp.inf, log_density, -jnp.inf)
 

@@ -25,14 +25,21 @@ class Target(NamedTuple):
     data: Likelihood
     scaling: Scaling
 
-    def potential(self, coordinates: Float[Array, " P"]) -> Float[Array, ""]:
-        """Minus the log posterior density of `model`, whose gradient takes one pass over the data."""
-        eta, log_prior = self.natural_parameters(coordinates)
+    def potential(
+        self, coordinates: Float[Array, " P"], factors: Float[Array, "C D D"] | None = None
+    ) -> Float[Array, ""]:
+        """Minus the log posterior density of `model`, whose gradient takes one pass over the data.
+
+        Where there are factors, coordinates of covariances are relative to them (`constrain`).
+        """
+        eta, log_prior = self.natural_parameters(coordinates, factors)
         return -(log_prior + self.data.log_likelihood(eta) - self.log_volume)
 
-    def natural_parameters(self, coordinates: Float[Array, " P"]) -> tuple[Any, Float[Array, ""]]:
+    def natural_parameters(
+        self, coordinates: Float[Array, " P"], factors: Float[Array, "C D D"] | None = None
+    ) -> tuple[Any, Float[Array, ""]]:
         """Natural parameters in unit coordinates and the log prior density, for which no data are needed."""
-        values, log_prior = constrain(self.sites, coordinates)
+        values, log_prior = constrain(self.sites, coordinates, factors)
         return self.data.natural(self.scaling.to_unit(assemble(values))), log_prior
 
     @property

@@ -6,10 +6,16 @@ mean gives one sigma back, so that the posterior density of log sigma goes as
 .. math:: p(\log \sigma) \, \sigma^{1 - m}, \qquad \sigma \to 0.
 
 Where that does not fall to zero there is no posterior (half-normal, half-Cauchy, exponential, uniform scales); where it
-does but peaks below the rounding of the data, that spike can outweigh everything (log-normal scales). Where components
-have correlations, one shrinks onto a hyperplane of points too (`hyperplanes`). Covariances that all components share
-shrink only where all points lie on as many values, or parallel hyperplanes, as there are components. Columns with a
-resolution in the prior cannot be shrunk onto (`resolution`).
+does but peaks below the rounding of the data, that spike can outweigh everything (log-normal scales).
+
+Where components have correlations, one shrinks onto a hyperplane of points too (`largest_hyperplane`). Where m points
+lie on it and the sd across it is s, the likelihood goes as s^(-m), the room for the mean and the direction as s^D, and
+LKJ(eta) as s^(2 eta - 1) ds, whatever the prior of the scales. So there is no posterior where
+
+.. math:: m \ge D + 2 \eta.
+
+Covariances that all components share shrink only where all points lie on as many values, or parallel hyperplanes, as
+there are components. Columns with a resolution in the prior cannot be shrunk onto (`resolution`).
 
 References
 ----------
@@ -26,8 +32,8 @@ from jaxtyping import Array, Bool, Float
 from numpyro import distributions as dist
 
 from bayes_gmm.bayes.compiled_sites import as_arrays
-from bayes_gmm.bayes.hyperplanes import largest_hyperplane
 from bayes_gmm.bayes.sites import Sites, family, shape_of
+from bayes_gmm.core.hyperplanes import largest_hyperplane
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.io.table import Table
 

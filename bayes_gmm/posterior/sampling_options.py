@@ -9,6 +9,7 @@ from bayes_gmm.posterior.relabelling import check_method
 from bayes_gmm.posterior.verdict import SMALLEST_ESS
 from bayes_gmm.sampling.kernel import Kernel
 from bayes_gmm.sampling.nuts import Nuts
+from bayes_gmm.sampling.relative_covariances import RelativeCovariances
 
 NUTS = Nuts()
 """The kernel where no other is asked for."""
@@ -70,6 +71,7 @@ class SamplingOptions(NamedTuple):
         """
         return {
             **problem.fingerprint,
+            **({"covariances": "relative"} if RelativeCovariances.of(problem.sites) else {}),
             "sampler": self.kernel.name,
             "num_warmup": self.num_warmup,
             "num_chains": self.num_chains,

@@ -35,6 +35,7 @@ from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.sampling.kernel import ChainState, Kernel, begin
 from bayes_gmm.sampling.metric import adapted, multiply, upper_triangular, windows
 from bayes_gmm.sampling.nuts import Nuts
+from bayes_gmm.sampling.relative_covariances import RelativeCovariances
 from bayes_gmm.sampling.step_size import Tuning
 
 CHUNK = 50
@@ -87,7 +88,32 @@ def sampler_programs(mixture: Mixture, target: Target, kernel: Kernel) -> Progra
     """What compiles the program of `sample`."""
     coordinates = to_coordinates.eval_shape(mixture, target.sites)
     state = jax.tree.map(strongly_typed, begin(np.zeros(coordinates.shape), np.uint64(0)))
-    yield lambda: _advance.lower(target, shapes_around(coordinates), state, 0, _NO_TUNING, kernel=kernel).compile()
+    local = _Local.shapes(shapes_around(coordinates), target)
+    yield lambda: _advance.lower(target, local, state, 0, _NO_TUNING, kernel=kernel).compile()
+
+
+class _Local(NamedTuple):
+    """Coordinates of one chain: the Gaussian around its mode, and the factors to which covariances are relative."""
+
+    around: Laplace
+    factors: Float[Any, "C D D"] | None
+
+    @classmethod
+    def of(cls, around: Laplace, relative: RelativeCovariances | None) -> "_Local":
+        """Coordinates near one mode."""
+        if relative is None:
+            return cls(around, None)
+        around, factors = relative.enter(around)
+        return cls(upper_triangular(around), factors)
+
+    @classmethod
+    def shapes(cls, around: Laplace, target: Target) -> "_Local":
+        """Shapes and types of such coordinates, for a program that is compiled before there is a mode."""
+        relative = RelativeCovariances.of(target.sites)
+        if relative is None:
+            return cls(around, None)
+        (C, D), dtype = relative.diagonal.shape, around.mode.dtype
+        return cls(around, jax.ShapeDtypeStruct((C, D, D), dtype))
 
 
 def sample(
@@ -109,7 +135,7 @@ def sample(
     Chains run in threads, as many at a time as there are cores: side by side in one program each chain would wait for
     the longest trajectory, and all on one core.
     """
-    around = _remembered(upper_triangular(around), checkpoint)
+    around, relative = _remembered(upper_triangular(around), checkpoint), RelativeCovariances.of(target.sites)
     total = plan.num_warmup + num_samples
     chunks: list[Observed] = []
 
@@ -120,7 +146,10 @@ def sample(
 
     def shown(bar: Any) -> Iterator[None]:
         nonlocal end
-        for chunk in _chunks(target, around, plan, total=total, seed=seed, checkpoint=checkpoint):
+        local = [_Local.of(jax.tree.map(itemgetter(chain), around), relative) for chain in range(len(around.mode))]
+        factors = [one.factors for one in local]
+        for part in _chunks(target, local, plan, total=total, seed=seed, checkpoint=checkpoint):
+            chunk = part if relative is None else _in_sites(part, relative, factors)
             chunks.append(chunk)
             _show(bar, chunks, plan)
             yield
@@ -140,20 +169,28 @@ def sample(
     return Chains(coordinates, statistics, work.interrupted)
 
 
+def _in_sites(chunk: Observed, relative: RelativeCovariances, factors: list[Any]) -> Observed:
+    """What was observed, in the coordinates of `sites`, and so the log density."""
+    moved = [relative.leave(*each) for each in zip(chunk["coordinates"], factors, strict=True)]
+    coordinates, log_volumes = (np.stack(parts) for parts in zip(*moved, strict=True))
+    return chunk | {"coordinates": coordinates, "lp": chunk["lp"] - log_volumes}
+
+
 def _chunks(
-    target: Target, around: Laplace, plan: Plan, *, total: int, seed: int, checkpoint: Checkpoint | None
+    target: Target, local: list[_Local], plan: Plan, *, total: int, seed: int, checkpoint: Checkpoint | None
 ) -> Iterator[Observed]:
     """What is observed of the transitions, some at a time: first those in the checkpoint, then new ones."""
-    arounds = [jax.tree.map(itemgetter(chain), around) for chain in range(len(around.mode))]
-    states = _start(target, arounds, seed, plan.kernel)
+    states = _start(target, local, seed, plan.kernel)
     chunks: list[Observed] = []
 
     def finished(chunk: Observed) -> Observed:
-        nonlocal arounds, states
-        chunks.append(chunk)
+        nonlocal local, states
+        chunks.append(chunk if plan.windows else {"lp": chunk["lp"]})
         for window in (window for window in plan.windows if window.stop == _length(chunks)):
             draws = np.concatenate([part["coordinates"] for part in chunks], 1)[:, window.start :]
+            arounds = [one.around for one in local]
             arounds, states = map(list, zip(*map(adapted, arounds, states, draws), strict=True))
+            local = [one._replace(around=around) for one, around in zip(local, arounds, strict=True)]
         return chunk
 
     for record in checkpoint.records[1:] if checkpoint else ():
@@ -165,31 +202,31 @@ def _chunks(
             ends = (total, *(window.stop for window in plan.windows))
             length = min(length, CHUNK, *(end - done for end in ends if end > done))
             began = perf_counter()
-            states, chunk = _advance_all(target, arounds, states, length, plan, threads)
+            states, chunk = _advance_all(target, local, states, length, plan, threads)
             checkpoint = _remember(checkpoint, _to_record(states, chunk))
             yield finished(chunk)
             length = max(1, int(length * _SECONDS / (perf_counter() - began)))
 
 
 def _advance_all(
-    target: Target, arounds: list[Laplace], states: list[ChainState], length: int, plan: Plan, threads: Executor
+    target: Target, local: list[_Local], states: list[ChainState], length: int, plan: Plan, threads: Executor
 ) -> tuple[list[ChainState], Observed]:
     """States after `length` transitions of each chain, and what was observed on the way, (C, length, ...)."""
 
-    def advance(around: Laplace, state: ChainState) -> tuple[ChainState, Observed]:
-        return jax.device_get(_advance(target, around, state, length, plan.tuning, kernel=plan.kernel))
+    def advance(one: _Local, state: ChainState) -> tuple[ChainState, Observed]:
+        return jax.device_get(_advance(target, one, state, length, plan.tuning, kernel=plan.kernel))
 
-    moved, seen = zip(*in_threads(threads, advance, arounds, states), strict=True)
+    moved, seen = zip(*in_threads(threads, advance, local, states), strict=True)
     return list(moved), {name: np.stack([part[name][:length] for part in seen]) for name in seen[0]}
 
 
-def _start(target: Target, arounds: list[Laplace], seed: int, kernel: Kernel) -> list[ChainState]:
+def _start(target: Target, local: list[_Local], seed: int, kernel: Kernel) -> list[ChainState]:
     """Chains at draws of the Gaussians; at their centres those that fell where there is no density."""
     states = []
-    for around, source in zip(arounds, np.random.SeedSequence(seed).spawn(len(arounds)), strict=True):
-        offset = np.random.default_rng(source).standard_normal(len(around.mode))
+    for one, source in zip(local, np.random.SeedSequence(seed).spawn(len(local)), strict=True):
+        offset = np.random.default_rng(source).standard_normal(len(one.around.mode))
         (key,) = source.generate_state(1, np.uint64)
-        state, _ = jax.device_get(_advance(target, around, begin(offset, key), 0, _NO_TUNING, kernel=kernel))
+        state, _ = jax.device_get(_advance(target, one, begin(offset, key), 0, _NO_TUNING, kernel=kernel))
         states.append(state if np.isfinite(state.point.potential) else begin(np.zeros_like(offset), key))
     return states
 
@@ -200,13 +237,14 @@ _NO_TUNING = Tuning(0, 0.0)
 
 @partial(jax.jit, static_argnames="kernel", compiler_options=ON_ONE_CORE)
 def _advance(
-    target: Target, around: Laplace, state: ChainState, length: int | Array, tuning: Tuning, *, kernel: Kernel
+    target: Target, local: _Local, state: ChainState, length: int | Array, tuning: Tuning, *, kernel: Kernel
 ) -> tuple[ChainState, dict[str, Array]]:
     """State after `length` transitions, and what was observed on the way, in the first places of (CHUNK, ...)."""
+    around, factors = local
     rescaled = multiply(around.factor)
 
     def potential(offset: Array) -> Array:
-        return target.potential(around.mode + rescaled(offset))
+        return target.potential(around.mode + rescaled(offset), factors)
 
     moved, seen = kernel.advance(jax.value_and_grad(potential), state, length, tuning, CHUNK)
     return moved, seen | {"coordinates": around.mode[None] + seen.pop("offset") @ around.factor.T}

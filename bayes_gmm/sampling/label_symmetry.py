@@ -27,7 +27,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, Bool, Float, Int
 
-from bayes_gmm.bayes.compiled_sites import transform_of
+from bayes_gmm.bayes.coordinates import transform_of
 from bayes_gmm.bayes.sites import Sites, constrain, exchangeable, free, shape_of, unconstrain
 from bayes_gmm.sampling.assignment import best_assignment
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpyro.distributions import biject_to, constraints
 
-from bayes_gmm.bayes.compiled_sites import transform_of
+from bayes_gmm.bayes.coordinates import transform_of
 
 pytestmark = pytest.mark.numpyro
 

@@ -6,10 +6,10 @@ import pytest
 
 import bayes_gmm as bg
 from bayes_gmm.bayes.compiled_sites import as_arrays
-from bayes_gmm.bayes.hyperplanes import largest_hyperplane
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.resolution import resolutions
 from bayes_gmm.bayes.sites import assemble, constrain, disassemble, unconstrain
+from bayes_gmm.core.hyperplanes import largest_hyperplane
 
 pytestmark = pytest.mark.numpyro
 

@@ -1,11 +1,7 @@
-r"""Points that share a hyperplane, onto which a component with correlations can shrink.
+"""Points that share an oblique hyperplane.
 
-Where m points lie on a hyperplane and the sd across it is s, the likelihood goes as s^(-m), the room for the mean and
-the direction as s^D, and LKJ(eta) as s^(2 eta - 1) ds, whatever the prior of the scales. So there is no posterior where
-
-.. math:: m \ge D + 2 \eta,
-
-while D points always share one. Rounded data have many more: petals and sepals of iris, in steps of 0.1 cm, have 22.
+D points always do; more of them share one where values are rounded: petals and sepals of iris, in steps of 0.1 cm, have
+22.
 """
 
 from typing import NamedTuple
