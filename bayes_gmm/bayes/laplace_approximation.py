@@ -48,6 +48,11 @@ class Laplace(NamedTuple):
         """Whether this is a mode with a proper Gaussian around it."""
         return (self.remaining < 1e-6) & (self.damping == 0.0)
 
+    @property
+    def ended(self) -> bool:
+        """Whether a search for this mode has nothing left to gain."""
+        return bool(self.remaining <= _ENOUGH and self.damping == 0)
+
 
 def shapes_around(coordinates: Any) -> Laplace:
     """Shapes and types of the Gaussian around a mode with coordinates of this shape (P,)."""
@@ -110,7 +115,7 @@ def laplace(start: Float[Any, " P"], target: Target, most_steps: int) -> Laplace
         else:
             damping = min(_more(here.damping), _MOST_DAMPING)
         here = _gaussian(point, damping)
-        if here.remaining <= _ENOUGH and here.damping == 0:
+        if here.ended:
             break
         proposal = here.mode - here.factor @ (here.factor.T @ here.gradient)
     return here

@@ -179,7 +179,7 @@ def _search(starts: list[Any], problem: PosteriorProblem, target: Target) -> lis
     lowest = min(around.potential for around in short)
     hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
     promising = _distinct(hopeful, problem, target)
-    found = [laplace(around.mode, target, _MANY_STEPS) for around in promising]
+    found = [around if around.ended else laplace(around.mode, target, _MANY_STEPS) for around in promising]
     return sorted(found, key=lambda around: around.potential)
 
 
