@@ -243,10 +243,12 @@ class ParameterComparison(NamedTuple):
 def compare_parameters(
     mle: EMFit, posterior: Posterior, bootstrap: Bootstrap | None, order: Int[np.ndarray, " K"]
 ) -> ParameterComparison:
-    """One row for each parameter; the components of the EM fit are taken in the given order."""
+    """One row for each parameter that can vary; the components of the EM fit are taken in the given order."""
     errors = _standard_errors(mle, order)
     resampled = _missing(mle) if bootstrap is None else _ordered(bootstrap.standard_errors, order)
     estimates = parameters(mle.mixture.permute(order), posterior.table.columns)
+    if mle.problem.structure.is_diagonal and posterior.problem.structure.is_diagonal:
+        estimates.pop("correlations", None)  # which are zero by assumption
     return ParameterComparison(tuple(_rows(estimates, errors, resampled, posterior)), errors.notes)
 
 

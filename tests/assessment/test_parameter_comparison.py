@@ -5,6 +5,7 @@ from math import log2
 import numpy as np
 import pytest
 
+import bayes_gmm as bg
 from bayes_gmm.assessment import parameter_comparison
 from bayes_gmm.assessment.parameter_comparison import Row, as_cells, html
 from bayes_gmm.core.export import html_table
@@ -67,3 +68,17 @@ def test_few_tables_are_built_and_the_html_keeps_within_the_limit(
     assert n_built <= log2(len(rows)) + 3
     assert len(text.encode()) <= max(most_bytes, len("<p>660 parameters that move less are left out."))
     assert text.endswith("parameters that move less are left out.")
+
+
+@pytest.mark.numpyro
+@pytest.mark.parametrize(("of_em", "of_posterior"), [("diag", "diag"), ("spherical", "diag"), ("full", "diag")])
+def test_correlations_have_rows_where_one_of_the_fits_has_any(
+    faithful: bg.Table, of_em: str, of_posterior: str
+) -> None:
+    mle = bg.fit_em(faithful, 2, covariance_type=of_em)
+    posterior = bg.fit_nuts(
+        faithful, 2, covariance_type=of_posterior, num_warmup=50, num_samples=20, num_chains=1, progress=False
+    )
+    rows = bg.compare(mle, posterior).rows
+    assert any(row.parameter == "correlation" for row in rows) == (of_em == "full")
+    assert {row.parameter for row in rows} >= {"weight", "mean", "sd"}
