@@ -58,6 +58,7 @@ SETTINGS = {
     "K=2, D=1": Setting(2, 1, 50, 5.0, 5.0, 10.0),
     "K=3, D=1": Setting(3, 1, 60, 10.0, 10.0, 20.0),
     "K=2, D=2": Setting(2, 2, 50, 5.0, 5.0, 10.0),
+    "K=2, D=3": Setting(2, 3, 60, 5.0, 5.0, 10.0),
 }
 FEW_POINTS = Setting(2, 1, 15, 5.0, 5.0, 3.0)
 """Where the posterior is no Gaussian."""
