@@ -2,8 +2,9 @@
 
 EM alone never moves a component from where there is one too many to where there is one too few. What every split would
 gain and every removal would lose is told first, and the promising moves are rehearsed, by EM of the components near by
-(`rehearsals`). All that gain and adapt different components are then made at once, and judged by the objective after a
-short run of EM, against a run without them. Where a batch gains nothing its best quarter is tried, and so on.
+(`rehearsals`), the best first and none that would adapt a component that another has adapted. All that gain are then
+made at once, and judged by the objective after a short run of EM, against a run without them. Where a batch gains
+nothing its best quarter is tried, and so on.
 
 Moves also find spurious maxima, components on a few points that lie close together by chance. A component that has few
 points and is narrow is therefore charged a nat for each of its parameters, as by AIC, and log N for the choice of its
@@ -32,7 +33,7 @@ from bayes_gmm.search.component_removals import DELETED, Removal, removals
 from bayes_gmm.search.component_splits import Halves, split_halves
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
 from bayes_gmm.search.merged_cells import merged_cells
-from bayes_gmm.search.rehearsals import Rehearsal, overlaps, rehearse
+from bayes_gmm.search.rehearsals import Rehearsal, near_by, overlaps, rehearse
 from bayes_gmm.search.row_statistics import RowEM, Rows, State
 
 FROM_COMPONENTS = 10
@@ -53,8 +54,8 @@ _MOST_CLIMBS, _MOST_CLIMBS_OF_LONG_TABLES, _LONG_TABLE = 8, 4, 5000
 KEPT = 2
 """Ends of climbs that a fit goes on from, the best ones."""
 
-_AGREEING, _SAME_END = 3, 1.0
-"""Climbs that have come to the same end, and nats within which they have: no more of them are made then."""
+_SAME_END = 1.0
+"""Nats within which the best two climbs have come to the same end: no more of them are made then."""
 
 _FIRST_STEPS = 30
 """Steps of EM before the first move."""
@@ -68,8 +69,8 @@ _BATCH_STEPS, _SETTLING_STEPS = 15, 50
 _LEAST_PROMISE = -25.0
 """Expected gain from which moves are tried: a merge looks worse than it is until the others have adapted."""
 
-_REHEARSED, _GAIN = 2, 0.5
-"""Moves for each component that are rehearsed, and the gain, in nats, from which one is made."""
+_REHEARSED, _GAIN = 1, 0.5
+"""Moves for each component that are rehearsed in a round, and the gain, in nats, from which one is made."""
 
 _MOVES = 50
 """Moves for each component that are looked at."""
@@ -96,7 +97,7 @@ def usual_number_of_climbs(problem: Problem) -> int:
 def climbs(problem: Problem, objective: Objective, seed: int, most: int, tell: Callable[[float], None]) -> Mixture:
     """The best two mixtures, or one if no more are asked for, at which moves from merged cells ended, the best first.
 
-    Climbs are made until the best three of them have come to the same end, or there are `most`. Everything is in unit
+    Climbs are made until the best two of them have come to the same end, or there are `most`. Everything is in unit
     coordinates; `tell` is given the log-likelihood before each round of moves.
     """
 
@@ -117,8 +118,8 @@ def climbs(problem: Problem, objective: Objective, seed: int, most: int, tell: C
 
 
 def _agree(values: list[float]) -> bool:
-    best = sorted(values)[-_AGREEING:]
-    return len(best) == _AGREEING and best[0] > best[-1] - _SAME_END
+    best = sorted(values)[-2:]
+    return len(best) == 2 and best[0] > best[1] - _SAME_END
 
 
 def _with_absent(mixture: Mixture, n_slots: int) -> Mixture:
@@ -168,8 +169,8 @@ def improve(
     while em.n_steps < limit and np.isfinite(state.value):
         tell(state.value)
         halves = split_halves(em, state, rng, shape)
-        moves = promising(halves, removals(em, state, rng, shape))
-        better = _together(em, state, _rehearsed(em, state, halves, moves, shape), limit, shape)
+        moves = promising(halves, removals(em, state, shape))
+        better = _together(em, state, rehearsed(em, state, halves, moves, shape), limit, shape)
         if better is not None:
             state, settled = better, False
         elif settled:
@@ -185,18 +186,22 @@ def _different(moves: list[Move]) -> list[Move]:
     return sorted(different.values(), key=lambda move: -move.promise)
 
 
-def _rehearsed(em: RowEM, state: State, halves: Halves, moves: list[Move], shape: CovarianceShape) -> list[Rehearsal]:
-    """Moves that gain when they are rehearsed, the best first."""
-    chosen = _different(moves)[: _REHEARSED * len(state.eta)]
+def rehearsed(em: RowEM, state: State, halves: Halves, moves: list[Move], shape: CovarianceShape) -> list[Rehearsal]:
+    """Moves that gain when they are rehearsed and adapt different components, the best first."""
     overlap, price = overlaps(state), price_of(state.moments, shape)
-    tried = [rehearse(em, state, overlap, moved(state.moments, halves, [move]), move.touched) for move in chosen]
-    worth = [one for one in tried if one.gain - price_of(one.moments, shape) + price > _GAIN]
+    left, worth, adapted = _REHEARSED * len(state.eta), list[Rehearsal](), set[int]()
+    for move in _different(moves):
+        if left and adapted.isdisjoint(near_by(overlap, move.touched)):
+            left -= 1
+            one = rehearse(em, state, overlap, moved(state.moments, halves, [move]), move.touched)
+            if one.gain - price_of(one.moments, shape) + price > _GAIN:
+                worth.append(one)
+                adapted.update(one.near)
     return sorted(worth, key=lambda one: -one.gain)
 
 
-def _together(em: RowEM, state: State, rehearsals: list[Rehearsal], limit: int, shape: CovarianceShape) -> State | None:
-    """The state after the largest batch of moves that is accepted: all that touch different components, a quarter..."""
-    batch = disjoint(rehearsals)
+def _together(em: RowEM, state: State, batch: list[Rehearsal], limit: int, shape: CovarianceShape) -> State | None:
+    """The state after the largest batch of moves that is accepted: all of them, their best quarter..."""
     if not batch:
         return None
     without = em.advance(state, _BATCH_STEPS)
@@ -256,18 +261,6 @@ def promising(halves: Halves, removed: list[Removal]) -> list[Move]:
     best = np.argsort(-promises, axis=None, kind="stable")[: int((promises > _LEAST_PROMISE).sum())]
     pairs = zip(*np.unravel_index(best[: _MOVES * len(splits)], promises.shape), strict=True)
     return [Move(float(promises[split, one]), int(split), removed[one]) for split, one in pairs]
-
-
-def disjoint(rehearsals: list[Rehearsal]) -> list[Rehearsal]:
-    """The best of which no two adapt the same component."""
-    chosen: list[Rehearsal] = []
-    adapted: set[int] = set()
-    for one in rehearsals:
-        near = set(one.near.tolist())
-        if not near & adapted:
-            chosen.append(one)
-            adapted |= near
-    return chosen
 
 
 def combined(found: Moments, batch: list[Rehearsal]) -> Moments:

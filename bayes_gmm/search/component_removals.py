@@ -5,18 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.core.row_products import rows_product
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
 from bayes_gmm.search.row_statistics import RowEM, State, natural
 
-_ROWS = 4096
-"""Rows on which losses are told."""
+_SHARE = 1e-3
+"""Responsibility below which a row is not a component's own."""
 
 _NEIGHBOURS = 6
 """Nearest components with which a component may be merged."""
-
-_NUMBERS_AT_ONCE = 2**22
-"""Largest number of float64 values that are held for pairs of components."""
 
 DELETED = -1
 
@@ -29,16 +25,14 @@ class Removal(NamedTuple):
     into: int
 
 
-def removals(em: RowEM, state: State, rng: np.random.Generator, shape: CovarianceShape) -> list[Removal]:
-    """Deletions of each component, and merges with its neighbours, the cheapest first; the rest is kept as it is."""
-    rows = em.rows
-    chosen = np.arange(len(rows.z))
-    if len(chosen) > _ROWS:
-        chosen = rng.choice(chosen, _ROWS, replace=False)
-    weights = rows.weights[chosen] * (rows.weights.sum() / rows.weights[chosen].sum())
+def removals(em: RowEM, state: State, shape: CovarianceShape) -> list[Removal]:
+    """Deletions of each component, and merges with its neighbours, the cheapest first; the rest is kept as it is.
+
+    Losses are told on all rows of the components: on a sample of them they are too uncertain to be compared.
+    """
     first, second = _neighbours(state)
-    merged = _losses_of_merging(em, state, chosen, weights, first, second, shape)
-    deleted = -weights @ np.log(np.maximum(1 - state.shares[chosen], np.finfo(float).tiny))
+    merged = _losses_of_merging(em, state, first, second, shape)
+    deleted = -em.rows.weights @ np.log(np.maximum(1 - state.shares, np.finfo(float).tiny))
     merges = [
         Removal(float(loss), int(gone), int(into)) for loss, gone, into in zip(merged, first, second, strict=True)
     ]
@@ -48,8 +42,6 @@ def removals(em: RowEM, state: State, rng: np.random.Generator, shape: Covarianc
 def _losses_of_merging(
     em: RowEM,
     state: State,
-    chosen: Int[np.ndarray, " S"],
-    weights: Float[np.ndarray, " S"],
     first: Int[np.ndarray, " P"],
     second: Int[np.ndarray, " P"],
     shape: CovarianceShape,
@@ -63,12 +55,14 @@ def _losses_of_merging(
     together = np.logaddexp(log_weights[first], log_weights[second])
     eta = natural(together, pairs.means, covariances, diagonal=em.rows.diagonal)
     losses = np.zeros(len(first))
-    for part in np.array_split(np.arange(len(chosen)), len(chosen) * len(first) // _NUMBERS_AT_ONCE + 1):
-        rows = chosen[part]
-        relative = rows_product(em.rows.features_of(rows), eta.T) - state.log_density[rows, None]
-        left = 1 - state.shares[np.ix_(rows, first)] - state.shares[np.ix_(rows, second)]
+    own = [np.flatnonzero(shares > _SHARE) for shares in state.shares.T]
+    for pair, (one, other) in enumerate(zip(first, second, strict=True)):
+        rows = np.union1d(own[one], own[other])
+        relative = em.rows.features_of(rows) @ eta[pair] - state.log_density[rows]
+        left = 1 - state.shares[rows, one] - state.shares[rows, other]
         # A merged Gaussian may be far denser than the mixture at a point, where its gain stays below 700 nats.
-        losses -= weights[part] @ np.log(np.maximum(left + np.exp(np.minimum(relative, 700.0)), np.finfo(float).tiny))
+        density = left + np.exp(np.minimum(relative, 700.0))
+        losses[pair] = -em.rows.weights[rows] @ np.log(np.maximum(density, np.finfo(float).tiny))
     return losses
 
 

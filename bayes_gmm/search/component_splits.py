@@ -10,13 +10,13 @@ from bayes_gmm.likelihood.moments import Moments, features_of_rows
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape
 from bayes_gmm.search.row_statistics import RowEM, State, moments, natural
 
-_STEPS = 8
-"""Steps of EM of two halves; the gain shows by then, and EM of all components follows."""
+_RACE = ((5, 4), (9, 2), (25, 1))
+"""Steps of EM of two halves, and how many pairs of them are left after these: good halves may be slow to show."""
 
 _ROWS = 1024
 """Rows on which a split is tried."""
 
-_TRIALS, _TRIALS_OF_FEW_POINTS, _FEW_POINTS = 4, 32, 128
+_TRIALS, _TRIALS_OF_FEW_POINTS, _FEW_POINTS = 12, 32, 128
 """Ways to begin with two halves: more for a component of few points, where they cost little and good ones are rare."""
 
 _SHARE = 1e-4
@@ -113,21 +113,24 @@ def _own_rows(
 
 
 def _halve(own: _Own, n_trials: int, rng: np.random.Generator, shape: CovarianceShape) -> Halves:
-    """EM of two halves from each beginning, and the best end."""
+    """EM of two halves from each beginning, ever longer of those that gain most, and the best end."""
     y, weights, centers, roots = own
     n_features, diagonal = y.shape[2], shape.kind != "full"
     phi = features_of_rows(y, diagonal=diagonal)
-    shares = _first_halves(rng, n_trials, y, weights)
-    for _ in range(_STEPS):
-        shares = _step(shares, phi, weights, n_features, shape)[2]
-    halves, log_density, _ = _step(shares, phi, weights, n_features, shape)
     alone = phi @ natural(np.zeros(()), np.zeros(n_features), np.eye(n_features), diagonal=diagonal)
-    gains = np.einsum("cs,cst->ct", weights, log_density - alone[..., None])
-    gains = np.where(halves.counts.min(2) > n_features + 1, gains, -np.inf)
-    best = np.arange(len(y)), gains.argmax(1)
-    counts, means, covariances = (part[best] for part in halves)
+    shares = _first_halves(rng, n_trials, y, weights)
+    for n_steps, n_left in _RACE:
+        for _ in range(n_steps):
+            halves, log_density, shares = _step(shares, phi, weights, n_features, shape)
+        gains = np.einsum("cs,cst->ct", weights, log_density - alone[..., None])
+        gains = np.where(halves.counts.min(2) > n_features + 1, gains, -np.inf)
+        best = np.argsort(-gains, 1)[:, :n_left]
+        shares = np.take_along_axis(shares, best[:, None, :, None], 2)
+    chosen = np.arange(len(y)), best[:, 0]
+    counts, means, covariances = (part[chosen] for part in halves)
     back = roots[:, None]
-    return Halves(gains[best], Moments(counts, centers[:, None] + means @ roots.mT, back @ covariances @ back.mT))
+    found = Moments(counts, centers[:, None] + means @ roots.mT, back @ covariances @ back.mT)
+    return Halves(gains[chosen], found)
 
 
 def _step(
@@ -163,14 +166,19 @@ def _covariances(halves: Moments, shape: CovarianceShape) -> Float[np.ndarray, "
 def _first_halves(
     rng: np.random.Generator, n_trials: int, y: Float[np.ndarray, "C S D"], weights: Float[np.ndarray, "C S"]
 ) -> Float[np.ndarray, "C S T 2"]:
-    """Ways to halve points: by a random plane through the middle, or by the nearer of two random points."""
+    """Ways to halve points: those that are nearer to one random point than another random point is.
+
+    Halves of a Gaussian on either side of a plane are alike. What hides in a component that passes for one Gaussian
+    differs in its spread, which a ball and what lies around it do as well.
+    """
     n_components, n_rows, _ = y.shape
     cumulative = np.cumsum(weights, 1)
-    at = rng.random((n_components, n_trials)) * cumulative[:, -1:]
+    at = rng.random((n_components, 2 * n_trials)) * cumulative[:, -1:]
     drawn = (cumulative[:, None] <= at[..., None]).sum(-1).clip(0, n_rows - 1)
     points = np.take_along_axis(y, drawn[..., None], 1)
     one, other = np.split(points, 2, axis=1)
-    normals = np.concatenate([rng.normal(size=one.shape), one - other], 1)
-    middles = np.concatenate([np.zeros(one.shape[:2]), ((one**2).sum(-1) - (other**2).sum(-1)) / 2], 1)
-    sides = (rows_product(y, normals.mT) > middles[:, None]).astype(np.float64)
+    # |y - one|^2 < |other - one|^2, less |one|^2 on both sides.
+    limits = (other * (other - 2 * one)).sum(-1)
+    nearness = (y**2).sum(-1)[..., None] - 2 * rows_product(y, one.mT)
+    sides = (nearness < limits[:, None]).astype(np.float64)
     return np.stack([sides, 1 - sides], -1)

@@ -26,8 +26,9 @@ _STEPS, _FEWEST_STEPS = 12, 3
 _NEIGHBOURS = 4
 """Components that share most rows with those that a move touches, and adapt to it."""
 
-_SHARE = 1e-2
-"""Responsibility of all of them together below which a row is not theirs."""
+_SHARE = 1e-4
+"""Responsibility of all of them together below which a row is not theirs: EM without the tails of components makes them
+too narrow, and with a hundred times as much every move would seem to lose ten nats."""
 
 
 class Rehearsal(NamedTuple):
@@ -47,7 +48,7 @@ def rehearse(
     em: RowEM, state: State, overlap: Float[np.ndarray, "K K"], after: Moments, touched: set[int]
 ) -> Rehearsal:
     """Let the components near by adapt to a move with these moments after it, which touches some of them."""
-    near = _near(overlap, touched)
+    near = near_by(overlap, touched)
     inside = state.shares[:, near].sum(1)
     own = np.flatnonzero(inside > _SHARE)
     phi, weights, before = em.rows.features_of(own), em.rows.weights[own], state.log_density[own]
@@ -77,7 +78,7 @@ def _hopeless(gains: list[float], left: int) -> bool:
     return len(gains) >= _FEWEST_STEPS and gains[-1] + left * (gains[-1] - gains[-2]) < 0
 
 
-def _near(overlap: Float[np.ndarray, "K K"], touched: set[int]) -> Int[np.ndarray, " A"]:
+def near_by(overlap: Float[np.ndarray, "K K"], touched: set[int]) -> Int[np.ndarray, " A"]:
     """Components that a move touches, and those that share most points with them."""
     of_move = np.array(sorted(touched))
     shared = overlap[of_move].sum(0)
