@@ -4,7 +4,7 @@ What is written once for both takes leading axes and asks `namespace` which of t
 tables are fitted in NumPy, where nothing has to be compiled first.
 """
 
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import jax
@@ -53,8 +53,14 @@ def with_entry(array: Any, number: Any, entry: Any) -> Any:
     if namespace(array) is jnp:
         return array.at[number].set(entry)
     changed = array.copy()
-    changed[(*np.indices(np.shape(number)), number)] = entry
+    changed[(*numbers_along(np.shape(number)), number)] = entry
     return changed
+
+
+@lru_cache(maxsize=64)
+def numbers_along(shape: tuple[int, ...]) -> tuple[Int[np.ndarray, "..."], ...]:
+    """Numbers along each axis of an array of this shape, for picking one entry beyond it."""
+    return tuple(np.indices(shape, sparse=True))
 
 
 def log_normalised(logits: Float[Array | np.ndarray, "*batch K"]) -> Any:

@@ -13,6 +13,9 @@ _MOST_OPERATIONS = 2**18
 _FEWEST_ROWS = 8
 """Rows of a slice at least; where that is too many the columns are cut as well."""
 
+_MOST_ROWS = 1024
+"""Rows of a slice at most."""
+
 
 def rows_product(
     rows: Float[np.ndarray, "*batch N F"], matrix: Float[np.ndarray, "*batch F K"]
@@ -47,5 +50,5 @@ def cross_product(
 
 def _slices(n_rows: int, operations_of_a_row: int) -> tuple[int, int]:
     """Rows of a slice, and of all whole slices together."""
-    size = int(np.clip(_MOST_OPERATIONS // operations_of_a_row, _FEWEST_ROWS, 1024))
+    size = min(max(_MOST_OPERATIONS // operations_of_a_row, _FEWEST_ROWS), _MOST_ROWS)
     return size, n_rows // size * size

@@ -44,10 +44,10 @@ def names_its_arguments[**P, T](verb: Callable[P, T]) -> Callable[P, T]:
         ...
     bayes_gmm.errors.UnknownArgumentError: There is no argument random_state. Expected arguments among seed. Take seed.
     """
+    known = inspect.signature(verb).parameters
 
     @wraps(verb)
     def checked(*args: P.args, **options: P.kwargs) -> T:
-        known = inspect.signature(verb).parameters
         if unknown := [name for name in options if name not in known]:
             near = get_close_matches(unknown[0], known, 1)
             meant = _MEANT.get(unknown[0]) or (near[0] if near else "")

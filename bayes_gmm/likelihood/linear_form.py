@@ -17,7 +17,7 @@ Ryden (2005), Inference in Hidden Markov Models, doi 10.1007/0-387-28982-8, sect
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -66,14 +66,18 @@ def natural(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:
     linear = product(precision, mixture.means[..., None])[..., 0]
     normaliser = log_diagonal(whitening) - 0.5 * mixture.n_features * LOG_2PI
     constant = mixture.log_weights + normaliser - 0.5 * (linear * mixture.means).sum(-1)
-    # An off-diagonal element of the precision appears twice in x' P x.
-    multiplicity = vech(np.eye(mixture.n_features) - 2.0) / 2
-    eta = xp.concatenate([constant[..., None], linear, vech(precision) * multiplicity[None]], -1)
+    eta = xp.concatenate([constant[..., None], linear, vech(precision) * _multiplicity(mixture.n_features)], -1)
     if mixture.noise is None:
         return eta
     of_noise = xp.zeros_like(eta[..., 0, :])
     of_noise = xp.where(np.arange(eta.shape[-1]) == 0, mixture.noise.log_joint[..., None], of_noise)
     return xp.concatenate([eta, of_noise[..., None, :]], -2)
+
+
+@cache
+def _multiplicity(n_features: int) -> Float[np.ndarray, "1 V"]:
+    """Factors of the precision's lower triangle, an off-diagonal element of which appears twice in x' P x."""
+    return np.asarray(vech(np.eye(n_features) - 2.0))[None] / 2
 
 
 def diagonal_natural(mixture: Mixture) -> Float[Array | np.ndarray, "*batch K F"]:

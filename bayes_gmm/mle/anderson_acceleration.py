@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.core.linalg import cholesky_factors, choose, invert_tril, namespace, with_entry
+from bayes_gmm.core.linalg import cholesky_factors, choose, invert_tril, namespace, numbers_along, with_entry
 
-_MEMORY = 8
+MEMORY = 8
 """Past steps that are combined: with more of them the least squares grow ill-conditioned."""
 
 _RIDGE = 1e-12
@@ -53,13 +53,15 @@ class Past(NamedTuple):
 def no_past(shape: tuple[int, ...]) -> Past:
     """Past before the first step, for statistics of this shape, (..., K, F)."""
     *batch, n_components, n_statistics = shape
-    nothing = np.zeros((*batch, _MEMORY, n_components, n_statistics))
+    nothing = np.zeros((*batch, MEMORY, n_components, n_statistics))
     return Past(nothing, nothing.copy(), np.zeros(batch, int), np.full(batch, _GROWTH))
 
 
 def remember(past: Past, statistics: Any, residual: Any, is_step: Any) -> Past:
     """Past with one more step in place of the oldest; unchanged where `is_step` is false."""
-    slot = past.size % _MEMORY
+    if isinstance(is_step, np.ndarray) and not is_step.any():
+        return past
+    slot = past.size % MEMORY
     steps = (past.statistics, statistics), (past.residuals, residual)
     kept, changes = (with_entry(old, slot, choose(is_step, new, _entry(old, slot))) for old, new in steps)
     return Past(kept, changes, past.size + is_step, past.radius)
@@ -67,7 +69,7 @@ def remember(past: Past, statistics: Any, residual: Any, is_step: Any) -> Past:
 
 def _entry(array: Any, number: Any) -> Any:
     """Entry `number` (...) of an array (..., S, K, F) along the axis of S."""
-    return array[(*np.indices(np.shape(number)), number)]
+    return array[(*numbers_along(np.shape(number)), number)]
 
 
 def adapt_radius(past: Past, succeeded: Any, failed: Any) -> Past:
@@ -85,7 +87,7 @@ def restart_if(failed: Any, past: Past) -> Past:
 def anderson_step(past: Past, statistics: Any, residual: Any, weights: Any) -> Any:
     """Anderson's step (..., K, F), with weighted least squares; weights (..., K, 1)."""
     xp = namespace(statistics)
-    filled = (np.arange(_MEMORY) < past.size[..., None])[..., None, None]
+    filled = (np.arange(MEMORY) < past.size[..., None])[..., None, None]
     inputs = xp.where(filled, past.statistics - statistics[..., None, :, :], 0.0)
     changes = xp.where(filled, past.residuals - residual[..., None, :, :], 0.0)
     flat = changes.reshape(*changes.shape[:-2], -1)
@@ -93,7 +95,7 @@ def anderson_step(past: Past, statistics: Any, residual: Any, weights: Any) -> A
     gram = weighted @ flat.mT
     target = weighted @ residual.reshape(*residual.shape[:-2], -1, 1)
     ridge = _RIDGE * xp.trace(gram, axis1=-2, axis2=-1) + np.finfo(gram.dtype).tiny
-    ridge = ridge[..., None, None] * np.eye(_MEMORY)[(None,) * (gram.ndim - 2)]
+    ridge = ridge[..., None, None] * np.eye(MEMORY)[(None,) * (gram.ndim - 2)]
     whitening = invert_tril(cholesky_factors(gram + ridge))
     shares = whitening.mT @ (whitening @ target)
     combined = shares.mT @ (inputs.reshape(flat.shape) + flat)

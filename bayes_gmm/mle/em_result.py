@@ -380,5 +380,8 @@ class EMFit:
 def _describe_starts(fit: EMFit) -> str:
     values, total = fit.start_log_likelihoods, len(fit.start_log_likelihoods)
     broken = np.array([EMStatus(int(status)).failed for status in fit.start_statuses])
-    at_best, failed = int((~broken & (values >= fit.path[-1] - 1e-4)).sum()), int(broken.sum())
-    return f"{at_best} of {total} starts reached it" + (f"; {failed} collapsed or failed" if failed else "")
+    at_best = ~broken & (values >= fit.path[-1] - 1e-4)
+    behind = int((~at_best & (fit.start_statuses == EMStatus.LEFT_BEHIND)).sum())
+    others = {"left behind": behind, "collapsed or failed": int(broken.sum())}
+    counted = [f"{int(at_best.sum())} of {total} starts reached it", *(f"{n} {how}" for how, n in others.items() if n)]
+    return "; ".join(counted)

@@ -24,7 +24,15 @@ from bayes_gmm.core.linalg import choose, namespace, with_entry
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.linear_form import Expectation
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle.anderson_acceleration import adapt_radius, anderson_step, guarded, no_past, remember, restart_if
+from bayes_gmm.mle.anderson_acceleration import (
+    MEMORY,
+    adapt_radius,
+    anderson_step,
+    guarded,
+    no_past,
+    remember,
+    restart_if,
+)
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
 
@@ -143,14 +151,15 @@ def step(run: EMRun, expected: Expectation | None, objective: Objective, rule: S
     statistics = choose(rejected, run.fallback, statistics)
     residual = statistics - run.statistics
     # Steps of hard assignment jump from one labelling to the next: there is nothing smooth to extrapolate.
-    slow = rule.accelerate & (objective.assignment is linear_form.soft) & (run.n_steps >= _PLAIN_STEPS)
+    may_extrapolate = rule.accelerate & (objective.assignment is linear_form.soft)
+    slow = may_extrapolate & (run.n_steps >= _PLAIN_STEPS)
     accelerating = slow & (run.past.size > 0) & ~rejected
     target, long_step = _extrapolation(run, residual, slow)
     plain = objective.maximise(statistics, near=run.mixture)
     proposal = _where_any(
         accelerating, lambda: objective.maximise(run.statistics + long_step, near=run.mixture), lambda: plain
     )
-    score = objective.complete(statistics, plain) - objective.complete(statistics, run.mixture)
+    score = objective.gained(statistics, plain, run.mixture)
     # At the very top the score is rounding, and so would be its rate.
     stretch = _stretch(run.score / score, residual, target, n_past=run.past.size, slow=slow)
     remaining = xp.where(score <= _rounding(value), 0.0, score * stretch)
@@ -159,10 +168,11 @@ def step(run: EMRun, expected: Expectation | None, objective: Objective, rule: S
     sound = _is_sound(proposal, plain, objective, rule)
     extrapolate = accelerating & (run.n_steps + 1 < rule.max_steps) & sound
     move = status == RUNNING
-    past = remember(run.past, run.statistics, residual, ~rejected & (run.n_steps > 0))
+    kept = may_extrapolate & (run.n_steps >= _PLAIN_STEPS - MEMORY)
+    past = remember(run.past, run.statistics, residual, ~rejected & kept)
     adapted = adapt_radius(past, succeeded=run.extrapolated, failed=rejected | (accelerating & ~sound))
     return EMRun(
-        mixture=choose(move, choose(extrapolate, proposal, plain), run.mixture),
+        mixture=choose(move, choose(accelerating & ~extrapolate, plain, proposal), run.mixture),
         statistics=choose(extrapolate, run.statistics + long_step, statistics),
         extrapolated=extrapolate,
         fallback=statistics,
@@ -246,4 +256,4 @@ def _rounding(value: Any) -> Any:
 
 def _smallest_scale(mixture: Mixture, objective: Objective) -> Any:
     scales = objective.narrowest_scales(mixture)
-    return namespace(scales).where(objective.is_free(), scales, np.inf).min(-1)
+    return (scales if objective.all_are_free else namespace(scales).where(objective.is_free(), scales, np.inf)).min(-1)

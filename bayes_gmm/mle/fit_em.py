@@ -29,7 +29,7 @@ from bayes_gmm.mle.doubts import thin_components
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.mle.em_run import EMRun, StoppingRule
 from bayes_gmm.mle.initialisation import split_starts, starting_mixtures, usual_number_of_starts
-from bayes_gmm.mle.multistart import SAME_OPTIMUM, Round, distinct_optima, run_rounds
+from bayes_gmm.mle.multistart import Round, agree, distinct_optima, run_rounds
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.conjugate_prior import ConjugatePrior
 from bayes_gmm.objective.objective import Objective
@@ -47,9 +47,6 @@ _GENERATION = 32
 
 _CHEAP_POINTS = 2000
 """Tables up to this length are so cheap that all starts may run long before the first choice."""
-
-_AGREEMENT = 0.75
-"""Share of the first starts at one maximum from which on more starts find no better one (`tests/calibration`)."""
 
 _PATIENCE = 3.0
 """Seconds after which climbs show how they proceed."""
@@ -94,9 +91,10 @@ def fit_em(
         "full", "tied", "diag", "spherical", or one of mclust's codes for volume, shape and orientation: equal (E),
         varying (V) or identity (I) over components (`covariance_structures`).
     n_starts
-        Number of starts; by default 20 to 128, many where they are cheap, but no more than the first 32 when three
-        quarters of these end at one maximum. The first 32 are random, of three kinds (`random_starts`); further ones
-        split a component of the best maxima found (`split_starts`). All make a short run, and the best go on. For ten
+        Number of starts; by default 20 to 128, many where they are cheap, but no more than the first 32 when 24 of
+        these come to one maximum, the best. The first 32 are random, of three kinds (`random_starts`); further ones,
+        up to 32 at a time, split a component of the best maxima found (`split_starts`). All make a short run, and the
+        best go on; once 24 have come to the best maximum, those 20 nats and more below are left behind. For ten
         or more components, and from four on where there are more than 2000 points, the first two starts are the best
         ends of two to eight climbs instead (`climbs`): k-means cells merged to components, then components split,
         merged and moved while that gains; few random starts, or none, follow. There are no climbs with hard
@@ -304,7 +302,7 @@ def _run_all_starts(
     size, n_generations = _generations(n_starts)
     starts = _first_starts(problem, objective, options, min(n_climbs, 1) if size == 1 else n_climbs, size)
     runs = _one_generation(starts, objective, rule, problem)
-    if options.n_starts is None and _agree(runs):
+    if options.n_starts is None and agree(runs):
         n_generations = 1
     if len(runs.status) == size and K > 1 and not problem.names_components:
         for number in range(1, n_generations):
@@ -356,12 +354,6 @@ def _ends_of_climbs(problem: Problem, objective: Objective, options: SearchOptio
         plain, degrees = problem.plain(), objective.degrees_of_freedom
         ends = climbs(plain, plain.objective().with_slots(len(degrees)), options.seed, most, tell)
         return replace(ends, degrees_of_freedom=np.tile(degrees, (len(ends.log_weights), 1)))
-
-
-def _agree(runs: EMRun) -> bool:
-    """Whether enough runs end at the best maximum to say that more starts find no better one."""
-    ends = np.where(runs.status == EMStatus.CONVERGED, runs.value, -np.inf)
-    return bool((ends > ends.max() - SAME_OPTIMUM).mean() >= _AGREEMENT)
 
 
 def _generations(n_starts: int) -> tuple[int, int]:

@@ -5,7 +5,6 @@ objective's own M-step makes a mixture, so that structure, fixed parameters and 
 choices are made in NumPy, since nothing in them is worth compiling.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -120,11 +119,10 @@ def random_starts(seed: int, problem: Problem, n_starts: int, objective: Objecti
     anywhere = kinds == "anywhere"
     centers = _plus_plus(rng, points, weights, evenly=anywhere, anchored=anchored, centers=known)
     widths = np.where(anywhere, 0.1 ** rng.random((problem.n_components, n_starts)), 1.0).T
-    grown = [
-        _shrunk(_clusters(some, points, weights)) if kind == "clusters" else _spread(some, width, points, weights)
-        for kind, some, width in zip(kinds, centers, widths, strict=True)
-    ]
-    return _maximise(Moments(*map(np.stack, zip(*grown, strict=True))), objective)
+    grown, clusters = _spread(centers, widths, points, weights), kinds == "clusters"
+    for every, own in zip(grown, _shrunk(_clusters(centers[clusters], points, weights)), strict=True):
+        every[clusters] = own
+    return _maximise(grown, objective)
 
 
 def split_starts(
@@ -274,50 +272,48 @@ def _plus_plus(
     return sets
 
 
-def _moments(shares: Float[np.ndarray, "N K"], points: Float[np.ndarray, "N D"]) -> Moments:
-    """Moments of points (N, D) of which each component has a share (N, K); zeros where it has none."""
-    counts = shares.sum(0)
-    portions = shares / np.where(counts > 0, counts, 1.0)
-    means = portions.T @ points
-    covariances = [(portion[:, None] * offsets).T @ offsets for portion, offsets in _around(portions, points, means)]
-    return Moments(counts, means, np.array(covariances))
-
-
-def _around(
-    portions: Float[np.ndarray, "N K"], points: Float[np.ndarray, "N D"], means: Float[np.ndarray, "K D"]
-) -> Iterator[tuple[Float[np.ndarray, " N"], Float[np.ndarray, "N D"]]]:
-    """For each component its portions of the points, and the points relative to its mean."""
-    return ((portion, points - mean) for portion, mean in zip(portions.T, means, strict=True))
+def _moments(shares: Float[np.ndarray, "*batch N K"], points: Float[np.ndarray, "N D"]) -> Moments:
+    """Moments of points (N, D) of which each component has a share (..., N, K); zeros where it has none."""
+    counts = shares.sum(-2)
+    portions = (shares / np.where(counts > 0, counts, 1.0)[..., None, :]).mT
+    means = portions @ points
+    covariances = np.empty((*means.shape, means.shape[-1]))
+    for k in range(means.shape[-2]):
+        offsets = points - means[..., k, None, :]
+        covariances[..., k, :, :] = (portions[..., k, :, None] * offsets).mT @ offsets
+    return Moments(counts, means, covariances)
 
 
 def _clusters(
-    centers: Float[np.ndarray, "K D"], points: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]
+    centers: Float[np.ndarray, "*batch K D"], points: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"]
 ) -> Moments:
     """Moments of the points nearest to each centre."""
-    nearest = cdist(points, centers, "sqeuclidean").argmin(1)
-    return _moments(np.eye(len(centers))[nearest] * weights[:, None], points)
+    *batch, n_components, n_features = centers.shape
+    distances = cdist(centers.reshape(-1, n_features), points, "sqeuclidean")
+    nearest = distances.reshape(*batch, n_components, -1).argmin(-2)
+    return _moments(np.eye(n_components)[nearest] * weights[:, None], points)
 
 
 def _shrunk(moments: Moments) -> Moments:
     """Moments with each covariance mixed with D + 2 points of the covariance within all clusters."""
     counts, means, covariances = moments
-    pooled = means.shape[1] + 2.0
-    scatters = counts[:, None, None] * covariances
-    within = scatters.sum(0) / counts.sum()
-    return Moments(counts, means, (scatters + pooled * within) / (counts + pooled)[:, None, None])
+    pooled = means.shape[-1] + 2.0
+    scatters = counts[..., None, None] * covariances
+    within = scatters.sum(-3, keepdims=True) / counts.sum(-1)[..., None, None, None]
+    return Moments(counts, means, (scatters + pooled * within) / (counts + pooled)[..., None, None])
 
 
 def _spread(
-    centers: Float[np.ndarray, "K D"],
-    widths: Float[np.ndarray, " K"],
+    centers: Float[np.ndarray, "R K D"],
+    widths: Float[np.ndarray, "R K"],
     points: Float[np.ndarray, "N D"],
     weights: Float[np.ndarray, " N"],
 ) -> Moments:
-    """Equally heavy components, each as wide as K of them fit into the data side by side, times a width (K,)."""
-    n_components, n_features = centers.shape
-    counts, _, covariances = _moments(weights[:, None], points)
+    """Equally heavy components, each as wide as K of them fit into the data side by side, times a width (R, K)."""
+    n_components, n_features = centers.shape[1:]
+    (count,), _, covariances = _moments(weights[:, None], points)
     squares = (widths * n_components ** (-1 / n_features)) ** 2
-    return Moments(np.full(n_components, counts[0] / n_components), centers, squares[:, None, None] * covariances)
+    return Moments(np.full(widths.shape, count / n_components), centers, squares[:, :, None, None] * covariances)
 
 
 def _responsibilities(start: np.ndarray, n_points: int, n_components: int, *, with_noise: bool) -> np.ndarray:

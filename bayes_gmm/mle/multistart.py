@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.linalg import square
 from bayes_gmm.core.precision import in_threads
@@ -33,6 +33,12 @@ SAME_OPTIMUM = 1e-3
 
 _SAME_COMPONENTS = 0.05
 """Standard deviations of the data by which summed means and covariances of one maximum may differ between runs."""
+
+_AGREEING = 24
+"""Number of runs, of some 32, at one maximum from which on others find no better one (`tests/calibration`)."""
+
+_FAR = 20.0
+"""Nats below the best from which on a maximum has no share in a posterior, and is not waited for where runs agree."""
 
 _MOST_OPTIMA = 16
 """Number of distinct maxima that a fit keeps."""
@@ -70,7 +76,8 @@ def run_rounds(
 ) -> EMRun:
     """Runs (R,) from all starts, without their past, in NumPy; within a scoped float64.
 
-    Runs of a short table that take many steps go on with the objective that `compiled` gives.
+    Runs of a short table that take many steps go on with the objective that `compiled` gives. Once the runs `agree`
+    those far below are left behind: of runs that step together after any step, of others after a round.
     """
     runs = begin(jax.tree.map(np.array, jax.device_get(starts)), objective, path_length)
     with ThreadPoolExecutor(_N_CORES) as threads:
@@ -78,7 +85,7 @@ def run_rounds(
             chosen = _best_first(runs)[:number]
             if isinstance(objective.data, ShortTable):
                 _step_together(runs, chosen, min(limit, _STEPS_IN_NUMPY) if compiled else limit, objective, rule)
-                chosen = chosen[(runs.status[chosen] == RUNNING) & (runs.n_steps[chosen] < limit)]
+                chosen = chosen[_may_go_on(runs)[chosen] & (runs.n_steps[chosen] < limit)]
                 if compiled and chosen.size:
                     objective = compiled()
             if chosen.size:
@@ -87,10 +94,29 @@ def run_rounds(
     return replace(runs, status=status, past=None)
 
 
+def agree(runs: EMRun) -> bool:
+    """Whether so many runs have come to the best maximum, where one has ended, that others find no better one."""
+    values = _usable_values(runs)
+    arrived = values > values.max() - SAME_OPTIMUM
+    return bool(arrived.sum() >= _AGREEING and (runs.status[arrived] == EMStatus.CONVERGED).any())
+
+
+def _usable_values(runs: EMRun) -> Float[np.ndarray, " R"]:
+    """Values of the runs, minus infinity of those that have none or failed."""
+    failed = (runs.status == EMStatus.COLLAPSED) | (runs.status == EMStatus.NONFINITE)
+    return np.where(failed | np.isnan(runs.value), -np.inf, runs.value)
+
+
+def _may_go_on(runs: EMRun) -> Bool[np.ndarray, " R"]:
+    """Runs (R,) that have not ended; where the runs agree only those near the best, which may end beside it."""
+    going = runs.status == RUNNING
+    return going & (runs.value > _usable_values(runs).max() - _FAR) if agree(runs) else going
+
+
 def _best_first(runs: EMRun) -> Int[np.ndarray, " some"]:
-    """Numbers of the runs that have not ended, by value; all of them in their order before they begin."""
+    """Numbers of the runs that may go on, by value; all of them in their order before they begin."""
     order = np.argsort(-np.nan_to_num(runs.value, nan=np.inf), kind="stable")
-    return order[runs.status[order] == RUNNING]
+    return order[_may_go_on(runs)[order]]
 
 
 def _advance(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search) -> None:
@@ -119,7 +145,8 @@ def _step_together(
     going = jax.tree.map(lambda leaf: leaf[chosen], runs)
     while chosen.size:
         going = step(going, None, objective, rule)
-        on = (going.status == RUNNING) & (going.n_steps < limit)
+        runs.value[chosen], runs.status[chosen] = going.value, going.status
+        on = _may_go_on(runs)[chosen] & (going.n_steps < limit)
         if not on.all():
             _put(runs, chosen[~on], jax.tree.map(lambda leaf, off=~on: leaf[off], going))
             going, chosen = jax.tree.map(lambda leaf, on=on: leaf[on], going), chosen[on]
@@ -192,14 +219,14 @@ def _step(run: EMRun, expected: list[Expectation], objective: Objective, rule: S
 @np.errstate(over="ignore", invalid="ignore")
 def distinct_optima(runs: EMRun, best: int, x: Float[np.ndarray, "N D"]) -> Mixture:
     """Converged runs, best first, with different values or, where data are symmetric, different components."""
-    order = [best, *np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")]
-    components = _without_labels(runs.mixture, x)
+    order = np.argsort(np.where(runs.status == EMStatus.CONVERGED, -runs.value, np.inf), kind="stable")
+    ends = order[: np.count_nonzero(runs.status == EMStatus.CONVERGED)]
+    components, values = _without_labels(runs.mixture, x), runs.value.tolist()
     kept: list[int] = [best]
-    for run in order:
-        same = np.abs(runs.value[kept] - runs.value[run]) <= SAME_OPTIMUM
-        alike = np.abs(components[kept] - components[run]).max(1) <= _SAME_COMPONENTS
-        if runs.status[run] == EMStatus.CONVERGED and not np.any(same & alike):
-            kept.append(int(run))
+    for run in ends.tolist():
+        rivals = [other for other in kept if abs(values[other] - values[run]) <= SAME_OPTIMUM]
+        if not rivals or np.abs(components[rivals] - components[run]).max(1).min() > _SAME_COMPONENTS:
+            kept.append(run)
     return jax.tree.map(lambda leaf: leaf[kept[:_MOST_OPTIMA]], runs.mixture)
 
 

@@ -33,7 +33,9 @@ _ADVICE = {
         "whose prior rules this out."
     ),
     EMStatus.NONFINITE: "The log-likelihood became NaN or infinite: look for extreme values in the data.",
-    EMStatus.LEFT_BEHIND: "Other starts were ahead after a few steps, and this one was not followed to its end.",
+    EMStatus.LEFT_BEHIND: (
+        "Other starts were ahead, or most had come to one maximum far above, and this one was not followed to its end."
+    ),
 }
 
 

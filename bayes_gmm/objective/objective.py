@@ -7,7 +7,7 @@ With hard assignment the sum over k is a maximum: the classification likelihood.
 """
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 import jax
@@ -22,9 +22,11 @@ from bayes_gmm.core.linalg import (
     log_diagonal,
     log_normalised,
     namespace,
+    product,
 )
 from bayes_gmm.likelihood.contract import Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation
+from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.noise import Noise
@@ -102,10 +104,19 @@ class Objective:
         eta = self.data.natural(mixture)
         return namespace(eta).where(self.known != 0, self.known * eta, 0.0).sum((-2, -1))
 
-    def complete(self, statistics: Statistics, mixture: Mixture) -> Any:
-        """The function that the M-step maximises: the value if the statistics were those of observed labels."""
+    def gained(self, statistics: Statistics, better: Mixture, mixture: Mixture) -> Any:
+        """By how much `better` is above a mixture, if the statistics were those of observed labels.
+
+        That is what the M-step maximises, whose own mixture gains most.
+        """
         own = self._of_components(statistics)
-        counts, centers, covariances = self.data.moments(own)
+        moments, weights = self.data.moments(own), self.data.mean_weights(own)
+        one, other = (self._complete(statistics, moments, weights, each) for each in (better, mixture))
+        return one - other
+
+    def _complete(self, statistics: Statistics, moments: Moments, mean_weights: Any, mixture: Mixture) -> Any:
+        """The value if the statistics, those of components with these moments, were those of observed labels."""
+        counts, centers, covariances = moments
         xp = namespace(statistics)
         if self.data.diagonal:
             scales = diagonal_of(mixture.scale_tril)
@@ -114,9 +125,9 @@ class Objective:
         else:
             whitening = mixture.whitening
             offsets = (whitening @ (centers - mixture.means)[..., None])[..., 0]
-            trace = xp.einsum("...ij,...jl,...il->...", whitening, covariances, whitening)
+            trace = (product(whitening, covariances) * whitening).sum((-2, -1))
             log_scale = -log_diagonal(whitening)
-        squares = self.data.mean_weights(own) * (offsets**2).sum(-1) + counts * trace
+        squares = mean_weights * (offsets**2).sum(-1) + counts * trace
         log_density = counts * (mixture.log_weights - log_scale) - 0.5 * squares
         total = xp.where(counts > 0, log_density, 0.0).sum(-1) + self.log_prior(mixture)
         if mixture.noise is None:
@@ -147,14 +158,14 @@ class Objective:
         """
         own = self._of_components(statistics)
         (counts, centers, covariances), weights = self.data.moments(own), self.data.mean_weights(own)
-        means = self._means(weights, centers)
-        offsets = centers - means
-        moved = weights[..., None, None] * (offsets[..., :, None] * offsets[..., None, :])
-        scatters = counts[..., None, None] * covariances + moved
+        means, scatters = self._means(weights, centers), counts[..., None, None] * covariances
+        if means is not centers:
+            offsets = centers - means
+            scatters = scatters + weights[..., None, None] * (offsets[..., :, None] * offsets[..., None, :])
         log_weights = self._log_weights(statistics[..., 0])
         return Mixture(
             log_weights=log_weights[..., : counts.shape[-1]],
-            means=namespace(means).where(self.present[:, None], means, 0.0),
+            means=means if self.all_are_free else namespace(means).where(self.present[:, None], means, 0.0),
             scale_tril=self._scale_tril(counts, scatters, means, near),
             noise=self.noise_with(log_weights),
             degrees_of_freedom=self.degrees_of_freedom,
@@ -193,6 +204,11 @@ class Objective:
         """Whether each component (K,) exists and has a covariance to be fitted."""
         return self.present if self.fixed is None else self.present & ~self.fixed.covariances
 
+    @cached_property
+    def all_are_free(self) -> bool:
+        """Whether NumPy can tell that all components exist and that nothing of them is held."""
+        return self.fixed is None and isinstance(self.present, np.ndarray) and bool(self.present.all())
+
     def has_free_weight(self) -> Any:
         """Whether the weight of each component, and of noise after them, is there to be fitted."""
         present = self.present if self.noise is None else namespace(self.present).append(self.present, True)
@@ -208,6 +224,8 @@ class Objective:
 
     def covariance_factors(self, counts: Any, scatters: Any, near: Any) -> Any:
         """Cholesky factors (..., K, D, D) of the best covariances within the structure; fixed ones stay as they are."""
+        if self.all_are_free:
+            return self._factors(self.structure.estimate(counts, scatters, near))
         # Absent and fixed components take part with a count so small that it does not influence the others.
         xp, n_features = namespace(scatters), scatters.shape[-1]
         free, identity = self.is_free(), np.eye(n_features)[None]
@@ -250,7 +268,8 @@ class Objective:
         if self.prior is not None:
             scatters = namespace(scatters).where(counts[..., None, None] > 0, scatters, 0.0)
             counts, scatters = self.prior.add(counts, scatters, means)
-        return self.covariance_factors(counts, scatters, None if near is None else near.scatters)
+        begin = None if near is None or self.structure.has_closed_form else near.scatters
+        return self.covariance_factors(counts, scatters, begin)
 
     def _log_weights(self, counts: Any) -> Any:
         return self.free_log_weights(

@@ -7,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+import bayes_gmm as bg
 from bayes_gmm.core.tuning import Tuning
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mle import multistart
-from bayes_gmm.mle.em_run import StoppingRule, advance, begin
+from bayes_gmm.mle.em_run import RUNNING, StoppingRule, advance, begin
 from bayes_gmm.mle.initialisation import starting_mixtures
-from bayes_gmm.mle.multistart import Round, run_rounds
+from bayes_gmm.mle.multistart import Round, agree, run_rounds
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
 
@@ -130,6 +131,63 @@ def test_an_error_in_a_thread_is_the_callers(problem, monkeypatch):
 def test_a_round_without_runs_is_skipped(problem):
     ended = runs_of(problem, (Round(4, 10_000), Round(2, 10_000)))
     assert all(ended.status != EMStatus.LEFT_BEHIND)
+
+
+def runs_at(values, statuses):
+    """Thirty-two runs with these values and statuses."""
+    problem = Problem.of(points(6, 60), 3)
+    objective = problem.short_objective()
+    runs = begin(starting_mixtures(problem, objective, None, 32, seed=0), objective, path_length=1)
+    return replace(runs, value=np.array(values, float), status=np.array(statuses))
+
+
+def test_runs_agree_where_24_are_at_the_best_maximum_and_one_has_ended_there():
+    going, ended, collapsed = RUNNING, int(EMStatus.CONVERGED), int(EMStatus.COLLAPSED)
+    lower = [-106.0, -130.0, *[-150.0] * 6]
+    agreeing = runs_at([-100.0] * 24 + lower, [ended] + [going] * 31)
+    assert agree(agreeing)
+    # Those that may end at a maximum that has a share in a posterior go on.
+    np.testing.assert_array_equal(multistart._may_go_on(agreeing)[:26], [False, *[True] * 24, False])
+    assert not multistart._may_go_on(agreeing)[26:].any()
+    assert agree(replace(agreeing, value=agreeing.value + 5e-4 * (np.arange(32) == 3)))
+    failed = np.where(np.arange(32) == 31, collapsed, agreeing.status)
+    assert agree(replace(agreeing, value=np.where(failed == collapsed, 50.0, agreeing.value), status=failed))
+
+
+@pytest.mark.parametrize(
+    ("values", "statuses"),
+    [
+        pytest.param([-100.0] * 23 + [-130.0] * 9, [0] + [RUNNING] * 31, id="23 runs"),
+        pytest.param([-100.0] * 24 + [-130.0] * 8, [RUNNING] * 32, id="none has ended"),
+        pytest.param([-100.0] * 24 + [-130.0] * 7 + [-99.0], [0] * 24 + [RUNNING] * 8, id="another is higher"),
+        pytest.param([-100.0] * 24 + [-130.0] * 8, [0] * 20 + [EMStatus.COLLAPSED] * 4 + [RUNNING] * 8, id="collapsed"),
+        pytest.param([np.nan] * 32, [RUNNING] * 32, id="before they begin"),
+    ],
+)
+def test_runs_do_not_agree_otherwise_and_all_go_on(values, statuses):
+    runs = runs_at(values, statuses)
+    assert not agree(runs)
+    np.testing.assert_array_equal(multistart._may_go_on(runs), runs.status == RUNNING)
+
+
+@pytest.mark.parametrize("short", [True, False], ids=["together", "one by one"])
+def test_those_left_behind_would_not_have_found_a_better_maximum(monkeypatch, short):
+    """The oracle follows all to their ends, which are the same but for the far ones."""
+    x = bg.datasets.load("faithful")
+    monkeypatch.setattr(Problem, "is_short", property(lambda problem: short))
+    fit = bg.fit_em(x, 2)
+    monkeypatch.setattr(multistart, "_AGREEING", 33)
+    every = bg.fit_em(x, 2, n_starts=32)
+    behind = fit.start_statuses == EMStatus.LEFT_BEHIND
+    assert behind.any()
+    assert (every.start_statuses == EMStatus.CONVERGED).all()  # the control
+    assert fit.log_likelihood == pytest.approx(every.log_likelihood, abs=1e-8)
+    np.testing.assert_allclose(fit.mixture.means, every.mixture.means, rtol=1e-5)
+    assert every.start_log_likelihoods.max() < fit.log_likelihood + 1e-8
+    assert (fit.start_log_likelihoods[behind] < fit.log_likelihood - 20).all()
+    np.testing.assert_allclose(fit.start_log_likelihoods[~behind], every.start_log_likelihoods[~behind], atol=1e-7)
+    assert f"{behind.sum()} left behind" in repr(fit)
+    assert "left behind" not in repr(every)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
