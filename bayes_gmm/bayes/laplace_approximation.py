@@ -19,7 +19,7 @@ from bayes_gmm.core.compilation import Programs
 from bayes_gmm.core.linalg import LOG_2PI, cholesky_factors, inverse_factor
 from bayes_gmm.core.precision import in_threads
 from bayes_gmm.core.tuning import n_cores
-from bayes_gmm.likelihood.expansion import expand, in_numpy
+from bayes_gmm.likelihood.expansion import Expansion, expand, in_numpy
 
 
 class Laplace(NamedTuple):
@@ -142,14 +142,8 @@ def derivatives(
     and J and the last term are central differences, which for the means have no error but rounding.
     """
     coordinates, P, empty = np.asarray(coordinates), len(coordinates), _without_rows(target)
-    nothing = np.zeros(target.shape_of_natural_parameters)
-    there = _each_row(coordinates[None], nothing, empty)
-    eta, log_prior = there.natural[0], there.value[0]
-    if not np.isfinite(eta).all():
-        return np.nan, np.full(P, np.nan), np.full((P, P), np.nan)
-    expansion = expand(target.data, eta)
-    potential = float(_log_volume(target) - log_prior - expansion.value)
-    if not (np.isfinite(potential) and potential - _ROUNDING * abs(potential) <= highest):
+    potential, expansion = _value(coordinates, target, empty)
+    if expansion is None or not potential - _ROUNDING * abs(potential) <= highest:
         return potential, np.full(P, np.nan), np.full((P, P), np.nan)
     steps = _DIFFERENCE * target.coordinate_sizes
     around = np.concatenate([coordinates[None], coordinates + np.diag(steps), coordinates - np.diag(steps)])
@@ -158,8 +152,24 @@ def derivatives(
         (leaf[1 : P + 1] - leaf[P + 1 :]).reshape(P, -1) / (2 * steps[:, None])
         for leaf in (found.natural, found.gradient)
     )
-    hessian = -(jacobian @ expansion.curvature.reshape(eta.size, eta.size) @ jacobian.T + second)
+    size = expansion.statistics.size
+    hessian = -(jacobian @ expansion.curvature.reshape(size, size) @ jacobian.T + second)
     return potential, -found.gradient[0], 0.5 * (hessian + hessian.T)
+
+
+def potential_at(coordinates: Float[Any, " P"], target: Target) -> float:
+    """Minus the log posterior density at some coordinates; NaN or infinite where there is none."""
+    return _value(np.asarray(coordinates), target, _without_rows(target))[0]
+
+
+def _value(coordinates: Float[np.ndarray, " P"], target: Target, empty: Target) -> tuple[float, Expansion | None]:
+    """The potential, and what the data say of it; None where it is not finite."""
+    there = _each_row(coordinates[None], np.zeros(target.shape_of_natural_parameters), empty)
+    if not np.isfinite(there.natural[0]).all():
+        return np.nan, None
+    expansion = expand(target.data, there.natural[0])
+    found = float(_log_volume(target) - there.value[0] - expansion.value)
+    return found, expansion if np.isfinite(found) else None
 
 
 class _Rows(NamedTuple):

@@ -7,7 +7,8 @@ import pytest
 import scipy.stats
 
 import bayes_gmm as bg
-from bayes_gmm.bayes.laplace_approximation import derivatives
+from bayes_gmm.bayes import modes
+from bayes_gmm.bayes.laplace_approximation import derivatives, laplace, potential_at
 from bayes_gmm.bayes.modes import Modes, find_modes
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
 from bayes_gmm.bayes.target import to_coordinates
@@ -150,3 +151,21 @@ def test_label_switching_is_undone_in_any_dimension(n_features: int) -> None:
     assert posterior.problem.exchangeable
     assert (posterior.relabelling.permutations == [1, 0]).all(-1).any()
     assert not any("tells the components apart" in note for note in posterior.verdict.notes)
+
+
+def test_of_many_starts_the_most_probable_are_followed_best_first() -> None:
+    """The cheap look at all of them tells what the curvature of each would have told."""
+    x = bg.datasets.load("galaxies").values
+    problem = PosteriorProblem.of(x, 3, covariance_type="full", prior=None)
+    mixtures = problem.sample_prior(20, seed=4)
+    with jax.enable_x64(True):
+        target = problem.target()
+        starts = [to_coordinates(jax.tree.map(lambda leaf, m=m: leaf[m], mixtures), target.sites) for m in range(20)]
+        heights = [float(laplace(start, target, 1).potential) for start in starts]
+        assert [potential_at(start, target) for start in starts] == heights
+        followed = modes._coordinates(modes._each(mixtures), target)
+        best = np.argsort(heights)[: modes._MOST_STARTS]
+    assert 1 < len(followed) <= modes._MOST_STARTS
+    places = [next(m for m in range(20) if np.array_equal(start, starts[m])) for start in followed]
+    assert places == [m for m in best if m in places]
+    assert places[0] == np.argmin(heights)
