@@ -39,14 +39,17 @@ mle = bg.fit_em(x, n_components=2)
 mle
 
 # %% [markdown]
-# Nine of ten starts climbed the same hill. The others ended more than 100 nats below: had we tried a single unlucky
-# start, we would now hold a bad answer without a hint that it is one.
+# Three of four starts climbed the same hill. The others were more than 20 nats below when these had arrived: most were
+# left behind there, and one had ended. Had we tried that single unlucky start, we would now hold a bad answer without a
+# hint that it is one.
 
 # %%
 at_best = np.isclose(mle.start_log_likelihoods, mle.log_likelihood, atol=1e-3)
 assert mle.status is bg.EMStatus.CONVERGED
-assert at_best.mean() > 0.9
-assert mle.start_log_likelihoods[~at_best].max() < mle.log_likelihood - 100
+ended = mle.start_statuses == bg.EMStatus.CONVERGED
+assert at_best.mean() >= 0.75
+assert (ended & ~at_best).sum() == 1
+assert mle.start_log_likelihoods[~at_best].max() < mle.log_likelihood - 20
 
 # %% [markdown]
 # ## The posterior

@@ -250,8 +250,11 @@ def _prolong(
     why: str,
 ) -> Posterior:
     """The posterior by longer and longer chains while there is hope that they suffice, and time."""
-    remark = f"{why}, so that sampling ended with the draws of {sampled.plan.kernel.name}. Give num_samples for more."
-    posterior = _assemble(problem, mle, options, sampled._replace(remark=remark))
+    name = sampled.plan.kernel.name
+    kept = sampled._replace(
+        remark=f"{why}, so that sampling ended with the draws of {name}. Give num_samples for more."
+    )
+    posterior = _assemble(problem, mle, options, kept)
     for times in _LONGER:
         hopeless = not posterior.verdict.max_rhat["invariants"] <= HOPELESS_RHAT
         if hopeless or posterior.interrupted or monotonic() > began + options.max_seconds:
@@ -259,9 +262,16 @@ def _prolong(
         if _suffices(posterior.verdict, options):
             break
         longer = _sample(problem, prepared, mle, options, began, times=times)
-        name = sampled.plan.kernel.name
-        remark = f"{why}, so that the chains of {name} were made {times} times as long; {KEPT} draws of each are kept."
-        posterior = _assemble(problem, mle, options, longer._replace(remark=remark, instead=sampled.instead))
+        if longer.chains.size >= kept.chains.size:
+            remark = (
+                f"{why}, so that the chains of {name} were made {times} times as long; {KEPT} draws of each are kept."
+            )
+            kept = longer._replace(remark=remark, instead=sampled.instead)
+        elif longer.chains.interrupted:  # too early for as many draws as there are
+            kept = kept._replace(chains=kept.chains._replace(interrupted=True))
+        else:
+            break
+        posterior = _assemble(problem, mle, options, kept)
     return posterior
 
 

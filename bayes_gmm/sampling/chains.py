@@ -77,6 +77,11 @@ class Chains(NamedTuple):
     statistics: Observed
     interrupted: bool
 
+    @property
+    def size(self) -> int:
+        """Number of draws of each chain."""
+        return self.statistics["lp"].shape[1]
+
     def thinned(self, size: int) -> "Chains":
         """Every second, third, ... draw of each chain, such that at least `size` are left, or all are."""
         every = max(1, self.coordinates.shape[1] // size)

@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Any
 from unittest import mock
 
+import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
@@ -247,14 +248,40 @@ def test_a_posterior_whose_prior_has_no_draws_is_sampled() -> None:
 
 @pytest.mark.slow
 def test_chains_that_cannot_be_explored_are_made_longer() -> None:
-    """With seed 4 a thousand draws of each chain are not worth enough; those of chains four times as long are."""
-    iris = bg.datasets.load("iris")
-    with mock.patch.object(overlapping_components, "_MOST_COORDINATES", 30):
-        posterior = bg.fit_nuts(iris, 3, seed=4, progress=False, max_seconds=600.0)
-    assert any("44 parameters are more than 30" in note and "times as long" in note for note in posterior.verdict.notes)
+    """A thousand draws of each chain are not worth as much as is asked for; those of longer ones are worth more."""
+    rng = np.random.default_rng(0)
+    apart = rng.normal(size=(150, 3)) + 8.0 * rng.integers(2, size=150)[:, None]
+    with mock.patch.object(overlapping_components, "_MOST_COORDINATES", 10):
+        posterior = bg.fit_nuts(apart, 2, progress=False, min_ess=2500.0, max_seconds=600.0)
+    assert any("19 parameters are more than 10" in note and "times as long" in note for note in posterior.verdict.notes)
     assert posterior.draws.log_weights.shape[1] == KEPT
-    short = bg.fit_nuts(iris, 3, seed=4, num_samples=KEPT, progress=False)
-    assert posterior.verdict.min_ess["invariants"] > short.verdict.min_ess["invariants"]
+    short = bg.fit_nuts(apart, 2, num_samples=KEPT, progress=False)
+    assert posterior.verdict.min_ess["invariants"] > 1.5 * short.verdict.min_ess["invariants"]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_longer_chains_that_time_cuts_short_replace_no_draws(
+    faithful: bg.Table, interrupted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, lengths = module._sample, []
+
+    def cut_short(*arguments: Any, times: int = 1, **options: Any) -> Any:
+        found = sample(*arguments, **options)
+        lengths.append(times)
+        if times == 1:
+            return found
+        few = {name: values[:, :7] for name, values in found.chains.statistics.items()}
+        chains = Chains(found.chains.coordinates[:, :7], few, interrupted)
+        draws = jax.tree.map(lambda leaf: leaf[:, :7], found.draws)
+        return found._replace(chains=chains, draws=draws, log_likelihood=found.log_likelihood[:, :7])
+
+    monkeypatch.setattr(module, "_sample", cut_short)
+    with mock.patch.object(overlapping_components, "_MOST_COORDINATES", 5):
+        posterior = bg.fit_nuts(faithful, 2, seed=0, progress=False, min_ess=1e5, max_seconds=600.0)
+    assert lengths == [1, 4]
+    assert posterior.draws.log_weights.shape[1] == KEPT
+    assert posterior.interrupted == interrupted
+    assert any("ended with the draws of NUTS" in note for note in posterior.verdict.notes)
 
 
 def test_longer_chains_are_thinned() -> None:
