@@ -5,6 +5,7 @@ some coordinates, of whose differences the Hessian is made. The data are not in 
 tables of every length.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -94,10 +95,15 @@ _MOST_PROMISED = 100.0
 """Nats that a step along one coordinate may promise where damping is one."""
 
 
-def laplace(start: Float[Any, " P"], target: Target, most_steps: int) -> Laplace:
+def laplace(
+    start: Float[Any, " P"],
+    target: Target,
+    most_steps: int,
+    is_hopeless: Callable[[Laplace], bool] = lambda here: False,
+) -> Laplace:
     """Go from `start` towards a mode by Newton steps, damped where the potential would rise; in a scoped float64.
 
-    With one step the result is the Gaussian at `start` itself.
+    With one step the result is the Gaussian at `start` itself. A search that `is_hopeless` ends where it is.
 
     References
     ----------
@@ -115,7 +121,7 @@ def laplace(start: Float[Any, " P"], target: Target, most_steps: int) -> Laplace
         else:
             damping = min(_more(here.damping), _MOST_DAMPING)
         here = _gaussian(point, damping)
-        if here.ended:
+        if here.ended or is_hopeless(here):
             break
         proposal = here.mode - here.factor @ (here.factor.T @ here.gradient)
     return here

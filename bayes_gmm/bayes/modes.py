@@ -172,7 +172,14 @@ def _may_gain(around: Laplace) -> float:
 
 def _search(starts: list[Any], problem: PosteriorProblem, target: Target) -> list[Laplace]:
     """Short searches from all starts, then to the end from those that may lead to a mode with mass; best first."""
-    looks = [laplace(start, target, _FEW_STEPS) for start in starts]
+    lowest, looks = np.inf, []
+
+    def is_hopeless(here: Laplace) -> bool:
+        return bool(here.damping == 0 and here.potential - _OPTIMISM * here.remaining > lowest + _MARGIN)
+
+    for start in starts:
+        looks.append(laplace(start, target, _FEW_STEPS, is_hopeless))
+        lowest = min(lowest, looks[-1].potential if np.isfinite(looks[-1].remaining) else np.inf)
     short = [around for around in looks if np.isfinite(around.remaining)]
     if not short:
         raise FitError(
@@ -180,7 +187,6 @@ def _search(starts: list[Any], problem: PosteriorProblem, target: Target) -> lis
             "a posterior with a mode",
             "Look for columns that nearly repeat one another, or give start= a Mixture.",
         )
-    lowest = min(around.potential for around in short)
     hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
     promising = _distinct(hopeful, problem, target)
     found = [around if around.ended else laplace(around.mode, target, _MANY_STEPS) for around in promising]

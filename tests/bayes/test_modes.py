@@ -1,5 +1,7 @@
 """Modes of the posterior: found, told apart, weighed, and each given its chains."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import numpyro.distributions as dist
@@ -7,7 +9,7 @@ import pytest
 import scipy.stats
 
 import bayes_gmm as bg
-from bayes_gmm.bayes import modes
+from bayes_gmm.bayes import laplace_approximation, modes
 from bayes_gmm.bayes.laplace_approximation import derivatives, laplace, potential_at
 from bayes_gmm.bayes.modes import Modes, find_modes
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
@@ -169,3 +171,25 @@ def test_of_many_starts_the_most_probable_are_followed_best_first() -> None:
     places = [next(m for m in range(20) if np.array_equal(start, starts[m])) for start in followed]
     assert places == [m for m in best if m in places]
     assert places[0] == np.argmin(heights)
+
+
+def test_searches_that_are_given_up_lead_to_no_mode_with_mass(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = bg.datasets.load("penguins").values
+    x = x[~np.isnan(x).any(1)]
+    mle, problem = bg.fit_em(x, 3), PosteriorProblem.of(x, 3, covariance_type="full", prior=None)
+    search, n_looks = modes.laplace, 0
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal n_looks
+        n_looks += 1
+        return derivatives(*arguments, **options)
+
+    monkeypatch.setattr(laplace_approximation, "derivatives", counted)
+    with jax.enable_x64(True):
+        target = problem.target()
+        found = find_modes(problem, target, mle)
+        of_found, n_looks = n_looks, 0
+        monkeypatch.setattr(modes, "laplace", lambda start, target, most_steps, *_: search(start, target, most_steps))
+        patient = find_modes(problem, target, mle)
+    np.testing.assert_array_equal(found.around.mode, patient.around.mode)
+    assert of_found < n_looks
