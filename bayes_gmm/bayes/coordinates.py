@@ -29,26 +29,26 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from numpyro.distributions import biject_to, constraints, transforms
+from numpyro import distributions as dist
 
 from bayes_gmm.core.linalg import diagonal_of, namespace, product
 
 
 def transform_of(support: Any) -> Any:
     """The map from unconstrained coordinates to these values, with the change of volume that it makes."""
-    if isinstance(support, type(constraints.simplex)):
+    if isinstance(support, type(dist.constraints.simplex)):
         return StickBreaking()
-    if isinstance(support, type(constraints.corr_cholesky)):
+    if isinstance(support, type(dist.constraints.corr_cholesky)):
         return CorrelationCholesky()
-    return biject_to(support)
+    return dist.biject_to(support)
 
 
 def are_logarithms(support: Any) -> bool:
     """Whether the unconstrained coordinates of these values are their logarithms."""
-    return getattr(support, "base_constraint", support) is constraints.positive
+    return getattr(support, "base_constraint", support) is dist.constraints.positive
 
 
-class StickBreaking(transforms.StickBreakingTransform):  # type: ignore[misc]
+class StickBreaking(dist.transforms.StickBreakingTransform):  # type: ignore[misc]
     """Weights (..., K) from coordinates (..., K - 1)."""
 
     def __call__(self, x: Float[Any, "*batch fractions"]) -> Float[Any, "*batch K"]:
@@ -75,7 +75,7 @@ def _log_weights(
     return own + _combined(log_left, earlier), log_left
 
 
-class CorrelationCholesky(transforms.CorrCholeskyTransform):  # type: ignore[misc]
+class CorrelationCholesky(dist.transforms.CorrCholeskyTransform):  # type: ignore[misc]
     """Cholesky factors (..., D, D) of correlation matrices from coordinates (..., D (D - 1) / 2)."""
 
     def __call__(self, x: Float[Any, "*batch V"]) -> Float[Any, "*batch D D"]:

@@ -5,8 +5,7 @@ stand apart. The kernels are `nuts` and `fixed_length_hmc`; `counted_random` giv
 tunes their steps, `relative_covariances` straightens their coordinates, and `metric` finds the metric where no mode
 tells it. Where components overlap, `tempered_pilot` moves particles from the prior to the posterior, and
 `independence_chains` mixes the moves of `hamiltonian` with `proposals` fitted to these particles and to draws
-(`t_mixture` for one component, `unlabelled_t_mixture` for all at once), on mixtures without labels (`label_symmetry`,
-whose orders `assignment` finds).
+(`t_mixture` for one component, `unlabelled_t_mixture` for all at once), on mixtures without labels (`label_symmetry`).
 
 May import: the rooms up to `bayes`.
 Add here: another sampler, an iterator of what is observed of some transitions of all chains (`Observed`).

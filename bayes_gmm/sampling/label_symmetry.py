@@ -29,7 +29,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.bayes.coordinates import transform_of
 from bayes_gmm.bayes.sites import Sites, constrain, exchangeable, free, shape_of, unconstrain
-from bayes_gmm.sampling.assignment import best_assignment
+from bayes_gmm.core.assignment import best_assignment
 
 MOST_ORDERED = 6
 """Components up to which orders are compared."""

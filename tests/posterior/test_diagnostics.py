@@ -52,11 +52,15 @@ def test_summary_is_numpy(faithful_posterior: bg.Posterior) -> None:
     assert (found["lower"], found["upper"]) == pytest.approx(np.quantile(draws, [0.03, 0.97]), rel=1e-12)
 
 
-def one_chain(posterior: bg.Posterior) -> object:
-    tree = posterior.tree.copy(deep=True)
-    return xr.DataTree.from_dict(
-        {name: tree[name].to_dataset().isel(chain=[0]) for name in ("posterior", "invariants", "sample_stats")}
-    )
+def one_chain(posterior: bg.Posterior) -> xr.DataTree:
+    """All draws as those of one chain, one chain after another, so that its halves are long enough to agree."""
+    groups = {name: posterior.tree[name].to_dataset() for name in ("posterior", "invariants", "sample_stats")}
+    return xr.DataTree.from_dict({name: end_to_end(group) for name, group in groups.items()})
+
+
+def end_to_end(group: xr.Dataset) -> xr.Dataset:
+    joined = xr.concat([group.isel(chain=[chain]) for chain in range(group.sizes["chain"])], "draw", join="override")
+    return joined.assign_coords(draw=np.arange(joined.sizes["draw"]))
 
 
 def test_one_chain_is_judged_by_its_halves(faithful_posterior: bg.Posterior) -> None:

@@ -27,7 +27,7 @@ TABLE = as_table(FAITHFUL, errors=SDS)
 
 @pytest.fixture(scope="module")
 def posterior():
-    return bg.fit_nuts(FAITHFUL, 2, errors=SDS, num_samples=400, progress=False)
+    return bg.fit_nuts(FAITHFUL, 2, errors=SDS, num_samples=800, progress=False)
 
 
 def log_joint(mixture, rows, values=FAITHFUL):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from bayes_gmm.sampling.assignment import best_assignment
+from bayes_gmm.core.assignment import best_assignment
 
 
 @pytest.mark.parametrize("n_components", [1, 2, 3, 4, 6, 8])

@@ -1,7 +1,7 @@
-r"""The best of all K! orders of K components, without a look at each.
+r"""The best of all K! orders of K things, without a look at each.
 
-Places are filled one after another. What the later places may get depends only on which components are taken, not on
-where these are, so the best sum of scores for a set S of components in the first |S| places is
+Places are filled one after another. What the later places may get depends only on which things are taken, not on
+where these are, so the best sum of scores for a set S of them in the first |S| places is
 
 .. math:: f(S) = \max_{j \in S} \big[ f(S \setminus \{j\}) + s_{j, |S|} \big],
 
