@@ -93,8 +93,9 @@ class CorrelationCholesky(dist.transforms.CorrCholeskyTransform):  # type: ignor
 
     def _inverse(self, y: Float[Any, "*batch D D"]) -> Float[Any, "*batch V"]:
         xp, below = namespace(y), (..., *np.tril_indices(y.shape[-1], -1))
-        left = 1 - product(xp.asarray(y * y), np.triu(np.ones(y.shape[-2:]), 1))
-        return xp.arctanh(y[below] / xp.sqrt(left[below]))
+        # What an entry leaves is the sum of the squares after it: one less those before it would cancel near the edge.
+        left = product(xp.asarray(y * y), np.tril(np.ones(y.shape[-2:]), -1))
+        return xp.arcsinh(y[below] / xp.sqrt(left[below]))
 
 
 def relative_to(factors: Any, values: dict[str, Any]) -> tuple[dict[str, Any], Any]:

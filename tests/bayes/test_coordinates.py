@@ -59,5 +59,23 @@ def test_values_far_out_are_still_weights_and_factors_with_a_finite_volume(suppo
             assert np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize("narrowness", [1e-3, 1e-5, 1e-6, 1e-8])
+def test_a_component_narrow_in_one_direction_keeps_its_digits(narrowness: float) -> None:
+    rng = np.random.default_rng(3)
+    factors = np.tile(np.eye(3), (20, 1, 1))
+    for row in (1, 2):
+        direction = rng.normal(size=(20, row))
+        direction *= np.sqrt(1 - narrowness**2) / np.linalg.norm(direction, axis=1, keepdims=True)
+        factors[:, row, :row], factors[:, row, row] = direction, narrowness
+    errors = {}
+    with jax.enable_x64(True):
+        for name, one in (("ours", transform_of(FACTORS)), ("NumPyro's", biject_to(FACTORS))):
+            back = np.asarray(one(one.inv(factors)))[:, [1, 2], [1, 2]]
+            errors[name] = np.abs(back / narrowness - 1).max()
+    assert errors["ours"] < 1e-13
+    if narrowness == 1e-6:
+        assert errors["NumPyro's"] > 1e-6  # the remainder as one less the squares before it
+
+
 def test_other_values_have_the_map_of_numpyro() -> None:
     assert transform_of(constraints.positive) == biject_to(constraints.positive)

@@ -54,13 +54,18 @@ def relative_of(target: Target) -> RelativeCovariances:
     return found
 
 
+def entered(name: str) -> tuple[Target, Laplace, RelativeCovariances, Laplace, np.ndarray]:
+    """The target, its mode, the relative coordinates, and the mode and the factors there."""
+    target, mode = target_and_mode(problem_of(name))
+    relative = relative_of(target)
+    return target, mode, relative, *relative.enter(mode)
+
+
 @pytest.mark.parametrize("name", PRIORS)
 def test_the_density_is_that_of_the_sites_times_the_volume(name: str) -> None:
     with jax.enable_x64(True):
-        target, mode = target_and_mode(problem_of(name))
-        relative = relative_of(target)
-        near, factors = relative.enter(mode)
-        some = near.mode + 0.7 * np.random.default_rng(1).normal(size=(4, len(mode.mode))) @ near.factor.T
+        target, _, relative, near, factors = entered(name)
+        some = near.mode + 0.7 * np.random.default_rng(1).normal(size=(4, len(near.mode))) @ near.factor.T
         for coordinates, u, log_volume in zip(some, *relative.leave(some, factors), strict=True):
             jacobian = jax.jacobian(lambda w: to_sites(target, w, factors))(jnp.asarray(coordinates))
             np.testing.assert_allclose(np.linalg.slogdet(np.asarray(jacobian))[1], log_volume, rtol=1e-8)
@@ -77,9 +82,7 @@ def to_sites(target: Target, coordinates: Any, factors: Any) -> Any:
 @pytest.mark.parametrize("name", PRIORS)
 def test_the_gaussian_around_the_mode_is_the_same_to_first_order(name: str) -> None:
     with jax.enable_x64(True):
-        target, mode = target_and_mode(problem_of(name))
-        relative = relative_of(target)
-        near, factors = relative.enter(mode)
+        target, mode, relative, near, factors = entered(name)
         np.testing.assert_allclose(relative.leave(near.mode[None], factors)[0][0], mode.mode, rtol=1e-9, atol=1e-12)
         jacobian = np.asarray(jax.jacobian(lambda w: to_sites(target, w, factors))(jnp.asarray(near.mode)))
         again = jacobian @ near.factor
