@@ -66,7 +66,7 @@ LIBRARIES = {
             "posterior.overlapping_components",
             "assessment.select_em",
             "mle.fit_stream",
-            "mle.fit_em",
+            "mle.best_fit",
         ),
         *("assessment.fit_em_groups", "core.compilation"),
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),
@@ -74,7 +74,7 @@ LIBRARIES = {
     "argparse": {"cli", "commands"},
     "csv": {"io.text_dialect", "io.text_file", "core.export", "commands"},
     "scipy": {
-        *("posterior.relabelling", "mle.initialisation", "search.merged_cells", "assessment.profile_interval"),
+        *("posterior.relabelling", "search.initialisation", "search.merged_cells", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
         "mle.degrees_of_freedom",
         *("core.hyperplanes", "sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),

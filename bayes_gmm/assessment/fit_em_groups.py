@@ -18,8 +18,8 @@ from bayes_gmm.core.validation import any_array, one_of
 from bayes_gmm.errors import ArgumentError, BayesGMMError, DataError
 from bayes_gmm.io.dataframes import Columns, from_columns, named_columns
 from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.mle.best_fit import SearchOptions, fit_problem
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import SearchOptions, fit_problem
 from bayes_gmm.objective.problem import Problem
 
 _STARTS = 32

@@ -17,8 +17,8 @@ from bayes_gmm.core.interruption import until_interrupted
 from bayes_gmm.core.validation import positive_integer
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.io.table import Table, as_table
+from bayes_gmm.mle.best_fit import SEARCH_OPTIONS, SearchOptions, fit_problem
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import SEARCH_OPTIONS, SearchOptions, fit_problem
 from bayes_gmm.objective.problem import Problem
 
 _STARTS = 20

@@ -18,8 +18,8 @@ from bayes_gmm.core.export import Record, counted, html_table, write_csv
 from bayes_gmm.core.validation import instance_of
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.mixture.parameter_names import LABELS, PARAMETERS
+from bayes_gmm.mle.best_fit import SearchOptions, fit_problem
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import SearchOptions, fit_problem
 from bayes_gmm.posterior.arviz_tree import lower_pairs, pair_names, parameters
 from bayes_gmm.posterior.posterior import Posterior
 from bayes_gmm.posterior.relabelling import match

@@ -11,8 +11,8 @@ from scipy.stats import chi2
 
 from bayes_gmm.core.validation import instance_of, open_probability
 from bayes_gmm.errors import ArgumentError, FitError
+from bayes_gmm.mle.best_fit import SearchOptions, fit_problem
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import SearchOptions, fit_problem
 from bayes_gmm.objective.fixed_parameters import Fixed, fixed_parameters
 
 _FARTHEST = 40.0

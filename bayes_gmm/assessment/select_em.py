@@ -1,7 +1,8 @@
 """Selection of the number of components and the covariance structure by an information criterion."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,14 @@ from bayes_gmm.core.export import html_table, write_csv
 from bayes_gmm.core.validation import one_of, positive_integer
 from bayes_gmm.errors import ArgumentError, FitError
 from bayes_gmm.io.table import as_table
+from bayes_gmm.mle.best_fit import (
+    SEARCH_OPTIONS,
+    SearchOptions,
+    fit_problem,
+    fit_side_by_side,
+    may_run_side_by_side,
+)
 from bayes_gmm.mle.em_result import EMFit
-from bayes_gmm.mle.fit_em import SEARCH_OPTIONS, SearchOptions, fit_problem
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import PROBLEM_OPTIONS, Problem
 
@@ -163,10 +170,26 @@ def select_em(
         )
     asked, search = checked_search("select_em", options, sorted(PROBLEM_OPTIONS), _STARTS)
     problems = {(K, name): Problem.of(table, K, covariance_type=name, **asked) for K, name in grid}
+    with tqdm(total=len(problems), desc="EM", unit=" fits", disable=not progress, leave=False) as bar:
+        fits = dict(chain.from_iterable(_fits(problems, name, search, bar) for name in names))
+    return Selection(fits={key: fits[key] for key in problems}, criterion=criterion)
+
+
+def _fits(
+    problems: dict[tuple[int, str], Problem], name: str, search: SearchOptions, bar: Any
+) -> Iterator[tuple[tuple[int, str], EMFit]]:
+    """The fits with one structure."""
+    own = {key: problem for key, problem in problems.items() if key[1] == name}
+    if may_run_side_by_side(list(own.values()), search):
+        yield from zip(own, fit_side_by_side(list(own.values()), search), strict=True)
+        bar.update(len(own))
+        return
     # Absent components fill up every fit to the largest number of components, so that all share one program.
-    n_slots = max(K for K, _ in grid) if table.n_points <= _CHEAP_POINTS else None
-    bar = tqdm(problems.items(), desc="EM", unit=" fits", disable=not progress, leave=False)
-    return Selection(fits={key: fit_problem(problem, search, n_slots) for key, problem in bar}, criterion=criterion)
+    few_points = next(iter(own.values())).table.n_points <= _CHEAP_POINTS
+    n_slots = max(count for count, _ in own) if few_points else None
+    for key, problem in own.items():
+        yield key, fit_problem(problem, search, n_slots)
+        bar.update()
 
 
 def checked_counts(n_components: Any) -> list[int]:

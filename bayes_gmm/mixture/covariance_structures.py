@@ -36,17 +36,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from bayes_gmm.core.linalg import cholesky_factors, choose, eigenvectors, invert_tril, log_diagonal, namespace
+from bayes_gmm.core.common_axes import turn_axes
+from bayes_gmm.core.linalg import (
+    cholesky_factors,
+    choose,
+    diagonal_matrices,
+    diagonal_of,
+    eigenvectors,
+    invert_tril,
+    log_diagonal,
+    namespace,
+)
 from bayes_gmm.errors import ArgumentError
 
 type Tie = Callable[[Any, Any, Any], Any]
-"""From counts (..., K), scatters (..., K, D, D) and covariances to begin at, or None, to covariances (..., K, D, D)."""
+"""From counts (..., K), scatters (..., K, D, D) and covariances to begin at, or None, to covariances (..., K, D, D).
+
+Diagonal matrices are given and answered by their diagonals (..., K, D).
+"""
 
 type View = Callable[[Tie, Any, Any, Any], Any]
 """The same map, for a tie that is applied to the scatters as they look in other axes."""
@@ -56,6 +68,9 @@ _TOLERANCE = 1e-13
 
 _MOST_STEPS = 500
 """Bound for iterations that creep; they need ten to fifty steps where the scatters have full rank."""
+
+_MOST_STEPS_NEARBY = 4
+"""Bound from covariances nearby: a step of EM only has to go downhill, and the next one goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,6 @@ class Structure:
             return np.tile(of_one, (n_components, 1)) / np.sqrt(n_components)
         return np.kron(np.eye(n_components), of_one)
 
-    @property
-    def turns_axes(self) -> bool:
-        """Whether the M-step looks for axes that all components share, plane by plane."""
-        return _M_STEPS[self.name].view is _along_common_axes
-
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Number of free parameters of the covariances: 1 for a volume, D - 1 for a shape, D (D - 1) / 2 for axes."""
         times = {"I": 0, "E": 1, "V": n_components}
@@ -127,8 +137,8 @@ class Structure:
         r"""Covariances of maximum likelihood: the minimum of f.
 
         Iterations (VEI, VEE, VEV, EVE, VVE) never raise f; they end when a step lowers it by less than 1e-13 for each
-        point. EVE and VVE may have several minima: the lowest found from the axes of each scatter and of their sum,
-        or the one that is reached from covariances nearby.
+        point. EVE and VVE may have several minima: the lowest found from the axes of each scatter and of their sum.
+        From covariances nearby at most four steps are made, towards the minimum that lies there.
 
         Parameters
         ----------
@@ -195,40 +205,62 @@ def _directly(formula: Callable[[Any, Any], Any]) -> Tie:
 @_directly
 def _separate(counts: Any, scatters: Any) -> Any:
     """Volume and shape of each component."""
-    return scatters / counts[..., None, None]
+    return scatters / _beside(counts, scatters)
 
 
 @_directly
 def _pooled(counts: Any, scatters: Any) -> Any:
     """One volume and one shape for all."""
-    pooled = scatters.sum(-3, keepdims=True) / counts.sum(-1)[..., None, None, None]
-    return namespace(scatters).broadcast_to(pooled, scatters.shape)
+    sums = scatters.sum(counts.ndim - 1, keepdims=True)
+    return namespace(scatters).broadcast_to(sums / _beside(counts.sum(-1, keepdims=True), scatters), scatters.shape)
 
 
 @_directly
 def _equal_volumes(counts: Any, scatters: Any) -> Any:
     """One volume, and the shape of each component: each scatter is rescaled to the mean volume."""
-    sizes = namespace(scatters).exp(_log_determinants(scatters) / scatters.shape[-1])
+    sizes = namespace(scatters).exp(_log_determinants(scatters, counts) / scatters.shape[-1])
     mean = sizes.sum(-1, keepdims=True) / counts.sum(-1, keepdims=True)
-    return scatters * (mean / sizes)[..., None, None]
+    return scatters * _beside(mean / sizes, scatters)
 
 
 def _proportional(counts: Any, scatters: Any, near: Any) -> Any:
     """One shape, and the volume of each component: alternate between the best volumes and the best shape for them."""
-    n_features, total, xp = scatters.shape[-1], counts.sum(-1), namespace(scatters)
+    n_features, xp = scatters.shape[-1], namespace(scatters)
 
-    def common(sizes: Any) -> Any:
-        return (scatters / sizes[..., None, None]).sum(-3) / total[..., None, None]
+    def common(sizes: Any, counts: Any, scatters: Any) -> Any:
+        sums = (scatters / _beside(sizes, scatters)).sum(counts.ndim - 1, keepdims=True)
+        return sums / _beside(counts.sum(-1, keepdims=True), scatters)
 
-    def step(sizes: Any) -> tuple[Any, Any]:
-        factor = cholesky_factors(common(sizes))
-        whitening = invert_tril(factor)
-        better = xp.einsum("...ij,...kjl,...il->...k", whitening, scatters, whitening) / (n_features * counts)
-        return better, n_features * (counts * xp.log(better)).sum(-1) + 2 * total * log_diagonal(factor)
+    def step(sizes: Any, counts: Any, scatters: Any) -> tuple[Any, Any]:
+        traces, log_determinant = _relative_to(common(sizes, counts, scatters), scatters, counts)
+        better = traces / (n_features * counts)
+        return better, n_features * (counts * xp.log(better)).sum(-1) + counts.sum(-1) * log_determinant
 
-    begin = xp.ones_like(counts) if near is None else xp.exp(_log_determinants(near) / n_features)
-    sizes, _ = _descend(step, begin, total)
-    return sizes[..., None, None] * common(sizes)[..., None, :, :]
+    begin = xp.ones_like(counts) if near is None else xp.exp(_log_determinants(near, counts) / n_features)
+    sizes, _ = _descend(step, begin, (counts, scatters), is_near=near is not None)
+    return _beside(sizes, scatters) * common(sizes, counts, scatters)
+
+
+def _relative_to(common: Any, scatters: Any, counts: Any) -> tuple[Any, Any]:
+    """Traces (..., K) of the scatters in units of a common matrix (..., 1, D, D), and its log determinant (...)."""
+    if scatters.ndim == counts.ndim + 1:
+        return (scatters / common).sum(-1), namespace(common).log(common).sum((-2, -1))
+    factor = cholesky_factors(common[..., 0, :, :])
+    whitening = invert_tril(factor)
+    traces = namespace(scatters).einsum("...ij,...kjl,...il->...k", whitening, scatters, whitening)
+    return traces, 2 * log_diagonal(factor)
+
+
+def _log_determinants(matrices: Any, counts: Any) -> Any:
+    """Logarithms of the determinants (..., K) of matrices, or of diagonal ones, as counts (..., K) tell."""
+    if matrices.ndim == counts.ndim + 1:
+        return namespace(matrices).log(matrices).sum(-1)
+    return 2 * log_diagonal(cholesky_factors(matrices))
+
+
+def _beside(numbers: Any, matrices: Any) -> Any:
+    """Numbers (..., K) with the further axes of matrices, or of diagonals."""
+    return numbers.reshape(*numbers.shape, *(1,) * (matrices.ndim - numbers.ndim))
 
 
 # Views of the scatters, by shape and orientation
@@ -241,20 +273,21 @@ def _as_they_are(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
 
 def _spherical(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     """The mean variance of each scatter, in every direction."""
-    n_features, xp = scatters.shape[-1], namespace(scatters)
-    means = xp.trace(scatters, axis1=-2, axis2=-1)[..., None, None] / n_features
-    return tie(counts, means * _identity_like(scatters), near)
+    variances = tie(counts, diagonal_of(scatters).mean(-1, keepdims=True), None)
+    return diagonal_matrices(namespace(variances).broadcast_to(variances, scatters.shape[:-1]))
 
 
 def _along_columns(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     """The diagonal of each scatter."""
-    return tie(counts, scatters * _identity_like(scatters), near)
+    return diagonal_matrices(tie(counts, diagonal_of(scatters), None if near is None else diagonal_of(near)))
 
 
 def _along_own_axes(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     """Each scatter in its own eigenvectors, ordered by eigenvalue, which by von Neumann's trace inequality is best."""
     axes = eigenvectors(scatters)
-    return axes @ _along_columns(tie, counts, axes.mT @ scatters @ axes, near) @ axes.mT
+    begin = None if near is None else (axes * (near @ axes)).sum(-2)
+    variances = tie(counts, (axes * (scatters @ axes)).sum(-2), begin)
+    return (axes * variances[..., None, :]) @ axes.mT
 
 
 def _along_common_axes(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
@@ -277,86 +310,51 @@ def _along_common_axes(tie: Tie, counts: Any, scatters: Any, near: Any) -> Any:
     if xp is jnp:
         candidates = lax.stop_gradient(candidates)
     of_each = xp.broadcast_to(counts[..., None, :], (*candidates.shape[:-2], counts.shape[-1]))
-    turned = xp.broadcast_to(scatters[..., None, :, :, :], (*of_each.shape, *scatters.shape[-2:]))
+    all_scatters = xp.broadcast_to(scatters[..., None, :, :, :], (*of_each.shape, *scatters.shape[-2:]))
 
-    def variances(axes: Any) -> Any:
-        rotated = axes.mT[..., None, :, :] @ turned @ axes[..., None, :, :]
-        return _along_columns(tie, of_each, rotated, None)
+    def variances(axes: Any, counts: Any, scatters: Any) -> Any:
+        along = (axes[..., None, :, :] * (scatters @ axes[..., None, :, :])).sum(-2)
+        return tie(counts, along, None)
 
-    def step(axes: Any) -> tuple[Any, Any]:
-        now = variances(axes)
-        precisions = 1 / xp.diagonal(now, axis1=-2, axis2=-1)
-        return _turn_all(axes, precisions, turned), (of_each * _log_determinants(now)).sum(-1)
+    def step(axes: Any, counts: Any, scatters: Any) -> tuple[Any, Any]:
+        now = variances(axes, counts, scatters)
+        return turn_axes(axes, 1 / now, scatters), (counts * xp.log(now).sum(-1)).sum(-1)
 
-    axes, values = _descend(step, eigenvectors(candidates), of_each.sum(-1))
-    found = axes[..., None, :, :] @ variances(axes) @ axes.mT[..., None, :, :]
-    best = values.argmin(-1)[..., None, None, None, None]
-    return xp.take_along_axis(found, best, -4)[..., 0, :, :, :]
-
-
-def _turn_all(axes: Any, precisions: Any, scatters: Any) -> Any:
-    """Axes after a rotation in the plane of each pair of them, one after another."""
-    pairs = np.stack(np.triu_indices(axes.shape[-1], 1), 1)
-    if not isinstance(axes, jax.Array):
-        for pair in pairs:
-            axes = _turn(axes, pair, precisions, scatters)
-        return axes
-    return lax.scan(lambda axes, pair: (_turn(axes, pair, precisions, scatters), None), axes, pairs)[0]
-
-
-def _turn(axes: Any, pair: Any, precisions: Any, scatters: Any) -> Any:
-    r"""Rotate two axes in their plane to the minimum of f for given variances.
-
-    There f is, but for a constant, u'Tu with T = sum_k (1 / s_ki - 1 / s_kj) W_k and u the first of the two axes.
-    """
-    xp = namespace(axes)
-    first, second = axes[..., pair[0]], axes[..., pair[1]]
-    weights = precisions[..., pair[0]] - precisions[..., pair[1]]
-    total = (weights[..., None, None] * scatters).sum(-3)
-    image = (total @ first[..., None])[..., 0]
-    across, along = (second * image).sum(-1), (first * image).sum(-1)
-    other = (second * (total @ second[..., None])[..., 0]).sum(-1)
-    angle = xp.arctan2(-2 * across, other - along) / 2
-    cosine, sine = xp.cos(angle)[..., None], xp.sin(angle)[..., None]
-    columns = np.arange(axes.shape[-1])
-    is_first, is_second = columns == pair[0], columns == pair[1]
-    turned, beside = cosine * first + sine * second, cosine * second - sine * first
-    is_first, is_second = (mask.reshape((1,) * (axes.ndim - 1) + (-1,)) for mask in (is_first, is_second))
-    return xp.where(is_first, turned[..., None], xp.where(is_second, beside[..., None], axes))
+    axes, values = _descend(step, eigenvectors(candidates), (of_each, all_scatters), is_near=near is not None)
+    axes = xp.take_along_axis(axes, values.argmin(-1)[..., None, None, None], -3)[..., 0, :, :]
+    return (axes[..., None, :, :] * variances(axes, counts, scatters)[..., None, :]) @ axes[..., None, :, :].mT
 
 
 # Iteration
 
 
-def _descend(step: Callable[[Any], tuple[Any, Any]], start: Any, total: Any) -> tuple[Any, Any]:
-    """Repeat a step, which also gives f (...), until f no longer falls; the last state and its f."""
-    xp = namespace(start, total)
+def _descend(step: Any, start: Any, problems: tuple[Any, Any], is_near: bool) -> tuple[Any, Any]:
+    """Repeat a step, which also gives f (...), until f no longer falls; the last state and its f.
+
+    A step maps a state, counts (..., K) and scatters, such that problems whose f falls no more are left out in NumPy.
+    """
+    total, xp = problems[0].sum(-1), namespace(start, *problems)
+    most = _MOST_STEPS_NEARBY if is_near else _MOST_STEPS
+    value, falls = xp.full(total.shape, np.inf, total.dtype), xp.ones(total.shape, bool)
 
     def advance(run: tuple[Any, Any, Any, Any]) -> tuple[Any, Any, Any, Any]:
         n_steps, state, value, falls = run
-        better, lower = step(state)
+        better, lower = step(state, *problems)
         still = falls & (value - lower > _TOLERANCE * total)
         return n_steps + 1, choose(falls, better, state), choose(falls, lower, value), still
 
     # A comparison with NaN is false, so that a collapse ends the loop.
-    infinite = xp.full(total.shape, np.inf, total.dtype)
-    run = (xp.zeros((), int), start, infinite, xp.ones(total.shape, bool))
     if xp is jnp:
-        run = lax.while_loop(lambda run: (run[0] < _MOST_STEPS) & run[3].any(), advance, run)
-        return run[1], run[2]
-    while run[0] < _MOST_STEPS and run[3].any():
-        run = advance(run)
-    return run[1], run[2]
-
-
-def _log_determinants(matrices: Any) -> Any:
-    return 2 * log_diagonal(cholesky_factors(matrices))
-
-
-def _identity_like(matrices: Any) -> Any:
-    """The identity with as many axes as the matrices have."""
-    identity = np.eye(matrices.shape[-1])
-    return identity.reshape((1,) * (matrices.ndim - 2) + identity.shape)
+        run = (jnp.zeros((), int), start, value, falls)
+        return lax.while_loop(lambda run: (run[0] < most) & run[3].any(), advance, run)[1:3]
+    state, falls = start.copy(), np.asarray(falls)
+    for _ in range(most):
+        state[falls], lower = step(state[falls], *(part[falls] for part in problems))
+        still = value[falls] - lower > _TOLERANCE * total[falls]
+        value[falls], falls[falls] = lower, still
+        if not falls.any():
+            break
+    return state, value
 
 
 # The fourteen structures

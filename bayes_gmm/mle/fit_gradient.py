@@ -20,11 +20,11 @@ from bayes_gmm.mixture.covariance_structures import Structure
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.unconstrained import SUPPORTED, from_unconstrained, to_unconstrained
 from bayes_gmm.mle.gradient_ascent import Ascent, AscentRule, Sampling, Shape, ascend_adam, ascend_lbfgs
-from bayes_gmm.mle.initialisation import starting_mixtures
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.degeneracy import degenerate_components
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.initialisation import starting_mixtures
 
 _N_STARTS = 20
 """Random starts whose likelihoods are compared; only the likeliest goes on."""

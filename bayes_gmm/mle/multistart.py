@@ -5,7 +5,7 @@ it takes milliseconds the threads share each pass of a run, and its steps go thr
 step together, and so do those of a short table, in NumPy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -47,12 +47,11 @@ _MOST_OPTIMA = 16
 _jit = partial(jax.jit, compiler_options={"xla_cpu_multi_thread_eigen": False})
 
 
-_STEPS_IN_NUMPY = 150
-"""Steps after which the runs of a short table that have not ended are worth compiling."""
+_ONE_PROBLEM = np.zeros(1, int)
 
 
 class Round(NamedTuple):
-    """Number of runs that go on, the best ones, and the number of steps up to which they go."""
+    """Number of runs that go on, the best ones of each problem, and the number of steps up to which they go."""
 
     n_runs: int
     max_steps: int
@@ -72,33 +71,35 @@ def run_rounds(
     rule: StoppingRule,
     rounds: Sequence[Round],
     path_length: int,
-    compiled: Callable[[], Objective] | None = None,
+    firsts: Int[np.ndarray, " problems"] = _ONE_PROBLEM,
 ) -> EMRun:
     """Runs (R,) from all starts, without their past, in NumPy; within a scoped float64.
 
-    Runs of a short table that take many steps go on with the objective that `compiled` gives. Once the runs `agree`
-    those far below are left behind: of runs that step together after any step, of others after a round.
+    The runs of several problems, each from one number in `firsts` to the next, do not look at each other's. Once those
+    of a problem `agree` its runs far below are left behind: of runs that step together after any step, of others after
+    a round.
     """
     runs = begin(jax.tree.map(np.array, jax.device_get(starts)), objective, path_length)
     with ThreadPoolExecutor(_N_CORES) as threads:
         for number, limit in rounds:
-            chosen = _best_first(runs)[:number]
+            chosen = _best_first(runs, number, firsts)
             if isinstance(objective.data, ShortTable):
-                _step_together(runs, chosen, min(limit, _STEPS_IN_NUMPY) if compiled else limit, objective, rule)
-                chosen = chosen[_may_go_on(runs)[chosen] & (runs.n_steps[chosen] < limit)]
-                if compiled and chosen.size:
-                    objective = compiled()
-            if chosen.size:
+                _step_together(runs, chosen, limit, _Search(objective, rule, threads), firsts)
+            elif chosen.size:
                 _advance(runs, chosen, limit, _Search(objective, rule, threads))
     status = np.where(runs.status == RUNNING, EMStatus.LEFT_BEHIND, runs.status)
     return replace(runs, status=status, past=None)
 
 
-def agree(runs: EMRun) -> bool:
-    """Whether so many runs have come to the best maximum, where one has ended, that others find no better one."""
+def agree(runs: EMRun, firsts: Int[np.ndarray, " problems"] = _ONE_PROBLEM) -> Bool[np.ndarray, " problems"]:
+    """Whether so many runs of each problem have come to its best maximum that others find no better one.
+
+    One of them has to have ended there.
+    """
     values = _usable_values(runs)
-    arrived = values > values.max() - SAME_OPTIMUM
-    return bool(arrived.sum() >= _AGREEING and (runs.status[arrived] == EMStatus.CONVERGED).any())
+    arrived = values > _best_of_own(values, firsts) - SAME_OPTIMUM
+    ended = np.logical_or.reduceat(arrived & (runs.status == EMStatus.CONVERGED), firsts)
+    return (np.add.reduceat(arrived, firsts, dtype=int) >= _AGREEING) & ended
 
 
 def _usable_values(runs: EMRun) -> Float[np.ndarray, " R"]:
@@ -107,16 +108,31 @@ def _usable_values(runs: EMRun) -> Float[np.ndarray, " R"]:
     return np.where(failed | np.isnan(runs.value), -np.inf, runs.value)
 
 
-def _may_go_on(runs: EMRun) -> Bool[np.ndarray, " R"]:
+def _best_of_own(values: Float[np.ndarray, " R"], firsts: Int[np.ndarray, " problems"]) -> Float[np.ndarray, " R"]:
+    """For each run the largest value of its problem."""
+    return np.maximum.reduceat(values, firsts)[_problem_of(len(values), firsts)]
+
+
+def _problem_of(n_runs: int, firsts: Int[np.ndarray, " problems"]) -> Int[np.ndarray, " R"]:
+    return np.repeat(np.arange(len(firsts)), np.diff(firsts, append=n_runs))
+
+
+def _may_go_on(runs: EMRun, firsts: Int[np.ndarray, " problems"] = _ONE_PROBLEM) -> Bool[np.ndarray, " R"]:
     """Runs (R,) that have not ended; where the runs agree only those near the best, which may end beside it."""
     going = runs.status == RUNNING
-    return going & (runs.value > _usable_values(runs).max() - _FAR) if agree(runs) else going
+    if not (agreeing := agree(runs, firsts)).any():
+        return going
+    far = runs.value <= _best_of_own(_usable_values(runs), firsts) - _FAR
+    return going & ~(agreeing[_problem_of(len(going), firsts)] & far)
 
 
-def _best_first(runs: EMRun) -> Int[np.ndarray, " some"]:
-    """Numbers of the runs that may go on, by value; all of them in their order before they begin."""
-    order = np.argsort(-np.nan_to_num(runs.value, nan=np.inf), kind="stable")
-    return order[_may_go_on(runs)[order]]
+def _best_first(runs: EMRun, number: int, firsts: Int[np.ndarray, " problems"]) -> Int[np.ndarray, " some"]:
+    """Numbers of the best runs of each problem that may go on, by value; all in their order before they begin."""
+    problem = _problem_of(len(runs.value), firsts)
+    order = np.lexsort((-np.nan_to_num(runs.value, nan=np.inf), problem))
+    order = order[_may_go_on(runs, firsts)[order]]
+    place = np.arange(len(order)) - np.searchsorted(problem[order], problem[order])
+    return order[place < number]
 
 
 def _advance(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search) -> None:
@@ -139,17 +155,18 @@ def _advance(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: 
 # Runs that collapse are not finite, which their status says.
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")
 def _step_together(
-    runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, objective: Objective, rule: StoppingRule
+    runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search, firsts: Int[np.ndarray, " problems"]
 ) -> None:
     """Let the chosen runs go on in NumPy, in place: one step of all that have not ended at a time."""
-    going = jax.tree.map(lambda leaf: leaf[chosen], runs)
+    going, objective = jax.tree.map(lambda leaf: leaf[chosen], runs), search.objective.of_mixtures(chosen)
     while chosen.size:
-        going = step(going, None, objective, rule)
+        going = step(going, None, objective, search.rule)
         runs.value[chosen], runs.status[chosen] = going.value, going.status
-        on = _may_go_on(runs)[chosen] & (going.n_steps < limit)
+        on = _may_go_on(runs, firsts)[chosen] & (going.n_steps < limit)
         if not on.all():
             _put(runs, chosen[~on], jax.tree.map(lambda leaf, off=~on: leaf[off], going))
             going, chosen = jax.tree.map(lambda leaf, on=on: leaf[on], going), chosen[on]
+            objective = search.objective.of_mixtures(chosen)
 
 
 def _share_runs(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search) -> None:

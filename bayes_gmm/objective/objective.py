@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float64
+from jaxtyping import Array, Bool, Float64, Int
 
 from bayes_gmm.core.linalg import (
     cholesky,
@@ -53,7 +53,8 @@ class Objective:
     known : (K, F)
         Statistics of the points with a label; noise has one more row of zeros.
     present : (K,)
-        Whether each component exists. Several numbers of components share one compiled program, with some absent.
+        Whether each component exists. Several numbers of components share one compiled program, with some absent; in
+        NumPy a batch of mixtures may have components of its own, (R, K).
     fixed
         Parameters that keep their value, or None.
     prior
@@ -73,7 +74,7 @@ class Objective:
     # Shapes are stated and not checked: JAX rebuilds the class with tracers and placeholders.
     data: Likelihood
     known: Annotated[Any, "K F"]
-    present: Annotated[Any, "K"]
+    present: Annotated[Any, "*batch K"]
     fixed: Fixed | None
     prior: PseudoStatistics | None
     structure: Structure = field(metadata={"static": True})
@@ -148,8 +149,8 @@ class Objective:
 
     @property
     def needs_compiling(self) -> bool:
-        """Whether an M-step is not for NumPy: it turns axes, holds up covariances of zero, or has heavy tails."""
-        return self.structure.turns_axes or bool(self.least_scale) or self.degrees_of_freedom is not None
+        """Whether an M-step is not for NumPy: it holds up covariances of zero, or has heavy tails."""
+        return bool(self.least_scale) or self.degrees_of_freedom is not None
 
     def maximise(self, statistics: Statistics, near: Mixture | None = None) -> Mixture:
         """M-step: the best mixture if these were the statistics of observed labels.
@@ -165,7 +166,7 @@ class Objective:
         log_weights = self._log_weights(statistics[..., 0])
         return Mixture(
             log_weights=log_weights[..., : counts.shape[-1]],
-            means=means if self.all_are_free else namespace(means).where(self.present[:, None], means, 0.0),
+            means=means if self.all_are_free else namespace(means).where(self.present[..., None], means, 0.0),
             scale_tril=self._scale_tril(counts, scatters, means, near),
             noise=self.noise_with(log_weights),
             degrees_of_freedom=self.degrees_of_freedom,
@@ -187,7 +188,7 @@ class Objective:
 
     def with_slots(self, n_slots: int) -> "Objective":
         """An objective with room for more components, all of them absent."""
-        absent = n_slots - len(self.present)
+        absent = n_slots - self.n_slots
         if not absent:
             return self
 
@@ -200,7 +201,16 @@ class Objective:
         roomy = {"known": extend(self.known), "present": extend(self.present), "fixed": fixed}
         return replace(self, degrees_of_freedom=degrees, **roomy)
 
-    def is_free(self) -> Bool[Array | np.ndarray, " K"]:
+    @property
+    def n_slots(self) -> int:
+        """Number of components, absent ones among them."""
+        return self.present.shape[-1]
+
+    def of_mixtures(self, numbers: Int[np.ndarray, " some"]) -> "Objective":
+        """The objective of some mixtures of a batch."""
+        return self if self.present.ndim == 1 else replace(self, present=self.present[numbers])
+
+    def is_free(self) -> Bool[Array | np.ndarray, "*batch K"]:
         """Whether each component (K,) exists and has a covariance to be fitted."""
         return self.present if self.fixed is None else self.present & ~self.fixed.covariances
 
@@ -232,12 +242,12 @@ class Objective:
         # Distinct eigenvalues, or the eigenvectors would have no derivatives.
         filler = _NEXT_TO_NOTHING * np.diag(np.arange(1.0, n_features + 1))[None]
         counts = xp.where(free, counts, _NEXT_TO_NOTHING)
-        scatters = xp.where(free[:, None, None], scatters, filler)
-        near = None if near is None else xp.where(free[:, None, None], near, identity)
+        scatters = xp.where(free[..., None, None], scatters, filler)
+        near = None if near is None else xp.where(free[..., None, None], near, identity)
         factors = self._factors(self.structure.estimate(counts, scatters, near))
         if self.fixed is not None:
             factors = xp.where(self.fixed.covariances[:, None, None], self.fixed.values.scale_tril, factors)
-        return xp.where(self.present[:, None, None], factors, identity)
+        return xp.where(self.present[..., None, None], factors, identity)
 
     def narrowest_scales(self, mixture: Mixture) -> Any:
         """Lower bounds of the components' standard deviations in every direction (`degeneracy.narrowest_scales`)."""

@@ -263,10 +263,10 @@ class Problem:
 
     @property
     def is_short(self) -> bool:
-        """Whether NumPy ends before XLA has compiled: few complete rows, and an M-step that does not turn axes."""
+        """Whether NumPy ends before XLA has compiled, since there are few rows, all complete."""
         n_points, n_features = self.table.values.shape
         work = n_points * self.n_components * n_statistics(n_features, diagonal=self.needs_no_products)
-        return self.is_plain and work <= _SHORT and n_features <= _NARROW and not self.structure.turns_axes
+        return self.is_plain and work <= _SHORT and n_features <= _NARROW
 
     @property
     def needs_no_products(self) -> bool:

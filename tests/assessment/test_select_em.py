@@ -57,6 +57,29 @@ def test_bad_requests_are_refused(options: dict[str, object], found: str, faithf
         bg.select_em(faithful, **({"n_components": (2,)} | options), progress=False)
 
 
+@pytest.mark.parametrize("name", ["VII", "EEI", "EEE", "VEE", "VVE", "EEV", "VVV"])
+def test_fits_side_by_side_are_those_of_each_number_by_itself(name: str) -> None:
+    """The oracle is `fit_em`; from eight components on, climbs are among the starts."""
+    iris = bg.datasets.load("iris")
+    selection = bg.select_em(iris, (1, 2, 4, 9), covariance_type=name, n_starts=6, progress=False)
+    for (count, _), fit in selection.fits.items():
+        alone = bg.fit_em(iris, count, covariance_type=name, n_starts=6)
+        assert fit.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-6)
+        assert len(fit.start_log_likelihoods) == len(alone.start_log_likelihoods) == 6
+        np.testing.assert_allclose(fit.mixture.means, alone.mixture.means, atol=1e-3)
+        assert fit.mixture.n_components == count
+        assert fit.kernel_error < 1e-8
+
+
+def test_labels_known_of_some_points_hold_side_by_side() -> None:
+    x = bg.datasets.load("faithful")
+    labels = np.where(np.arange(272) < 10, (x.values[:, 0] > 3).astype(int), -1)
+    selection = bg.select_em(x, (2, 3), labels=labels, progress=False)
+    for count in (2, 3):
+        alone = bg.fit_em(x, count, labels=labels, n_starts=16)
+        assert selection.fits[count, "full"].log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-6)
+
+
 def test_a_prior_of_variances_takes_spikes_away() -> None:
     """Fits with absent components have the values of fits without, and no warning."""
     x = bg.datasets.load("galaxies")

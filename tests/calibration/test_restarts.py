@@ -215,7 +215,7 @@ def test_default_is_not_below_em_from_the_true_labels_of_many_components(record:
             options = {"covariance_type": structure, "progress": False}
             truth = bg.fit_em(x, shape.n_components, start=labels, **options).log_likelihood
             usual = bg.fit_em(x, shape.n_components, **options).log_likelihood
-            with mock.patch("bayes_gmm.mle.fit_em.usual_number_of_climbs", return_value=0):
+            with mock.patch("bayes_gmm.mle.best_fit.usual_number_of_climbs", return_value=0):
                 random = bg.fit_em(x, shape.n_components, n_starts=4, **options).log_likelihood
             below.setdefault(f"{shape}, {structure}", []).append((truth - usual, truth - random))
     found = {name: Share.of([usual < BELOW for usual, _ in some]) for name, some in below.items()}

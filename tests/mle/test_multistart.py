@@ -12,10 +12,10 @@ from bayes_gmm.core.tuning import Tuning
 from bayes_gmm.likelihood.blocks import blocks
 from bayes_gmm.mle import multistart
 from bayes_gmm.mle.em_run import RUNNING, StoppingRule, advance, begin
-from bayes_gmm.mle.initialisation import starting_mixtures
 from bayes_gmm.mle.multistart import Round, agree, run_rounds
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search.initialisation import starting_mixtures
 
 PLAN = (Round(7, 5), Round(3, 15), Round(1, 10_000))
 """Plain steps before the last round: long ones multiply differences of rounding."""
@@ -134,10 +134,10 @@ def test_a_round_without_runs_is_skipped(problem):
 
 
 def runs_at(values, statuses):
-    """Thirty-two runs with these values and statuses."""
+    """Runs with these values and statuses."""
     problem = Problem.of(points(6, 60), 3)
     objective = problem.short_objective()
-    runs = begin(starting_mixtures(problem, objective, None, 32, seed=0), objective, path_length=1)
+    runs = begin(starting_mixtures(problem, objective, None, len(values), seed=0), objective, path_length=1)
     return replace(runs, value=np.array(values, float), status=np.array(statuses))
 
 
@@ -168,6 +168,18 @@ def test_runs_do_not_agree_otherwise_and_all_go_on(values, statuses):
     runs = runs_at(values, statuses)
     assert not agree(runs)
     np.testing.assert_array_equal(multistart._may_go_on(runs), runs.status == RUNNING)
+
+
+def test_runs_of_several_problems_do_not_look_at_each_others():
+    values = np.concatenate([np.where(np.arange(32) < 26, -100.0, -130.0), -500.0 - np.arange(16)])
+    runs = runs_at(values, [int(EMStatus.CONVERGED)] + [RUNNING] * 47)
+    firsts = np.array([0, 32])
+    np.testing.assert_array_equal(agree(runs, firsts), [True, False])
+    may = multistart._may_go_on(runs, firsts)
+    np.testing.assert_array_equal(may, [False, *[True] * 25, *[False] * 6, *[True] * 16])
+    np.testing.assert_array_equal(multistart._best_first(runs, 3, firsts), [1, 2, 3, 32, 33, 34])
+    # The control: as runs of one problem those of the second would be left behind.
+    assert not multistart._may_go_on(runs)[32:].any()
 
 
 @pytest.mark.parametrize("short", [True, False], ids=["together", "one by one"])

@@ -343,7 +343,7 @@ def test_climbs_find_what_random_starts_miss():
     truth = bg.fit_em(x, 48, start=labels, progress=False)
     fit = bg.fit_em(x, 48, progress=False)
     assert fit.log_likelihood > truth.log_likelihood - 1e-3
-    with mock.patch("bayes_gmm.mle.fit_em.usual_number_of_climbs", return_value=0):
+    with mock.patch("bayes_gmm.mle.best_fit.usual_number_of_climbs", return_value=0):
         random = bg.fit_em(x, 48, n_starts=4, progress=False)
     assert random.log_likelihood < truth.log_likelihood - 10
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from bayes_gmm.mixture.mixture import Mixture
-from bayes_gmm.mle import initialisation
-from bayes_gmm.mle.initialisation import random_starts, start_from
 from bayes_gmm.objective.problem import Problem
+from bayes_gmm.search import initialisation
+from bayes_gmm.search.initialisation import random_starts, start_from
 
 
 @pytest.fixture(autouse=True)

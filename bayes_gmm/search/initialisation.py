@@ -202,7 +202,7 @@ def _one(moments: Moments) -> Moments:
 def _maximise(moments: Moments, objective: Objective) -> Mixture:
     """Mixtures (R,) of moments, with absent components where the objective has room for more, and a little noise."""
     statistics = objective.data.statistics(moments)
-    absent = len(objective.present) - statistics.shape[1]
+    absent = objective.n_slots - statistics.shape[1]
     statistics = np.pad(statistics, ((0, 0), (0, absent), (0, 0)))
     if objective.noise is not None:
         of_noise = np.zeros_like(statistics[:, :1])
