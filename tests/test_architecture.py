@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 
 ORDER = (
     *("errors", "core", "io", "datasets", "mixture", "likelihood", "objective", "search", "mle", "bayes"),
-    *("sampling", "clustering", "posterior", "assessment", "estimators", "figure_data", "plots"),
+    *("mcmc", "sampling", "clustering", "posterior", "assessment", "estimators", "figure_data", "plots"),
 )
 """A room imports itself and those before it; what lies in the root, but for `errors`, comes after all of them."""
 
@@ -27,12 +27,10 @@ PICKLED = {"mixture": "Mixture", "posterior": "Posterior"}
 
 LIBRARIES = {
     "arviz": set(),
-    "arviz_stats": {
-        *("posterior.diagnostics", "assessment.leave_one_out", "assessment.prior_sensitivity", "figure_data.traces")
-    },
+    "arviz_stats": set(),
     "xarray": {
         *("posterior.arviz_tree", "posterior.posterior", "posterior.prior_predictive", "posterior.sampling_run"),
-        *("assessment.leave_one_out", "assessment.prior_sensitivity", "io.result_file"),
+        *("assessment.prior_sensitivity", "io.result_file"),
     },
     "matplotlib": {
         *(
@@ -76,7 +74,7 @@ LIBRARIES = {
     "scipy": {
         *("posterior.relabelling", "search.initialisation", "search.merged_cells", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
-        "mle.degrees_of_freedom",
+        *("mle.degrees_of_freedom", "mcmc.mixing"),
         *("core.hyperplanes", "sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),
     },
     "sklearn": {"estimators.sklearn_compat"},

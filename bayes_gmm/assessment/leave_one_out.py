@@ -2,16 +2,14 @@
 
 from typing import Any, NamedTuple
 
-import lazy_loader
 import numpy as np
-import xarray as xr
 from jaxtyping import Float, Int
 
 from bayes_gmm.likelihood.pointwise import log_densities, log_predictive_density, thinned
-from bayes_gmm.posterior.diagnostics import quietly
+from bayes_gmm.mcmc.importance_weights import largest_good_k, leave_each_out
+from bayes_gmm.mcmc.mixing import mean_ess
+from bayes_gmm.posterior.explanations import scalars
 from bayes_gmm.posterior.posterior import Posterior
-
-az = lazy_loader.load("arviz_stats")
 
 MOST_POINTS = 20_000
 """In larger tables only a random sample of the points is left out in turn, to bound the time."""
@@ -64,7 +62,7 @@ def leave_one_out(posterior: Posterior, *, seed: int = 0) -> LeaveOneOut:
     Raises
     ------
     ValueError
-        When all draws are equal; ArviZ raises it.
+        When the draws do not differ.
 
     References
     ----------
@@ -123,23 +121,25 @@ class _Pointwise(NamedTuple):
 
 def _pointwise(posterior: Posterior, rows: Int[np.ndarray, " N"]) -> _Pointwise:
     n_draws = int(np.prod(posterior.draws.log_weights.shape[:-1]))
-    size = max(1, _NUMBERS_AT_ONCE // n_draws)
-    parts = [_loo(posterior, rows[start : start + size]) for start in range(0, len(rows), size)]
+    size, relative_ess = max(1, _NUMBERS_AT_ONCE // n_draws), _relative_ess(posterior)
+    parts = [_loo(posterior, rows[start : start + size], relative_ess) for start in range(0, len(rows), size)]
     elpd, log_density = (np.concatenate([part[name] for part in parts]) for name in ("elpd", "log_density"))
     return _Pointwise(elpd, log_density - elpd, sum(part["bad"] for part in parts))
 
 
-def _loo(posterior: Posterior, rows: Int[np.ndarray, " n"]) -> dict[str, Any]:
+def _relative_ess(posterior: Posterior) -> float:
+    """Mean effective sample size of the parameters by the number of draws; one of a single chain, as ArviZ has it."""
+    quantities = np.concatenate(list(scalars(posterior.tree["posterior"].to_dataset())))
+    return float(mean_ess(quantities).mean() / quantities[0].size) if quantities.shape[1] > 1 else 1.0
+
+
+def _loo(posterior: Posterior, rows: Int[np.ndarray, " n"], relative_ess: float) -> dict[str, Any]:
     """Leave-one-out and full log densities of rows few enough to fit into memory, and how many have a bad k."""
     points, errors = posterior.table.observed(rows)
-    log_likelihood = log_densities(posterior.draws, points, posterior.problem.scaling, errors)
-    dataset = xr.Dataset({"x": (("chain", "draw", "point"), log_likelihood)})
-    tree = xr.DataTree.from_dict({"posterior": posterior.tree["posterior"].to_dataset(), "log_likelihood": dataset})
-    with quietly():  # ArviZ warns of points with a bad k, which are counted here
-        loo = az.loo(tree, pointwise=True)
-    n_draws = log_likelihood.shape[0] * log_likelihood.shape[1]
+    log_likelihood = log_densities(posterior.draws, points, posterior.problem.scaling, errors).reshape(-1, len(points))
+    left_out, n_draws = leave_each_out(log_likelihood, relative_ess), len(log_likelihood)
     return {
-        "elpd": np.asarray(loo.elpd_i),
-        "log_density": np.logaddexp.reduce(log_likelihood, axis=(0, 1)) - np.log(n_draws),
-        "bad": int((np.asarray(loo.pareto_k) > loo.good_k).sum()),
+        "elpd": left_out.elpd,
+        "log_density": np.logaddexp.reduce(log_likelihood, axis=0) - np.log(n_draws),
+        "bad": int((left_out.pareto_k > largest_good_k(n_draws)).sum()),
     }

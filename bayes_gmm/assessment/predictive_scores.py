@@ -83,7 +83,7 @@ def attempt_leave_one_out(posterior: Posterior) -> LeaveOneOutAttempt:
     try:
         return LeaveOneOutAttempt(leave_one_out(posterior))
     except ValueError as error:
-        note = f"No elpd_loo: its importance weights cannot be smoothed ({error}). Draw more samples."
+        note = f"No elpd_loo: its importance weights cannot be smoothed, {error}. Draw more samples."
         return LeaveOneOutAttempt(None, (note,))
 
 

@@ -4,7 +4,7 @@ Where a part of the prior is raised to a power alpha near one (`prior_densities`
 weights p_alpha / p stand for the new posterior. Two numbers come from this.
 
 *Sensitivity*: the change of a parameter's marginal distribution with log2 alpha, in the cumulative Jensen-Shannon
-distance, which is ArviZ's `psense`. Above 0.05 the part counts as informative; for a normal posterior that is a mean
+distance (`mcmc.power_scaling`). Above 0.05 the part counts as informative; for a normal posterior that is a mean
 that moves by some 0.3 posterior sds when the power is doubled. Kallioinen and others (2024) recommend this limit, and
 unlike the change of the mean the distance also sees a change of the spread.
 
@@ -24,20 +24,17 @@ Kallioinen, Paananen, Buerkner and Vehtari (2024), doi 10.1007/s11222-023-10366-
 
 from typing import NamedTuple
 
-import lazy_loader
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from bayes_gmm.posterior.diagnostics import quietly
-
-az = lazy_loader.load("arviz_stats")
+from bayes_gmm.mcmc.power_scaling import sensitivity
 
 INFORMATIVE = 0.05
 """Sensitivity from which a part of the prior matters, by Kallioinen and others (2024)."""
 
 _MOST_DRAWS = 4000
-"""Draws from which sensitivities are computed: ArviZ takes 0.6 s for these, five components and six features."""
+"""Draws from which sensitivities are computed: more would not make them sharper than they are read."""
 
 _CONSTANT = 1e-9
 """Range of a log density, in nats, up to which it varies by rounding alone."""
@@ -79,20 +76,22 @@ def prior_sensitivity(draws: xr.Dataset, log_prior: xr.Dataset) -> PriorSensitiv
     draws, log_prior = (dataset.isel(draw=slice(None, None, every)) for dataset in (draws, log_prior))
     densities = _by_name(log_prior)
     return PriorSensitivity(
-        of_part={part: _power_scaled(draws, values) for part, values in densities.items()},
+        of_part={part: _sensitivities(_by_name(draws), values) for part, values in densities.items()},
         shift=shifts(_by_name(draws), np.sum(list(densities.values()), axis=0)),
     )
 
 
-def _power_scaled(
-    draws: xr.Dataset, log_density: Float[np.ndarray, "chain draw"]
+def _sensitivities(
+    draws: dict[str, Float[np.ndarray, "chain draw ..."]], log_density: Float[np.ndarray, "chain draw"]
 ) -> dict[str, Float[np.ndarray, "..."]]:
-    """ArviZ's sensitivity of every parameter to one part; none to a part that is constant, as its measure itself is."""
+    """Sensitivity of every parameter to one part; none to a part that is constant, as its measure itself is."""
     if np.ptp(log_density) < _CONSTANT:
-        return {name: np.zeros(values.shape[2:]) for name, values in _by_name(draws).items()}
-    part = xr.Dataset({"part": (("chain", "draw"), log_density)}, {name: draws[name] for name in ("chain", "draw")})
-    with quietly():
-        return _by_name(az.psense(xr.DataTree.from_dict({"posterior": draws, "log_prior": part}), group="prior"))
+        return {name: np.zeros(values.shape[2:]) for name, values in draws.items()}
+    quantities = [np.moveaxis(values.reshape(*values.shape[:2], -1), -1, 0) for values in draws.values()]
+    found = np.split(
+        sensitivity(np.concatenate(quantities), log_density), np.cumsum([len(part) for part in quantities])[:-1]
+    )
+    return {name: own.reshape(values.shape[2:]) for (name, values), own in zip(draws.items(), found, strict=True)}
 
 
 def _by_name(dataset: xr.Dataset) -> dict[str, np.ndarray]:

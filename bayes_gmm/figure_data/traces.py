@@ -4,13 +4,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from arviz_stats.base.array import array_stats
 from jaxtyping import Float, Int
 
-from bayes_gmm.posterior.diagnostics import quietly, split_r_hat
-
-_TAILS = (0.05, 0.95)
-"""Quantiles whose effective sample sizes are the tail ESS (Vehtari et al., 2021)."""
+from bayes_gmm.mcmc.mixing import bulk_ess, split_r_hat, tail_ess
 
 _STEPS = 10
 """Points of the curve of effective sample size over draws; each takes an ESS of all quantities."""
@@ -34,7 +30,7 @@ class Traces(NamedTuple):
     @property
     def r_hat(self) -> Float[np.ndarray, " Q"]:
         """Rank-normalised split R-hat; NaN of a quantity that does not vary."""
-        return r_hats(self.values)
+        return split_r_hat(self.values)
 
     @property
     def ess(self) -> Float[np.ndarray, " Q"]:
@@ -55,18 +51,9 @@ def varying_traces(dataset: Any) -> Traces:
     return Traces(tuple(name for name, _ in scalars), np.stack([values for _, values in scalars]))
 
 
-def r_hats(values: Float[np.ndarray, "Q chain draw"]) -> Float[np.ndarray, " Q"]:
-    """Rank-normalised split R-hat of each quantity."""
-    with quietly():
-        return split_r_hat(values)
-
-
 def smallest_ess(values: Float[np.ndarray, "Q chain draw"]) -> Float[np.ndarray, " Q"]:
     """The smaller of bulk and tail effective sample size of each quantity."""
-    with quietly():
-        bulk = array_stats.ess(values, method="bulk")
-        tail = array_stats.ess(values, method="tail", prob=_TAILS)
-    return np.minimum(np.atleast_1d(bulk), np.atleast_1d(tail))
+    return np.minimum(bulk_ess(values), tail_ess(values))
 
 
 def ess_evolution(

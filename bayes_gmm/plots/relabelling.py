@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 
 from bayes_gmm.core.validation import columns_chosen, instance_of, one_of
 from bayes_gmm.figure_data.shown_components import column_label
-from bayes_gmm.figure_data.traces import r_hats, trace_stride
+from bayes_gmm.figure_data.traces import trace_stride
+from bayes_gmm.mcmc.mixing import split_r_hat
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mixture.parameter_names import LABELS
 from bayes_gmm.plots.style import FRAME, TEXT, component_color, legend_arguments, legend_line, style_axes
@@ -83,7 +84,7 @@ def _values_by_component(draws: Mixture, parameter: str, column: int) -> Float[n
 
 
 def _r_hat_words(values: Float[np.ndarray, "K chain draw"]) -> str:
-    found = r_hats(values)
+    found = split_r_hat(values)
     return "no R-hat" if np.isnan(found).all() else f"R-hat {np.nanmax(found):.3f}"
 
 

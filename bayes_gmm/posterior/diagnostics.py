@@ -1,26 +1,15 @@
 """Whether draws can be trusted: a verdict with reasons, from quantities that do not depend on labels first."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import lazy_loader
 import numpy as np
 from jaxtyping import Float
 
+from bayes_gmm.mcmc.mixing import bulk_ess, mean_ess, smallest_bfmi, split_r_hat, tail_ess
 from bayes_gmm.posterior.explanations import Explanation, scalars
 from bayes_gmm.posterior.relabelling import Relabelling
 from bayes_gmm.posterior.verdict import LARGEST_RHAT, SMALLEST_BFMI, SMALLEST_ESS, Verdict, VerdictStatus
-
-az = lazy_loader.load("arviz_stats")
-"""ArviZ takes a second to import, so it is imported at its first use, or earlier by `load_arviz` in a thread."""
-
-_TAILS = (0.05, 0.95)
-"""Quantiles of the tail ESS, as in Vehtari et al. (2021)."""
-
-_FEWEST_RATIOS = 10
-"""ArviZ fits the tail to at least five ratios; with fewer than ten these would be more than half of them."""
 
 _CONSTANT = 1e-12
 """Range, relative to the size, below which a quantity varies by rounding alone."""
@@ -106,54 +95,36 @@ def judge(
         max_mcse=max_mcse,
         n_divergent=int(stats["diverging"].sum()),
         n_deepest=int(stats["reached_max_tree_depth"].sum()),
-        min_bfmi=_smallest_bfmi(stats["energy"].values),
+        min_bfmi=smallest_bfmi(stats["energy"].values),
         n_draws=int(stats["diverging"].size),
     )
 
 
 def summary(dataset: Any, *, probability: float) -> dict[str, Any]:
     """Mean, sd, equal-tailed interval, R-hat and bulk ESS of every variable of a dataset."""
-    interval = az.eti(dataset, prob=probability)
-    with quietly():
-        r_hat, ess = az.rhat(_two_chains(dataset)), az.ess(dataset, method="bulk")
+    tail = (1 - probability) / 2
+    interval = dataset.quantile((tail, 1 - tail), ("chain", "draw"))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a constant has no R-hat
+        r_hat, ess = (dataset.map(_of_each_entry(statistic)) for statistic in (split_r_hat, bulk_ess))
     return {
         "mean": dataset.mean(("chain", "draw")),
         "sd": dataset.std(("chain", "draw"), ddof=1),
-        "lower": interval.sel(ci_bound="lower"),
-        "upper": interval.sel(ci_bound="upper"),
+        "lower": interval.isel(quantile=0, drop=True),
+        "upper": interval.isel(quantile=1, drop=True),
         "r_hat": r_hat,
         "ess": ess,
     }
 
 
-def split_r_hat(values: Float[np.ndarray, "Q chain draw"]) -> Float[np.ndarray, " Q"]:
-    """Rank-normalised split R-hat of each quantity; where there is one chain, that of its two halves as chains."""
-    n_quantities, n_chains, n_draws = values.shape
-    if n_chains == 1:
-        values = values[..., : n_draws // 2 * 2].reshape(n_quantities, 2, -1)
-    return np.atleast_1d(np.asarray(az.base.array_stats.rhat(values), dtype=np.float64))
+def _of_each_entry(statistic: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A statistic of quantities (Q, chain, draw) as one of a variable (chain, draw, ...)."""
 
+    def of_variable(variable: Any) -> Any:
+        first = variable.isel(chain=0, draw=0, drop=True)
+        chains = variable.transpose(..., "chain", "draw").values
+        return first.copy(data=statistic(chains.reshape(-1, *chains.shape[-2:])).reshape(first.shape))
 
-def _two_chains(dataset: Any) -> Any:
-    """A dataset of one chain with its two halves as chains; any other dataset as it is."""
-    if dataset.sizes["chain"] > 1 or dataset.sizes["draw"] < 2:
-        return dataset
-    chain = dataset.isel(chain=0, drop=True).drop_vars("draw", errors="ignore")
-    halves = chain.coarsen(draw=dataset.sizes["draw"] // 2, boundary="trim").construct(draw=("chain", "step"))
-    return halves.rename(step="draw")
-
-
-def load_arviz() -> Any:
-    """Import ArviZ, so that a thread can do it while the sampler is compiled."""
-    return az.base
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Silence warnings: of a constant ArviZ makes NaN and warns, and a NaN is judged here like a bad number."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
-        yield
+    return of_variable
 
 
 class Worst(NamedTuple):
@@ -174,41 +145,8 @@ def worst_of(values: Float[np.ndarray, "Q chain draw"]) -> Worst:
     judged = values[varying | np.isnan(values).any((1, 2))]
     if not len(judged):
         return Worst(np.nan, np.nan, np.nan)
-    with quietly():
-        r_hat = split_r_hat(judged)
-        bulk, mean = az.base.array_stats.ess(judged, method="bulk"), az.base.array_stats.ess(judged, method="mean")
-        tail = az.base.array_stats.ess(judged, method="tail", prob=_TAILS)
-    return Worst(float(np.max(r_hat)), float(min(np.min(bulk), np.min(tail))), float(np.min(mean) ** -0.5))
-
-
-class SmoothedWeights(NamedTuple):
-    """Logarithms of importance weights that sum to one, and the shape k of the tail before it was smoothed.
-
-    k is minus infinity when the largest ratios are all equal, which leaves nothing to smooth, and infinity when there
-    are too few ratios to tell.
-    """
-
-    log_weights: Float[np.ndarray, " S"]
-    pareto_k: float
-
-
-def smooth_importance_weights(log_ratios: Float[np.ndarray, " S"]) -> SmoothedWeights:
-    """Normalise importance ratios, and replace the largest by quantiles of the Pareto distribution fitted to them.
-
-    References
-    ----------
-    Vehtari, Simpson, Gelman, Yao and Gabry (2024), JMLR 25, 72.
-    """
-    smoothed, pareto_k = log_ratios, np.inf
-    try:
-        with quietly():
-            # ArviZ takes log-likelihoods, as in leave-one-out, where they are minus the log ratios.
-            if len(log_ratios) >= _FEWEST_RATIOS:
-                smoothed, pareto_k = az.base.array_stats.psislw(log_ratios.max() - log_ratios)
-    except ValueError:  # ArviZ's answer to a tail of equal values
-        pareto_k = -np.inf
-    log_weights = np.asarray(smoothed) - np.logaddexp.reduce(smoothed)
-    return SmoothedWeights(log_weights, np.inf if np.isnan(pareto_k) else float(pareto_k))
+    ess = np.minimum(bulk_ess(judged), tail_ess(judged))
+    return Worst(float(split_r_hat(judged).max()), float(ess.min()), float(mean_ess(judged).min() ** -0.5))
 
 
 class Finding(NamedTuple):
@@ -297,16 +235,10 @@ def _trajectories(stats: Any, *, several: bool) -> Iterator[Finding]:
     if deepest:
         text = f"{deepest} of {total} trajectories were cut at the largest tree depth. The posterior is badly scaled."
         yield Finding(VerdictStatus.DOUBTFUL, text)
-    lowest = _smallest_bfmi(stats["energy"].values)
+    lowest = smallest_bfmi(stats["energy"].values)
     if not lowest >= SMALLEST_BFMI:
         text = f"The energy mixes slowly (BFMI {lowest:.2f}). Draw more samples, or put a tighter prior on the scales."
         yield Finding(VerdictStatus.DOUBTFUL, text)
-
-
-def _smallest_bfmi(energy: Float[np.ndarray, "chain draw"]) -> float:
-    """Smallest over the chains; NaN when the energy of a chain is constant or not finite."""
-    with quietly():
-        return float(np.min(az.base.array_stats.bfmi(energy)))
 
 
 def _ambiguous(relabelling: Relabelling) -> Iterator[Finding]:

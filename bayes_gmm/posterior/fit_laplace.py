@@ -31,10 +31,10 @@ from bayes_gmm.core.linalg import LOG_2PI
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import names_its_arguments, positive_integer, seed_integer
 from bayes_gmm.io.result_file import write_result
+from bayes_gmm.mcmc.importance_weights import smooth_importance_weights
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.arviz_tree import one_chain, parameters
-from bayes_gmm.posterior.diagnostics import smooth_importance_weights
 from bayes_gmm.posterior.relabelling import relabel
 from bayes_gmm.posterior.sampled import pivot_of
 from bayes_gmm.posterior.starting_fit import starting_fit

@@ -20,10 +20,11 @@ from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.io.checkpoint import Checkpoint
 from bayes_gmm.likelihood.pointwise import log_densities
+from bayes_gmm.mcmc.mixing import split_r_hat
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.em_result import EMFit
 from bayes_gmm.posterior.arviz_tree import posterior_tree
-from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, MANY_DIVERGENT, Jumps, judge, load_arviz, split_r_hat
+from bayes_gmm.posterior.diagnostics import HOPELESS_RHAT, MANY_DIVERGENT, Jumps, judge
 from bayes_gmm.posterior.explanations import Explanation, explain, explain_by_modes
 from bayes_gmm.posterior.overlapping_components import KEPT, explore, obstacle
 from bayes_gmm.posterior.posterior import Posterior
@@ -77,7 +78,6 @@ def run(
         if why := _unsuited(sampled.chains.statistics, sampled.plan):
             options = options._replace(kernel=NUTS)
             sampled = _sample(problem, prepared, mle, options, began)._replace(instead=why)
-        prepared.judging.wait()
         ended = not options.until_done or sampled.chains.interrupted
         if ended or not _known_to_be_wrong(problem, mle, sampled):
             posterior = _assemble(problem, mle, options, sampled)
@@ -87,19 +87,18 @@ def run(
 
 
 class Prepared(NamedTuple):
-    """The density, and what is made ready while EM runs: programs of the search for modes and of the sampler, ArviZ."""
+    """The density, and the programs that are compiled while EM runs: of the search for modes and of the sampler."""
 
     target: Target
     searching: CompilingAhead
     sampling: CompilingAhead
-    judging: CompilingAhead
 
 
 def _prepare(problem: PosteriorProblem, kernel: Kernel) -> Prepared:
     with jax.enable_x64(True):
         target, mixture = problem.target(), problem.mixture_shape
         searching, sampling = mode_programs(mixture, target), sampler_programs(mixture, target, kernel)
-        return Prepared(target, *map(CompilingAhead, (searching, sampling, [load_arviz])))
+        return Prepared(target, CompilingAhead(searching), CompilingAhead(sampling))
 
 
 @in_float64
@@ -121,7 +120,7 @@ def _sample(
     around = jax.tree.map(lambda leaf: leaf[mode_of_chain], modes.around)
     plan = _plan(modes, options)
     prepared.sampling.wait(progress=options.progress)
-    stop = _Stop(options, plan, began, prepared.judging, explorable=not obstacle(problem))
+    stop = _Stop(options, plan, began, explorable=not obstacle(problem))
     chains = sample(
         target,
         around,
@@ -151,10 +150,8 @@ def _sample(
 class _Stop:
     """After how many transitions to end chains early: no time is left, or the first show that another way is needed."""
 
-    def __init__(
-        self, options: SamplingOptions, plan: Plan, began: float, judging: CompilingAhead, *, explorable: bool
-    ) -> None:
-        self.options, self.plan, self.ends, self.judging = options, plan, began + options.max_seconds, judging
+    def __init__(self, options: SamplingOptions, plan: Plan, began: float, *, explorable: bool) -> None:
+        self.options, self.plan, self.ends = options, plan, began + options.max_seconds
         self.can_give_up = options.until_done and explorable
         self.looks = [(FIRST_LOOK, self._far_from_gaussian), (plan.num_warmup + FIRST_DRAWS, self._disagree)]
         self.hopeless = False
@@ -180,7 +177,6 @@ class _Stop:
         first = {name: values[:, self.plan.num_warmup :] for name, values in seen.items()}
         if _unsuited(first, self.plan):
             return True
-        self.judging.wait()
         self.hopeless = self.can_give_up and not split_r_hat(first["lp"][None])[0] <= HOPELESS_RHAT
         return self.hopeless
 

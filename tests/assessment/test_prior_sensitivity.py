@@ -208,7 +208,7 @@ def test_records_and_tree_hold_the_sensitivities(faithful_posterior: bg.Posterio
     import arviz as az
 
     theirs = az.psense(tree, var_names=["scales"], group_var_names=["scales"])
-    assert float(theirs["scales"][0, 0]) == pytest.approx(parts["scales"], rel=1e-12)
+    assert float(theirs["scales"][0, 0]) == pytest.approx(parts["scales"], rel=1e-6)
 
 
 def row(name: str, **numbers: float | str) -> Row:

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import bayes_gmm as bg
-from bayes_gmm.posterior.diagnostics import Jumps, judge, smooth_importance_weights, summary
+from bayes_gmm.posterior.diagnostics import Jumps, judge, summary
 from bayes_gmm.posterior.explanations import explain
 from bayes_gmm.posterior.relabelling import Relabelling
 from bayes_gmm.posterior.verdict import VerdictStatus
@@ -210,25 +210,6 @@ def test_the_table_says_what_was_found_and_wanted(faithful_posterior: bg.Posteri
         assert text in shown
         assert text in html.replace("<b>", "").replace("</b>", "")
     assert len(html) < 3000
-
-
-def test_weights_that_do_not_differ_are_equal_and_trusted() -> None:
-    log_weights, pareto_k = smooth_importance_weights(np.zeros(100))
-    np.testing.assert_allclose(log_weights, -np.log(100), rtol=1e-12)
-    assert pareto_k == -np.inf
-
-
-def test_too_few_weights_to_judge_are_not_trusted() -> None:
-    log_weights, pareto_k = smooth_importance_weights(np.array([0.0, -1.0, -2.0]))
-    assert pareto_k == np.inf
-    assert np.logaddexp.reduce(log_weights) == pytest.approx(0)
-
-
-def test_heavy_tails_have_a_large_k_and_light_ones_a_small() -> None:
-    """Importance ratios that follow a Pareto distribution of shape k are found to have shape k."""
-    uniform = np.random.default_rng(0).random(20_000)
-    for k in (0.3, 0.9):
-        assert smooth_importance_weights(-k * np.log(uniform))[1] == pytest.approx(k, abs=0.15)
 
 
 def test_a_posterior_shows_itself_in_a_notebook(faithful_posterior: bg.Posterior) -> None:
