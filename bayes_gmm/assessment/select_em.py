@@ -29,7 +29,7 @@ CRITERIA = ("bic", "icl", "aic")
 _CHEAP_POINTS = 5000
 """Rows up to which compiling a program for each number of components takes longer than steps with absent components."""
 
-_STARTS = 16
+_STARTS = 32
 """Starts of each fit: a poor local maximum would misrepresent a whole cell of the table."""
 
 
@@ -140,7 +140,7 @@ def select_em(
     progress
         Whether to show a progress bar on standard error.
     **options
-        Handed to `fit_em`, with 16 starts unless `n_starts` says otherwise.
+        Handed to `fit_em`, with 32 starts unless `n_starts` says otherwise.
 
     Raises
     ------
@@ -185,8 +185,9 @@ def _fits(
         bar.update(len(own))
         return
     # Absent components fill up every fit to the largest number of components, so that all share one program.
-    few_points = next(iter(own.values())).table.n_points <= _CHEAP_POINTS
-    n_slots = max(count for count, _ in own) if few_points else None
+    largest = max(own.values(), key=lambda problem: problem.n_components)
+    shared = largest.table.n_points <= _CHEAP_POINTS and not largest.is_short
+    n_slots = largest.n_components if shared else None
     for key, problem in own.items():
         yield key, fit_problem(problem, search, n_slots)
         bar.update()
