@@ -67,6 +67,8 @@ def smallest_bfmi(energy: Float[np.ndarray, "chain draw"]) -> float:
 
     It is the mean squared step of the energy by its variance (Betancourt 2016, arXiv 1604.00695).
     """
+    if energy.shape[1] < 2:
+        return np.nan
     return float(((np.diff(energy) ** 2).mean(1) / energy.var(1, ddof=1)).min())
 
 

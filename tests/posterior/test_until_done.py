@@ -11,7 +11,6 @@ import numpyro.distributions as dist
 import pytest
 
 import bayes_gmm as bg
-from bayes_gmm.core.compilation import CompilingAhead
 from bayes_gmm.posterior import overlapping_components, sampling_run as module
 from bayes_gmm.posterior.diagnostics import LARGEST_AMBIGUITY, Jumps, judge
 from bayes_gmm.posterior.explanations import entries, explain_by_modes
@@ -93,7 +92,6 @@ def test_nuts_is_given_up_where_its_trajectories_are_long_and_only_there() -> No
             options,
             plan._replace(**changes.pop("plan", {})),
             monotonic(),
-            CompilingAhead([]),
             explorable=changes.pop("explorable", True),
         )
         end = stop(seen)
