@@ -143,11 +143,7 @@ def sample(
     around, relative = _remembered(upper_triangular(around), checkpoint), RelativeCovariances.of(target.sites)
     total = plan.num_warmup + num_samples
     chunks: list[Observed] = []
-
     end: int | None = None
-
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([chunk[name] for chunk in chunks], 1)
 
     def shown(bar: Any) -> Iterator[None]:
         nonlocal end
@@ -159,7 +155,7 @@ def sample(
             _show(bar, chunks, plan)
             yield
             if stop is not None:
-                end = stop({name: joined(name) for name in chunks[0] if name != "coordinates"})
+                end = stop({name: _joined(chunks, name) for name in chunks[0] if name != "coordinates"})
             if end is not None:
                 return
 
@@ -168,10 +164,18 @@ def sample(
         list(work)
         work.reraise_unless(_length(chunks) > plan.num_warmup)
     end = min(_length(chunks), total) if end is None else end  # a checkpoint may hold more
-    begin_of_draws = plan.num_warmup if end > plan.num_warmup else end // 2
-    statistics = {name: joined(name)[:, begin_of_draws:end] for name in chunks[0]}
-    coordinates = statistics.pop("coordinates")
-    return Chains(coordinates, statistics, work.interrupted)
+    return _draws(chunks, plan, end, interrupted=work.interrupted)
+
+
+def _draws(chunks: list[Observed], plan: Plan, end: int, *, interrupted: bool) -> Chains:
+    """What came after the warm-up, or of a run that ended during it the second half."""
+    first = plan.num_warmup if end > plan.num_warmup else end // 2
+    statistics = {name: _joined(chunks, name)[:, first:end] for name in chunks[0]}
+    return Chains(statistics.pop("coordinates"), statistics, interrupted)
+
+
+def _joined(chunks: list[Observed], name: str) -> np.ndarray:
+    return np.concatenate([chunk[name] for chunk in chunks], 1)
 
 
 def _in_sites(chunk: Observed, relative: RelativeCovariances, factors: list[Any]) -> Observed:
