@@ -97,9 +97,12 @@ def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = 
 
 
 def may_run_side_by_side(problems: Sequence[Problem], options: SearchOptions) -> bool:
-    """Whether the runs of these problems, which differ in the number of components, may step together in NumPy."""
+    """Whether the runs of these problems, which differ in the number of components, may step together in NumPy.
+
+    A prior, and parameters that are held, are made for one number of components.
+    """
     few = options.n_starts is not None and options.n_starts <= _GENERATION
-    return few and all(problem.is_short and problem.prior is None for problem in problems)
+    return few and all(one.is_short and one.prior is None and one.fixed is None for one in problems)
 
 
 @in_float64

@@ -73,6 +73,19 @@ def test_fits_side_by_side_are_those_of_each_number_by_itself(name: str) -> None
         assert fit.kernel_error < 1e-8
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"fixed": {"weights": "equal"}}, {"assignment": "hard"}, {"prior": bg.ConjugatePrior()}, {"n_starts": 40}],
+    ids=["equal weights", "hard", "prior", "two generations"],
+)
+def test_options_mean_what_they_mean_for_one_number_of_components(options: dict[str, object]) -> None:
+    x = bg.datasets.load("faithful")
+    selection = bg.select_em(x, (1, 2, 3), **options, progress=False)
+    for count in (1, 2, 3):
+        alone = bg.fit_em(x, count, **({"n_starts": 32} | options))
+        assert selection.fits[count, "full"].log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-6)
+
+
 def test_labels_known_of_some_points_hold_side_by_side() -> None:
     x = bg.datasets.load("faithful")
     labels = np.where(np.arange(272) < 10, (x.values[:, 0] > 3).astype(int), -1)
