@@ -99,7 +99,7 @@ def selection(quick: bool, _: Skipped) -> Iterator[Record]:
             progress=False,
         )
 
-    for case, limit, times in (("first call", 60.0, 1), ("second call", 5.0, 1 if quick else 3)):
+    for case, limit, times in (("first call", 8.0, 1), ("second call", 1.0, 1 if quick else 3)):
         taken = [seconds(select) for _ in range(times)]
         yield measure("14 structures x K = 1..9 on iris", case, "s", {OURS: taken}, limit=limit, elsewhere=MCLUST)
 

@@ -32,6 +32,14 @@ def fit_nuts(problem: Problem, seed: int) -> None:
     bg.fit_nuts(problem.x, len(problem.weights), **size, seed=seed, progress=False)
 
 
+def fit_hmc(problem: Problem, seed: int) -> None:
+    """Our posterior by trajectories of fixed length."""
+    import bayes_gmm as bg
+
+    cached(bg)
+    bg.fit_hmc(problem.x, len(problem.weights), seed=seed, progress=False)
+
+
 def cached(bg: object) -> None:
     """The compile cache in the parent's folder, or none."""
     bg.use_compile_cache(os.environ.get("BENCHMARK_CACHE", False))
@@ -57,7 +65,8 @@ def peer(name: str) -> object:
     return fit
 
 
-FITS = {"fit_em": fit_em, "fit_nuts": fit_nuts, "scikit-learn": scikit_learn} | {name: peer(name) for name in PEERS}
+OWN = {"fit_em": fit_em, "fit_nuts": fit_nuts, "fit_hmc": fit_hmc}
+FITS = OWN | {"scikit-learn": scikit_learn} | {name: peer(name) for name in PEERS}
 
 if __name__ == "__main__":
     problem = Problem.load(sys.argv[2])
