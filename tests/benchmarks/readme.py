@@ -33,7 +33,7 @@ WHY = {
     "whole fit": "modes, relabelling and the verdict count for us, and in small problems they take most of the call",
     "whole fit against sampling alone": "our modes, relabelling and verdict count, the peer's compiling does not",
     "sampling": "in small problems the loop around the gradient is the cost",
-    "14 structures x K = 1..9 on iris": "126 fits from 32 starts each, mclust's from one; in NumPy, nothing is compiled",
+    "14 structures x K = 1..9 on iris": "126 fits from 32 starts each, those of mclust from one; nothing is compiled",
     "bayes-gmm fit faithful --components 2": "imports take 1.2 s, tracing the programs .6, figure and files .8",
 }
 """Reasons, shown for what lost only."""
