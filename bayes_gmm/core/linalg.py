@@ -49,12 +49,14 @@ def _chosen(condition: Any, one: Any, other: Any) -> Any:
 
 
 def with_entry(array: Any, number: Any, entry: Any) -> Any:
-    """An array (..., S, *rest) whose entry `number` (...) along the axis of S is `entry` (..., *rest)."""
+    """An array (..., S, *rest) whose entry `number` (...) along the axis of S is `entry` (..., *rest).
+
+    One of NumPy's is changed itself: to copy what many runs remember takes longer than a step of them.
+    """
     if namespace(array) is jnp:
         return array.at[number].set(entry)
-    changed = array.copy()
-    changed[(*numbers_along(np.shape(number)), number)] = entry
-    return changed
+    array[(*numbers_along(np.shape(number)), number)] = entry
+    return array
 
 
 @lru_cache(maxsize=64)
