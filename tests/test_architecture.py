@@ -65,6 +65,8 @@ LIBRARIES = {
             "assessment.select_em",
             "mle.fit_stream",
             "mle.best_fit",
+            "mle.multistart",
+            "bayes.modes",
         ),
         *("assessment.fit_em_groups", "core.compilation"),
         *("assessment.bootstrap", "assessment.likelihood_ratio_test"),

@@ -9,12 +9,14 @@ chains began in one.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from bayes_gmm.bayes.laplace_approximation import Laplace, laplace, laplace_programs, potential_at
 from bayes_gmm.bayes.posterior_problem import PosteriorProblem
@@ -59,6 +61,9 @@ _MOST_PERMUTED = 5
 
 _UNLIKE, _LOOKED_AT = 4, 200
 """Draws from which more modes are looked for, and those among which they are chosen, at as many points."""
+
+_MOMENT = 1.0
+"""Seconds after which searches show how they proceed."""
 
 _DRAWS_OF_PRIOR = 64
 """Draws of the prior among which a start is looked for where EM's optima lie outside the prior's support."""
@@ -107,12 +112,16 @@ def mode_programs(mixture: Mixture, target: Target) -> Programs:
 
 
 @in_float64
-def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit) -> Modes:
-    """Search from the optima of EM and from mixtures with one component fewer; keep the different modes."""
-    found = _search(_starts(problem, target, mle), problem, target)
-    if merged := _coordinates(_merged_starts(found[0], problem, target), target):
-        found = _search([*merged, *(around.mode for around in found)], problem, target)
-    return _modes(found, problem, target)
+def find_modes(problem: PosteriorProblem, target: Target, mle: EMFit, *, progress: bool = False) -> Modes:
+    """Search from the optima of EM and from mixtures with one component fewer; keep the different modes.
+
+    With `progress` a bar counts Newton's steps, where they take longer than a moment.
+    """
+    with tqdm(desc="modes", unit=" Newton steps", disable=not progress, leave=False, delay=_MOMENT) as bar:
+        found = _search(_starts(problem, target, mle), problem, target, bar.update)
+        if merged := _coordinates(_merged_starts(found[0], problem, target), target):
+            found = _search([*merged, *(around.mode for around in found)], problem, target, bar.update)
+        return _modes(found, problem, target)
 
 
 @in_float64
@@ -170,11 +179,17 @@ def _may_gain(around: Laplace) -> float:
     return float(_MARGIN + 0.5 * len(around.mode) + promised)
 
 
-def _search(starts: list[Any], problem: PosteriorProblem, target: Target) -> list[Laplace]:
-    """Short searches from all starts, then to the end from those that may lead to a mode with mass; best first."""
+def _search(
+    starts: list[Any], problem: PosteriorProblem, target: Target, tell: Callable[[], Any] = lambda: None
+) -> list[Laplace]:
+    """Short searches from all starts, then to the end from those that may lead to a mode with mass; best first.
+
+    Each of their steps is told.
+    """
     lowest, looks = np.inf, []
 
     def is_hopeless(here: Laplace) -> bool:
+        tell()
         return bool(here.damping == 0 and here.potential - _OPTIMISM * here.remaining > lowest + _MARGIN)
 
     for start in starts:
@@ -189,7 +204,12 @@ def _search(starts: list[Any], problem: PosteriorProblem, target: Target) -> lis
         )
     hopeful = [around for around in short if around.potential - around.remaining < lowest + _MARGIN]
     promising = _distinct(hopeful, problem, target)
-    found = [around if around.ended else laplace(around.mode, target, _MANY_STEPS) for around in promising]
+
+    def goes_on(here: Laplace) -> bool:
+        tell()
+        return False
+
+    found = [around if around.ended else laplace(around.mode, target, _MANY_STEPS, goes_on) for around in promising]
     return sorted(found, key=lambda around: around.potential)
 
 

@@ -173,7 +173,7 @@ def _run_all_starts(
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
     size, n_generations = _generations(n_starts)
     starts = _first_starts(problem, objective, options, min(n_climbs, 1) if size == 1 else n_climbs, size)
-    runs = _one_generation(starts, objective, rule, problem)
+    runs = _one_generation(starts, objective, rule, problem, progress=options.progress)
     if options.n_starts is None and agree(runs):
         n_generations = 1
     if len(runs.status) == size and problem.n_components > 1 and not problem.names_components:
@@ -182,7 +182,7 @@ def _run_all_starts(
             if not np.isfinite(found).any():
                 break
             starts = split_starts((options.seed, number), runs.mixture, found, size, problem, objective)
-            more = _one_generation(starts, objective, rule, problem)
+            more = _one_generation(starts, objective, rule, problem, progress=options.progress)
             runs = jax.tree.map(lambda *leaves: np.concatenate(leaves), runs, more)
     if problem.estimates_degrees:
         runs = estimate_degrees(runs, objective, rule, problem)
@@ -247,12 +247,14 @@ def _one_generation(
     rule: StoppingRule,
     problem: Problem,
     firsts: Int[np.ndarray, " problems"] | None = None,
+    progress: bool = False,
 ) -> EMRun:
     """Runs from all starts: of one problem, or of several whose first runs have these numbers."""
     firsts = np.zeros(1, int) if firsts is None else firsts
     n_starts = len(starts.log_weights) // len(firsts)
     path_length = padded_length(int(rule.max_steps) + 1)
-    return run_rounds(starts, objective, rule, _rounds(n_starts, problem.table.n_points), path_length, firsts)
+    rounds = _rounds(n_starts, problem.table.n_points)
+    return run_rounds(starts, objective, rule, rounds, path_length, firsts, progress)
 
 
 def _rounds(n_starts: int, n_points: int) -> tuple[Round, ...]:

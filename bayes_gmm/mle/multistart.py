@@ -5,15 +5,16 @@ it takes milliseconds the threads share each pass of a run, and its steps go thr
 step together, and so do those of a short table, in NumPy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from tqdm import tqdm
 
 from bayes_gmm.core.linalg import square
 from bayes_gmm.core.precision import in_threads
@@ -47,6 +48,9 @@ _MOST_OPTIMA = 16
 _jit = partial(jax.jit, compiler_options={"xla_cpu_multi_thread_eigen": False})
 
 
+_MOMENT = 1.0
+"""Seconds after which runs show how they proceed."""
+
 _ONE_PROBLEM = np.zeros(1, int)
 
 
@@ -58,11 +62,12 @@ class Round(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """Everything that stays the same from round to round."""
+    """Everything that stays the same from round to round; it is told how many runs of a round are done."""
 
     objective: Objective
     rule: StoppingRule
     threads: Executor
+    tell: Callable[[int], Any] = lambda count: None
 
 
 def run_rounds(
@@ -72,21 +77,27 @@ def run_rounds(
     rounds: Sequence[Round],
     path_length: int,
     firsts: Int[np.ndarray, " problems"] = _ONE_PROBLEM,
+    progress: bool = False,
 ) -> EMRun:
     """Runs (R,) from all starts, without their past, in NumPy; within a scoped float64.
 
     The runs of several problems, each from one number in `firsts` to the next, do not look at each other's. Once those
     of a problem `agree` its runs far below are left behind: of runs that step together after any step, of others after
-    a round.
+    a round. With `progress` a bar shows how many runs of all rounds are done, where they take longer than a moment.
     """
     runs = begin(jax.tree.map(np.array, jax.device_get(starts)), objective, path_length)
-    with ThreadPoolExecutor(_N_CORES) as threads:
+    is_short = isinstance(objective.data, ShortTable)
+    total = sum(one.n_runs for one in rounds)
+    hidden = is_short or not progress
+    bar = tqdm(total=total, desc="EM", unit=" runs", disable=hidden, leave=False, delay=_MOMENT)
+    with bar, ThreadPoolExecutor(_N_CORES) as threads:
+        search = _Search(objective, rule, threads, bar.update)
         for number, limit in rounds:
             chosen = _best_first(runs, number, firsts)
-            if isinstance(objective.data, ShortTable):
-                _step_together(runs, chosen, limit, _Search(objective, rule, threads), firsts)
+            if is_short:
+                _step_together(runs, chosen, limit, search, firsts)
             elif chosen.size:
-                _advance(runs, chosen, limit, _Search(objective, rule, threads))
+                _advance(runs, chosen, limit, search)
     status = np.where(runs.status == RUNNING, EMStatus.LEFT_BEHIND, runs.status)
     return replace(runs, status=status, past=None)
 
@@ -137,15 +148,17 @@ def _best_first(runs: EMRun, number: int, firsts: Int[np.ndarray, " problems"]) 
 
 def _advance(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, search: _Search) -> None:
     """Let the chosen runs go on, in place."""
-    objective, rule, _ = search
+    objective, rule, _, tell = search
     milliseconds = objective.data.milliseconds(len(objective.present))
     n_parts = max(1, min(_N_CORES, int(milliseconds / TUNING.milliseconds_worth_a_part)))
     if jax.default_backend() != "cpu":
         together = _together(_some(runs, chosen, len(runs.status)), limit, objective, rule)
         _put(runs, chosen, jax.device_get(together))
+        tell(len(chosen))
     elif milliseconds < TUNING.milliseconds_worth_a_thread or _N_CORES == 1:
         one_by_one = _one_by_one(_some(runs, chosen, len(runs.status)), limit, objective, rule)
         _put(runs, chosen, jax.device_get(one_by_one))
+        tell(len(chosen))
     elif len(parts := objective.data.parts(n_parts)) > 1:
         _share_passes(runs, chosen, limit, search, parts)
     else:
@@ -181,6 +194,7 @@ def _share_runs(runs: EMRun, chosen: Int[np.ndarray, " some"], limit: int, searc
     shares = [chosen[first::_N_CORES] for first in range(min(_N_CORES, len(chosen)))]
     for share, moved in zip(shares, in_threads(search.threads, advance_some, shares), strict=True):
         _put(runs, share, moved)
+        search.tell(len(share))
 
 
 def _share_passes(
@@ -198,6 +212,7 @@ def _share_passes(
         while int(run.status) == RUNNING and int(run.n_steps) < limit:
             run = _step(run, list(in_threads(search.threads, expect, parts)), rest, search.rule)
         _put(runs, np.array([number]), jax.tree.map(lambda leaf: np.asarray(leaf)[None], run))
+        search.tell(1)
 
 
 def _some(runs: EMRun, numbers: Int[np.ndarray, " some"], size: int) -> EMRun:

@@ -115,7 +115,7 @@ def _sample(
     """Chains of a kernel, of `times` the usual length, of which the usual number of draws is kept."""
     target = prepared.target
     prepared.searching.wait(progress=options.progress)
-    modes = find_modes(problem, target, mle)
+    modes = find_modes(problem, target, mle, progress=options.progress)
     mode_of_chain = modes.allocate(options.num_chains)
     around = jax.tree.map(lambda leaf: leaf[mode_of_chain], modes.around)
     plan = _plan(modes, options)

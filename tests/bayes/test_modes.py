@@ -193,3 +193,17 @@ def test_searches_that_are_given_up_lead_to_no_mode_with_mass(monkeypatch: pytes
         patient = find_modes(problem, target, mle)
     np.testing.assert_array_equal(found.around.mode, patient.around.mode)
     assert of_found < n_looks
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_counts_newtons_steps(
+    progress: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = bg.datasets.load("faithful")
+    problem = PosteriorProblem.of(x, 2, covariance_type="full", prior=None)
+    monkeypatch.setattr(modes, "_MOMENT", 0.0)
+    with jax.enable_x64(True):
+        find_modes(problem, problem.target(), bg.fit_em(x, 2), progress=progress)
+    shown = capsys.readouterr().err
+    assert ("modes" in shown and "Newton steps" in shown) == progress
+    assert bool(shown) == progress

@@ -133,6 +133,18 @@ def test_a_round_without_runs_is_skipped(problem):
     assert all(ended.status != EMStatus.LEFT_BEHIND)
 
 
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_counts_the_runs_that_are_done(problem, progress, monkeypatch, capsys):
+    monkeypatch.setattr(multistart, "_MOMENT", 0.0)
+    with jax.enable_x64(True):
+        objective = problem.objective()
+        starts = starting_mixtures(problem, objective, None, 4, seed=2)
+        run_rounds(starts, objective, RULE, (Round(4, 5), Round(2, 20)), 256, progress=progress)
+    shown = capsys.readouterr().err
+    assert ("EM" in shown and "/6 " in shown) == progress
+    assert bool(shown) == progress
+
+
 def runs_at(values, statuses):
     """Runs with these values and statuses."""
     problem = Problem.of(points(6, 60), 3)

@@ -65,8 +65,8 @@ def test_where_the_metric_is_not_known_nuts_makes_the_draws(
 ) -> None:
     find_modes = sampling_run.find_modes
 
-    def saddle(*arguments: object) -> object:
-        found = find_modes(*arguments)
+    def saddle(*arguments: object, **options: object) -> object:
+        found = find_modes(*arguments, **options)
         return found._replace(around=found.around._replace(damping=np.ones_like(found.around.damping)))
 
     monkeypatch.setattr(sampling_run, "find_modes", saddle)

@@ -203,8 +203,8 @@ def test_without_a_mode_the_metric_is_adapted_and_that_is_said() -> None:
     mle = bg.fit_em(x, 2)
     find_modes = sampling_run.find_modes
 
-    def saddle(*arguments: object) -> object:
-        found = find_modes(*arguments)
+    def saddle(*arguments: object, **options: object) -> object:
+        found = find_modes(*arguments, **options)
         return found._replace(around=found.around._replace(damping=np.ones_like(found.around.damping)))
 
     with pytest.MonkeyPatch.context() as patch:
