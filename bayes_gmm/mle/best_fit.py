@@ -37,6 +37,9 @@ _GENERATION = 32
 _CHEAP_POINTS = 2000
 """Tables up to this length are so cheap that all starts may run long before the first choice."""
 
+_SHORT_LAST_STEPS = 2**23
+"""Work (`Problem.work`) up to which NumPy makes the last steps of a climb or two before XLA has compiled."""
+
 _PATIENCE = 3.0
 """Seconds after which climbs show how they proceed."""
 
@@ -164,14 +167,15 @@ def _run_all_starts(
     problem: Problem, options: SearchOptions, n_slots: int | None, n_rows: int
 ) -> tuple[EMRun, Float[Array | np.ndarray, " R"]]:
     """All runs, in data units, and the logarithm of the prior density at the end of each."""
-    if problem.is_short and n_slots is None:
-        objective = problem.short_objective(with_products=False)
-    else:
-        objective = problem.objective(n_rows, with_products=False).with_slots(n_slots or problem.n_components)
     rule = _rule(problem, options)
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
     size, n_generations = _generations(n_starts)
+    last_steps = bool(n_climbs) and size <= KEPT and problem.is_plain and problem.work <= _SHORT_LAST_STEPS
+    if n_slots is None and (problem.is_short or last_steps):
+        objective = problem.short_objective(with_products=False)
+    else:
+        objective = problem.objective(n_rows, with_products=False).with_slots(n_slots or problem.n_components)
     starts = _first_starts(problem, objective, options, min(n_climbs, 1) if size == 1 else n_climbs, size)
     runs = _one_generation(starts, objective, rule, problem, progress=options.progress)
     if options.n_starts is None and agree(runs):

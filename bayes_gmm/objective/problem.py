@@ -51,8 +51,7 @@ PROBLEM_OPTIONS = {
 """Arguments of `fit_em` that belong to the problem, beside the number of components and the structure."""
 
 _SHORT, _NARROW = 2**15, 8
-"""Rows times components times sufficient statistics, and features, of a short table."""
-
+"""Work (`Problem.work`) and features of a short table."""
 ASSIGNMENTS = {"soft": linear_form.soft, "hard": linear_form.hard}
 
 
@@ -264,9 +263,13 @@ class Problem:
     @property
     def is_short(self) -> bool:
         """Whether NumPy ends before XLA has compiled, since there are few rows, all complete."""
+        return self.is_plain and self.work <= _SHORT and self.table.n_features <= _NARROW
+
+    @property
+    def work(self) -> int:
+        """Rows times components times sufficient statistics, by which the time of a step of EM goes."""
         n_points, n_features = self.table.values.shape
-        work = n_points * self.n_components * n_statistics(n_features, diagonal=self.needs_no_products)
-        return self.is_plain and work <= _SHORT and n_features <= _NARROW
+        return n_points * self.n_components * n_statistics(n_features, diagonal=self.needs_no_products)
 
     @property
     def needs_no_products(self) -> bool:

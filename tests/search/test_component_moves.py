@@ -11,6 +11,7 @@ import bayes_gmm as bg
 from bayes_gmm.core.row_products import cross_product, rows_product
 from bayes_gmm.likelihood.moments import Moments, features_of_rows
 from bayes_gmm.mixture.mixture import Mixture
+from bayes_gmm.mle import best_fit
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.component_moves import (
     Move,
@@ -346,6 +347,19 @@ def test_climbs_find_what_random_starts_miss():
     with mock.patch("bayes_gmm.mle.best_fit.usual_number_of_climbs", return_value=0):
         random = bg.fit_em(x, 48, n_starts=4, progress=False)
     assert random.log_likelihood < truth.log_likelihood - 10
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+def test_last_steps_in_numpy_end_where_the_compiled_ones_do(covariance_type, monkeypatch):
+    rng = np.random.default_rng(5)
+    x = 6 * rng.normal(size=(12, 3))[rng.integers(12, size=2500)] + rng.normal(size=(2500, 3))
+    in_numpy = bg.fit_em(x, 12, covariance_type=covariance_type)
+    monkeypatch.setattr(best_fit, "_SHORT_LAST_STEPS", 0)
+    with mock.patch.object(Problem, "short_objective", side_effect=AssertionError("NumPy was asked")):
+        compiled = bg.fit_em(x, 12, covariance_type=covariance_type)
+    assert len(in_numpy.start_statuses) == 2
+    assert in_numpy.log_likelihood == pytest.approx(compiled.log_likelihood, abs=1e-6)
+    np.testing.assert_allclose(in_numpy.mixture.means, compiled.mixture.means, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_fit():
