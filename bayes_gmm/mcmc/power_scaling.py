@@ -44,7 +44,7 @@ def _scaled_weights(log_density: Float[np.ndarray, "chain draw"], power: float) 
     """Weights of the draws for another power, with their largest smoothed."""
     n_draws = log_density.size
     relative_ess = tail_ess(log_density.reshape(1, 1, -1))[0] / n_draws  # end to end, as ArviZ has them
-    size = max(_FEWEST, min(tail_length(n_draws, relative_ess), n_draws // 2))
+    size = min(max(_FEWEST, min(tail_length(n_draws, relative_ess), n_draws // 2)), n_draws - 1)
     return np.exp(smoothed_tail((power - 1) * log_density.ravel(), size).log_weights)
 
 

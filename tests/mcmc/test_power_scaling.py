@@ -32,6 +32,12 @@ def test_sensitivities_are_those_of_arviz(n_chains: int, n_draws: int) -> None:
     assert abs(sensitivity(values, 1.1 * log_density) - found).max() > 1e-3
 
 
+@pytest.mark.parametrize("n_draws", [1, 2, 3])
+def test_a_run_that_was_cut_off_after_a_few_draws_is_answered(n_draws: int) -> None:
+    values, log_density = draws(2, n_draws)
+    assert sensitivity(values, log_density).shape == (4,)
+
+
 def test_a_quantity_that_is_constant_has_no_sensitivity() -> None:
     values, log_density = draws(2, 100)
     values[3] = 2.0
