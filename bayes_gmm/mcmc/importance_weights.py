@@ -119,7 +119,7 @@ def leave_each_out(log_likelihood: Float[np.ndarray, "S N"], relative_ess: float
 
 def largest_good_k(n_draws: int) -> float:
     """Shape of the tail up to which weights of so many draws are to be trusted."""
-    return min(1 - 1 / np.log10(n_draws), 0.7)
+    return min(1 - 1 / np.log10(max(n_draws, 2)), 0.7)
 
 
 def _normalised(log_weights: Float[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
