@@ -74,10 +74,10 @@ LIBRARIES = {
     "argparse": {"cli", "commands"},
     "csv": {"io.text_dialect", "io.text_file", "core.export", "commands"},
     "scipy": {
-        *("posterior.relabelling", "search.initialisation", "search.merged_cells", "assessment.profile_interval"),
+        *("posterior.relabelling", "assessment.profile_interval"),
         *("assessment.normal_approximation", "assessment.compare_models", "clustering.co_clustering"),
-        *("mle.degrees_of_freedom", "mcmc.mixing"),
-        *("core.hyperplanes", "sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),
+        *("mle.degrees_of_freedom", "mcmc.mixing", "core.hyperplanes"),
+        *("sampling.label_symmetry", "sampling.t_mixture", "plots.diagnostics"),
     },
     "sklearn": {"estimators.sklearn_compat"},
     "pyarrow": {"io.dataframes"},

@@ -7,8 +7,9 @@ D points always do; more of them share one where values are rounded: petals and 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
-from scipy.spatial import cKDTree
+from jaxtyping import Float, Int
+
+from bayes_gmm.core.linalg import squared_distances
 
 _SUBSETS = 4000
 """Sets of D points that are tried: a hyperplane with half of the points is found for up to D = 8."""
@@ -18,6 +19,9 @@ _ON_IT = 1e-9
 
 _NOUGHT = 1e-6
 """Part of a normal, or of the size of a set of points, that is taken for zero."""
+
+_FEW_POINTS = 1000
+"""Points up to which all distances are made sooner than SciPy's tree is loaded."""
 
 _MOST_POINTS = 4000
 """Points among which is searched; of longer tables a part is taken at random."""
@@ -63,7 +67,20 @@ def _subsets(unit: Float[np.ndarray, "N D"], rng: np.random.Generator) -> np.nda
     N, D = unit.shape
     anywhere = rng.integers(N, size=(_SUBSETS // 2, D))
     anchors = rng.integers(N, size=_SUBSETS // 2)
-    near = cKDTree(unit).query(unit[anchors], min(N, 3 * D + 1))[1]
-    places = np.argsort(rng.random((len(near), near.shape[1] - 1)), axis=1)[:, : D - 1]
-    close = np.column_stack([anchors, np.take_along_axis(near[:, 1:], places, 1)])
+    near = _neighbours(unit, anchors, max(1, min(N - 1, 3 * D)))
+    places = np.argsort(rng.random(near.shape), axis=1)[:, : D - 1]
+    close = np.column_stack([anchors, np.take_along_axis(near, places, 1)])
     return np.concatenate([anywhere, close])
+
+
+def _neighbours(
+    unit: Float[np.ndarray, "N D"], anchors: Int[np.ndarray, " A"], count: int
+) -> Int[np.ndarray, "A count"]:
+    """So many nearest neighbours of some of the points."""
+    if len(unit) > _FEW_POINTS:
+        from scipy.spatial import cKDTree
+
+        return cKDTree(unit).query(unit[anchors], count + 1)[1][:, 1:]
+    distances = squared_distances(unit[anchors], unit)
+    distances[np.arange(len(anchors)), anchors] = np.inf
+    return np.argpartition(distances, count - 1, axis=1)[:, :count]

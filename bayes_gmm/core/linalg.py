@@ -18,6 +18,9 @@ LOG_2PI = float(np.log(2 * np.pi))
 _FEW_ROWS = 8
 """Rows up to which a compiled program factorises without LAPACK, multiplies by sums, and is cut by slices."""
 
+_SMALLEST_LOG, _NEGLIGIBLE = -701.0, 1e-304
+"""Logarithm of the smallest number that is told from zero, and what is taken off for that: no other number changes."""
+
 _ROW_BY_ROW = 64
 """Rows up to which NumPy inverts a factor row by row."""
 
@@ -71,6 +74,23 @@ def log_normalised(logits: Float[Array | np.ndarray, "*batch K"]) -> Any:
         return jax.nn.log_softmax(logits)
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def exponential(logs: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """Exponentials of numbers of 0 and less, in place; those below 1e-304 are zero.
+
+    NumPy's own takes ten times as long where its result is too small for a normal number.
+    """
+    np.exp(np.maximum(logs, _SMALLEST_LOG, out=logs), out=logs)
+    return np.maximum(np.subtract(logs, _NEGLIGIBLE, out=logs), 0.0, out=logs)
+
+
+def squared_distances(points: Float[np.ndarray, "N D"], others: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "N M"]:
+    """Squared distances of points from others, zero for equal points; SciPy's take a fifth of a second to load."""
+    total = np.zeros((len(points), len(others)))
+    for one, other in zip(points.T, others.T, strict=True):
+        total += (one[:, None] - other) ** 2
+    return total
 
 
 def product(one: Any, other: Any) -> Any:

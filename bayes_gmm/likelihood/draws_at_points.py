@@ -20,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from bayes_gmm.core.compilation import padded_length
+from bayes_gmm.core.linalg import exponential
 from bayes_gmm.core.precision import in_float64, in_threads
 from bayes_gmm.core.row_products import rows_product
 from bayes_gmm.core.tuning import TUNING, n_cores
@@ -169,8 +170,7 @@ def shares_of(log_joint: Float[np.ndarray, "*batch K N"], assignment: Assignment
     if assignment is linear_form.hard:
         most_probable = log_joint.argmax(-2)[..., None, :]
         return (most_probable == np.arange(log_joint.shape[-2])[:, None]).astype(float)
-    joint = log_joint - log_joint.max(-2, keepdims=True)
-    np.exp(joint, out=joint)
+    joint = exponential(log_joint - log_joint.max(-2, keepdims=True))
     joint /= joint.sum(-2, keepdims=True)
     return joint
 

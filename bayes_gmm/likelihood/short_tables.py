@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from bayes_gmm.core.linalg import exponential
 from bayes_gmm.core.row_products import rows_product
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.contract import DiagonalCovariances, Likelihood
@@ -65,7 +66,7 @@ class ShortTable(Likelihood):
         if assignment is linear_form.hard:
             shares = (joint.argmax(-2)[..., None, :] == np.arange(eta.shape[-2])[:, None]) * self.weights
             return Expectation(top @ self.weights, self._sums(shares))
-        np.exp(np.subtract(joint, top[..., None, :], out=joint), out=joint)
+        exponential(np.subtract(joint, top[..., None, :], out=joint))
         density = joint.sum(-2)
         value = (top + np.log(density)) @ self.weights
         joint *= (self.weights / density)[..., None, :]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from bayes_gmm.core.compilation import padded_length
 from bayes_gmm.core.precision import in_float64
 from bayes_gmm.core.validation import flag, number_of_steps, one_of, positive_integer, real_number, seed_integer
+from bayes_gmm.likelihood.moments import n_statistics
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle.degrees_of_freedom import estimate_degrees
 from bayes_gmm.mle.doubts import thin_components
@@ -37,8 +38,8 @@ _GENERATION = 32
 _CHEAP_POINTS = 2000
 """Tables up to this length are so cheap that all starts may run long before the first choice."""
 
-_SHORT_LAST_STEPS = 2**23
-"""Work (`Problem.work`) up to which NumPy makes the last steps of a climb or two before XLA has compiled."""
+_SHORT_STEP, _STATISTICS_OF_A_SHARE = 8e7, 50
+"""Products of a step of all runs up to which NumPy ends before XLA has compiled, and what an exponential counts as."""
 
 _PATIENCE = 3.0
 """Seconds after which climbs show how they proceed."""
@@ -171,8 +172,7 @@ def _run_all_starts(
     n_climbs = 0 if options.start is not None else usual_number_of_climbs(problem)
     n_starts = options.n_starts or _usual_number_of_starts(problem, n_climbs)
     size, n_generations = _generations(n_starts)
-    last_steps = bool(n_climbs) and size <= KEPT and problem.is_plain and problem.work <= _SHORT_LAST_STEPS
-    if n_slots is None and (problem.is_short or last_steps):
+    if n_slots is None and (problem.is_short or (n_climbs and _is_short_for(problem, size))):
         objective = problem.short_objective(with_products=False)
     else:
         objective = problem.objective(n_rows, with_products=False).with_slots(n_slots or problem.n_components)
@@ -191,6 +191,13 @@ def _run_all_starts(
     if problem.estimates_degrees:
         runs = estimate_degrees(runs, objective, rule, problem)
     return _in_data_units(runs, problem), objective.log_prior(runs.mixture)
+
+
+def _is_short_for(problem: Problem, n_runs: int) -> bool:
+    """Whether NumPy ends so many runs before XLA has compiled; climbs before them take longer than its slower steps."""
+    n_points, n_features = problem.table.values.shape
+    width = n_statistics(n_features, diagonal=problem.needs_no_products) + _STATISTICS_OF_A_SHARE
+    return problem.is_plain and n_runs * n_points * problem.n_components * width <= _SHORT_STEP
 
 
 def _rule(problem: Problem, options: SearchOptions) -> StoppingRule:

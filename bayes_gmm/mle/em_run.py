@@ -45,6 +45,9 @@ _PLAIN_STEPS = 20
 _UNGUARDED_STEPS = 100
 """Until then an extrapolated step that goes too far is a cheap look elsewhere; some maxima are found only that way."""
 
+_NEAR_END = 1e-3
+"""Gain, in nats, below which a run may be about to end, and its score is looked at."""
+
 _LARGEST_SHRINKAGE = 0.5
 """Factor by which an extrapolated step may make a component narrower than the plain one, where it may become flat."""
 
@@ -76,7 +79,7 @@ class EMRun:
         Expected statistics (K, F) at the last mixture that was accepted.
     value, gain, score
         At that mixture: the objective, what it gained, and what the M-step gains if labels are taken as observed, which
-        is half the squared length of the score in units of the complete-data information.
+        is half the squared length of the score in units of the complete-data information; NaN far from the end.
     status, n_steps, path
         How the run ended, after how many steps, and the value before each.
     past
@@ -159,7 +162,8 @@ def step(run: EMRun, expected: Expectation | None, objective: Objective, rule: S
     proposal = _where_any(
         accelerating, lambda: objective.maximise(run.statistics + long_step, near=run.mixture), lambda: plain
     )
-    score = objective.gained(statistics, plain, run.mixture)
+    near_end = abs(value - run.value) < xp.maximum(_NEAR_END, 10 * rule.tol)
+    score = _where_any_number(near_end, lambda: objective.gained(statistics, plain, run.mixture))
     # At the very top the score is rounding, and so would be its rate.
     stretch = _stretch(run.score / score, residual, target, n_past=run.past.size, slow=slow)
     remaining = xp.where(score <= _rounding(value), 0.0, score * stretch)
@@ -191,6 +195,13 @@ def _where_any(condition: Any, one: Callable[[], Mixture], other: Callable[[], M
     if isinstance(condition, jax.Array):
         return jax.lax.cond(condition, one, other)
     return choose(condition, one(), other()) if condition.any() else other()
+
+
+def _where_any_number(condition: Any, number: Callable[[], Any]) -> Any:
+    """A number where the condition holds, else NaN; NumPy makes it only if it is needed anywhere."""
+    if isinstance(condition, np.ndarray | np.bool) and not condition.any():
+        return np.full(np.shape(condition), np.nan)
+    return namespace(condition).where(condition, number(), np.nan)
 
 
 def _extrapolation(run: EMRun, residual: Any, slow: Any) -> tuple[Any, Any]:

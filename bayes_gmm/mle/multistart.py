@@ -131,7 +131,7 @@ def _problem_of(n_runs: int, firsts: Int[np.ndarray, " problems"]) -> Int[np.nda
 def _may_go_on(runs: EMRun, firsts: Int[np.ndarray, " problems"] = _ONE_PROBLEM) -> Bool[np.ndarray, " R"]:
     """Runs (R,) that have not ended; where the runs agree only those near the best, which may end beside it."""
     going = runs.status == RUNNING
-    if not (agreeing := agree(runs, firsts)).any():
+    if not (runs.status == EMStatus.CONVERGED).any() or not (agreeing := agree(runs, firsts)).any():
         return going
     far = runs.value <= _best_of_own(_usable_values(runs), firsts) - _FAR
     return going & ~(agreeing[_problem_of(len(going), firsts)] & far)

@@ -34,7 +34,7 @@ from bayes_gmm.search.component_splits import Halves, split_halves
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
 from bayes_gmm.search.merged_cells import merged_cells
 from bayes_gmm.search.rehearsals import Rehearsal, near_by, overlaps, rehearse
-from bayes_gmm.search.row_statistics import RowEM, Rows, State
+from bayes_gmm.search.row_statistics import Responsibilities, RowEM, Rows, State
 
 FROM_COMPONENTS = 10
 """Number of components from which climbs find better maxima than random starts, however many."""
@@ -65,6 +65,9 @@ _MOST_STEPS, _STEPS_PER_COMPONENT = 200, 5
 
 _BATCH_STEPS, _SETTLING_STEPS = 15, 50
 """Steps of EM after which a batch of moves is judged, and before it is believed that no move gains."""
+
+_LITTLE = 1e-2
+"""Nats of a step of EM after which no more of them are made before a move is judged."""
 
 _LEAST_PROMISE = -25.0
 """Expected gain from which moves are tried: a merge looks worse than it is until the others have adapted."""
@@ -143,7 +146,8 @@ def _climb(
     n_points, n_features = em.rows.z.shape
     cells = max(K, min(n_cells * K, n_points // (n_features + 2)))
     start = em.expect(em.maximise(merged_cells(rng, em.rows.z, em.rows.weights, K, cells, shape)))
-    found = improve(em, em.advance(start, _FIRST_STEPS), rng, shape, tell)
+    em.rows = em.rows.ordered_by(em.responsibilities(start))
+    found = improve(em, em.advance(start, _FIRST_STEPS, tol=_LITTLE), rng, shape, tell)
     value = found.value if np.isfinite(merit(found, shape)) else -np.inf
     return value, _with_absent(found.mixture, len(objective.present))
 
@@ -168,15 +172,16 @@ def improve(
     limit, settled = em.n_steps + _MOST_STEPS + _STEPS_PER_COMPONENT * len(state.eta), False
     while em.n_steps < limit and np.isfinite(state.value):
         tell(state.value)
-        halves = split_halves(em, state, rng, shape)
-        moves = promising(halves, removals(em, state, shape))
-        better = _together(em, state, rehearsed(em, state, halves, moves, shape), limit, shape)
+        held = em.responsibilities(state)
+        halves = split_halves(em, held, rng, shape)
+        moves = promising(halves, removals(em, held, shape))
+        better = _together(em, state, rehearsed(em, held, halves, moves, shape), limit, shape)
         if better is not None:
             state, settled = better, False
         elif settled:
             break
         else:
-            state, settled = em.advance(state, _SETTLING_STEPS, tol=1e-2), True
+            state, settled = em.advance(state, _SETTLING_STEPS, tol=_LITTLE), True
     return state
 
 
@@ -186,14 +191,17 @@ def _different(moves: list[Move]) -> list[Move]:
     return sorted(different.values(), key=lambda move: -move.promise)
 
 
-def rehearsed(em: RowEM, state: State, halves: Halves, moves: list[Move], shape: CovarianceShape) -> list[Rehearsal]:
+def rehearsed(
+    em: RowEM, held: Responsibilities, halves: Halves, moves: list[Move], shape: CovarianceShape
+) -> list[Rehearsal]:
     """Moves that gain when they are rehearsed and adapt different components, the best first."""
-    overlap, price = overlaps(state), price_of(state.moments, shape)
-    left, worth, adapted = _REHEARSED * len(state.eta), list[Rehearsal](), set[int]()
+    before = held.state.moments
+    overlap, price = overlaps(held), price_of(before, shape)
+    left, worth, adapted = _REHEARSED * len(before.counts), list[Rehearsal](), set[int]()
     for move in _different(moves):
-        if left and adapted.isdisjoint(near_by(overlap, move.touched)):
+        if left and adapted.isdisjoint(move.touched) and adapted.isdisjoint(near_by(overlap, move.touched)):
             left -= 1
-            one = rehearse(em, state, overlap, moved(state.moments, halves, [move]), move.touched)
+            one = rehearse(em, held, overlap, moved(before, halves, [move]), move.touched)
             if one.gain - price_of(one.moments, shape) + price > _GAIN:
                 worth.append(one)
                 adapted.update(one.near)
@@ -204,11 +212,18 @@ def _together(em: RowEM, state: State, batch: list[Rehearsal], limit: int, shape
     """The state after the largest batch of moves that is accepted: all of them, their best quarter..."""
     if not batch:
         return None
-    without = em.advance(state, _BATCH_STEPS)
+    one_step = em.advance(state, 1)
+    # Steps of EM gain less and less, so that most batches need not be compared with all of them.
+    within_reach = merit(state, shape) + _BATCH_STEPS * (one_step.value - state.value)
+    without: State | None = None
     while batch and em.n_steps < limit:
-        after = em.advance(em.expect(em.maximise(combined(state.moments, batch))), _BATCH_STEPS)
-        if merit(after, shape) > merit(without, shape):
+        after = em.advance(em.expect(em.maximise(combined(state.moments, batch))), _BATCH_STEPS, tol=_LITTLE)
+        if merit(after, shape) > within_reach:
             return after
+        if merit(after, shape) > merit(state, shape):
+            without = em.advance(one_step, _BATCH_STEPS - 1, tol=_LITTLE) if without is None else without
+            if merit(after, shape) > merit(without, shape):
+                return after
         batch = batch[: len(batch) // 4]
     return None
 

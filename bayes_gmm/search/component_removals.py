@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from bayes_gmm.core.row_products import rows_product, weighted_sums
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
-from bayes_gmm.search.row_statistics import RowEM, State, natural
+from bayes_gmm.search.row_statistics import Responsibilities, RowEM, State, natural
 
 _SHARE = 1e-3
 """Responsibility below which a row is not a component's own."""
@@ -25,14 +26,14 @@ class Removal(NamedTuple):
     into: int
 
 
-def removals(em: RowEM, state: State, shape: CovarianceShape) -> list[Removal]:
+def removals(em: RowEM, held: Responsibilities, shape: CovarianceShape) -> list[Removal]:
     """Deletions of each component, and merges with its neighbours, the cheapest first; the rest is kept as it is.
 
     Losses are told on all rows of the components: on a sample of them they are too uncertain to be compared.
     """
-    first, second = _neighbours(state)
-    merged = _losses_of_merging(em, state, first, second, shape)
-    deleted = -em.rows.weights @ np.log(np.maximum(1 - state.shares, np.finfo(float).tiny))
+    first, second = _neighbours(held.state)
+    merged = _losses_of_merging(em, held, first, second, shape)
+    deleted = -weighted_sums(np.log(np.maximum(1 - held.shares, np.finfo(float).tiny)), em.rows.weights)
     merges = [
         Removal(float(loss), int(gone), int(into)) for loss, gone, into in zip(merged, first, second, strict=True)
     ]
@@ -41,12 +42,13 @@ def removals(em: RowEM, state: State, shape: CovarianceShape) -> list[Removal]:
 
 def _losses_of_merging(
     em: RowEM,
-    state: State,
+    held: Responsibilities,
     first: Int[np.ndarray, " P"],
     second: Int[np.ndarray, " P"],
     shape: CovarianceShape,
 ) -> Float[np.ndarray, " P"]:
     """Fall of the log-likelihood if each pair became one Gaussian with the moments of both."""
+    state, shares = held.state, held.shares
     pairs, log_weights = pair_moments(state.moments, first, second), state.mixture.log_weights
     covariances = shape.seen(pairs.covariances)
     if shape.shared:
@@ -55,14 +57,14 @@ def _losses_of_merging(
     together = np.logaddexp(log_weights[first], log_weights[second])
     eta = natural(together, pairs.means, covariances, diagonal=em.rows.diagonal)
     losses = np.zeros(len(first))
-    own = [np.flatnonzero(shares > _SHARE) for shares in state.shares.T]
+    own = shares > _SHARE
     for pair, (one, other) in enumerate(zip(first, second, strict=True)):
-        rows = np.union1d(own[one], own[other])
-        relative = em.rows.features_of(rows) @ eta[pair] - state.log_density[rows]
-        left = 1 - state.shares[rows, one] - state.shares[rows, other]
+        rows = np.flatnonzero(own[one] | own[other])
+        log_density = rows_product(em.rows.features_of(rows), eta[pair, :, None])[:, 0]
+        left = 1 - shares[one, rows] - shares[other, rows]
         # A merged Gaussian may be far denser than the mixture at a point, where its gain stays below 700 nats.
-        density = left + np.exp(np.minimum(relative, 700.0))
-        losses[pair] = -em.rows.weights[rows] @ np.log(np.maximum(density, np.finfo(float).tiny))
+        density = left + np.exp(np.minimum(log_density - held.log_density[rows], 700.0))
+        losses[pair] = -weighted_sums(np.log(np.maximum(density, np.finfo(float).tiny)), em.rows.weights[rows])
     return losses
 
 

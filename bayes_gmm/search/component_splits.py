@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.core.row_products import cross_product, rows_product
+from bayes_gmm.core.row_products import cross_product, rows_product, weighted_sums
 from bayes_gmm.likelihood.moments import Moments, features_of_rows
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape
-from bayes_gmm.search.row_statistics import RowEM, State, moments, natural
+from bayes_gmm.search.row_statistics import Responsibilities, RowEM, moments, natural
 
 _RACE = ((5, 4), (9, 2), (25, 1))
 """Steps of EM of two halves, and how many pairs of them are left after these: good halves may be slow to show."""
@@ -21,6 +21,12 @@ _TRIALS, _TRIALS_OF_FEW_POINTS, _FEW_POINTS = 12, 32, 128
 
 _SHARE = 1e-4
 """Responsibility below which a row is not a component's own."""
+
+_LARGEST_LOG_RATIO = 700.0
+"""Bound on the logarithm of the ratio of both halves at a row."""
+
+_NO_POINTS = 1e-6
+"""Points of a half below which it has none: its statistics are a difference, and what is left of them is rounding."""
 
 _NARROWEST = 1e-4
 """Variance added to halves, relative to the component that is split."""
@@ -63,18 +69,18 @@ class _Own(NamedTuple):
     roots: Float[np.ndarray, "C D D"]
 
 
-def split_halves(em: RowEM, state: State, rng: np.random.Generator, shape: CovarianceShape) -> Halves:
+def split_halves(em: RowEM, held: Responsibilities, rng: np.random.Generator, shape: CovarianceShape) -> Halves:
     """The best of a few splits of each component that has points for two."""
-    (n_components, width), n_features = state.eta.shape, em.rows.z.shape[1]
+    (n_components, width), n_features = held.state.eta.shape, em.rows.z.shape[1]
     square = (n_components, 2, n_features, n_features)
     halves = Halves(np.full(n_components, -np.inf), Moments(*(np.zeros(square[:size]) for size in (2, 3, 4))))
-    counts = state.moments.counts
+    counts = held.state.moments.counts
     enough, few = counts > 2 * (n_features + 1), counts < _FEW_POINTS
     for which, n_trials in ((enough & few, _TRIALS_OF_FEW_POINTS), (enough & ~few, _TRIALS)):
         size = _ROWS * (width + 2 * n_trials) + 2 * n_trials * n_features**2
         for numbers in np.array_split(np.flatnonzero(which), which.sum() * size // _NUMBERS_AT_ONCE + 1):
             if numbers.size:
-                some = _halve(_own(em, state, rng, numbers, shape), n_trials, rng, shape)
+                some = _halve(_own(em, held, rng, numbers, shape), n_trials, rng, shape)
                 halves.gains[numbers] = some.gains
                 for every, part in zip(halves.moments, some.moments, strict=True):
                     every[numbers] = part
@@ -82,9 +88,9 @@ def split_halves(em: RowEM, state: State, rng: np.random.Generator, shape: Covar
 
 
 def _own(
-    em: RowEM, state: State, rng: np.random.Generator, numbers: Int[np.ndarray, " C"], shape: CovarianceShape
+    em: RowEM, held: Responsibilities, rng: np.random.Generator, numbers: Int[np.ndarray, " C"], shape: CovarianceShape
 ) -> _Own:
-    z, weights = _own_rows(em, state, rng, numbers)
+    z, weights = _own_rows(em, held, rng, numbers)
     counts = weights.sum(1)
     centers = np.einsum("cs,csd->cd", weights, z) / counts[:, None]
     offsets = z - centers[:, None]
@@ -94,13 +100,13 @@ def _own(
 
 
 def _own_rows(
-    em: RowEM, state: State, rng: np.random.Generator, numbers: Int[np.ndarray, " C"]
+    em: RowEM, held: Responsibilities, rng: np.random.Generator, numbers: Int[np.ndarray, " C"]
 ) -> tuple[Float[np.ndarray, "C S D"], Float[np.ndarray, "C S"]]:
     """Rows of each component with their weights: all that matter, or as many drawn in proportion to their share."""
     chosen, weights = np.zeros((len(numbers), _ROWS), int), np.zeros((len(numbers), _ROWS))
     for place, k in enumerate(numbers):
-        own = np.flatnonzero(state.shares[:, k] > _SHARE)
-        shares = state.shares[own, k] * em.rows.weights[own]
+        own = np.flatnonzero(held.shares[k] > _SHARE)
+        shares = held.shares[k, own] * em.rows.weights[own]
         if len(own) > _ROWS:
             cumulative = np.cumsum(shares)
             at = (np.arange(_ROWS) + rng.random()) / _ROWS * cumulative[-1]
@@ -117,15 +123,18 @@ def _halve(own: _Own, n_trials: int, rng: np.random.Generator, shape: Covariance
     y, weights, centers, roots = own
     n_features, diagonal = y.shape[2], shape.kind != "full"
     phi = features_of_rows(y, diagonal=diagonal)
-    alone = phi @ natural(np.zeros(()), np.zeros(n_features), np.eye(n_features), diagonal=diagonal)
-    shares = _first_halves(rng, n_trials, y, weights)
+    standard = natural(np.zeros(()), np.zeros(n_features), np.eye(n_features), diagonal=diagonal)
+    alone = rows_product(phi, standard[:, None])
+    first = _first_halves(rng, n_trials, y, weights)
     for n_steps, n_left in _RACE:
         for _ in range(n_steps):
-            halves, log_density, shares = _step(shares, phi, weights, n_features, shape)
-        gains = np.einsum("cs,cst->ct", weights, log_density - alone[..., None])
+            halves, eta = _maximise(first, phi, weights, n_features, shape)
+            first = _shares_of_first(eta, phi)
+        log_density = rows_product(phi, eta[:, :, 0].mT) - np.log(first)
+        gains = weighted_sums((log_density - alone).mT, weights[:, None])
         gains = np.where(halves.counts.min(2) > n_features + 1, gains, -np.inf)
         best = np.argsort(-gains, 1)[:, :n_left]
-        shares = np.take_along_axis(shares, best[:, None, :, None], 2)
+        first = np.take_along_axis(first, best[:, None], 2)
     chosen = np.arange(len(y)), best[:, 0]
     counts, means, covariances = (part[chosen] for part in halves)
     back = roots[:, None]
@@ -133,24 +142,31 @@ def _halve(own: _Own, n_trials: int, rng: np.random.Generator, shape: Covariance
     return Halves(gains[chosen], found)
 
 
-def _step(
-    shares: Float[np.ndarray, "C S T 2"],
+def _maximise(
+    first: Float[np.ndarray, "C S T"],
     phi: Float[np.ndarray, "C S F"],
     weights: Float[np.ndarray, "C S"],
     n_features: int,
     shape: CovarianceShape,
-) -> tuple[Moments, Float[np.ndarray, "C S T"], Float[np.ndarray, "C S T 2"]]:
-    """Halves with these shares, the log density of both together, and their shares by it."""
-    (n_components, n_rows, n_trials, _), diagonal = shares.shape, shape.kind != "full"
-    portions = (shares * weights[..., None, None]).reshape(n_components, n_rows, -1)
-    statistics = cross_product(portions, phi).reshape(n_components, n_trials, 2, -1)
-    counts, means, covariances = moments(statistics, n_features, diagonal=diagonal)
+) -> tuple[Moments, Float[np.ndarray, "C T 2 F"]]:
+    """Both halves if the first has these shares, and their natural parameters."""
+    diagonal = shape.kind != "full"
+    of_first = cross_product(first * weights[..., None], phi)
+    of_second = cross_product(weights[..., None], phi) - of_first
+    of_second[of_second[..., 0] < _NO_POINTS] = 0.0
+    counts, means, covariances = moments(np.stack([of_first, of_second], 2), n_features, diagonal=diagonal)
     covariances = _covariances(Moments(counts, means, covariances), shape)
     log_weights = np.log(np.maximum(counts, np.finfo(float).tiny) / weights.sum(1)[:, None, None])
-    eta = natural(log_weights, means, covariances, diagonal=diagonal).reshape(n_components, 2 * n_trials, -1)
-    logits = rows_product(phi, eta.mT).reshape(shares.shape)
-    log_density = np.logaddexp(logits[..., 0], logits[..., 1])
-    return Moments(counts, means, covariances), log_density, np.exp(logits - log_density[..., None])
+    eta = natural(log_weights, means, covariances, diagonal=diagonal)
+    return Moments(counts, means, covariances), eta
+
+
+def _shares_of_first(eta: Float[np.ndarray, "C T 2 F"], phi: Float[np.ndarray, "C S F"]) -> Float[np.ndarray, "C S T"]:
+    """Shares of the first half, by one exponential each: 1 / (1 + second / first)."""
+    ratios = rows_product(phi, (eta[:, :, 1] - eta[:, :, 0]).mT)
+    np.exp(np.clip(ratios, -_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO, out=ratios), out=ratios)
+    ratios += 1
+    return np.divide(1, ratios, out=ratios)
 
 
 def _covariances(halves: Moments, shape: CovarianceShape) -> Float[np.ndarray, "C T 2 D D"]:
@@ -165,7 +181,7 @@ def _covariances(halves: Moments, shape: CovarianceShape) -> Float[np.ndarray, "
 
 def _first_halves(
     rng: np.random.Generator, n_trials: int, y: Float[np.ndarray, "C S D"], weights: Float[np.ndarray, "C S"]
-) -> Float[np.ndarray, "C S T 2"]:
+) -> Float[np.ndarray, "C S T"]:
     """Ways to halve points: those that are nearer to one random point than another random point is.
 
     Halves of a Gaussian on either side of a plane are alike. What hides in a component that passes for one Gaussian
@@ -180,5 +196,4 @@ def _first_halves(
     # |y - one|^2 < |other - one|^2, less |one|^2 on both sides.
     limits = (other * (other - 2 * one)).sum(-1)
     nearness = (y**2).sum(-1)[..., None] - 2 * rows_product(y, one.mT)
-    sides = (nearness < limits[:, None]).astype(np.float64)
-    return np.stack([sides, 1 - sides], -1)
+    return (nearness < limits[:, None]).astype(np.float64)

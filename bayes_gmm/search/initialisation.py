@@ -12,9 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy.spatial.distance import cdist
 
-from bayes_gmm.core.linalg import diagonal_matrices
+from bayes_gmm.core.linalg import diagonal_matrices, squared_distances
 from bayes_gmm.core.validation import any_array
 from bayes_gmm.errors import ArgumentError
 from bayes_gmm.likelihood.moments import Moments
@@ -260,7 +259,7 @@ def _plus_plus(
     the centres that are given.
     """
     sets = np.tile(centers, (len(evenly), 1, 1))
-    nearest = cdist(points, centers[anchored], "sqeuclidean").min(1, initial=np.inf)
+    nearest = squared_distances(points, centers[anchored]).min(1, initial=np.inf)
     distances = np.tile(nearest, (len(evenly), 1))
     for k in np.flatnonzero(~anchored):
         chances = weights * np.where(evenly[:, None] | np.isinf(distances), 1.0, distances)
@@ -268,7 +267,7 @@ def _plus_plus(
         cumulative = np.cumsum(np.where(chances.sum(1, keepdims=True) > 0, chances, weights), 1)
         chosen = (cumulative <= rng.random((len(evenly), 1)) * cumulative[:, -1:]).sum(1)
         sets[:, k] = points[chosen]
-        distances = np.minimum(distances, cdist(sets[:, k], points, "sqeuclidean"))
+        distances = np.minimum(distances, squared_distances(sets[:, k], points))
     return sets
 
 
@@ -289,7 +288,7 @@ def _clusters(
 ) -> Moments:
     """Moments of the points nearest to each centre."""
     *batch, n_components, n_features = centers.shape
-    distances = cdist(centers.reshape(-1, n_features), points, "sqeuclidean")
+    distances = squared_distances(centers.reshape(-1, n_features), points)
     nearest = distances.reshape(*batch, n_components, -1).argmin(-2)
     return _moments(np.eye(n_components)[nearest] * weights[:, None], points)
 

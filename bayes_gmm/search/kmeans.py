@@ -3,13 +3,13 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.core.row_products import rows_product
+from bayes_gmm.core.row_products import cross_product, rows_product, weighted_sums
 from bayes_gmm.likelihood.moments import Moments
 
 _LLOYD_STEPS = 8
 """Steps of Lloyd's algorithm: cells need not have converged to be merged."""
 
-_SEEDING_POINTS_PER_CELL = 20
+_SEEDING_POINTS_PER_CELL = 8
 """Random points for each cell, among which centres are chosen."""
 
 
@@ -32,7 +32,7 @@ def greedy_plus_plus(
         distances = np.minimum(
             nearest, np.maximum(squares - 2 * rows_product(z, tried.T).T + (tried**2).sum(1)[:, None], 0.0)
         )
-        best = int((distances @ weights).argmin())
+        best = int(weighted_sums(distances, weights).argmin())
         centers[number], nearest = tried[best], distances[best]
     return centers
 
@@ -62,9 +62,9 @@ def cell_moments(z: Float[np.ndarray, "N D"], weights: Float[np.ndarray, " N"], 
     starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
     counts, means, covariances = [], [], []
     for rows in np.split(order, starts[1:]):
-        mean = weights[rows] @ z[rows] / weights[rows].sum()
+        mean = weighted_sums(z[rows].T, weights[rows]) / weights[rows].sum()
         offsets = z[rows] - mean
         counts.append(weights[rows].sum())
         means.append(mean)
-        covariances.append((weights[rows, None] * offsets).T @ offsets / counts[-1])
+        covariances.append(cross_product(weights[rows, None] * offsets, offsets) / counts[-1])
     return Moments(np.array(counts), np.array(means), np.array(covariances))

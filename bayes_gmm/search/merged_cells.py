@@ -6,8 +6,8 @@ cells than components miss no place; which of them belong together is then asked
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial.distance import cdist
 
+from bayes_gmm.core.linalg import squared_distances
 from bayes_gmm.likelihood.moments import Moments
 from bayes_gmm.search.covariance_shape import CovarianceShape, pair_moments
 from bayes_gmm.search.kmeans import cell_moments, greedy_plus_plus, lloyd
@@ -73,14 +73,18 @@ def _merge(cells: Moments, n_components: int, shape: CovarianceShape) -> Moments
     """Clusters of cells, in number that of the components, or fewer where no others are near enough."""
     score, clusters = _Score(cells, shape), Moments(*(np.array(part) for part in cells))
     n_cells = len(clusters.counts)
-    near = np.argsort(cdist(clusters.means, clusters.means, "sqeuclidean"), axis=1)[:, 1 : 1 + _NEIGHBOURS]
+    distances = squared_distances(clusters.means, clusters.means)
+    np.fill_diagonal(distances, np.inf)
+    near = np.argsort(distances, axis=1)[:, : min(_NEIGHBOURS, n_cells - 1)]
     first, second = np.repeat(np.arange(n_cells), near.shape[1]), near.ravel()
     cost = np.full((n_cells, n_cells), np.inf)
     cost[first, second] = score.loss(clusters, first, second)
     cost = np.minimum(cost, cost.T)
+    cheapest, least = cost.argmin(1), cost.min(1)
     for _ in range(n_cells - n_components):
-        kept, gone = divmod(int(cost.argmin()), n_cells)
-        if np.isinf(cost[kept, gone]):
+        kept = int(least.argmin())
+        gone = int(cheapest[kept])
+        if np.isinf(least[kept]):
             break
         near = np.isfinite(cost[kept]) | np.isfinite(cost[gone])
         near[[kept, gone]] = False
@@ -90,5 +94,7 @@ def _merge(cells: Moments, n_components: int, shape: CovarianceShape) -> Moments
         cost[gone] = cost[:, gone] = np.inf
         others = np.flatnonzero(near)
         cost[kept, others] = cost[others, kept] = score.loss(clusters, np.full(len(others), kept), others)
+        changed = np.append(others, [kept, gone])
+        cheapest[changed], least[changed] = cost[changed].argmin(1), cost[changed].min(1)
     left = np.flatnonzero(clusters.counts)
     return score.shrunk(Moments(*(part[left] for part in clusters)))

@@ -16,15 +16,18 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from bayes_gmm.core.row_products import cross_product, rows_product
+from bayes_gmm.core.row_products import cross_product, rows_product, weighted_sums
 from bayes_gmm.likelihood.moments import Moments
-from bayes_gmm.search.row_statistics import RowEM, State, moments, natural, normalise
+from bayes_gmm.search.row_statistics import Responsibilities, RowEM, moments, natural, normalise
 
 _STEPS, _FEWEST_STEPS = 12, 3
 """Steps of EM of a rehearsal, and before it is given up where the others will not make up for what it loses."""
 
 _NEIGHBOURS = 4
 """Components that share most rows with those that a move touches, and adapt to it."""
+
+_ROWS_AT_ONCE = 1024
+"""Rows whose overlaps are summed together: few components have a share in rows side by side."""
 
 _SHARE = 1e-4
 """Responsibility of all of them together below which a row is not theirs: EM without the tails of components makes them
@@ -39,34 +42,39 @@ class Rehearsal(NamedTuple):
     moments: Moments
 
 
-def overlaps(state: State) -> Float[np.ndarray, "K K"]:
+def overlaps(held: Responsibilities) -> Float[np.ndarray, "K K"]:
     """Points that each two components share."""
-    return cross_product(state.shares, state.shares)
+    n_components, n_rows = held.shares.shape
+    total = np.zeros((n_components, n_components))
+    for start in range(0, n_rows, _ROWS_AT_ONCE):
+        shares = held.shares[:, start : start + _ROWS_AT_ONCE]
+        some = np.flatnonzero(shares.max(1) > _SHARE)
+        total[np.ix_(some, some)] += cross_product(shares[some].T, shares[some].T)
+    return total
 
 
 def rehearse(
-    em: RowEM, state: State, overlap: Float[np.ndarray, "K K"], after: Moments, touched: set[int]
+    em: RowEM, held: Responsibilities, overlap: Float[np.ndarray, "K K"], after: Moments, touched: set[int]
 ) -> Rehearsal:
     """Let the components near by adapt to a move with these moments after it, which touches some of them."""
     near = near_by(overlap, touched)
-    inside = state.shares[:, near].sum(1)
+    inside = held.shares[near].sum(0)
     own = np.flatnonzero(inside > _SHARE)
-    phi, weights, before = em.rows.features_of(own), em.rows.weights[own], state.log_density[own]
+    phi, weights, before = em.rows.features_of(own), em.rows.weights[own], held.log_density[own]
     outside = before + np.log(np.maximum(1 - inside[own], np.finfo(float).tiny))
     gains: list[float] = []
     for left in reversed(range(_STEPS)):
-        mixture = jax.tree.map(itemgetter(near), em.maximise(after, near=state.mixture))
+        mixture = jax.tree.map(itemgetter(near), em.maximise(after, near=held.state.mixture))
         if not em.is_sound(mixture):
             return Rehearsal(-np.inf, near, after)
         covariances = mixture.scale_tril @ mixture.scale_tril.mT
         eta = natural(mixture.log_weights, mixture.means, covariances, diagonal=em.rows.diagonal)
-        shares = np.concatenate([rows_product(phi, eta.T), outside[:, None]], 1)
-        gains.append(float(weights @ (normalise(shares) - before)))
+        shares = np.concatenate([rows_product(eta, phi.T), outside[None]])
+        gains.append(float(weighted_sums(normalise(shares) - before, weights)))
         if _hopeless(gains, left):
             break
-        found = moments(
-            cross_product(shares[:, :-1] * weights[:, None], phi), em.rows.z.shape[1], diagonal=em.rows.diagonal
-        )
+        statistics = cross_product((shares[:-1] * weights).T, phi)
+        found = moments(statistics, em.rows.z.shape[1], diagonal=em.rows.diagonal)
         after = Moments(*(np.array(part) for part in after))
         for part, new in zip(after, found, strict=True):
             part[near] = new

@@ -6,7 +6,7 @@ parameters and prior are respected. Nothing here is compiled for a number of row
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -14,16 +14,19 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from bayes_gmm.core.linalg import LOG_2PI
-from bayes_gmm.core.row_products import cross_product, rows_product
+from bayes_gmm.core.linalg import LOG_2PI, exponential
+from bayes_gmm.core.row_products import cross_product, rows_product, weighted_sums
 from bayes_gmm.likelihood.moments import Moments, features_of_rows, places_of_squares
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.nearest_donors import unit_points_without_gaps
 
-_ROWS_AT_ONCE = 1024
-"""Rows of one matrix product: their log densities stay in the processor's cache."""
+_DENSITIES_AT_ONCE, _STATISTICS_AT_ONCE = 2**17, 2**19
+"""Log joint densities, and sufficient statistics, of the rows of one matrix product: they stay in caches."""
+
+_NO_SHARE = -40.0
+"""Logarithm of a share below which it is nothing beside 1."""
 
 _FEATURES_KEPT = 2**24
 """Largest number of sufficient statistics of rows that are kept in memory; of longer tables they are made anew."""
@@ -61,6 +64,12 @@ class Rows:
         diagonal = problem.structure.is_diagonal
         return cls(z=z, weights=weights[chosen], diagonal=diagonal)
 
+    def ordered_by(self, held: "Responsibilities") -> "Rows":
+        """Rows of one component after those of its neighbour, so that few components share rows side by side."""
+        place = np.argsort(_chain_of_neighbours(held.state.mixture.means))
+        order = np.argsort(place[held.shares.argmax(0)], kind="stable")
+        return replace(self, z=self.z[order], weights=self.weights[order])
+
     @cached_property
     def _kept(self) -> Float[np.ndarray, "N F"] | None:
         n_points, n_features = self.z.shape
@@ -71,9 +80,21 @@ class Rows:
         """Sufficient statistics of some of the rows."""
         return features_of_rows(self.z[rows], diagonal=self.diagonal) if self._kept is None else self._kept[rows]
 
-    def parts(self) -> Iterator[slice]:
-        """Slices that together are all rows."""
-        return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(self.z), _ROWS_AT_ONCE))
+    def parts(self, n_components: int) -> Iterator[slice]:
+        """Slices that together are all rows, for a pass with so many components."""
+        n_statistics = len(places_of_squares(self.z.shape[1], diagonal=self.diagonal)[0])
+        size = max(min(_DENSITIES_AT_ONCE // n_components, _STATISTICS_AT_ONCE // n_statistics), 1)
+        return (slice(start, start + size) for start in range(0, len(self.z), size))
+
+
+def _chain_of_neighbours(means: Float[np.ndarray, "K D"]) -> Int[np.ndarray, " K"]:
+    """Components one after another, each the nearest to the last one of those that are left."""
+    chain, left = [0], np.arange(1, len(means))
+    while left.size:
+        nearest = ((means[left] - means[chain[-1]]) ** 2).sum(1).argmin()
+        chain.append(int(left[nearest]))
+        left = np.delete(left, nearest)
+    return np.array(chain)
 
 
 def natural(
@@ -122,10 +143,6 @@ class State(NamedTuple):
         Its natural parameters.
     value
         The objective.
-    shares : (N, K)
-        Responsibilities.
-    log_density : (N,)
-        Logarithm of the density of each row.
     moments
         Of the rows that each component is responsible for.
     """
@@ -133,9 +150,34 @@ class State(NamedTuple):
     mixture: Mixture
     eta: Float[np.ndarray, "K F"]
     value: float
-    shares: Float[np.ndarray, "N K"]
-    log_density: Float[np.ndarray, " N"]
     moments: Moments
+
+
+class Responsibilities(NamedTuple):
+    """How a state shares the rows out among its components.
+
+    Attributes
+    ----------
+    state
+        The state.
+    shares : (K, N)
+        Share of each component in each row.
+    log_density : (N,)
+        Logarithm of the density of each row.
+    """
+
+    state: State
+    shares: Float[np.ndarray, "K N"]
+    log_density: Float[np.ndarray, " N"]
+
+
+class _Part(NamedTuple):
+    """Rows side by side, the components that have a share in any of them, and these shares."""
+
+    rows: slice
+    components: Int[np.ndarray, " A"]
+    shares: Float[np.ndarray, "A B"]
+    log_density: Float[np.ndarray, " B"]
 
 
 class RowEM:
@@ -171,25 +213,39 @@ class RowEM:
 
     def expect(self, mixture: Mixture) -> State:
         """E-step at a mixture; its value is minus infinity where a component is lost or too narrow."""
-        rows, (n_points, n_features), n_components = self.rows, self.rows.z.shape, len(mixture.log_weights)
+        rows, n_features, n_components = self.rows, self.rows.z.shape[1], len(mixture.log_weights)
         self.n_steps += 1
-        nothing = Moments(np.zeros(n_components), mixture.means, mixture.scale_tril)
         if not self.is_sound(mixture):
-            none = np.zeros((n_components, 1)), np.zeros((n_points, n_components)), np.zeros(n_points)
-            return State(mixture, none[0], -np.inf, *none[1:], nothing)
+            nothing = Moments(np.zeros(n_components), mixture.means, mixture.scale_tril)
+            return State(mixture, np.zeros((n_components, 1)), -np.inf, nothing)
         covariances = mixture.scale_tril @ mixture.scale_tril.mT
         eta = natural(mixture.log_weights, mixture.means, covariances, diagonal=rows.diagonal)
-        shares, log_density, statistics = np.empty((n_points, n_components)), np.empty(n_points), np.zeros_like(eta)
-        for part in rows.parts():
-            phi = rows.features_of(part)
-            shares[part] = rows_product(phi, eta.T)
-            log_density[part] = normalise(shares[part])
-            statistics += cross_product(shares[part] * rows.weights[part, None], phi)
-        value = float(rows.weights @ log_density)
-        if self._objective.prior is not None:
-            value += float(self._objective.log_prior(mixture))
+        value, statistics = float(self._objective.log_prior(mixture)), np.zeros_like(eta)
+        for some, components, shares, log_density in self._parts(eta):
+            weights = rows.weights[some]
+            value += float(weighted_sums(log_density, weights))
+            statistics[components] += cross_product((shares * weights).T, rows.features_of(some))
         found = moments(statistics, n_features, diagonal=rows.diagonal)
-        return State(mixture, eta, value if np.isfinite(value) else -np.inf, shares, log_density, found)
+        return State(mixture, eta, value if np.isfinite(value) else -np.inf, found)
+
+    def responsibilities(self, state: State) -> Responsibilities:
+        """Shares of the components in all rows, which most steps have no need to keep."""
+        n_points = len(self.rows.z)
+        held = Responsibilities(state, np.zeros((len(state.eta), n_points)), np.empty(n_points))
+        for some, components, shares, log_density in self._parts(state.eta):
+            held.shares[components, some], held.log_density[some] = shares, log_density
+        return held
+
+    def _parts(self, eta: Float[np.ndarray, "K F"]) -> Iterator[_Part]:
+        for some in self.rows.parts(len(eta)):
+            logits = rows_product(eta, self.rows.features_of(some).T)
+            top = logits.max(0)
+            logits -= top
+            components = np.flatnonzero(logits.max(1) > _NO_SHARE)
+            shares = exponential(logits[components])
+            density = shares.sum(0)
+            shares /= density
+            yield _Part(some, components, shares, top + np.log(density))
 
     def advance(self, state: State, n_steps: int, tol: float = 0.0) -> State:
         """So many steps of EM, fewer where the objective gains no more than `tol` or a component is lost."""
@@ -214,13 +270,12 @@ class RowEM:
         return bool((1 / np.sqrt((np.linalg.inv(mixture.scale_tril) ** 2).sum((1, 2))) > self._smallest_scale).all())
 
 
-def normalise(logits: Float[np.ndarray, "B K"]) -> Float[np.ndarray, " B"]:
+def normalise(logits: Float[np.ndarray, "K B"]) -> Float[np.ndarray, " B"]:
     """Log densities of rows; their log joint densities become responsibilities, in place."""
-    top = logits.max(1)
-    logits -= top[:, None]
-    np.exp(logits, out=logits)
-    density = logits.sum(1)
-    logits /= density[:, None]
+    top = logits.max(0)
+    exponential(np.subtract(logits, top, out=logits))
+    density = logits.sum(0)
+    logits /= density
     return top + np.log(density)
 
 

@@ -5,8 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+from scipy.spatial.distance import cdist
 
-from bayes_gmm.core.linalg import cholesky_factors, invert_tril, log_diagonal, product, vech
+from bayes_gmm.core.linalg import (
+    cholesky_factors,
+    exponential,
+    invert_tril,
+    log_diagonal,
+    product,
+    squared_distances,
+    vech,
+)
 
 SIZES = [1, 2, 3, 5, 8, 9, 17]
 
@@ -75,3 +84,19 @@ def test_programs_of_few_rows_neither_scatter_nor_call_lapack(function: object) 
 
     assert not {"scatter", "custom_call"} & set(used(function).replace('"', " ").replace(".", " ").split())
     assert "custom_call" in used(jnp.linalg.cholesky)
+
+
+def test_exponentials_are_numpys_but_for_those_that_are_no_normal_numbers() -> None:
+    """Also of infinity and what is not a number. Control: NumPy's own are not zero down to -745."""
+    logs = np.array([[0.0, -1.0, -37.5, -650.0], [-720.0, -1e4, -np.inf, np.nan]])
+    found, expected = exponential(logs.copy()), np.exp(logs)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], [0.0, 0.0, 0.0, np.nan])
+    assert expected[1, 0] > 0
+
+
+def test_squared_distances_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(0)
+    points, others = 1e8 + rng.normal(size=(7, 3)), 1e8 + rng.normal(size=(5, 3))
+    np.testing.assert_allclose(squared_distances(points, others), cdist(points, others, "sqeuclidean"), rtol=1e-12)
+    assert not np.diagonal(squared_distances(points, points)).any()

@@ -96,8 +96,10 @@ def test_em_ends_where_it_does_with_products(monkeypatch, case, short):
     monkeypatch.setattr(Problem, "needs_no_products", property(lambda _: False))
     full = bg.fit_em(x, 3, n_starts=4, seed=1, **options)
     np.testing.assert_allclose(few.start_log_likelihoods, full.start_log_likelihoods, rtol=1e-8)
-    np.testing.assert_allclose(few.mixture.means, full.mixture.means, rtol=1e-6)
-    np.testing.assert_allclose(few.mixture.covariances, full.mixture.covariances, rtol=1e-5, atol=1e-12)
+    # Where components have names by what is held, which of two equal starts is the best is a matter of rounding.
+    ends = [fit.mixture.permute(np.argsort(fit.mixture.means[:, 0])) for fit in (few, full)]
+    np.testing.assert_allclose(ends[0].means, ends[1].means, rtol=1e-6)
+    np.testing.assert_allclose(ends[0].covariances, ends[1].covariances, rtol=1e-5, atol=1e-12)
 
 
 def test_of_a_start_with_correlations_the_variances_count():

@@ -8,13 +8,14 @@ import pytest
 from scipy.stats import multivariate_normal
 
 import bayes_gmm as bg
-from bayes_gmm.core.row_products import cross_product, rows_product
+from bayes_gmm.core.row_products import cross_product, rows_product, weighted_sums
 from bayes_gmm.likelihood.moments import Moments, features_of_rows
 from bayes_gmm.mixture.mixture import Mixture
 from bayes_gmm.mle import best_fit
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.component_moves import (
     Move,
+    _together,
     climbs,
     combined,
     improve,
@@ -85,6 +86,41 @@ def test_one_step_is_that_of_the_objective(structure):
     assert abs(em.expect(further.mixture).value - state.value) > 1e-3 * abs(path[1] - path[0])
 
 
+def test_order_of_the_rows_changes_nothing_but_how_few_components_share_them():
+    """Responsibilities are SciPy's, in whatever order. Control: rows as they come are shared by all components."""
+    x, labels = clusters()
+    em, _ = rows_of(x)
+    state = em.expect(em.maximise(cell_moments(em.rows.z, em.rows.weights, labels)))
+    mixture, held = state.mixture, em.responsibilities(state)
+    pairs = zip(np.exp(mixture.log_weights), mixture.means, mixture.scale_tril @ mixture.scale_tril.mT, strict=True)
+    joint = np.array([w * multivariate_normal(m, c).pdf(em.rows.z) for w, m, c in pairs])
+    np.testing.assert_allclose(held.log_density, np.log(joint.sum(0)), rtol=1e-12)
+    np.testing.assert_allclose(held.shares, joint / joint.sum(0), atol=1e-12)
+    with mock.patch("bayes_gmm.search.row_statistics._DENSITIES_AT_ONCE", 64 * K):
+        before = [len(part.components) for part in em._parts(state.eta)]
+        em.rows = em.rows.ordered_by(held)
+        after = [len(part.components) for part in em._parts(state.eta)]
+        np.testing.assert_allclose(em.expect(mixture).value, state.value, rtol=1e-12)
+        for one, other in zip(em.expect(mixture).moments, state.moments, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-9)
+    assert np.mean(before) > 0.9 * K
+    assert np.mean(after) < 0.6 * K
+
+
+def test_a_batch_is_compared_with_steps_of_em_alone_where_these_may_gain_as_much():
+    """A batch that gains less than EM would is refused. Control: one that gains far more is not even compared."""
+    x, labels, wrong = misplaced()
+    em, shape = rows_of(x)
+    early = em.advance(em.expect(em.maximise(cell_moments(em.rows.z, em.rows.weights, wrong))), 2)
+    better = em.advance(early, 1)
+    nothing = [Rehearsal(1.0, np.arange(K), better.moments)]
+    assert _together(em, better, nothing, 10**6, shape) is None
+    truth = [Rehearsal(1.0, np.arange(K), cell_moments(em.rows.z, em.rows.weights, labels))]
+    before = em.n_steps
+    assert _together(em, better, truth, 10**6, shape).value > better.value + 100
+    assert em.n_steps - before <= 17
+
+
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_natural_parameters_are_a_gaussian(diagonal):
     rng = np.random.default_rng(3)
@@ -108,6 +144,10 @@ def test_products_in_slices_are_products(n_rows):
     np.testing.assert_allclose(rows_product(rows, matrix), rows @ matrix, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(cross_product(rows, others), rows.mT @ others, atol=1e-9)
     assert np.abs(cross_product(rows[:, 1:], others[:, 1:]) - rows.mT @ others).max() > 1e-3
+    one_column = matrix[..., :1]
+    np.testing.assert_allclose(rows_product(rows, one_column), rows @ one_column, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(cross_product(others[..., :1], rows), others[..., :1].mT @ rows, atol=1e-9)
+    np.testing.assert_allclose(weighted_sums(rows.mT, others[..., 0][:, None]), (others[..., :1].mT @ rows)[:, 0])
 
 
 def test_split_is_promised_where_one_component_covers_two_clusters():
@@ -115,7 +155,7 @@ def test_split_is_promised_where_one_component_covers_two_clusters():
     x, labels, wrong = misplaced()
     em, shape = rows_of(x)
     state = at(em, wrong)
-    halves = split_halves(em, state, np.random.default_rng(1), shape)
+    halves = split_halves(em, em.responsibilities(state), np.random.default_rng(1), shape)
     assert halves.gains.argmax() == 0
     assert np.delete(halves.gains, 0).max() < 0.1 * halves.gains[0]
     # The same split with a component more: EM of thirteen from the true clusters and the two halves.
@@ -130,7 +170,7 @@ def test_merge_is_cheapest_where_two_components_share_a_cluster():
     x, _, wrong = misplaced()
     em, shape = rows_of(x)
     state = at(em, wrong)
-    cheapest, *others = removals(em, state, shape)
+    cheapest, *others = removals(em, em.responsibilities(state), shape)
     assert {cheapest.gone, cheapest.into} == {1, 5}
     dearer = [one for one in others if {one.gone, one.into} != {1, 5} and not {one.gone, one.into} <= {1, 5, DELETED}]
     assert min(one.loss for one in dearer) > 10 * max(cheapest.loss, 1.0)
@@ -155,7 +195,7 @@ def test_batch_keeps_the_total_and_the_components_that_it_does_not_touch():
     x, _, wrong = misplaced()
     em, shape = rows_of(x)
     state = at(em, wrong)
-    halves = split_halves(em, state, np.random.default_rng(1), shape)
+    halves = split_halves(em, em.responsibilities(state), np.random.default_rng(1), shape)
     after = moved(state.moments, halves, [Move(1.0, 0, Removal(0.0, 1, 5))])
     untouched = np.setdiff1d(np.arange(K), [0, 1, 5])
     for part, before in zip(after, state.moments, strict=True):
@@ -168,11 +208,10 @@ def test_a_rehearsal_gains_what_em_gains():
     x, labels, wrong = misplaced()
     em, shape = rows_of(x)
     state = at(em, wrong)
-    halves, overlap = split_halves(em, state, np.random.default_rng(1), shape), overlaps(state)
+    held = em.responsibilities(state)
+    halves, overlap = split_halves(em, held, np.random.default_rng(1), shape), overlaps(held)
     right, false = Move(1.0, 0, Removal(0.0, 1, 5)), Move(1.0, 0, Removal(0.0, 2, 3))
-    tried = [
-        rehearse(em, state, overlap, moved(state.moments, halves, [move]), move.touched) for move in (right, false)
-    ]
+    tried = [rehearse(em, held, overlap, moved(state.moments, halves, [move]), move.touched) for move in (right, false)]
     gained = at(em, labels).value - state.value
     assert 0.9 * gained < tried[0].gain < gained + 1.0
     assert tried[1].gain < 0
@@ -193,9 +232,10 @@ def test_a_rehearsal_of_no_move_gains_nothing():
     """EM has ended, so that its components stay as they are. Control: without their tails they seem to lose."""
     em, _ = rows_of((data := overlapping())[0])
     state = at(em, data[1])
+    held = em.responsibilities(state)
 
     def gains() -> list[float]:
-        return [rehearse(em, state, overlaps(state), state.moments, {k}).gain for k in range(K)]
+        return [rehearse(em, held, overlaps(held), state.moments, {k}).gain for k in range(K)]
 
     np.testing.assert_allclose(gains(), 0.0, atol=1.0)
     with mock.patch("bayes_gmm.search.rehearsals._SHARE", 1e-2):
@@ -207,11 +247,12 @@ def test_loss_of_a_merge_is_that_of_the_mixture_without_the_pair():
     x, labels = overlapping()
     em, shape = rows_of(x)
     state = at(em, labels)
-    one = next(one for one in removals(em, state, shape) if one.into != DELETED)
+    held = em.responsibilities(state)
+    one = next(one for one in removals(em, held, shape) if one.into != DELETED)
     pair = pair_moments(state.moments, np.array([one.gone]), np.array([one.into]))
     merged = multivariate_normal(pair.means[0], pair.covariances[0]).pdf(em.rows.z) * pair.counts[0] / len(x)
-    without = np.exp(state.log_density) * (1 - state.shares[:, [one.gone, one.into]].sum(1)) + merged
-    losses = state.log_density - np.log(without)
+    without = np.exp(held.log_density) * (1 - held.shares[[one.gone, one.into]].sum(0)) + merged
+    losses = held.log_density - np.log(without)
     np.testing.assert_allclose(one.loss, losses.sum(), rtol=0.1)
     fifths = np.random.default_rng(0).permutation(losses).reshape(5, -1)
     assert np.std(5 * fifths.sum(1)) > 0.2 * losses.sum()
@@ -227,7 +268,7 @@ def test_split_finds_a_narrow_component_inside_a_wide_one():
     best = at(rows_of(x, 2)[0], labels).value - state.value
 
     def gain() -> float:
-        return float(split_halves(em, state, np.random.default_rng(1), shape).gains[0])
+        return float(split_halves(em, em.responsibilities(state), np.random.default_rng(1), shape).gains[0])
 
     assert best > 10
     assert gain() > 0.95 * best
@@ -237,7 +278,7 @@ def test_split_finds_a_narrow_component_inside_a_wide_one():
 
 def halves_by_planes(rng: np.random.Generator, n_trials: int, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     sides = (y @ rng.normal(size=(len(y), y.shape[2], n_trials)) > 0).astype(float)
-    return np.stack([sides, 1 - sides], -1)
+    return sides
 
 
 def test_rehearsals_of_one_batch_gain_and_adapt_different_components():
@@ -250,8 +291,9 @@ def test_rehearsals_of_one_batch_gain_and_adapt_different_components():
     em, shape = rows_of(x, 24)
 
     def batch(state: State) -> list[Rehearsal]:
-        halves = split_halves(em, state, np.random.default_rng(1), shape)
-        return rehearsed(em, state, halves, promising(halves, removals(em, state, shape)), shape)
+        held = em.responsibilities(state)
+        halves = split_halves(em, held, np.random.default_rng(1), shape)
+        return rehearsed(em, held, halves, promising(halves, removals(em, held, shape)), shape)
 
     found, stuck = batch(at(em, labels)), at(em, wrong)
     assert not [one for one in found if one.gain > 10]
@@ -349,15 +391,18 @@ def test_climbs_find_what_random_starts_miss():
     assert random.log_likelihood < truth.log_likelihood - 10
 
 
+@pytest.mark.parametrize("n_components", [12, 5])
 @pytest.mark.parametrize("covariance_type", ["full", "diag"])
-def test_last_steps_in_numpy_end_where_the_compiled_ones_do(covariance_type, monkeypatch):
+def test_steps_after_climbs_in_numpy_end_where_the_compiled_ones_do(covariance_type, n_components, monkeypatch):
+    """Whether all starts are ends of climbs, or others follow them."""
     rng = np.random.default_rng(5)
-    x = 6 * rng.normal(size=(12, 3))[rng.integers(12, size=2500)] + rng.normal(size=(2500, 3))
-    in_numpy = bg.fit_em(x, 12, covariance_type=covariance_type)
-    monkeypatch.setattr(best_fit, "_SHORT_LAST_STEPS", 0)
+    labels = rng.integers(n_components, size=2500)
+    x = 6 * rng.normal(size=(n_components, 3))[labels] + rng.normal(size=(2500, 3))
+    in_numpy = bg.fit_em(x, n_components, covariance_type=covariance_type)
+    monkeypatch.setattr(best_fit, "_SHORT_STEP", 0)
     with mock.patch.object(Problem, "short_objective", side_effect=AssertionError("NumPy was asked")):
-        compiled = bg.fit_em(x, 12, covariance_type=covariance_type)
-    assert len(in_numpy.start_statuses) == 2
+        compiled = bg.fit_em(x, n_components, covariance_type=covariance_type)
+    assert len(in_numpy.start_statuses) == (2 if n_components == 12 else 32)
     assert in_numpy.log_likelihood == pytest.approx(compiled.log_likelihood, abs=1e-6)
     np.testing.assert_allclose(in_numpy.mixture.means, compiled.mixture.means, atol=1e-4)
 
