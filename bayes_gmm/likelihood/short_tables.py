@@ -13,12 +13,15 @@ import numpy as np
 from jaxtyping import Float
 
 from bayes_gmm.core.linalg import exponential
-from bayes_gmm.core.row_products import rows_product
+from bayes_gmm.core.row_products import rows_product, weighted_sums
 from bayes_gmm.likelihood import linear_form
 from bayes_gmm.likelihood.contract import DiagonalCovariances, Likelihood
 from bayes_gmm.likelihood.linear_form import Assignment, Expectation, soft
 from bayes_gmm.likelihood.moments import features_of_rows
 from bayes_gmm.mixture.scaling import Scaling
+
+_FACTORS = 32
+"""Densities in one product."""
 
 _NANOSECONDS = 15.0
 """Rough time of a row and component."""
@@ -65,12 +68,28 @@ class ShortTable(Likelihood):
         top = joint.max(-2)
         if assignment is linear_form.hard:
             shares = (joint.argmax(-2)[..., None, :] == np.arange(eta.shape[-2])[:, None]) * self.weights
-            return Expectation(top @ self.weights, self._sums(shares))
+            return Expectation(weighted_sums(top, self.weights), self._sums(shares))
         exponential(np.subtract(joint, top[..., None, :], out=joint))
         density = joint.sum(-2)
-        value = (top + np.log(density)) @ self.weights
+        value = weighted_sums(top, self.weights) + self._sums_of_logs(density)
         joint *= (self.weights / density)[..., None, :]
         return Expectation(value, self._sums(joint))
+
+    def _sums_of_logs(self, densities: Float[np.ndarray, "*batch N"]) -> Any:
+        """Weighted sums of logarithms of numbers from 1 to K; where no row has a weight, of products of a few of them.
+
+        NumPy's logarithm takes as long as ten exponentials, and a product of that many numbers does not overflow.
+        """
+        if not self._is_unweighted:
+            return weighted_sums(np.log(densities), self.weights)
+        n_products = densities.shape[-1] // _FACTORS
+        factors, rest = np.split(densities, [n_products * _FACTORS], -1)
+        products = factors.reshape(*densities.shape[:-1], _FACTORS, n_products).prod(-2)
+        return np.log(products).sum(-1) + np.log(rest).sum(-1)
+
+    @cached_property
+    def _is_unweighted(self) -> bool:
+        return bool((self.weights == 1).all())
 
     def _sums(self, shares: Float[np.ndarray, "*batch K N"]) -> Float[np.ndarray, "*batch K F"]:
         """Statistics of the rows of which each component has these weighted shares."""

@@ -163,7 +163,7 @@ def step(run: EMRun, expected: Expectation | None, objective: Objective, rule: S
         accelerating, lambda: objective.maximise(run.statistics + long_step, near=run.mixture), lambda: plain
     )
     near_end = abs(value - run.value) < xp.maximum(_NEAR_END, 10 * rule.tol)
-    score = _where_any_number(near_end, lambda: objective.gained(statistics, plain, run.mixture))
+    score = _scores(near_end, statistics, plain, run.mixture, objective)
     # At the very top the score is rounding, and so would be its rate.
     stretch = _stretch(run.score / score, residual, target, n_past=run.past.size, slow=slow)
     remaining = xp.where(score <= _rounding(value), 0.0, score * stretch)
@@ -197,11 +197,11 @@ def _where_any(condition: Any, one: Callable[[], Mixture], other: Callable[[], M
     return choose(condition, one(), other()) if condition.any() else other()
 
 
-def _where_any_number(condition: Any, number: Callable[[], Any]) -> Any:
-    """A number where the condition holds, else NaN; NumPy makes it only if it is needed anywhere."""
-    if isinstance(condition, np.ndarray | np.bool) and not condition.any():
-        return np.full(np.shape(condition), np.nan)
-    return namespace(condition).where(condition, number(), np.nan)
+def _scores(wanted: Any, statistics: Any, plain: Mixture, mixture: Mixture, objective: Objective) -> Any:
+    """What the M-step gains if labels are taken as observed, or NaN where that is not wanted."""
+    if isinstance(wanted, np.ndarray) and not wanted.any():
+        return np.full(wanted.shape, np.nan)
+    return namespace(wanted).where(wanted, objective.gained(statistics, plain, mixture), np.nan)
 
 
 def _extrapolation(run: EMRun, residual: Any, slow: Any) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from bayes_gmm.objective.objective import Objective
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.nearest_donors import unit_points_without_gaps
 
-_DENSITIES_AT_ONCE, _STATISTICS_AT_ONCE = 2**17, 2**19
+_DENSITIES_AT_ONCE, _STATISTICS_AT_ONCE = 2**18, 2**20
 """Log joint densities, and sufficient statistics, of the rows of one matrix product: they stay in caches."""
 
 _NO_SHARE = -40.0
