@@ -22,7 +22,7 @@ from bayes_gmm.mle.em_run import EMRun, StoppingRule
 from bayes_gmm.mle.multistart import Round, agree, distinct_optima, run_rounds
 from bayes_gmm.mle.status import EMStatus
 from bayes_gmm.objective.objective import Objective
-from bayes_gmm.objective.problem import Problem
+from bayes_gmm.objective.problem import NARROW, Problem
 from bayes_gmm.search.component_moves import FROM_COMPONENTS, KEPT, climbs, usual_number_of_climbs
 from bayes_gmm.search.initialisation import split_starts, starting_mixtures, usual_number_of_starts
 
@@ -40,6 +40,9 @@ _CHEAP_POINTS = 2000
 
 _SHORT_STEP, _STATISTICS_OF_A_SHARE = 8e7, 50
 """Products of a step of all runs up to which NumPy ends before XLA has compiled, and what an exponential counts as."""
+
+_SHORT_SIDE_BY_SIDE = 2**17
+"""Work (`Problem.work`) up to which NumPy ends runs that step side by side, few of each, before XLA has compiled."""
 
 _PATIENCE = 3.0
 """Seconds after which climbs show how they proceed."""
@@ -101,12 +104,17 @@ def fit_problem(problem: Problem, options: SearchOptions, n_slots: int | None = 
 
 
 def may_run_side_by_side(problems: Sequence[Problem], options: SearchOptions) -> bool:
-    """Whether the runs of these problems, which differ in the number of components, may step together in NumPy.
-
-    A prior, and parameters that are held, are made for one number of components.
-    """
+    """Whether the runs of these problems, which differ in the number of components, may step together in NumPy."""
     few = options.n_starts is not None and options.n_starts <= _GENERATION
-    return few and all(one.is_short and one.prior is None and one.fixed is None for one in problems)
+    return few and all(
+        one.is_plain
+        and one.work <= _SHORT_SIDE_BY_SIDE
+        and one.table.n_features <= NARROW
+        # A prior, and parameters that are held, are made for one number of components.
+        and one.prior is None
+        and one.fixed is None
+        for one in problems
+    )
 
 
 @in_float64

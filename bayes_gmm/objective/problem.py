@@ -50,7 +50,7 @@ PROBLEM_OPTIONS = {
 }
 """Arguments of `fit_em` that belong to the problem, beside the number of components and the structure."""
 
-_SHORT, _NARROW = 2**15, 8
+_SHORT, NARROW = 2**15, 8
 """Work (`Problem.work`) and features of a short table."""
 ASSIGNMENTS = {"soft": linear_form.soft, "hard": linear_form.hard}
 
@@ -263,7 +263,7 @@ class Problem:
     @property
     def is_short(self) -> bool:
         """Whether NumPy ends before XLA has compiled, since there are few rows, all complete."""
-        return self.is_plain and self.work <= _SHORT and self.table.n_features <= _NARROW
+        return self.is_plain and self.work <= _SHORT and self.table.n_features <= NARROW
 
     @property
     def work(self) -> int:
