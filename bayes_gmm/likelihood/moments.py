@@ -52,8 +52,17 @@ def moments_of(
 
 def features_of_rows(points: Float[np.ndarray, "*batch D"], *, diagonal: bool = False) -> Float[np.ndarray, "*batch F"]:
     """Sufficient statistics [1, x, vech(x x')] of each row, or [1, x, x^2]."""
-    rows, columns = places_of_squares(points.shape[-1], diagonal=diagonal)
-    return np.concatenate([np.ones_like(points[..., :1]), points, points[..., rows] * points[..., columns]], -1)
+    n_features = points.shape[-1]
+    features = np.ones((*points.shape[:-1], n_statistics(n_features, diagonal=diagonal)))
+    features[..., 1 : 1 + n_features] = points
+    squares = features[..., 1 + n_features :]
+    if diagonal:
+        np.square(points, out=squares)
+        return features
+    for i in range(n_features):  # by columns, which are gathered in a quarter of the time that all pairs would take
+        first = i * (i + 1) // 2
+        np.multiply(points[..., i : i + 1], points[..., : i + 1], out=squares[..., first : first + i + 1])
+    return features
 
 
 def places_of_squares(n_features: int, *, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,9 @@ from bayes_gmm.mixture.scaling import Scaling
 _FACTORS = 32
 """Densities in one product."""
 
+_NUMBERS_AT_ONCE = 2**16
+"""Log joint densities that are held at a time."""
+
 _NANOSECONDS = 15.0
 """Rough time of a row and component."""
 
@@ -62,7 +65,13 @@ class ShortTable(Likelihood):
         return features_of_rows(self.points, diagonal=self.diagonal)
 
     def expected_statistics(self, eta: Float[np.ndarray, "*batch K F"], assignment: Assignment = soft) -> Expectation:  # type: ignore[override]
-        """E-step of each mixture, in one pass."""
+        """E-step of each mixture, of as many at a time as fit the processor's cache."""
+        at_once = max(1, _NUMBERS_AT_ONCE // (eta.shape[-2] * len(self.points) + 1))
+        if eta.ndim > 2 and len(eta) > at_once:
+            some = [
+                self.expected_statistics(part, assignment) for part in np.split(eta, range(at_once, len(eta), at_once))
+            ]
+            return Expectation(*(np.concatenate(parts) for parts in zip(*some, strict=True)))
         phi = self._features
         joint = rows_product(eta.reshape(-1, eta.shape[-1]), phi.T).reshape(*eta.shape[:-1], len(phi))
         top = joint.max(-2)

@@ -148,7 +148,7 @@ def _climb(
     start = em.expect(em.maximise(merged_cells(rng, em.rows.z, em.rows.weights, K, cells, shape)))
     em.rows = em.rows.ordered_by(em.responsibilities(start))
     found = improve(em, em.advance(start, _FIRST_STEPS, tol=_LITTLE), rng, shape, tell)
-    value = found.value if np.isfinite(merit(found, shape)) else -np.inf
+    value = -np.inf if is_lost(found, shape) else found.value
     return value, _with_absent(found.mixture, len(objective.present))
 
 
@@ -196,13 +196,13 @@ def rehearsed(
 ) -> list[Rehearsal]:
     """Moves that gain when they are rehearsed and adapt different components, the best first."""
     before = held.state.moments
-    overlap, price = overlaps(held), price_of(before, shape)
-    left, worth, adapted = _REHEARSED * len(before.counts), list[Rehearsal](), set[int]()
+    overlap, left = overlaps(held), _REHEARSED * len(before.counts)
+    worth, adapted = list[Rehearsal](), set[int]()
     for move in _different(moves):
         if left and adapted.isdisjoint(move.touched) and adapted.isdisjoint(near_by(overlap, move.touched)):
             left -= 1
             one = rehearse(em, held, overlap, moved(before, halves, [move]), move.touched)
-            if one.gain - price_of(one.moments, shape) + price > _GAIN:
+            if one.gain - price_of(one.moments, before, shape) > _GAIN:
                 worth.append(one)
                 adapted.update(one.near)
     return sorted(worth, key=lambda one: -one.gain)
@@ -214,32 +214,43 @@ def _together(em: RowEM, state: State, batch: list[Rehearsal], limit: int, shape
         return None
     one_step = em.advance(state, 1)
     # Steps of EM gain less and less, so that most batches need not be compared with all of them.
-    within_reach = merit(state, shape) + _BATCH_STEPS * (one_step.value - state.value)
+    within_reach = _BATCH_STEPS * (one_step.value - state.value)
     without: State | None = None
     while batch and em.n_steps < limit:
         after = em.advance(em.expect(em.maximise(combined(state.moments, batch))), _BATCH_STEPS, tol=_LITTLE)
-        if merit(after, shape) > within_reach:
+        gain = gained(after, state, shape)
+        if gain > within_reach:
             return after
-        if merit(after, shape) > merit(state, shape):
+        if gain > 0:
             without = em.advance(one_step, _BATCH_STEPS - 1, tol=_LITTLE) if without is None else without
-            if merit(after, shape) > merit(without, shape):
+            if gained(after, without, shape) > 0:
                 return after
         batch = batch[: len(batch) // 4]
     return None
 
 
-def merit(state: State, shape: CovarianceShape) -> float:
-    """The value, less the price of components that look spurious; minus infinity where EM loses one."""
-    n_features = state.moments.means.shape[1]
-    if not np.isfinite(state.value) or state.moments.counts.min() < shape.fewest_points(n_features):
+def gained(after: State, before: State, shape: CovarianceShape) -> float:
+    """What a state has gained, less what new components cost that look spurious; minus infinity where one is lost."""
+    if is_lost(after, shape):
         return -np.inf
-    return state.value - price_of(state.moments, shape)
+    return after.value - before.value - price_of(after.moments, before.moments, shape)
 
 
-def price_of(found: Moments, shape: CovarianceShape) -> float:
-    """Nats charged for components that look spurious."""
-    price = shape.n_parameters(found.means.shape[1]) + np.log(found.counts.sum())
-    return float(price * looks_spurious(found, shape).sum())
+def is_lost(state: State, shape: CovarianceShape) -> bool:
+    """Whether EM has lost a component, or left it too few points for a covariance."""
+    fewest = shape.fewest_points(state.moments.means.shape[1])
+    return not np.isfinite(state.value) or bool(state.moments.counts.min() < fewest)
+
+
+def price_of(after: Moments, before: Moments, shape: CovarianceShape) -> float:
+    """Nats charged for components that look spurious and were not there before.
+
+    To be rid of some pays nothing: a genuine component on few points looks like them, the more so the more features
+    there are.
+    """
+    price = shape.n_parameters(after.means.shape[1]) + np.log(after.counts.sum())
+    more = looks_spurious(after, shape).sum() - looks_spurious(before, shape).sum()
+    return float(price * max(more, 0))
 
 
 def looks_spurious(found: Moments, shape: CovarianceShape) -> Bool[np.ndarray, " K"]:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from bayes_gmm.core.linalg import LOG_2PI, diagonal_of
 from bayes_gmm.core.row_products import rows_product, weighted_sums
 from bayes_gmm.search.covariance_shape import LEAST_VARIANCE, CovarianceShape, pair_moments
-from bayes_gmm.search.row_statistics import Responsibilities, RowEM, State, natural
+from bayes_gmm.search.row_statistics import Responsibilities, RowEM, State
 
 _SHARE = 1e-3
 """Responsibility below which a row is not a component's own."""
@@ -55,12 +56,14 @@ def _losses_of_merging(
         covariances = (state.mixture.scale_tril @ state.mixture.scale_tril.mT)[first]
     covariances = covariances + LEAST_VARIANCE * np.eye(covariances.shape[-1])
     together = np.logaddexp(log_weights[first], log_weights[second])
-    eta = natural(together, pairs.means, covariances, diagonal=em.rows.diagonal)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariances))
+    constants = together + np.log(diagonal_of(whitening)).sum(-1) - 0.5 * covariances.shape[-1] * LOG_2PI
     losses = np.zeros(len(first))
     own = shares > _SHARE
     for pair, (one, other) in enumerate(zip(first, second, strict=True)):
         rows = np.flatnonzero(own[one] | own[other])
-        log_density = rows_product(em.rows.features_of(rows), eta[pair, :, None])[:, 0]
+        squares = rows_product(em.rows.z[rows] - pairs.means[pair], whitening[pair].T) ** 2
+        log_density = constants[pair] - 0.5 * squares.sum(1)
         left = 1 - shares[one, rows] - shares[other, rows]
         # A merged Gaussian may be far denser than the mixture at a point, where its gain stays below 700 nats.
         density = left + np.exp(np.minimum(log_density - held.log_density[rows], 700.0))

@@ -21,6 +21,7 @@ from bayes_gmm.search.component_moves import (
     improve,
     looks_spurious,
     moved,
+    price_of,
     promising,
     rehearsed,
     usual_number_of_climbs,
@@ -449,3 +450,20 @@ def test_long_tables_are_judged_on_a_part_that_weighs_as_much():
     rows = Rows.of(Problem.of(x, 4), np.random.default_rng(0))
     assert len(rows.z) == MOST_ROWS
     np.testing.assert_allclose(rows.weights.sum(), len(x))
+
+
+def test_moves_do_not_pay_for_the_loss_of_a_small_genuine_component():
+    """Sixty points in 48 features look narrow, and the likelihood is far lower without them. Control: a new one costs."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), [700, 700, 540, 60])
+    x = 1.5 * rng.normal(size=(4, 48))[labels] + rng.normal(size=(2000, 48))
+    em, shape = rows_of(x, 4)
+    state = at(em, labels)
+    assert looks_spurious(state.moments, shape).tolist() == [False, False, False, True]
+    found = improve(em, state, np.random.default_rng(1), shape, lambda _: None)
+    assert found.value >= state.value
+    assert em.advance(found, 200, tol=1e-9).value == pytest.approx(state.value, abs=1e-3)
+    merged, _ = rows_of(x, 3)
+    without = at(merged, np.minimum(labels, 2)).moments
+    assert price_of(without, state.moments, shape) == 0
+    assert price_of(state.moments, without, shape) > shape.n_parameters(48)
