@@ -453,7 +453,7 @@ def test_long_tables_are_judged_on_a_part_that_weighs_as_much():
 
 
 def test_moves_do_not_pay_for_the_loss_of_a_small_genuine_component():
-    """Sixty points in 48 features look narrow, and the likelihood is far lower without them. Control: a new one costs."""
+    """Sixty points in 48 features look narrow, and without them the likelihood is far lower. Control: new ones cost."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(4), [700, 700, 540, 60])
     x = 1.5 * rng.normal(size=(4, 48))[labels] + rng.normal(size=(2000, 48))
