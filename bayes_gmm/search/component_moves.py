@@ -6,9 +6,9 @@ gain and every removal would lose is told first, and the promising moves are reh
 made at once, and judged by the objective after a short run of EM, against a run without them. Where a batch gains
 nothing its best quarter is tried, and so on.
 
-Moves also find spurious maxima, components on a few points that lie close together by chance. A component that has few
-points and is narrow is therefore charged a nat for each of its parameters, as by AIC, and log N for the choice of its
-place, when a move is judged; and no move may leave a component with too few points for a covariance.
+Moves also find spurious maxima, components on a few points that lie close together by chance. One that a move makes,
+of few points and narrow, is therefore charged a nat for each of its parameters, as by AIC, and log N for the choice of
+its place, when the move is judged; and no move may leave a component with too few points for a covariance.
 
 References
 ----------
