@@ -26,7 +26,7 @@ PEER_VERSIONS = ("gmmx", "pomegranate", "pymc", "nutpie", "pystan")
 
 WHY = {
     "part of the roofline": "logarithms, sums over components and the M-step count for us but not for the roofline",
-    "many components": "the first call compiles; where clusters are apart a single start may do, and we make sure",
+    "many components": "where components overlap, moves between them take longer than single starts do, and end higher",
     "peak memory": "a process of ours holds JAX and its compiled programs before the first point",
     "fit_em": "NumPy steps short tables, so that nothing is compiled; from 32 starts, scikit-learn's default from one",
     "fit_nuts": "XLA compiles the whole of the sampler before the first draw, and imports and tracing take 1.8 s",
@@ -43,7 +43,7 @@ QUESTIONS = {
     "whole fit": "effective draws/s, whole call",
     "sampling": "effective draws/s, sampling alone",
     "fit_em": "waiting for `fit_em`",
-    "many components": "time of a fit, K = 8 to 128 (it ends higher)",
+    "many components": "where components overlap, moves between them take longer than single starts do, and end higher",
 }
 """Measures of which the project's README shows two cases each."""
 
