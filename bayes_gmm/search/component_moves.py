@@ -146,7 +146,8 @@ def _climb(
     n_points, n_features = em.rows.z.shape
     cells = max(K, min(n_cells * K, n_points // (n_features + 2)))
     start = em.expect(em.maximise(merged_cells(rng, em.rows.z, em.rows.weights, K, cells, shape)))
-    em.rows = em.rows.ordered_by(em.responsibilities(start))
+    if np.isfinite(start.value):
+        em.rows = em.rows.ordered_by(em.responsibilities(start))
     found = improve(em, em.advance(start, _FIRST_STEPS, tol=_LITTLE), rng, shape, tell)
     value = -np.inf if is_lost(found, shape) else found.value
     return value, _with_absent(found.mixture, len(objective.present))

@@ -172,9 +172,10 @@ class Responsibilities(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Rows side by side, the components that have a share in any of them, and these shares."""
+    """Rows side by side and their features, the components that have a share in any of them, and these shares."""
 
     rows: slice
+    phi: Float[np.ndarray, "B F"]
     components: Int[np.ndarray, " A"]
     shares: Float[np.ndarray, "A B"]
     log_density: Float[np.ndarray, " B"]
@@ -221,31 +222,29 @@ class RowEM:
         covariances = mixture.scale_tril @ mixture.scale_tril.mT
         eta = natural(mixture.log_weights, mixture.means, covariances, diagonal=rows.diagonal)
         value, statistics = float(self._objective.log_prior(mixture)), np.zeros_like(eta)
-        for some, components, shares, log_density in self._parts(eta):
+        for some, phi, components, shares, log_density in self._parts(eta):
             weights = rows.weights[some]
             value += float(weighted_sums(log_density, weights))
-            statistics[components] += cross_product((shares * weights).T, rows.features_of(some))
+            statistics[components] += cross_product((shares * weights).T, phi)
         found = moments(statistics, n_features, diagonal=rows.diagonal)
         return State(mixture, eta, value if np.isfinite(value) else -np.inf, found)
 
     def responsibilities(self, state: State) -> Responsibilities:
-        """Shares of the components in all rows, which most steps have no need to keep."""
+        """Shares of the components in all rows, which most steps have no need to keep; of a state with a value."""
         n_points = len(self.rows.z)
         held = Responsibilities(state, np.zeros((len(state.eta), n_points)), np.empty(n_points))
-        for some, components, shares, log_density in self._parts(state.eta):
+        for some, _, components, shares, log_density in self._parts(state.eta):
             held.shares[components, some], held.log_density[some] = shares, log_density
         return held
 
     def _parts(self, eta: Float[np.ndarray, "K F"]) -> Iterator[_Part]:
         for some in self.rows.parts(len(eta)):
-            logits = rows_product(eta, self.rows.features_of(some).T)
-            top = logits.max(0)
-            logits -= top
-            components = np.flatnonzero(logits.max(1) > _NO_SHARE)
-            shares = exponential(logits[components])
-            density = shares.sum(0)
-            shares /= density
-            yield _Part(some, components, shares, top + np.log(density))
+            phi = self.rows.features_of(some)
+            logits = rows_product(eta, phi.T)
+            components = np.flatnonzero((logits - logits.max(0)).max(1) > _NO_SHARE)
+            shares = logits[components]
+            log_density = normalise(shares)
+            yield _Part(some, phi, components, shares, log_density)
 
     def advance(self, state: State, n_steps: int, tol: float = 0.0) -> State:
         """So many steps of EM, fewer where the objective gains no more than `tol` or a component is lost."""

@@ -15,6 +15,7 @@ from bayes_gmm.mle import best_fit
 from bayes_gmm.objective.problem import Problem
 from bayes_gmm.search.component_moves import (
     Move,
+    _climb,
     _together,
     climbs,
     combined,
@@ -467,3 +468,13 @@ def test_moves_do_not_pay_for_the_loss_of_a_small_genuine_component():
     without = at(merged, np.minimum(labels, 2)).moments
     assert price_of(without, state.moments, shape) == 0
     assert price_of(state.moments, without, shape) > shape.n_parameters(48)
+
+
+def test_climb_from_components_that_are_lost_ends_without_a_value():
+    """Its rows cannot be shared out. Control: the same climb from sound ones has a value."""
+    x, _ = clusters()
+    problem = Problem.of(x, K)
+    arguments = problem, problem.objective(), np.random.default_rng(0), 5, lambda _: None
+    assert np.isfinite(_climb(*arguments)[0])
+    with mock.patch.object(RowEM, "is_sound", return_value=False):
+        assert _climb(*arguments)[0] == -np.inf
